@@ -1,0 +1,98 @@
+# Everything goes through here; no target needs root or containers. `make` alone lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.SUFFIXES:
+
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+TENANTS ?= 100
+NAMESPACES ?= 1
+SOURCES := operator sandbox tests $(wildcard demo bench)
+
+# $(call step,NAME,COMMAND): the name, the command's own output, then how it went and how long it took.
+define step
+@printf '\n=== %s\n' '$(1)'; begin=$$(date +%s); \
+if $(2); then printf '=== %s: ok, %d s\n' '$(1)' $$(( $$(date +%s) - begin )); \
+else code=$$?; printf '=== %s: FAILED (exit %d), %d s\n' '$(1)' $$code $$(( $$(date +%s) - begin )); exit $$code; fi
+endef
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# --- set-up: a virtual environment with the versions of constraints.txt, made anew when those change
+
+.PHONY: setup
+setup: $(STAMP) ## Make the virtual environment (the other targets do it as well)
+
+$(STAMP): pyproject.toml constraints.txt
+	@set -e; \
+	if ! $(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	  for candidate in python3 python3.14 python3.13 python3.12 python3.11; do \
+	    if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$candidate; break; fi; \
+	  done; \
+	  if [ -z "$$found" ]; then echo "Python 3.11 or newer is needed; python3 is: $$(python3 --version 2>&1)" >&2; exit 1; fi; \
+	  echo "making $(VENV) with $$($$found --version)"; \
+	  $$found -m venv --clear $(VENV) || { echo "the module venv is missing (on Debian: the package python3-venv)" >&2; exit 1; }; \
+	fi; \
+	echo "installing the dependencies into $(VENV)"; \
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt; \
+	touch $@
+
+# --- the two commands
+
+.PHONY: demo
+demo: $(STAMP) ## Run the main job on a local control plane and show it (HOLD=0: do not stay up)
+	@$(PY) -m demo
+
+.PHONY: test
+test: $(STAMP) ## Run every check
+	@$(MAKE) --no-print-directory lint
+	$(call step,control plane (built once),$(PY) -m sandbox build)
+	$(call step,tests,$(PY) -m pytest --cov=securetenant --cov-report=term:skip-covered $(PYTEST))
+
+# --- parts of them
+
+.PHONY: lint
+lint: $(STAMP) ## ruff, mypy --strict, import rules, generated files up to date
+	$(call step,ruff check,$(PY) -m ruff check $(SOURCES))
+	$(call step,ruff format,$(PY) -m ruff format --check $(SOURCES))
+	$(call step,mypy --strict,$(PY) -m mypy $(SOURCES))
+	$(call step,import rules,$(VENV)/bin/lint-imports)
+	$(call step,generated files,$(PY) -m securetenant.api.crd --check)
+
+.PHONY: test-pure
+test-pure: $(STAMP) ## Only the tests that need no control plane (seconds)
+	$(call step,pure tests,$(PY) -m pytest -m 'not cluster' $(PYTEST))
+
+.PHONY: test-cluster
+test-cluster: $(STAMP) ## Only the tests on the control plane
+	$(call step,control plane (built once),$(PY) -m sandbox build)
+	$(call step,cluster tests,$(PY) -m pytest -m cluster $(PYTEST))
+
+.PHONY: fmt
+fmt: $(STAMP) ## Format the code and put right what ruff can
+	@$(PY) -m ruff check --fix $(SOURCES)
+	@$(PY) -m ruff format $(SOURCES)
+
+.PHONY: crds
+crds: $(STAMP) ## Generate crds/ from the models
+	@$(PY) -m securetenant.api.crd
+
+.PHONY: bench
+bench: $(STAMP) ## Measure (TENANTS=100 NAMESPACES=1)
+	@$(PY) -m bench --tenants $(TENANTS) --namespaces $(NAMESPACES)
+
+.PHONY: sandbox-up
+sandbox-up: $(STAMP) ## Start a local control plane; prints the line that points kubectl at it
+	@$(PY) -m sandbox up
+
+.PHONY: sandbox-down
+sandbox-down: $(STAMP) ## Stop it
+	@$(PY) -m sandbox down
+
+.PHONY: clean
+clean: ## Stop the sandbox and remove what was made here (the build cache outside stays)
+	@if [ -x $(PY) ] && [ -e .sandbox ]; then $(PY) -m sandbox down; fi
+	@rm -rf $(VENV) .sandbox .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage coverage.xml build dist

