@@ -1,0 +1,265 @@
+"""Reading one SecureTenant document as people write it: all that is wrong with it at once, each with its field."""
+
+import copy
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal, TypeAlias
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from securetenant.api import names
+from securetenant.api.tenant import EgressRule, IngressRule, SecureTenant
+
+Severity: TypeAlias = Literal["error", "warning"]
+Path: TypeAlias = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong, where ("spec.network.ingress[0].name"; "" is the whole document), and what to write instead."""
+
+    path: str
+    message: str
+    severity: Severity = "error"
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+def problems(document: object, now: datetime | None = None) -> list[Problem]:
+    """All the problems of a document, errors first; warnings that rest on the time are given only with `now`."""
+    if not isinstance(document, dict):
+        return [Problem("", "not a SecureTenant: a document is a mapping with apiVersion, kind, metadata and spec")]
+    found = _header(document)
+    if found:
+        return found
+    errors = _errors(_without_nulls(document))
+    return errors or _warnings(_parsed(document), now)
+
+
+def load(document: object) -> SecureTenant:
+    """The tenant of a document. Raises ValueError with all its problems, one a line."""
+    found = [problem for problem in problems(document) if problem.severity == "error"]
+    if found:
+        raise ValueError("\n".join(str(problem) for problem in found))
+    return _parsed(document)
+
+
+def _parsed(document: object) -> SecureTenant:
+    return SecureTenant.model_validate(_without_nulls(document), by_alias=True, by_name=False)
+
+
+def _header(document: dict[str, Any]) -> list[Problem]:
+    expected = {"apiVersion": names.API_VERSION, "kind": names.KIND}
+    return [
+        Problem(field, f"{document.get(field)!r} is not what is read here: write {value!r}")
+        for field, value in expected.items()
+        if document.get(field) != value
+    ]
+
+
+def _without_nulls(value: Any) -> Any:
+    """A field that is null is absent, as for the API server; a null in a list stays, and is refused."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
+    return [_without_nulls(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _errors(document: dict[str, Any]) -> list[Problem]:
+    """All errors, also those of rules that are judged only once their inputs are sound.
+
+    The faulty parts are cut out and the rest judged again, until nothing new is found. What the cutting itself
+    breaks (a field that is required, a rule whose inputs were cut) is not reported.
+    """
+    rest, origin = copy.deepcopy(document), _Origin()
+    found: dict[tuple[Path, str], None] = {}
+    cut: list[Path] = []
+    while True:
+        try:
+            SecureTenant.model_validate(rest, by_alias=True, by_name=False)
+        except ValidationError as invalid:
+            details = invalid.errors(include_url=False)
+        else:
+            break
+        faulty: list[Path] = []
+        for error in details:
+            owner = _real(rest, error["loc"])
+            context = error.get("ctx", {})
+            path = origin.of(owner + tuple(context.get("path", ())))
+            if not _is_consequence(error, origin.of(owner), path, cut):
+                found.setdefault((path, _message(error, path)))
+            faulty.append(_real(rest, owner + tuple(context.get("path", ()))))
+        cut += [origin.of(path) for path in faulty]
+        if not _cut(rest, faulty, origin):
+            break
+    return [Problem(_dotted(path), message) for path, message in sorted(found, key=lambda item: _order(item[0]))]
+
+
+class _Origin:
+    """Where the elements of shortened lists stood in the document."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Path, list[int]] = {}
+
+    def of(self, path: Path) -> Path:
+        made: Path = ()
+        for depth, part in enumerate(path):
+            kept = self._kept.get(path[:depth])
+            made += (kept[part],) if kept and isinstance(part, int) and part < len(kept) else (part,)
+        return made
+
+    def remove(self, parent: Path, index: int, length: int) -> None:
+        self._kept.setdefault(parent, list(range(length))).pop(index)
+        moved = {}
+        for path, kept in self._kept.items():
+            below = path[: len(parent)] == parent and len(path) > len(parent)
+            at = path[len(parent)] if below else None
+            if not isinstance(at, int) or at < index:
+                moved[path] = kept
+            elif at > index:
+                moved[(*parent, at - 1, *path[len(parent) + 1 :])] = kept
+        self._kept = moved
+
+
+def _real(document: Any, path: Sequence[str | int]) -> Path:
+    """The part of an error's path that leads through the document (the last step may name an absent field)."""
+    made: Path = ()
+    at = document
+    for part in path:
+        if isinstance(at, dict):
+            if part == "[key]":
+                break
+            made += (part,)
+            at = at.get(part)
+        elif isinstance(at, list) and isinstance(part, int) and part < len(at):
+            made += (part,)
+            at = at[part]
+        else:
+            break
+    return made
+
+
+def _is_consequence(error: ErrorDetails, owner: Path, path: Path, cut: Iterable[Path]) -> bool:
+    """Whether the error comes from what was cut out before."""
+    inputs = error.get("ctx", {}).get("inputs")
+    for gone in cut:
+        if path == gone or (not inputs and gone[: len(path)] == path):
+            return True
+        below = gone[len(owner)] if gone[: len(owner)] == owner and len(gone) > len(owner) else None
+        if inputs and below in inputs:
+            return True
+    return False
+
+
+def _cut(document: Any, paths: Sequence[Path], origin: _Origin) -> bool:
+    """Remove these parts, deepest and last first; an absent one takes its parent along. False if all is gone."""
+    done = False
+    if any(path[:1] == ("metadata",) for path in paths):
+        document["metadata"], done = {"name": "stand-in"}, True
+    paths = [path for path in paths if path[:1] != ("metadata",)]
+    for path in sorted({_present(document, path) for path in paths}, key=_order, reverse=True):
+        if not path:
+            return False
+        parent = document
+        for part in path[:-1]:
+            parent = parent[part]
+        if isinstance(parent, list):
+            origin.remove(path[:-1], int(path[-1]), len(parent))
+        del parent[path[-1]]
+        done = True
+    return done
+
+
+def _present(document: Any, path: Path) -> Path:
+    """The path, or its parent if the field that it names is missing."""
+    at = document
+    for depth, part in enumerate(path):
+        if isinstance(at, dict) and part not in at:
+            return path[:depth]
+        at = at[part]
+    return path
+
+
+def _message(error: ErrorDetails, path: Path) -> str:
+    kind, message = error["type"], error["msg"]
+    if kind == "extra_forbidden":
+        return _unknown(path)
+    if kind == "missing":
+        return "required, and not given: write it"
+    if kind == "literal_error":
+        return f"{error['input']!r} is none of the choices: write {error['ctx']['expected']}"
+    if kind in ("string_type", "int_type", "bool_type"):
+        return f"{error['input']!r} is of the wrong type: write {_WORDS[kind]}"
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        return f"{str(error['input'])[:60]!r} is of the wrong type: write a mapping (fields, indented below)"
+    if kind in ("too_short", "too_long"):
+        bound = (
+            "at least " + str(error["ctx"]["min_length"])
+            if kind == "too_short"
+            else f"at most {error['ctx']['max_length']}"
+        )
+        return f"{bound} entries may stand here, not {error['ctx']['actual_length']}: add or remove some"
+    if kind in ("greater_than_equal", "less_than_equal"):
+        return f"{error['input']!r} is out of range: {message.removeprefix('Input ')}"
+    if kind.startswith("datetime_"):
+        return f'{str(error["input"])[:60]!r} is not a time: write a time with its zone, as "2027-03-31T00:00:00Z"'
+    if kind == "timezone_aware":
+        return 'the time has no zone: write Z at its end, as "2027-03-31T00:00:00Z"'
+    if kind == "list_type":
+        return f"{str(error['input'])[:60]!r} is of the wrong type: write a list (each entry begins with '- ')"
+    return message
+
+
+_WORDS = {
+    "string_type": "text, in quotes",
+    "int_type": "a whole number, without quotes",
+    "bool_type": "true or false, without quotes",
+}
+
+
+def _unknown(path: Path) -> str:
+    """An unknown field, with the nearest known one."""
+    import difflib
+
+    near = difflib.get_close_matches(str(path[-1]), _fields(path[:-1]), n=1, cutoff=0.6)
+    hint = f': did you mean "{near[0]}"?' if near else ": remove it, or look at `kubectl explain securetenant.spec`"
+    return f'"{path[-1]}" is no field here{hint}'
+
+
+def _fields(path: Path) -> list[str]:
+    """The known fields at a place."""
+    from securetenant.api.crd import definition
+
+    schema = definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    for part in path:
+        schema = schema.get("items", {}) if isinstance(part, int) else schema.get("properties", {}).get(part, {})
+    return list(schema.get("properties", {}))
+
+
+def _warnings(tenant: SecureTenant, now: datetime | None) -> list[Problem]:
+    made = [] if tenant.spec.namespaces else [Problem("spec.namespaces", "no namespaces: nothing is kept", "warning")]
+    if now is None:
+        return made
+    network = tenant.spec.network
+    sides: dict[str, Sequence[IngressRule | EgressRule]] = {"ingress": network.ingress, "egress": network.egress}
+    for direction, rules in sides.items():
+        for index, rule in enumerate(rules):
+            if rule.expires is not None and rule.expires <= now:
+                when = rule.expires.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+                path = f"spec.network.{direction}[{index}].expires"
+                made.append(Problem(path, f"rule {rule.name!r} expired at {when} and is closed: remove it", "warning"))
+    return made
+
+
+def _dotted(path: Path) -> str:
+    text = ""
+    for part in path:
+        plain = isinstance(part, str) and part.replace("_", "").replace("-", "").isalnum()
+        text += f".{part}" if plain else f"[{part}]"
+    return text.removeprefix(".")
+
+
+def _order(path: Path) -> list[tuple[bool, str | int]]:
+    return [(isinstance(part, int), part) for part in path]

@@ -1,0 +1,193 @@
+"""The network section of the spec: who may talk to whom."""
+
+from typing import Annotated, ClassVar, Final, Literal
+
+from pydantic import Field
+
+from securetenant.api.constraints import Rule, SpecModel, Unique
+from securetenant.api.types import (
+    Cidr,
+    LabelKey,
+    LabelValue,
+    MatchLabels,
+    NamespaceName,
+    NamespaceNames,
+    RuleName,
+    TenantName,
+    Ticket,
+    Time,
+    network,
+)
+
+ForeignPolicy = Literal["Report", "Remove", "Ignore"]
+Protocol = Literal["TCP", "UDP", "SCTP"]
+
+
+class LabelExpression(SpecModel):
+    """One requirement on a label."""
+
+    key: LabelKey = Field(description="The label.")
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"] = Field(description="How it relates to the values.")
+    values: Annotated[list[LabelValue], Field(max_length=16), Unique()] = Field(
+        default_factory=list, description="The values, for In and NotIn."
+    )
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            """(self.operator in ['In', 'NotIn']) == (has(self.values) && size(self.values) > 0)""",
+            "In and NotIn need at least one value, Exists and DoesNotExist have none: add or remove values",
+            lambda e: (e.operator in ("In", "NotIn")) == bool(e.values),
+            field="values",
+            inputs=("operator", "values"),
+        ),
+    )
+
+
+class PodSelector(SpecModel):
+    """A LabelSelector over pods; empty selects all."""
+
+    match_labels: MatchLabels = Field(default_factory=dict, description="Labels that a pod must have, all of them.")
+    match_expressions: list[LabelExpression] = Field(
+        default_factory=list, max_length=8, description="Requirements that a pod must meet, all of them."
+    )
+
+
+def _exceptions_lie_inside(peer: "Peer") -> bool:
+    if peer.cidr is None:
+        return True
+    whole = network(peer.cidr)
+    parts = [network(part) for part in peer.except_]
+    return all(
+        part.version == whole.version and part.prefixlen > whole.prefixlen and part.network_address in whole
+        for part in parts
+    )
+
+
+_PEER_RULES: Final = (
+    Rule(
+        "[has(self.tenant), has(self.__namespace__), has(self.cidr)].filter(given, given).size() == 1",
+        "a peer has exactly one form: write tenant, namespace or cidr (and a second peer for a second one)",
+        lambda p: (p.tenant is not None) + (p.namespace is not None) + (p.cidr is not None) == 1,
+        inputs=("tenant", "namespace", "cidr"),
+    ),
+    Rule(
+        "!has(self.namespaces) || has(self.tenant)",
+        'namespaces go with tenant: add the tenant, or write "namespace" for one platform namespace',
+        lambda p: p.namespaces is None or p.tenant is not None,
+        field="namespaces",
+        inputs=("tenant", "namespaces"),
+    ),
+    Rule(
+        "!has(self.pods) || !has(self.cidr)",
+        "pods cannot be chosen within a cidr: remove pods, or name a tenant or a namespace",
+        lambda p: p.pods is None or p.cidr is None,
+        field="pods",
+        inputs=("pods", "cidr"),
+    ),
+    Rule(
+        "!has(self.except) || size(self.except) == 0 || has(self.cidr)",
+        "except goes with cidr: add the cidr that it is taken from",
+        lambda p: not p.except_ or p.cidr is not None,
+        field="except",
+        inputs=("cidr", "except"),
+    ),
+    Rule(
+        """!has(self.except) || !has(self.cidr) || !isCIDR(self.cidr) || self.except.all(e, !isCIDR(e) ||
+        (cidr(self.cidr).containsCIDR(e) && cidr(e).prefixLength() > cidr(self.cidr).prefixLength()))""",
+        "each except must be a part of cidr, and not the whole of it: widen cidr or remove the except",
+        _exceptions_lie_inside,
+        field="except",
+        inputs=("cidr", "except"),
+    ),
+)
+
+
+class Peer(SpecModel):
+    """Exactly one form: `tenant` (with `namespaces`, `pods`), `namespace` (with `pods`), `cidr` (with `except`)."""
+
+    tenant: TenantName | None = Field(
+        None, description="Another tenant (or this one). The flow opens when that tenant declares it as well."
+    )
+    namespaces: NamespaceNames | None = Field(
+        None, description="Which namespaces of that tenant. Default: all of them."
+    )
+    namespace: NamespaceName | None = Field(
+        None, description="A platform namespace: one that belongs to no tenant, such as ingress-nginx."
+    )
+    pods: PodSelector | None = Field(None, description="Which pods there. Default: all.")
+    cidr: Cidr | None = Field(None, description="Addresses, as 10.8.0.0/16 or 2001:db8::/32.")
+    except_: Annotated[list[Cidr], Field(max_length=16), Unique()] = Field(
+        default_factory=list, alias="except", description="Parts of cidr that stay closed."
+    )
+
+    RULES: ClassVar[tuple[Rule, ...]] = _PEER_RULES
+
+
+class Side(SpecModel):
+    """The tenant's own end of a rule."""
+
+    namespaces: NamespaceNames | None = Field(None, description="Which of this tenant's namespaces. Default: all.")
+    pods: PodSelector | None = Field(None, description="Which pods there. Default: all.")
+
+
+class Port(SpecModel):
+    """A port, a range of ports, or all of a protocol."""
+
+    protocol: Protocol = Field("TCP", description="TCP, UDP or SCTP.")
+    port: int | None = Field(None, ge=1, le=65535, description="The port. Default: every port of the protocol.")
+    end_port: int | None = Field(None, ge=1, le=65535, description="The last port of a range that begins at port.")
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.endPort) || (has(self.port) && self.port <= self.endPort)",
+            "endPort ends a range that begins at port: give a port that is not more than endPort",
+            lambda p: p.end_port is None or (p.port is not None and p.port <= p.end_port),
+            field="endPort",
+            inputs=("port", "endPort"),
+        ),
+    )
+
+
+Peers = Annotated[list[Peer], Field(min_length=1, max_length=32)]
+Ports = Annotated[list[Port], Field(max_length=32)]
+
+
+class IngressRule(SpecModel):
+    """Traffic that may come in."""
+
+    name: RuleName = Field(description="The rule's name, unique among the ingress rules.")
+    to: Side = Field(default=Side(), description="The tenant's own end. Default: all its pods.")
+    from_: Peers = Field(alias="from", description="Who may open the connection.")
+    ports: Ports = Field(default_factory=list, description="Which ports. Default: all of all protocols.")
+    ticket: Ticket = Field("", description="The change that this rule rests on.")
+    expires: Time | None = Field(None, description="When the rule closes by itself.")
+
+
+class EgressRule(SpecModel):
+    """Traffic that may go out."""
+
+    name: RuleName = Field(description="The rule's name, unique among the egress rules.")
+    from_: Side = Field(default=Side(), alias="from", description="The tenant's own end. Default: all its pods.")
+    to: Peers = Field(description="To whom a connection may be opened.")
+    ports: Ports = Field(default_factory=list, description="Which ports. Default: all of all protocols.")
+    ticket: Ticket = Field("", description="The change that this rule rests on.")
+    expires: Time | None = Field(None, description="When the rule closes by itself.")
+
+
+class Network(SpecModel):
+    """Who may talk to whom: everything is closed but what stands here."""
+
+    isolation: Literal["Namespace", "Tenant"] = Field(
+        "Namespace", description="Namespace: each alone. Tenant: the tenant's namespaces talk freely."
+    )
+    dns: bool = Field(True, description="Whether pods may ask the cluster's DNS.")
+    api_server: bool = Field(False, description="Whether pods may reach the Kubernetes API server.")
+    ingress: Annotated[list[IngressRule], Field(max_length=64), Unique("name")] = Field(
+        default_factory=list, description="Traffic that may come in."
+    )
+    egress: Annotated[list[EgressRule], Field(max_length=64), Unique("name")] = Field(
+        default_factory=list, description="Traffic that may go out."
+    )
+    foreign: ForeignPolicy = Field(
+        "Report", description="What to do with NetworkPolicies that others made: Report, Remove or Ignore."
+    )

@@ -1,0 +1,116 @@
+"""Kubernetes quantities ("500m", "1Gi", "2e3") as ResourceQuota and LimitRange hold them: exact, and in the text
+that the API server gives back.
+
+Two roundings belong to that text: the parser's (k8s.io/apimachinery/pkg/api/resource, up to the next 1n) and the
+one of resource lists (SetDefaults_ResourceList, up to the next 1m). Both go up, so one step to 1m does both.
+Negative quantities and those past 2^63-1 are refused: neither has a meaning in a quota or a limit, and the
+server's own text for the latter is wrong.
+"""
+
+import re
+from fractions import Fraction
+from functools import lru_cache
+from typing import Final, Literal, TypeAlias
+
+Amount: TypeAlias = int | Fraction
+Family: TypeAlias = Literal["DecimalSI", "BinarySI", "DecimalExponent"]
+
+MAX_LENGTH: Final = 32
+LIMIT: Final = 2**63 - 1
+
+# Signs, a bare dot ("1.", ".5") and exponents of three digits are legal in Go's parser; nobody means them, and
+# an exponent without a bound would be a way to fill the memory.
+PATTERN: Final = r"^[0-9]+(\.[0-9]+)?([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]{1,2})?$"
+
+_SYNTAX: Final = re.compile(r"([0-9]+)(?:\.([0-9]+))?(?:([numkMGTPE])|([KMGTPE]i)|[eE]([+-]?[0-9]{1,2}))?", re.ASCII)
+_DECIMAL: Final = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
+_DECIMAL_SUFFIX: Final = {exponent: suffix for suffix, exponent in _DECIMAL.items()}
+_BINARY: Final = {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
+_BINARY_SUFFIX: Final = {0: "", **{power: suffix for suffix, power in _BINARY.items()}}
+
+
+def parse(text: str) -> Amount:
+    """The value in units (cores, bytes, pieces), a whole number of thousandths; an int where it is whole.
+
+    Raises ValueError if the text is no quantity, or is past 2^63-1.
+    """
+    return _simple(_read(text)[0])
+
+
+def canonical(text: str) -> str:
+    """The text that the API server gives back for this quantity in a ResourceQuota or LimitRange.
+
+    Raises ValueError as `parse` does.
+    """
+    return _write(*_read(text))
+
+
+def from_units(value: Amount, like: str) -> str:
+    """The canonical text of a value in units, with the suffix family of `like`; thousandths are rounded up.
+
+    Raises ValueError for a negative value or one past 2^63-1.
+    """
+    return _write(_milli(Fraction(value)), _read(like)[1])
+
+
+def add(a: str, b: str) -> str:
+    """The canonical text of the sum, in the family of `a`, or of `b` if `a` is zero (as Quantity.Add does)."""
+    (left, family), (right, other) = _read(a), _read(b)
+    return _write(left + right, family if left else other)
+
+
+def compare(a: str, b: str) -> int:
+    """-1, 0 or 1 as `a` is less than, equal to or more than `b`."""
+    left, right = _read(a)[0], _read(b)[0]
+    return (left > right) - (left < right)
+
+
+@lru_cache(maxsize=4096)
+def _read(text: str) -> tuple[int, Family]:
+    """Thousandths of a unit, and the suffix family."""
+    match = _SYNTAX.fullmatch(text) if len(text) <= MAX_LENGTH else None
+    if match is None:
+        raise ValueError(f'{text[:MAX_LENGTH]!r} is not a quantity: write a number with a suffix, as "500m" or "2Gi"')
+    whole, decimals, suffix, binary, exponent = match.groups(default="")
+    value = Fraction(int(whole + decimals), 10 ** len(decimals))
+    if binary:
+        return _milli(value * 1024 ** _BINARY[binary]), "BinarySI"
+    if exponent:
+        return _milli(value * Fraction(10) ** int(exponent)), "DecimalExponent"
+    return _milli(value * Fraction(10) ** _DECIMAL[suffix]), "DecimalSI"
+
+
+def _milli(value: Fraction) -> int:
+    """Thousandths, rounded up."""
+    if not 0 <= value <= LIMIT:
+        raise ValueError(f"{value} is out of range: a quantity lies between 0 and 2^63-1")
+    return -(-value.numerator * 1000 // value.denominator)
+
+
+def _simple(milli: int) -> Amount:
+    return milli // 1000 if milli % 1000 == 0 else Fraction(milli, 1000)
+
+
+def _write(milli: int, family: Family) -> str:
+    if milli > LIMIT * 1000:
+        raise ValueError("the sum is out of range: a quantity lies between 0 and 2^63-1")
+    if milli == 0:
+        return "0"
+    # Small and broken numbers leave the binary family rather than being rounded.
+    if family == "BinarySI" and milli % 1000 == 0 and milli >= 1024 * 1000:
+        mantissa, power = _strip(milli // 1000, 1024)
+        return f"{mantissa}{_BINARY_SUFFIX[power]}"
+    mantissa, thousands = _strip(milli, 1000)
+    exponent = 3 * (thousands - 1)
+    if family == "DecimalExponent":
+        return f"{mantissa}e{exponent}" if exponent else str(mantissa)
+    return f"{mantissa}{_DECIMAL_SUFFIX[exponent]}"
+
+
+def _strip(value: int, factor: int) -> tuple[int, int]:
+    """The value without its factors, and how many there were."""
+    times = 0
+    while value % factor == 0:
+        value //= factor
+        times += 1
+    return value, times

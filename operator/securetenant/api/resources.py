@@ -1,0 +1,232 @@
+"""Quota and limits of the spec: maps from a resource to a quantity."""
+
+import re
+from collections.abc import Callable
+from typing import Annotated, ClassVar, Final
+
+from pydantic import Field
+
+from securetenant.api import quantity
+from securetenant.api.constraints import EachKey, Rule, SpecModel
+from securetenant.api.types import Quantity
+
+# What ResourceQuota and LimitRange accept as names (k8s.io/kubernetes pkg/apis/core/validation and helper), a little
+# narrower: hugepages need a size, and a pod's or container's limits no "requests." prefix.
+_HUGEPAGES: Final = r"hugepages-[1-9][0-9]{0,9}(Ki|Mi|Gi)?"
+_QUALIFIED: Final = (
+    r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+)
+_COUNTED: Final = (
+    "pods|resourcequotas|services|replicationcontrollers|secrets|configmaps|persistentvolumeclaims|"
+    r"services\.nodeports|services\.loadbalancers"
+)
+_QUOTA_KEY: Final = (
+    rf"{_COUNTED}|((requests|limits)\.)?(cpu|memory|ephemeral-storage)|requests\.storage|"
+    rf"(requests\.)?{_HUGEPAGES}|{_QUALIFIED}"
+)
+_LIMIT_KEY: Final = rf"cpu|memory|ephemeral-storage|{_HUGEPAGES}|{_QUALIFIED}"
+# Of these ResourceQuota takes whole numbers only: all that is counted, count/* and extended resources among them.
+_WHOLE_KEY: Final = rf"{_COUNTED}|{_QUALIFIED}"
+_NOT_WHOLE_KEY: Final = r"requests\..*|.*kubernetes\.io/.*"
+# Extended resources and huge pages cannot be overcommitted.
+_WHOLE: Final = r"[0-9]+([kMGTPE]|[KMGTPE]i|[eE][0-9]{1,2})?"
+_EXACT_KEY: Final = rf"{_HUGEPAGES}|{_QUALIFIED}"
+_KEY_LENGTH: Final = 200
+
+
+def _matcher(pattern: str) -> Callable[[str], bool]:
+    compiled = re.compile(pattern, re.ASCII | re.DOTALL)
+    return lambda text: compiled.fullmatch(text) is not None
+
+
+def _matches(variable: str, pattern: str) -> str:
+    """The CEL of the same test."""
+    return f"{variable}.matches('^({pattern})$')".replace("\\", "\\\\")
+
+
+_is_quota_key: Final = _matcher(_QUOTA_KEY)
+_is_limit_key: Final = _matcher(_LIMIT_KEY)
+_is_whole_key: Final = _matcher(_WHOLE_KEY)
+_is_not_whole_key: Final = _matcher(_NOT_WHOLE_KEY)
+_is_whole: Final = _matcher(_WHOLE)
+_is_exact_key: Final = _matcher(_EXACT_KEY)
+
+
+def _counts_are_whole(hard: dict[str, str]) -> bool:
+    return all(_is_whole(value) for key, value in hard.items() if _is_whole_key(key) and not _is_not_whole_key(key))
+
+
+Hard = Annotated[
+    dict[str, Quantity],
+    Field(max_length=32),
+    EachKey(
+        f"size(k) <= {_KEY_LENGTH} && {_matches('k', _QUOTA_KEY)}",
+        'no resource of a quota: write one such as "requests.cpu", "limits.memory", "pods", '
+        '"count/deployments.apps" or "requests.nvidia.com/gpu"',
+        lambda key: len(key) <= _KEY_LENGTH and _is_quota_key(key),
+    ),
+    Rule(
+        f"""self.all(k, !{_matches("k", _WHOLE_KEY)} || {_matches("k", _NOT_WHOLE_KEY)} ||
+        {_matches("string(self[k])", _WHOLE)})""",
+        'what is counted (pods, services, count/..., extended resources) needs a whole number, as "20"',
+        _counts_are_whole,
+    ),
+]
+
+_Amounts = Annotated[
+    dict[str, Quantity],
+    Field(max_length=16),
+    EachKey(
+        f"size(k) <= {_KEY_LENGTH} && ({_matches('k', _LIMIT_KEY)} || k == 'storage') && !k.startsWith('requests.')",
+        'no resource of a limit: write one such as "cpu", "memory", "ephemeral-storage" or "nvidia.com/gpu" '
+        '("storage" for persistentVolumeClaim)',
+        lambda key: (
+            len(key) <= _KEY_LENGTH and (_is_limit_key(key) or key == "storage") and not key.startswith("requests.")
+        ),
+    ),
+]
+
+
+def _ordered(low: str, high: str) -> Rule:
+    """`low` <= `high` for each resource that stands in both."""
+
+    def holds(limits: "ObjectLimits") -> bool:
+        lows: dict[str, str] = getattr(limits, _FIELDS[low])
+        highs: dict[str, str] = getattr(limits, _FIELDS[high])
+        return all(quantity.compare(value, highs[key]) <= 0 for key, value in lows.items() if key in highs)
+
+    return Rule(
+        f"""!has(self.{low}) || !has(self.{high}) || self.{low}.all(k, !(k in self.{high}) ||
+        quantity(string(self.{low}[k])).compareTo(quantity(string(self.{high}[k]))) <= 0)""",
+        f"{low} is more than {high}: the order is min <= defaultRequest <= default <= max for each resource",
+        holds,
+        field=low,
+        inputs=(low, high),
+    )
+
+
+_FIELDS: Final = {"default": "default", "defaultRequest": "default_request", "max": "max", "min": "min"}
+
+
+def _ratio_is_reachable(limits: "ObjectLimits") -> bool:
+    """With the tolerance that the CEL side needs, which has floating point alone."""
+    ratios = limits.max_limit_request_ratio
+    return all(quantity.compare(ratio, "1") >= 0 for ratio in ratios.values()) and all(
+        float(quantity.parse(ratio)) * float(quantity.parse(limits.min[key]))
+        <= float(quantity.parse(limits.max[key])) * 1.000001
+        for key, ratio in ratios.items()
+        if key in limits.min and key in limits.max
+    )
+
+
+def _is_exact_where_it_must(limits: "ObjectLimits") -> bool:
+    """LimitRange fills `default` from `max` and then wants `default` == `defaultRequest`."""
+    filled = {**limits.max, **limits.default}
+    return all(
+        quantity.compare(value, filled[key]) == 0
+        for key, value in limits.default_request.items()
+        if key in filled and _is_exact_key(key) and "kubernetes.io/" not in key
+    )
+
+
+_LIMIT_RULES: Final = (
+    _ordered("min", "max"),
+    _ordered("min", "default"),
+    _ordered("min", "defaultRequest"),
+    _ordered("defaultRequest", "default"),
+    _ordered("defaultRequest", "max"),
+    _ordered("default", "max"),
+    Rule(
+        """!has(self.maxLimitRequestRatio) || self.maxLimitRequestRatio.all(k,
+        !quantity(string(self.maxLimitRequestRatio[k])).isLessThan(quantity('1')) && (
+        !has(self.min) || !has(self.max) || !(k in self.min) || !(k in self.max) ||
+        quantity(string(self.maxLimitRequestRatio[k])).asApproximateFloat() *
+        quantity(string(self.min[k])).asApproximateFloat() <=
+        quantity(string(self.max[k])).asApproximateFloat() * 1.000001))""",
+        "a ratio is less than 1, or more than max / min allows: raise or lower it",
+        _ratio_is_reachable,
+        field="maxLimitRequestRatio",
+        inputs=("maxLimitRequestRatio", "min", "max"),
+    ),
+    Rule(
+        f"""!has(self.defaultRequest) || self.defaultRequest.all(k,
+        !{_matches("k", _EXACT_KEY)} || k.contains('kubernetes.io/') ||
+        (has(self.default) && k in self.default
+        ? quantity(string(self.default[k])).compareTo(quantity(string(self.defaultRequest[k]))) == 0
+        : !has(self.max) || !(k in self.max) ||
+        quantity(string(self.max[k])).compareTo(quantity(string(self.defaultRequest[k]))) == 0))""",
+        "huge pages and extended resources are not overcommitted: give defaultRequest and default (or max) one value",
+        _is_exact_where_it_must,
+        field="defaultRequest",
+        inputs=("defaultRequest", "default", "max"),
+    ),
+)
+
+
+class ObjectLimits(SpecModel):
+    """LimitRange values of one type (container, pod, persistentVolumeClaim); resource -> quantity."""
+
+    default: _Amounts = Field(default_factory=dict, description="The limit of a container that sets none; not for pod.")
+    default_request: _Amounts = Field(
+        default_factory=dict, description="The request of a container that sets none; not for pod."
+    )
+    max: _Amounts = Field(default_factory=dict, description="The most that one object may ask for.")
+    min: _Amounts = Field(default_factory=dict, description="The least that one object may ask for.")
+    max_limit_request_ratio: _Amounts = Field(
+        default_factory=dict, description="How many times its request a limit may be; at least 1."
+    )
+
+    RULES: ClassVar[tuple[Rule, ...]] = _LIMIT_RULES
+
+
+_AMOUNTS: Final = ("default", "defaultRequest", "max", "min", "maxLimitRequestRatio")
+
+
+def _amounts(limits: ObjectLimits) -> tuple[dict[str, str], ...]:
+    return limits.default, limits.default_request, limits.max, limits.min, limits.max_limit_request_ratio
+
+
+_STORAGE_ONLY: Final = Rule(
+    " && ".join(f"(!has(self.{name}) || self.{name}.all(k, k == 'storage'))" for name in _AMOUNTS),
+    'a PersistentVolumeClaim has one resource: write "storage"',
+    lambda limits: all(key == "storage" for amounts in _amounts(limits) for key in amounts),
+)
+_STORAGE_BOUND: Final = Rule(
+    "(has(self.min) && 'storage' in self.min) || (has(self.max) && 'storage' in self.max)",
+    "give min or max for storage: a LimitRange for claims needs one of them",
+    lambda limits: "storage" in limits.min or "storage" in limits.max,
+    inputs=("min", "max"),
+)
+_NO_STORAGE: Final = Rule(
+    " && ".join(f"(!has(self.{name}) || !('storage' in self.{name}))" for name in _AMOUNTS),
+    'storage is limited for claims: write it under "persistentVolumeClaim"',
+    lambda limits: not any("storage" in amounts for amounts in _amounts(limits)),
+)
+_NO_DEFAULTS: Final = Rule(
+    """(!has(self.default) || size(self.default) == 0) &&
+    (!has(self.defaultRequest) || size(self.defaultRequest) == 0)""",
+    'a pod has no defaults of its own: write default and defaultRequest under "container"',
+    lambda limits: not limits.default and not limits.default_request,
+    inputs=("default", "defaultRequest"),
+)
+
+
+class Limits(SpecModel):
+    """What one container, pod or claim may ask for: written as a LimitRange into each namespace."""
+
+    container: Annotated[ObjectLimits, _NO_STORAGE] | None = Field(None, description="Limits of each container.")
+    pod: Annotated[ObjectLimits, _NO_STORAGE, _NO_DEFAULTS] | None = Field(
+        None, description="Limits of each pod, the sum over its containers."
+    )
+    persistent_volume_claim: Annotated[ObjectLimits, _STORAGE_ONLY, _STORAGE_BOUND] | None = Field(
+        None, description="Limits of each PersistentVolumeClaim."
+    )
+
+
+class Quota(SpecModel):
+    """How much the tenant may use."""
+
+    tenant: Hard = Field(
+        default_factory=dict, description="The sum over all the tenant's namespaces, never passed at any moment."
+    )
+    namespace: Hard = Field(default_factory=dict, description="What each of the tenant's namespaces may use.")

@@ -1,0 +1,100 @@
+"""The status of a SecureTenant: what was found, as the operator writes it."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, computed_field
+from pydantic.alias_generators import to_camel
+
+ConditionStatus = Literal["True", "False", "Unknown"]
+DriftReason = Literal["Missing", "Changed", "Foreign", "Stale"]
+REASONS: tuple[DriftReason, ...] = ("Missing", "Changed", "Foreign", "Stale")
+
+
+class StatusModel(BaseModel):
+    """Lenient on reading: an older or a newer operator may have written the status."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
+
+
+class Condition(StatusModel):
+    """A metav1.Condition. `last_transition_time` is filled by the reporter, not by controls."""
+
+    type: str
+    status: ConditionStatus
+    reason: str
+    message: str = ""
+    observed_generation: int | None = None
+    last_transition_time: str | None = None
+
+
+class NamespaceStatus(StatusModel):
+    name: str
+    uid: str = ""
+    drift: int = 0
+
+
+class PendingFlow(StatusModel):
+    """A declared flow that is not open, and why."""
+
+    direction: Literal["ingress", "egress"]
+    rule: str
+    peer: str
+    reason: str = ""
+
+
+class WhitelistStatus(StatusModel):
+    """The declared flows (rule x peer) by state. Lists are capped at 20; the counts are whole."""
+
+    declared: int = 0
+    agreed: int = 0
+    pending_count: int = 0
+    expired_count: int = 0
+    pending: list[PendingFlow] = Field(default_factory=list)
+    expired: list[PendingFlow] = Field(default_factory=list)
+    next_expiry: datetime | None = None
+
+
+class QuotaUse(StatusModel):
+    """The tenant's sum for one resource, as canonical quantities."""
+
+    hard: str
+    used: str
+
+
+class DriftItem(StatusModel):
+    control: str
+    kind: str
+    namespace: str = ""
+    name: str
+    reason: DriftReason
+    path: str = ""
+    manager: str = ""
+
+
+class DriftStatus(StatusModel):
+    total: int = 0
+    by_control: dict[str, int] = Field(default_factory=dict)
+    items: list[DriftItem] = Field(default_factory=list)
+    last_detected: str | None = None
+    last_corrected: str | None = None
+
+
+class SecureTenantStatus(StatusModel):
+    """`applied` is the tenant's own record of what it wrote, by namespace ("" for cluster-scoped objects),
+    each as "Kind/name": it tells a deleted object (drift) from one that was never there (a rollout)."""
+
+    observed_generation: int | None = None
+    conditions: list[Condition] = Field(default_factory=list)
+    namespaces: list[NamespaceStatus] = Field(default_factory=list)
+    whitelist: WhitelistStatus | None = None
+    quota: dict[str, QuotaUse] = Field(default_factory=dict)
+    nodes: list[str] = Field(default_factory=list)
+    drift: DriftStatus = Field(default_factory=DriftStatus)
+    applied: dict[str, list[str]] = Field(default_factory=dict)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def namespace_count(self) -> int:
+        """For the printer column: JSONPath cannot count."""
+        return len(self.namespaces)

@@ -1,0 +1,230 @@
+"""The scalars and maps of the spec, each with its syntax and its bound."""
+
+import ipaddress
+import re
+from datetime import datetime
+from functools import lru_cache
+from typing import Annotated, Any, Final
+
+from pydantic import AwareDatetime, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
+
+from securetenant.api import names, quantity
+from securetenant.api.constraints import RULES_KEY, EachKey, Rule, Text, Unique, refusal
+
+_LABEL: Final = "[a-z0-9]([-a-z0-9]{0,%d}[a-z0-9])?"
+_NAMESPACE: Final = Text(
+    _LABEL % 61, 'a DNS label: lower-case letters, digits and "-", at most 63, as "payments-prod"', 63
+)
+
+_TENANT: Final = Text(_LABEL % 38, 'a DNS label: lower-case letters, digits and "-", at most 40, as "payments"', 40)
+TenantName = Annotated[str, _TENANT]
+tenant_name_pattern: Final = f"^{_TENANT.pattern}$"
+is_tenant_name: Final = _TENANT.matches
+RuleName = Annotated[
+    str, Text(_LABEL % 38, 'a DNS label: lower-case letters, digits and "-", at most 40, as "from-ledger"', 40)
+]
+NamespaceName = Annotated[str, _NAMESPACE]
+NamespaceNames = Annotated[
+    list[Annotated[str, Text(_NAMESPACE.pattern, _NAMESPACE.hint, 63, deep=True)]],
+    Field(min_length=1, max_length=64),
+    Unique(),
+]
+OptionalNamespaceName = Annotated[str, Text(f"({_NAMESPACE.pattern})?", _NAMESPACE.hint, 63)]
+OwnNamespaceName = Annotated[
+    str,
+    _NAMESPACE,
+    Rule(
+        " && ".join(
+            [
+                f"!(self in {list(names.SYSTEM_NAMESPACES)})",
+                *(f"!self.startsWith('{prefix}')" for prefix in names.SYSTEM_NAMESPACE_PREFIXES),
+            ]
+        ),
+        "this namespace is the cluster's own and can belong to no tenant: name another one",
+        lambda value: not names.is_system_namespace(value),
+    ),
+]
+
+_PRINTABLE: Final = r"[^\x00-\x1f\x7f]*"
+Line = Annotated[str, Text(_PRINTABLE, "one line of at most 128 characters", 128)]
+Ticket = Annotated[str, Text(_PRINTABLE, "one line of at most 128 characters", 128)]
+SubjectName = Annotated[
+    str,
+    Text(
+        r"[^\x00-\x20\x7f]([^\x00-\x1f\x7f]*[^\x00-\x20\x7f])?",
+        "the name as the identity provider gives it, on one line, at most 253 characters",
+        253,
+    ),
+]
+
+_NAME_PART: Final = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+_PREFIX_PART: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
+_KEY: Final = re.compile(rf"({_PREFIX_PART}/)?{_NAME_PART}", re.ASCII)
+KEY_LENGTH: Final = 253
+LabelKey = Annotated[
+    str,
+    Text(rf"({_PREFIX_PART}/)?{_NAME_PART}", 'a label key, as "app" or "example.com/app"', KEY_LENGTH, deep=True),
+]
+LabelValue = Annotated[
+    str,
+    Text(
+        rf"({_NAME_PART})?",
+        'a label value: letters, digits, "-", "_" and ".", at most 63, with a letter or digit at both ends',
+        63,
+        deep=True,
+    ),
+]
+AnnotationValue = Annotated[str, Text(r"(?s:.*)", "at most 1024 characters", 1024)]
+
+_VALID_KEYS: Final = EachKey(
+    f"size(k) <= {KEY_LENGTH} && !format.qualifiedName().validate(k).hasValue()",
+    'a key is malformed: write a label key such as "app" or "example.com/app"',
+    lambda key: len(key) <= KEY_LENGTH and _KEY.fullmatch(key) is not None,
+)
+# kubernetes.io and k8s.io hold what the cluster itself believes (Pod Security levels, node selectors of namespaces,
+# the name label that selectors trust); app.kubernetes.io is the recommended set for people, but for who manages.
+_RESERVED: Final = r"([-a-z0-9.]+\.)?(securetenant\.dev|kubernetes\.io|k8s\.io)/.*"
+_RESERVED_KEY: Final = re.compile(_RESERVED, re.ASCII | re.DOTALL)
+_UNRESERVED_KEYS: Final = EachKey(
+    f"""!k.matches('^{_RESERVED.replace(chr(92), chr(92) * 2)}$')
+    || (k.startsWith('app.kubernetes.io/') && k != '{names.LABEL_MANAGED_BY}')""",
+    "keys under securetenant.dev, kubernetes.io and k8s.io are reserved for the operator and the cluster "
+    "(app.kubernetes.io is open, but for managed-by): choose a prefix of your own",
+    lambda key: (
+        not _RESERVED_KEY.fullmatch(key) or (key.startswith("app.kubernetes.io/") and key != names.LABEL_MANAGED_BY)
+    ),
+)
+NamespaceLabels = Annotated[dict[str, LabelValue], Field(max_length=32), _VALID_KEYS, _UNRESERVED_KEYS]
+NamespaceAnnotations = Annotated[dict[str, AnnotationValue], Field(max_length=32), _VALID_KEYS, _UNRESERVED_KEYS]
+MatchLabels = Annotated[dict[str, LabelValue], Field(max_length=16), _VALID_KEYS]
+NodeLabels = Annotated[
+    dict[str, LabelValue],
+    Field(min_length=1, max_length=16),
+    _VALID_KEYS,
+    EachKey(
+        f"k != '{names.NODE_LABEL_TENANT}'",
+        "this label is what the operator writes on the nodes that it chose: select by a label of your own",
+        lambda key: key != names.NODE_LABEL_TENANT,
+    ),
+]
+
+
+# So that the sum over 64 namespaces, the most that a tenant has, still fits in what a quantity can hold.
+_MOST: Final = "100P"
+_MOST_RULE: Final = Rule(
+    f"!isQuantity(string(self)) || quantity(string(self)).compareTo(quantity('{_MOST}')) <= 0",
+    f"out of range: write at most {_MOST}",
+    lambda value: quantity.compare(value, _MOST) <= 0,
+)
+_SYNTAX: Final = Text(quantity.PATTERN.strip("^$"), 'a quantity, as "500m", "4" or "2Gi"', quantity.MAX_LENGTH)
+
+
+class _Quantity:
+    """A quantity, as a string or as a whole number; the models hold it as a string."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {
+            "x-kubernetes-int-or-string": True,
+            "anyOf": [{"type": "integer"}, {"type": "string"}],
+            "maxLength": quantity.MAX_LENGTH,
+            RULES_KEY: [
+                {"rule": _SYNTAX.cel("string(self)"), "message": f"refused: write {_SYNTAX.hint}"},
+                _MOST_RULE.kubernetes(),
+            ],
+        }
+
+    def check(self, value: Any) -> Any:
+        text = str(value) if type(value) is int else value
+        if isinstance(text, str):
+            problem = _quantity_problem(text)
+            if problem:
+                raise refusal(problem)
+        return text
+
+
+@lru_cache(maxsize=4096)
+def _quantity_problem(text: str) -> str:
+    try:
+        quantity.parse(text)
+    except ValueError as error:
+        return str(error)
+    return "" if _MOST_RULE.holds(text) else _MOST_RULE.message
+
+
+Quantity = Annotated[str, _Quantity()]
+
+
+@lru_cache(maxsize=4096)
+def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """The network of a CIDR. Raises ValueError for what the API server refuses as well: host bits, a missing or a
+    padded prefix length, a netmask, IPv4 within IPv6."""
+    if not _CIDR.fullmatch(text):
+        raise ValueError(f'{text!r} is not a CIDR: write an address and a prefix length, as "10.8.0.0/16"')
+    try:
+        masked = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError(f'{text!r} is not a CIDR: write an address and a prefix length, as "10.8.0.0/16"') from None
+    address = ipaddress.ip_address(text.partition("/")[0])
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        raise ValueError(f"{text!r} is IPv4 within IPv6: write the IPv4 network, as {str(address.ipv4_mapped)!r}/...")
+    if address != masked.network_address:
+        raise ValueError(f"{text!r} has bits set behind its prefix: write {str(masked)!r}")
+    return masked
+
+
+_CIDR: Final = re.compile(r"([0-9.]{7,15}|[0-9a-fA-F:]{2,39})/(0|[1-9][0-9]{0,2})", re.ASCII)
+
+
+def _check_cidr(value: str) -> bool:
+    try:
+        network(value)
+    except ValueError:
+        return False
+    return True
+
+
+Cidr = Annotated[
+    str,
+    Field(max_length=43),
+    Rule(
+        "isCIDR(self) && cidr(self) == cidr(self).masked()",
+        'not a CIDR, or bits are set behind its prefix: write the network address and prefix length, as "10.8.0.0/16"',
+        _check_cidr,
+    ),
+]
+
+_RFC3339: Final = Text(
+    r"[12][0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[-+]([01][0-9]|2[0-3]):[0-5][0-9])",
+    'a time with its zone, as "2027-03-31T00:00:00Z"',
+    40,
+)
+
+
+class _Time:
+    """RFC 3339 with a zone. A datetime (what a YAML reader makes of such a text) is taken as it is."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {
+            "type": "string",
+            "format": "date-time",
+            "pattern": f"^(?:{_RFC3339.pattern})$",
+            "maxLength": _RFC3339.max_length,
+        }
+
+    def check(self, value: Any) -> Any:
+        if isinstance(value, datetime):
+            return value
+        if not isinstance(value, str) or not _RFC3339.matches(value):
+            raise refusal(f"{str(value)[:60]!r} is not a time: write {_RFC3339.hint}")
+        return value
+
+
+Time = Annotated[AwareDatetime, Field(strict=False), _Time()]

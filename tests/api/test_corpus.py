@@ -1,0 +1,23 @@
+"""The models against the corpus; tests/cluster/test_crd.py puts the same to the API server."""
+
+from typing import Any
+
+import pytest
+
+from securetenant.api.load import load, problems
+from tests.support.corpus import document, params
+
+
+@pytest.mark.parametrize("entry", params("good"))
+def test_good(entry: dict[str, Any]) -> None:
+    assert [str(problem) for problem in problems(document(entry)) if problem.severity == "error"] == []
+    load(document(entry))
+
+
+@pytest.mark.parametrize("entry", params("bad"))
+def test_bad(entry: dict[str, Any]) -> None:
+    found = problems(document(entry))
+    assert [(problem.path, problem.severity) for problem in found] == [(entry["path"], "error")], found
+    assert entry["says"] in found[0].message
+    with pytest.raises(ValueError, match=r"\w"):
+        load(document(entry))
