@@ -1,0 +1,237 @@
+"""Where the API server is and who we are to it: kubeconfig or in-cluster, with credentials that renew themselves.
+
+The reading is done by the `kubernetes` package's own loader (several files in KUBECONFIG, contexts, client
+certificates, tokens and token files, exec plug-ins, auth providers). Of its two loaders the synchronous one is
+taken: it costs 0.2 s and 20 MB beside aiohttp, against 0.35 s and 21 MB for `kubernetes.aio.config`, and kopf
+imports it anyway. It is imported when a configuration is loaded, and runs in a thread, because an exec plug-in
+may take seconds.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import os
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+# Seconds between looks at a token file, a rotated certificate or a plug-in's expiry; client-go uses one minute too.
+REFRESH_SECONDS = 60.0
+# After a 401 credentials are renewed at once, but not more often than this (seconds).
+RENEW_SECONDS = 5.0
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; the message says which and why."""
+
+
+@dataclass(slots=True)
+class ClientConfig:
+    """An API server and our credentials for it.
+
+    `tls` is one context for the process's life: renewed certificates are loaded into it, so that new connections
+    use them. `tls_server_name` and `proxy` are "" unless the kubeconfig sets them. `certificates` is a digest over
+    the certificate files, and `generation` counts the credentials that differed from the ones before.
+    """
+
+    server: str
+    tls: ssl.SSLContext | None
+    tls_server_name: str
+    proxy: str
+    source: str
+    context: str
+    certificates: str
+    _authorization: str
+    _reload: Callable[[bool], SimpleNamespace]
+    _loaded: float
+    generation: int = 0
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def authorization(self) -> str:
+        """The Authorization header's value, "" if none; refreshed when a minute has gone by."""
+        if self._is_older(REFRESH_SECONDS):
+            async with self._lock:
+                if self._is_older(REFRESH_SECONDS):  # else another request did it while this one waited
+                    await self._refresh(force=False)
+        return self._authorization
+
+    async def renew(self, generation: int) -> bool:
+        """After a 401 to credentials of this generation: get new ones, whatever the old one's expiry says.
+
+        Whether there are others now, so that sending again may help.
+        """
+        async with self._lock:
+            if self.generation == generation and self._is_older(RENEW_SECONDS):
+                await self._refresh(force=True)
+        return self.generation != generation
+
+    def _is_older(self, seconds: float) -> bool:
+        return time.monotonic() - self._loaded > seconds
+
+    async def _refresh(self, *, force: bool) -> None:
+        self._loaded = time.monotonic()
+        try:
+            self._take(await asyncio.to_thread(self._reload, force))
+        except (OSError, ConfigError) as error:
+            # The old credentials may live on; if not, the request's 401 tells.
+            log.warning("credentials from %s not refreshed: %s", self.source, error)
+
+    def _take(self, loaded: SimpleNamespace) -> None:
+        authorization = _authorization(loaded)
+        certificates = _certificates(loaded) if self.tls is not None else ""
+        if self.tls is not None and certificates != self.certificates:
+            _load_certificates(self.tls, loaded)
+        self.generation += (authorization, certificates) != (self._authorization, self.certificates)
+        self._authorization, self.certificates = authorization, certificates
+
+
+async def load(kubeconfig: str | None = None, context: str | None = None) -> ClientConfig:
+    """The configuration from `kubeconfig` (one path, or several joined like KUBECONFIG), else from $KUBECONFIG,
+    else of the pod we run in, else from ~/.kube/config. Raises ConfigError."""
+    paths = kubeconfig or os.environ.get("KUBECONFIG", "")
+    if not paths and context is None and os.environ.get("KUBERNETES_SERVICE_HOST"):
+        source, reload = "the pod's service account", _in_cluster()
+    else:
+        source = paths or str(Path.home() / ".kube" / "config")
+        reload = _from_kubeconfig(source, context)
+    loaded = await asyncio.to_thread(reload, True)
+    return _client_config(loaded, reload, source)
+
+
+def _client_config(loaded: SimpleNamespace, reload: Callable[[bool], SimpleNamespace], source: str) -> ClientConfig:
+    if not loaded.host:
+        raise ConfigError(f"{source}: the cluster has no server address")
+    tls = _tls(loaded, source) if loaded.host.startswith("https") else None
+    return ClientConfig(
+        server=loaded.host,
+        tls=tls,
+        tls_server_name=loaded.tls_server_name or "",
+        proxy=loaded.proxy or "",
+        source=source,
+        context=loaded.context,
+        certificates=_certificates(loaded) if tls is not None else "",
+        _authorization=_authorization(loaded),
+        _reload=reload,
+        _loaded=time.monotonic(),
+    )
+
+
+def _blank() -> SimpleNamespace:
+    """What the loaders fill in. Not their Configuration, which takes a proxy from the environment unasked."""
+    return SimpleNamespace(
+        host="",
+        api_key={},
+        ssl_ca_cert=None,
+        cert_file=None,
+        key_file=None,
+        verify_ssl=True,
+        tls_server_name=None,
+        proxy=None,
+        refresh_api_key_hook=None,
+        context="",
+    )
+
+
+def _in_cluster() -> Callable[[bool], SimpleNamespace]:
+    def reload(_force: bool) -> SimpleNamespace:
+        from kubernetes.config import ConfigException, load_incluster_config
+
+        loaded = _blank()
+        try:
+            load_incluster_config(client_configuration=loaded, try_refresh_token=False)  # type: ignore[no-untyped-call]
+        except ConfigException as error:
+            raise ConfigError(f"in-cluster configuration: {error}") from error
+        return loaded
+
+    return reload
+
+
+def _from_kubeconfig(paths: str, context: str | None) -> Callable[[bool], SimpleNamespace]:
+    """A function that loads the kubeconfig anew.
+
+    Plug-ins and auth providers are asked again only when their answer expires or when forced (a 401): the last
+    load's own refresh hook does that. Anything else (a token file, certificates, an edited kubeconfig) is read anew.
+    """
+    last: SimpleNamespace | None = None
+
+    def reload(force: bool) -> SimpleNamespace:
+        nonlocal last
+        kept = last
+        with _loader_errors(paths):
+            if kept is None or force or not kept.is_plugin:
+                last = _load_kubeconfig(paths, context)
+                return last
+            if kept.refresh_api_key_hook is not None:
+                kept.refresh_api_key_hook(kept)
+            return kept
+
+    return reload
+
+
+@contextlib.contextmanager
+def _loader_errors(paths: str) -> Iterator[None]:
+    """The loader's errors, of many types on a malformed file, as ours."""
+    import yaml
+    from kubernetes.config import ConfigException
+
+    try:
+        yield
+    except (ConfigException, yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ConfigError(f"kubeconfig {paths}: {error or type(error).__name__}") from error
+
+
+def _load_kubeconfig(paths: str, context: str | None) -> SimpleNamespace:
+    from kubernetes.config.kube_config import KubeConfigLoader, KubeConfigMerger
+
+    merged: Any = KubeConfigMerger(paths).config  # type: ignore[no-untyped-call]
+    if merged is None:
+        raise ConfigError(f"kubeconfig not found: {paths}")
+    loader: Any = KubeConfigLoader(  # type: ignore[no-untyped-call]
+        config_dict=merged, active_context=context, config_base_path=None
+    )
+    loaded = _blank()
+    loader.load_and_set(loaded)
+    current = loader.current_context
+    loaded.context = current["name"]
+    user = merged["users"].get_with_name(current["context"].get("user", ""), safe=True)
+    loaded.is_plugin = user is not None and any(key in user["user"] for key in ("exec", "auth-provider"))
+    if loaded.is_plugin and not (loaded.api_key or loaded.cert_file):
+        # The loader logs a plug-in's failure and goes on without credentials; anonymous requests would follow.
+        raise ConfigError(f"kubeconfig {paths}: the credentials plug-in of context {loaded.context} gave nothing")
+    return loaded
+
+
+def _authorization(loaded: SimpleNamespace) -> str:
+    return str(loaded.api_key.get("BearerToken", "")).strip()
+
+
+def _tls(loaded: SimpleNamespace, source: str) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=loaded.ssl_ca_cert)
+        if not loaded.verify_ssl:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        _load_certificates(context, loaded)
+    except OSError as error:  # ssl.SSLError is one
+        raise ConfigError(f"{source}: TLS certificates cannot be loaded: {error}") from error
+    return context
+
+
+def _load_certificates(context: ssl.SSLContext, loaded: SimpleNamespace) -> None:
+    if loaded.ssl_ca_cert and loaded.verify_ssl:
+        context.load_verify_locations(cafile=loaded.ssl_ca_cert)
+    if loaded.cert_file:
+        context.load_cert_chain(loaded.cert_file, loaded.key_file)
+
+
+def _certificates(loaded: SimpleNamespace) -> str:
+    """A digest over the certificate files, to see a rotation."""
+    files = [path for path in (loaded.ssl_ca_cert, loaded.cert_file, loaded.key_file) if path]
+    return hashlib.sha256(b"\0".join(Path(path).read_bytes() for path in files)).hexdigest()

@@ -1,0 +1,156 @@
+"""What the API server, or something in front of it, refuses."""
+
+import re
+from typing import Final
+
+import msgspec
+
+MESSAGE_LIMIT: Final = 1000  # characters of a message that are kept
+
+
+class _Cause(msgspec.Struct):
+    reason: str = ""
+    message: str = ""
+    field: str = ""
+
+
+class _Details(msgspec.Struct, rename="camel"):
+    causes: list[_Cause] | None = None
+    retry_after_seconds: int = 0
+
+
+class Status(msgspec.Struct, rename="camel"):
+    """A metav1.Status, as far as we read it."""
+
+    kind: str = ""
+    message: str = ""
+    reason: str = ""
+    code: int = 0
+    details: _Details | None = None
+
+
+class ApiError(Exception):
+    """A request that failed.
+
+    `reason` is the Status' machine-readable reason, `causes` the reasons of its details (NamespaceTerminating, ...),
+    `retry_after` the seconds the server asks to wait, 0 if it does not say. Of Unreachable, `status` is 0.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        reason: str,
+        message: str,
+        method: str = "",
+        path: str = "",
+        causes: tuple[str, ...] = (),
+        retry_after: float = 0.0,
+    ) -> None:
+        super().__init__(f"{method} {path}: {status or ''} {reason}: {message}".strip())
+        self.status = status
+        self.reason = reason
+        self.message = message
+        self.method = method
+        self.path = path
+        self.causes = causes
+        self.retry_after = retry_after
+
+
+class Invalid(ApiError):
+    """422 (or 400): the object is refused as it is; sending it again is of no use."""
+
+
+class Unauthorized(ApiError):
+    """401, after the credentials were renewed."""
+
+
+class Forbidden(ApiError):
+    """403: RBAC, an admission policy, a quota, or a namespace that is Terminating (see `causes`)."""
+
+    @property
+    def is_namespace_terminating(self) -> bool:
+        return "NamespaceTerminating" in self.causes
+
+
+class NotFound(ApiError):
+    """404."""
+
+
+class Conflict(ApiError):
+    """409: the resourceVersion or a precondition no longer holds, or a server-side apply meets another manager."""
+
+
+class AlreadyExists(ApiError):
+    """409 with reason AlreadyExists."""
+
+
+class Gone(ApiError):
+    """410: a resourceVersion or continue token too old."""
+
+
+class Unreachable(ApiError):
+    """No answer: connection refused or cut, or out of time. A write may or may not have been done."""
+
+
+_CLASSES: Final[dict[int, type[ApiError]]] = {
+    400: Invalid,
+    401: Unauthorized,
+    403: Forbidden,
+    404: NotFound,
+    409: Conflict,
+    410: Gone,
+    422: Invalid,
+}
+
+_decode_status = msgspec.json.Decoder(Status).decode
+
+
+def from_answer(status: int, body: bytes, method: str, path: str, retry_after: str | None = None) -> ApiError:
+    """The error of an HTTP answer: a Status in JSON, or whatever a proxy wrote."""
+    try:
+        parsed = _decode_status(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        parsed = Status()
+    if parsed.kind != "Status":
+        parsed = Status(message=plain(body), reason=f"HTTP{status}")
+    return from_status(parsed, status, method, path, retry_after)
+
+
+def from_status(
+    parsed: Status, status: int = 0, method: str = "", path: str = "", retry_after: str | None = None
+) -> ApiError:
+    """The error of a Status, also of one that came as a watch's ERROR event."""
+    code = status or parsed.code or 500
+    details = parsed.details or _Details()
+    cls = _CLASSES.get(code, ApiError)
+    if parsed.reason == "AlreadyExists":
+        cls = AlreadyExists
+    return cls(
+        code,
+        parsed.reason or "Unknown",
+        parsed.message[:MESSAGE_LIMIT],
+        method,
+        path,
+        tuple(cause.reason for cause in details.causes or () if cause.reason),
+        seconds(retry_after) or float(details.retry_after_seconds),
+    )
+
+
+def unreachable(error: Exception, method: str, path: str, after: float | None = None) -> Unreachable:
+    """The error of a connection; `after` is how many seconds a stream had stood."""
+    reason = "Timeout" if isinstance(error, TimeoutError) else "Unreachable"
+    message = str(error)[:MESSAGE_LIMIT] or type(error).__name__
+    return Unreachable(0, reason, message if after is None else f"{message} (after {after:.1f} s)", method, path)
+
+
+def seconds(retry_after: str | None) -> float:
+    """Retry-After in seconds; 0 if absent or a date, which the API server never sends."""
+    text = (retry_after or "").strip()
+    return float(text) if text.isdecimal() else 0.0
+
+
+def plain(body: bytes) -> str:
+    """A proxy's error page as one short line."""
+    text = body[: 16 * MESSAGE_LIMIT].decode(errors="replace")
+    text = re.sub(r"(?is)<(script|style|head)\b.*?</\1>|<[^>]*>", " ", text)
+    return " ".join(text.split())[:MESSAGE_LIMIT]

@@ -1,0 +1,323 @@
+"""One active instance: election by a coordination.k8s.io Lease.
+
+Why not `kubernetes.aio.leaderelection`: it compares the Lease's wall-clock times, so a clock that jumps makes two
+leaders; its renewal has no time limit of its own, so a request that hangs keeps a leader that is none; it does not
+release on a clean stop; and nothing of it can be asked before a write. The semantic here is client-go's:
+
+- A Lease is free when it names no holder, or when *we* have seen no change of it for as long as it lasts, by our
+  own clock. Its times are for people.
+- Every write of it carries the resourceVersion that was read: of two that try, one gets a Conflict.
+- The holder counts from when its last successful renewal was *sent*, and gives up `margin` before the others may
+  take over. It asks `check()` before each write, so that a process that was stopped and goes on finds out first.
+"""
+
+import asyncio
+import contextlib
+import logging
+import math
+import random
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Final, NoReturn
+
+import msgspec
+
+from securetenant.api.kinds import LEASE
+from securetenant.api.objects import Json, Ref
+from securetenant.kube.errors import AlreadyExists, ApiError, Conflict, NotFound, Unreachable
+from securetenant.kube.transport import Transport
+
+log = logging.getLogger(__name__)
+
+RELEASED_SECONDS: Final = 1  # the duration written with a release, as client-go does
+
+
+def boottime() -> float:
+    """Seconds since boot, those in suspend included (CLOCK_MONOTONIC stands still meanwhile, on Linux)."""
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.clock_gettime(clock) if clock is not None else time.monotonic()
+
+
+class LeaseLost(Exception):
+    """We are not, or no longer surely, the active instance: write nothing more, and exit."""
+
+
+class _Spec(msgspec.Struct, rename="camel"):
+    holder_identity: str | None = None
+    lease_duration_seconds: int | None = None
+    lease_transitions: int | None = None
+
+
+class _Meta(msgspec.Struct, rename="camel"):
+    resource_version: str = ""
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+
+
+class _Lease(msgspec.Struct):
+    metadata: _Meta
+    spec: _Spec = msgspec.field(default_factory=_Spec)
+
+    @property
+    def holder(self) -> str:
+        return self.spec.holder_identity or ""
+
+
+class _LeaseEvent(msgspec.Struct):
+    type: str
+    object: msgspec.Raw
+
+
+_decode = msgspec.json.Decoder(_Lease).decode
+_decode_event = msgspec.json.Decoder(_LeaseEvent).decode
+
+
+class Elector:
+    """Our candidacy for one Lease.
+
+    `identity` must be unique per process (pod name and a random part). `duration`, `renew`, `retry` and `margin` are
+    seconds: what others wait before they take over, between our renewals, after a failure, and how long before
+    `duration` is over we stop. `on_change(leading)` hears of the two transitions. `transitions` is the Lease's own
+    count of holders. `clock` is for tests.
+
+    A standby *watches* the Lease: it costs no request, and a clean release is taken up in milliseconds, where a
+    poll would cost a GET per `retry` and half of it in delay. Where watching is not permitted, it polls.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        namespace: str,
+        name: str,
+        identity: str,
+        *,
+        duration: float = 15.0,
+        renew: float = 5.0,
+        retry: float = 2.0,
+        margin: float | None = None,
+        on_change: Callable[[bool], None] = lambda leading: None,
+        clock: Callable[[], float] = boottime,
+    ) -> None:
+        self.identity = identity
+        self.transitions = 0
+        self._transport = transport
+        self._ref = Ref(LEASE.name, namespace, name)
+        self._duration = duration
+        self._renew = renew
+        self._retry = retry
+        self._margin = duration / 5 if margin is None else margin
+        self._on_change = on_change
+        self._clock = clock
+        if not 0 < self._renew < self._duration - self._margin:
+            raise ValueError(f"renewal every {renew} s does not fit into a lease of {duration} s")
+        self._lease: _Lease | None = None  # as last seen
+        self._seen = 0.0  # when it was seen to change
+        self._acquired = ""  # wall clock, for people
+        self._sent: float | None = None  # when the last successful renewal was sent; None: not ours
+
+    @property
+    def valid(self) -> bool:
+        """Whether we are surely the active instance, at this moment."""
+        return self._remaining() > 0
+
+    def check(self) -> None:
+        """To be called right before each write. Raises LeaseLost."""
+        if not self.valid:
+            raise LeaseLost(f"{self.identity} does not hold {self._ref} (any more)")
+
+    def _remaining(self) -> float:
+        if self._sent is None:
+            return 0.0
+        return self._sent + self._duration - self._margin - self._clock()
+
+    async def acquire(self) -> None:
+        """Wait until the Lease is ours. Failures are tried again for ever."""
+        while True:
+            try:
+                if await self._try():
+                    log.info("%s acquired by %s", self._ref, self.identity)
+                    self._on_change(True)
+                    return
+                await self._until_changed()
+            except ApiError as error:
+                level = logging.DEBUG if isinstance(error, (Conflict, AlreadyExists)) else logging.WARNING
+                log.log(level, "%s not acquired: %s", self._ref, error)
+                await asyncio.sleep(self._retry * random.uniform(0.5, 1.0))  # noqa: S311
+
+    async def _try(self) -> bool:
+        """Look at the Lease, and take it if it is free."""
+        try:
+            lease = await self._read()
+        except NotFound:
+            lease = None
+        if lease is not None and lease.holder not in ("", self.identity) and self._clock() < self._expiry(lease):
+            return False
+        changes_hands = lease is not None and lease.holder != self.identity
+        transitions = (lease.spec.lease_transitions or 0) if lease is not None else 0
+        self._acquired = _now()
+        await self._write(lease, transitions + changes_hands, self._duration)
+        return self.valid
+
+    async def _read(self) -> _Lease:
+        path = LEASE.path(self._ref.namespace, self._ref.name)
+        raw = await self._request("GET", path, None, self._renew)
+        return self._see(raw)
+
+    def _see(self, raw: bytes | msgspec.Raw) -> _Lease:
+        lease = _decode(raw)
+        if self._lease is None or lease.metadata.resource_version != self._lease.metadata.resource_version:
+            self._seen = self._clock()
+        self._lease = lease
+        return lease
+
+    def _expiry(self, lease: _Lease) -> float:
+        """When, by our clock, the holder's time is over."""
+        return self._seen + (lease.spec.lease_duration_seconds or self._duration)
+
+    async def _until_changed(self) -> None:
+        """Return when the Lease may be free: released, deleted, or run out by our clock. Raises ApiError."""
+        while (left := self._standby()) > 0:
+            try:
+                async with asyncio.timeout(left) as limit:
+                    if await self._watch_free(limit):
+                        return
+                    await asyncio.sleep(self._retry * random.uniform(0.5, 1.0))  # noqa: S311
+            except TimeoutError:
+                pass  # the loop's condition asks our own clock
+        # Not all standbys at the same moment.
+        await asyncio.sleep(self._retry * random.uniform(0.0, 0.25))  # noqa: S311
+
+    def _standby(self) -> float:
+        """Seconds that the holder, as last seen, still has."""
+        return self._expiry(self._lease) - self._clock() if self._lease is not None else 0.0
+
+    async def _watch_free(self, limit: asyncio.Timeout) -> bool:
+        """Follow the Lease, and put `limit` off at each renewal. True: nobody holds it; False: the watch ended."""
+        assert self._lease is not None
+        params = {
+            "watch": "1",
+            "fieldSelector": f"metadata.name={self._ref.name}",
+            "resourceVersion": self._lease.metadata.resource_version,
+        }
+        path = LEASE.path(self._ref.namespace)
+        stream = self._transport.stream(path, params, kind=LEASE.name, read_deadline=4 * self._duration)
+        async with contextlib.aclosing(stream) as batches:
+            async for lines in batches:
+                for line in lines:
+                    event = _decode_event(line)
+                    if event.type == "DELETED":
+                        return True
+                    if event.type == "ERROR":
+                        raise ApiError(0, "WatchError", bytes(event.object).decode(errors="replace")[:200])
+                    if not self._see(event.object).holder:
+                        return True
+                limit.reschedule(asyncio.get_running_loop().time() + self._standby())
+        return False
+
+    async def keep(self) -> NoReturn:
+        """Renew until it cannot be done in time. Raises LeaseLost before anybody else may take over."""
+        try:
+            while True:
+                await asyncio.sleep(min(self._until_renewal(), max(0.0, self._remaining())))
+                self.check()
+                await self._renew_once()
+        finally:
+            # Also when cancelled: whoever stops to renew stops to write, or releases.
+            if not self.valid:
+                self._lose()
+
+    def _until_renewal(self) -> float:
+        return max(0.0, (self._sent or 0.0) + self._renew - self._clock())
+
+    async def _renew_once(self) -> None:
+        """One renewal, or LeaseLost. A failure that may pass is slept over, for `keep` to try again."""
+        try:
+            await self._write(self._lease, self.transitions, self._duration)
+        except NotFound:
+            self._lose()
+            raise LeaseLost(f"{self._ref} was deleted") from None
+        except Conflict:
+            # Our own renewal whose answer was lost, an edit by a person, or a new holder.
+            await self._still_ours()
+        except ApiError as error:
+            log.warning("%s not renewed, %.1f s left: %s", self._ref, self._remaining(), error)
+            await asyncio.sleep(min(self._retry, max(0.0, self._remaining())))
+
+    async def _still_ours(self) -> None:
+        try:
+            lease = await self._read()
+        except ApiError as error:
+            log.warning("%s not read, %.1f s left: %s", self._ref, self._remaining(), error)
+            await asyncio.sleep(min(self._retry, max(0.0, self._remaining())))
+            return
+        if lease.holder != self.identity:
+            self._lose()
+            raise LeaseLost(f"{self._ref} is held by {lease.holder or 'nobody'}")
+
+    def _lose(self) -> None:
+        if self._sent is not None:
+            self._sent = None
+            self._on_change(False)
+
+    async def release(self) -> None:
+        """On a clean stop, after the last write: let a standby take over at once. Never raises an ApiError."""
+        if not self.valid:
+            self._lose()
+            return
+        lease, left = self._lease, self._remaining()
+        self._lose()  # first, so that nothing of ours writes any more
+        try:
+            await self._put(lease, "", self.transitions, RELEASED_SECONDS, min(left, self._renew))
+            log.info("%s released by %s", self._ref, self.identity)
+        except ApiError as error:
+            log.warning("%s not released, it runs out by itself: %s", self._ref, error)
+
+    async def _write(self, lease: _Lease | None, transitions: int, duration: float) -> None:
+        """Create or renew the Lease in our name; counted from before it is sent."""
+        limit = min(self._renew, self._remaining()) if self._sent is not None else self._renew
+        sent = self._clock()
+        await self._put(lease, self.identity, transitions, duration, limit)
+        self._sent = sent
+        self.transitions = transitions
+
+    async def _put(self, lease: _Lease | None, holder: str, transitions: int, duration: float, limit: float) -> None:
+        body = self._body(lease, holder, transitions, duration)
+        if lease is None:
+            raw = await self._request("POST", LEASE.path(self._ref.namespace), body, limit)
+        else:
+            raw = await self._request("PUT", LEASE.path(self._ref.namespace, self._ref.name), body, limit)
+        self._see(raw)
+
+    def _body(self, lease: _Lease | None, holder: str, transitions: int, duration: float) -> Json:
+        metadata: Json = {"name": self._ref.name, "namespace": self._ref.namespace}
+        if lease is not None:
+            metadata["resourceVersion"] = lease.metadata.resource_version
+            metadata["labels"] = dict(lease.metadata.labels or {})
+            metadata["annotations"] = dict(lease.metadata.annotations or {})
+        return {
+            "apiVersion": LEASE.api_version,
+            "kind": LEASE.name,
+            "metadata": metadata,
+            "spec": {
+                "holderIdentity": holder,
+                "leaseDurationSeconds": max(1, math.ceil(duration)),
+                "acquireTime": self._acquired,
+                "renewTime": _now(),
+                "leaseTransitions": transitions,
+            },
+        }
+
+    async def _request(self, method: str, path: str, body: Json | None, limit: float) -> bytes:
+        """One urgent request with a limit on all of it, a credentials plug-in's run included."""
+        try:
+            async with asyncio.timeout(limit):
+                return await self._transport.request(
+                    method, path, body=body, kind=LEASE.name, timeout=limit, urgent=True
+                )
+        except TimeoutError:
+            raise Unreachable(0, "Timeout", f"no answer in {limit:.1f} s", method, path) from None
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,0 +1,222 @@
+"""Who we are and where the server is, and how credentials renew themselves."""
+
+import asyncio
+import base64
+import json
+import os
+import ssl
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from securetenant.api.kinds import NAMESPACE
+from securetenant.api.objects import Ref
+from securetenant.kube import config
+from securetenant.kube.config import ConfigError, load
+from securetenant.kube.transport import Transport, Unauthorized
+from tests.support.fakeapi import kubeconfig, serving, status
+
+REF = Ref("Namespace", "", "n")
+# A throw-away self-signed pair, valid for 100 years, that nothing trusts.
+KEY = """-----BEGIN EC PRIVATE KEY-----
+MHcCAQEEILv5/X8SoNmZyDpW2N8qmC7Vqmg0eHgq4V7jydlYVMhOoAoGCCqGSM49
+AwEHoUQDQgAEgr+Q7LvhxhlZ9YVjeYrFitC1fzZaMe/HDkF7LxWHuK2VMvJtRpyA
+ZkTe63Wq1qBudjTqyDWcsQbEZarfHfvVvA==
+-----END EC PRIVATE KEY-----
+"""
+CERTIFICATE = """-----BEGIN CERTIFICATE-----
+MIIBeDCCAR+gAwIBAgIUXiNKsgANWGfJnGhamvsH9NPn+kEwCgYIKoZIzj0EAwIw
+ETEPMA0GA1UEAwwGY2xpZW50MCAXDTI2MTEyNDAzMzYwM1oYDzIxMjYxMDMxMDMz
+NjAzWjARMQ8wDQYDVQQDDAZjbGllbnQwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNC
+AASCv5Dsu+HGGVn1hWN5isWK0LV/Nlox78cOQXsvFYe4rZUy8m1GnIBmRN7rdarW
+oG52NOrINZyxBsRlqt8d+9W8o1MwUTAdBgNVHQ4EFgQUMEHZvM3M+pVN7GSbzdZp
+wfzYvSQwHwYDVR0jBBgwFoAUMEHZvM3M+pVN7GSbzdZpwfzYvSQwDwYDVR0TAQH/
+BAUwAwEB/zAKBggqhkjOPQQDAgNHADBEAiBAYUL4De8YeE4x2aGBh4rKUA0M2Pgk
+uOXoZiScCDmyQgIgA+GDSLX2bYIWZ7MOm+WxvopfNUNa7PIN38FUFlSYMJs=
+-----END CERTIFICATE-----
+"""
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(config, "RENEW_SECONDS", -1.0)
+
+
+def written(path: Path, body: Any) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(body if isinstance(body, str) else json.dumps(body))
+    return str(path)
+
+
+def plugin(tmp_path: Path, credentials: dict[str, str]) -> dict[str, Any]:
+    """A user whose plug-in prints the credentials in a file, and notes each run."""
+    given = written(tmp_path / "credentials.json", credentials)
+    code = (
+        "import json,sys; open(sys.argv[2],'a').write('x');"
+        "print(json.dumps({'apiVersion':'client.authentication.k8s.io/v1','kind':'ExecCredential',"
+        "'status':json.load(open(sys.argv[1]))}))"
+    )
+    version = "client.authentication.k8s.io/v1"
+    args = ["-c", code, given, str(tmp_path / "runs")]
+    return {"exec": {"apiVersion": version, "command": sys.executable, "args": args, "interactiveMode": "Never"}}
+
+
+async def test_several_files_and_context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = written(tmp_path / "1", kubeconfig("http://one", {"token": "t1"}, "one"))
+    two = written(tmp_path / "2", kubeconfig("http://two", {"token": "t2"}, "two"))
+    monkeypatch.setenv("KUBECONFIG", os.pathsep.join([one, two, str(tmp_path / "absent")]))
+    chosen = await load(None, "one")
+    assert (chosen.server, chosen.context, await chosen.authorization()) == ("http://one", "one", "Bearer t1")
+    assert (await load(two)).server == "http://two"
+
+
+async def test_home(tmp_path: Path) -> None:
+    written(tmp_path / "home" / ".kube" / "config", kubeconfig("http://home", {"token": "t"}))
+    assert (await load()).server == "http://home"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param(None, "not found", id="absent"),
+        pytest.param("", "", id="empty"),
+        pytest.param("{", "", id="not-yaml"),
+        pytest.param("[1]", "", id="not-a-mapping"),
+        pytest.param(json.dumps({"clusters": []}), "", id="nothing-in-it"),
+        pytest.param(json.dumps({**kubeconfig("http://x", {}), "current-context": "other"}), "other", id="no-context"),
+        pytest.param(json.dumps(kubeconfig("", {})), "server", id="no-server"),
+        pytest.param(
+            json.dumps(kubeconfig("https://x", {}, **{"certificate-authority": "/absent"})), "/absent", id="no-ca"
+        ),
+        pytest.param(
+            json.dumps(kubeconfig("https://x", {}, **{"certificate-authority-data": "AAAA"})), "TLS", id="bad-ca"
+        ),
+        pytest.param(
+            json.dumps(kubeconfig("http://x", {"exec": {"apiVersion": "v1", "command": "/absent"}})),
+            "plug-in",
+            id="no-plug-in",
+        ),
+    ],
+)
+async def test_what_cannot_be_used_is_said(tmp_path: Path, text: str | None, message: str) -> None:
+    path = tmp_path / "config"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        await load(str(path))
+    assert message in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+async def test_token_file_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = tmp_path / "token"
+    token.write_text("first\n")
+    path = written(tmp_path / "config", kubeconfig("http://x", {"tokenFile": str(token)}))
+    client = await load(path)
+    assert await client.authorization() == "Bearer first"
+    token.write_text("second\n")
+    assert await client.authorization() == "Bearer first"  # within the minute
+    monkeypatch.setattr(config, "REFRESH_SECONDS", -1.0)
+    assert await client.authorization() == "Bearer second"
+    token.unlink()  # for a moment, while it is rotated
+    assert await client.authorization() == "Bearer second"
+
+
+async def test_in_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from kubernetes.config import incluster_config
+
+    token, ca = written(tmp_path / "token", "first\n"), written(tmp_path / "ca.crt", CERTIFICATE)
+    loader = incluster_config.InClusterConfigLoader
+    monkeypatch.setattr(loader, "__init__", _with_files(loader.__init__, token_filename=token, cert_filename=ca))
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "fd00::1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
+    client = await load()
+    assert (client.server, await client.authorization()) == ("https://[fd00::1]:443", "bearer first")
+    assert client.tls is not None
+    assert client.tls.verify_mode == ssl.CERT_REQUIRED
+    written(tmp_path / "token", "second\n")
+    monkeypatch.setattr(config, "REFRESH_SECONDS", -1.0)
+    assert await client.authorization() == "bearer second"
+
+
+def _with_files(init: Any, **files: str) -> Any:
+    def replaced(self: Any, **options: Any) -> None:
+        init(self, **{**options, **files}, environ=os.environ)
+
+    return replaced
+
+
+async def test_plugin_is_asked_once_until_it_expires(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path / "config", kubeconfig("http://x", plugin(tmp_path, {"token": "first"})))
+    client = await load(path)
+    monkeypatch.setattr(config, "REFRESH_SECONDS", -1.0)
+    for _ in range(3):
+        assert await client.authorization() == "Bearer first"
+    assert (tmp_path / "runs").read_text() == "x"
+
+    written(tmp_path / "credentials.json", {"token": "second", "expirationTimestamp": "2020-01-01T00:00:00Z"})
+    assert await client.renew(client.generation)  # a 401
+    assert await client.authorization() == "Bearer second"
+    written(tmp_path / "credentials.json", {"token": "third"})
+    assert await client.authorization() == "Bearer third"  # the second had expired
+
+
+async def test_plugin_with_certificates(tmp_path: Path) -> None:
+    given = {"clientCertificateData": CERTIFICATE, "clientKeyData": KEY}
+    path = written(tmp_path / "config", kubeconfig("https://x", plugin(tmp_path, given)))
+    client = await load(path)
+    before = client.certificates
+    written(tmp_path / "credentials.json", {**given, "clientCertificateData": CERTIFICATE + "\n"})
+    assert await client.renew(client.generation)
+    assert client.certificates != before
+
+
+async def test_client_certificate_and_server_name(tmp_path: Path) -> None:
+    encoded = {
+        "client-certificate-data": base64.b64encode(CERTIFICATE.encode()).decode(),
+        "client-key-data": base64.b64encode(KEY.encode()).decode(),
+    }
+    cluster: dict[str, Any] = {
+        "tls-server-name": "other",
+        "proxy-url": "http://proxy:1",
+        "insecure-skip-tls-verify": True,
+    }
+    path = written(tmp_path / "config", kubeconfig("https://x", encoded, **cluster))
+    client = await load(path)
+    assert (client.tls_server_name, client.proxy) == ("other", "http://proxy:1")
+    assert client.tls is not None
+    assert client.tls.verify_mode == ssl.CERT_NONE
+
+
+async def test_401_renews_once_for_all_requests(tmp_path: Path) -> None:
+    """Twenty requests meet an expired token: the plug-in runs once, and all are sent again."""
+    asked: list[str] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        asked.append(request.headers["Authorization"])
+        await asyncio.sleep(0.01)
+        good = request.headers["Authorization"] == "Bearer good"
+        return web.json_response({}) if good else status(401, "Unauthorized")
+
+    async with serving(handler, tmp_path) as path:
+        server = json.loads(path.read_text())["clusters"][0]["cluster"]["server"]
+        user = plugin(tmp_path, {"token": "expired"})
+        client = await load(written(tmp_path / "config", kubeconfig(server, user)))
+        written(tmp_path / "credentials.json", {"token": "good"})
+        async with Transport(client) as transport:
+            await asyncio.gather(*[transport.create(NAMESPACE, "", {}) for _ in range(20)])
+            assert (tmp_path / "runs").read_text() == "xx"
+            assert sorted(asked) == ["Bearer expired"] * 20 + ["Bearer good"] * 20
+
+            written(tmp_path / "credentials.json", {"token": "bad"})
+            assert await client.renew(client.generation)
+            del asked[:]
+            with pytest.raises(Unauthorized):
+                await transport.get(NAMESPACE, REF)
+            assert asked == ["Bearer bad"]  # nothing new to try with

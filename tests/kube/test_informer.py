@@ -1,0 +1,300 @@
+"""The informer against answers that a real API server cannot be made to give."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from securetenant.api.kinds import NETWORK_POLICY
+from securetenant.api.objects import Ref
+from securetenant.kube import informer as module
+from securetenant.kube.informer import Event, Informer
+from tests.support.fakeapi import line, page, policy, serving, status
+from tests.support.kube import running, transport_to, until
+
+Answer = Callable[[web.Request], web.Response] | web.Response | list[bytes]
+HANG = b""  # in a watch's lines: say nothing more, and do not end
+
+
+class Script:
+    """A server that answers lists and watches, each by its own list of answers; the last watch is silent."""
+
+    def __init__(self, lists: list[web.Response], watches: list[Answer]) -> None:
+        self.lists, self.watches = lists, watches
+        self.asked: list[dict[str, str]] = []
+
+    async def __call__(self, request: web.Request) -> web.StreamResponse:
+        query = dict(request.query)
+        self.asked.append(query)
+        if "watch" not in query:
+            return self.lists.pop(0)
+        answer = self.watches.pop(0) if self.watches else [HANG]
+        if isinstance(answer, web.Response):
+            return answer
+        assert isinstance(answer, list)
+        stream = web.StreamResponse()
+        await stream.prepare(request)
+        for each in answer:
+            if each == HANG:
+                await asyncio.sleep(60)
+            await stream.write(each)
+        return stream
+
+    @property
+    def steps(self) -> str:
+        """L for each list or page, W for each watch."""
+        return "".join("W" if "watch" in query else "L" for query in self.asked)
+
+
+def told(events: list[Event]) -> list[tuple[str, str, str]]:
+    return [(event.type, event.object.ref.name, event.object.resource_version) for event in events]
+
+
+async def play(
+    tmp_path: Path, script: Script, done: Callable[[Informer, list[Event]], object], **options: Any
+) -> tuple[Informer, list[Event]]:
+    events: list[Event] = []
+    async with serving(script, tmp_path) as path, transport_to(path) as transport:
+        informer = Informer(transport, NETWORK_POLICY, on_event=events.append, **{"backoff": (0.02, 0.1), **options})
+        async with running(informer):
+            await until(lambda: done(informer, events), f"{script.steps} {told(events)}")
+    return informer, events
+
+
+def names(informer: Informer) -> dict[str, str]:
+    return {each.ref.name: each.resource_version for each in informer.objects()}
+
+
+async def test_events(tmp_path: Path) -> None:
+    script = Script(
+        [page([policy("a", 5), policy("b", 6)], 10)],
+        [
+            [
+                line("MODIFIED", policy("a", 11)),
+                line("ADDED", policy("c", 12)) + line("DELETED", policy("b", 13)),
+                line("MODIFIED", policy("a", 11)),  # repeated
+                line("MODIFIED", policy("b", 6)),  # of what is gone
+                line("MODIFIED", policy("c", 9)),  # out of order
+                line("BOOKMARK", {"metadata": {"resourceVersion": "20", "creationTimestamp": None}, "spec": {}}),
+            ]
+        ],
+    )
+    informer, events = await play(tmp_path, script, lambda *_: script.steps == "LWW")
+    assert told(events) == [
+        ("ADDED", "a", "5"),
+        ("ADDED", "b", "6"),
+        ("MODIFIED", "a", "11"),
+        ("ADDED", "c", "12"),
+        ("DELETED", "b", "13"),
+    ]
+    assert events[2].old is not None
+    assert events[2].old.resource_version == "5"
+    assert names(informer) == {"a": "11", "c": "12"}
+    assert len(informer) == 2
+    assert [q["resourceVersion"] for q in script.asked[1:]] == ["10", "20"]
+    assert script.asked[1]["allowWatchBookmarks"] == "true"
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        pytest.param(status(410, "Expired"), id="410-answer"),
+        pytest.param([line("ERROR", {"kind": "Status", "code": 410, "reason": "Expired"})], id="410-event"),
+        pytest.param([line("ERROR", {"kind": "Status", "code": 500, "status": "Failure"})], id="500-event"),
+        pytest.param([line("ERROR", {"kind": "Status", "code": 429, "message": "slow"})], id="429-event"),
+        pytest.param([b'{"type":"ADDED","object":{"metadata":17}}\n'], id="not-an-object"),
+        pytest.param([line("NOVELTY", policy("a", 50))], id="unknown-event"),
+    ],
+)
+async def test_relist_tells_what_differs(tmp_path: Path, trouble: Answer) -> None:
+    script = Script(
+        [
+            page([policy("same", 5), policy("gone", 6), policy("new", 7)], 10),
+            page([policy("same", 5), policy("new", 20), policy("more", 21)], 30),
+        ],
+        [trouble],
+    )
+    informer, events = await play(tmp_path, script, lambda *_: script.steps == "LWLW")
+    assert told(events)[3:] == [("MODIFIED", "new", "20"), ("ADDED", "more", "21"), ("DELETED", "gone", "6")]
+    assert names(informer) == {"same": "5", "new": "20", "more": "21"}
+    assert informer.relists == 1
+    assert informer.failure == ""
+
+
+async def test_token_that_expires_while_paging(tmp_path: Path) -> None:
+    script = Script(
+        [page([policy("a", 5)], 10, "more"), status(410, "Expired"), page([policy("b", 12)], 12)],
+        [],
+    )
+    informer, events = await play(tmp_path, script, lambda informer, _: script.steps == "LLLW")
+    assert [query.get("continue") for query in script.asked] == [None, "more", None, None]
+    assert told(events) == [("ADDED", "a", "5"), ("ADDED", "b", "12"), ("DELETED", "a", "5")]
+    assert names(informer) == {"b": "12"}
+
+
+async def test_not_synced_before_the_last_page(tmp_path: Path) -> None:
+    script = Script([page([policy("a", 5)], 10, "more"), *[status(500)] * 50], [])
+    informer, _ = await play(tmp_path, script, lambda informer, _: informer.failure)
+    assert len(informer) == 1
+    assert not informer.synced.is_set()
+    assert "500" in informer.failure
+
+
+async def test_list_answers_410(tmp_path: Path) -> None:
+    script = Script([status(410, "Gone"), page([policy("a", 5)], 10)], [])
+    informer, _ = await play(tmp_path, script, lambda informer, _: informer.synced.is_set())
+    assert names(informer) == {"a": "5"}
+
+
+async def test_watch_fails_and_goes_on_from_where_it_was(tmp_path: Path) -> None:
+    script = Script(
+        [page([], 10)],
+        [[line("ADDED", policy("a", 11))], status(500), status(503), [line("ADDED", policy("b", 12)), HANG]],
+    )
+    informer, _ = await play(tmp_path, script, lambda _, events: len(events) == 2)
+    assert script.steps == "LWWWW"
+    assert [query["resourceVersion"] for query in script.asked[1:]] == ["10", "11", "11", "11"]
+    assert informer.failure == ""
+
+
+async def test_silent_connection(tmp_path: Path) -> None:
+    script = Script([page([], 10)], [[line("ADDED", policy("a", 11)), HANG], [line("ADDED", policy("b", 12)), HANG]])
+    informer, _ = await play(tmp_path, script, lambda _, events: len(events) == 2, read_deadline=0.3)
+    assert script.steps[:3] == "LWW"
+    assert informer.relists == 0
+
+
+async def test_forbidden_is_told_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FORBIDDEN_SECONDS", 0.2)
+    seen: list[bool] = []
+    script = Script([status(403, "Forbidden"), status(403, "Forbidden"), page([policy("a", 5)], 10)], [])
+
+    def done(informer: Informer, _events: list[Event]) -> bool:
+        seen.append(informer.forbidden)
+        if informer.forbidden:
+            assert not informer.synced.is_set()
+        return informer.synced.is_set()
+
+    informer, _ = await play(tmp_path, script, done)
+    assert True in seen
+    assert not informer.forbidden
+    assert script.steps.startswith("LLL")
+
+
+async def test_restored_backup_is_believed(tmp_path: Path) -> None:
+    """Versions that go back: all that was known is void, whatever its version."""
+    script = Script(
+        [page([policy("a", 500), policy("b", 501)], 600), page([policy("a", 5)], 10)], [status(410, "Expired")]
+    )
+    informer, events = await play(tmp_path, script, lambda *_: script.steps == "LWLW")
+    assert told(events)[2:] == [("MODIFIED", "a", "5"), ("DELETED", "b", "501")]
+    assert names(informer) == {"a": "5"}
+
+
+class TestStore:
+    """Reading our own writes."""
+
+    @staticmethod
+    def raw(name: str, version: int) -> bytes:
+        return json.dumps(policy(name, version)).encode()
+
+    async def test_own_write_is_seen_at_once_and_its_event_swallowed(self, tmp_path: Path) -> None:
+        go = asyncio.Event()
+
+        async def handler(request: web.Request) -> web.StreamResponse:
+            if "watch" not in request.query:
+                return page([policy("a", 5)], 10)
+            stream = web.StreamResponse()
+            await stream.prepare(request)
+            await go.wait()
+            await stream.write(
+                line("MODIFIED", policy("a", 11)) + line("ADDED", policy("b", 12)) + line("MODIFIED", policy("a", 13))
+            )
+            await asyncio.sleep(60)
+            return stream
+
+        events: list[Event] = []
+        changes: list[tuple[str, str]] = []
+        async with serving(handler, tmp_path) as path, transport_to(path) as transport:
+            informer = Informer(
+                transport,
+                NETWORK_POLICY,
+                on_event=events.append,
+                on_change=lambda old, new: changes.append(
+                    (old.resource_version if old else "", new.resource_version if new else "")
+                ),
+            )
+            async with running(informer):
+                await informer.synced.wait()
+                informer.store(self.raw("a", 11))
+                informer.store(self.raw("b", 12))
+                informer.store(self.raw("a", 4))  # older than what is known
+                informer.store(self.raw("old", 9))  # the list had passed it: it is gone again
+                assert names(informer) == {"a": "11", "b": "12"}
+                assert len(events) == 1
+                go.set()
+                await until(lambda: len(events) == 2, "the foreign change")
+        assert told(events) == [("ADDED", "a", "5"), ("MODIFIED", "a", "13")]
+        assert changes == [("", "5"), ("5", "11"), ("", "12"), ("11", "13")]
+
+    async def test_relist_keeps_what_is_newer_than_the_list(self, tmp_path: Path) -> None:
+        """The list was read before our write; the write's answer came first."""
+        asked, go = asyncio.Event(), asyncio.Event()
+        lists = [page([policy("a", 5), policy("c", 6)], 10), page([policy("a", 5)], 10)]
+
+        async def handler(request: web.Request) -> web.StreamResponse:
+            if "watch" in request.query:
+                if lists:
+                    return status(410, "Expired")
+                await asyncio.sleep(60)
+            if len(lists) == 1:
+                asked.set()
+                await go.wait()
+            return lists.pop(0)
+
+        events: list[Event] = []
+        async with serving(handler, tmp_path) as path, transport_to(path) as transport:
+            informer = Informer(transport, NETWORK_POLICY, on_event=events.append, backoff=(0.01, 0.01))
+            async with running(informer):
+                await asked.wait()
+                informer.store(self.raw("a", 11))
+                informer.store(self.raw("b", 12))
+                go.set()
+                await until(lambda: informer.relists, "the second list")
+        assert names(informer) == {"a": "11", "b": "12"}
+        assert told(events)[2:] == [("DELETED", "c", "6")]
+
+    async def test_forget(self, tmp_path: Path) -> None:
+        script = Script([page([policy("a", 5), policy("b", 6)], 10)], [])
+        informer, events = await play(tmp_path, script, lambda informer, _: informer.synced.is_set())
+        informer.forget(Ref("NetworkPolicy", "a", "a"), "another-uid")
+        assert len(informer) == 2
+        informer.forget(Ref("NetworkPolicy", "a", "a"), "uid-a")
+        assert names(informer) == {"b": "6"}
+        assert len(events) == 2
+
+
+async def test_in_namespace(tmp_path: Path) -> None:
+    script = Script([page([policy("p", 1, "one"), policy("p", 2, "two"), policy("q", 3, "two")], 10)], [])
+    informer, _ = await play(tmp_path, script, lambda informer, _: informer.synced.is_set())
+    assert [each.ref.name for each in informer.in_namespace("two")] == ["p", "q"]
+    assert list(informer.in_namespace("none")) == []
+    found = informer.get(Ref("NetworkPolicy", "one", "p"))
+    assert found is not None
+    assert found.resource_version == "1"
+    assert informer.get(Ref("NetworkPolicy", "one", "q")) is None
+
+
+async def test_what_the_listener_raises_ends_the_informer(tmp_path: Path) -> None:
+    script = Script([page([policy("a", 5)], 10)], [])
+
+    def listener(_event: Event) -> None:
+        raise KeyError("a defect")
+
+    async with serving(script, tmp_path) as path, transport_to(path) as transport:
+        with pytest.raises(KeyError, match="a defect"):
+            await Informer(transport, NETWORK_POLICY, on_event=listener).run()

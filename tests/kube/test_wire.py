@@ -1,0 +1,74 @@
+"""Decoding: what is kept, and that nothing keeps the page alive."""
+
+import gc
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from securetenant.api.kinds import KINDS, NETWORK_POLICY, NODE, ROLE_BINDING, Kind
+from securetenant.kube.wire import codec, decode
+from tests.support.fakeapi import policy
+
+
+def raw(body: dict[str, Any]) -> bytes:
+    return json.dumps(body).encode()
+
+
+def test_all_that_is_kept() -> None:
+    body = policy(
+        "p",
+        7,
+        labels={"a": "b"},
+        annotations={"c": "d"},
+        finalizers=["f"],
+        ownerReferences=[{"uid": "o", "name": "x", "kind": "K", "apiVersion": "v1"}],
+        deletionTimestamp="2026-01-02T00:00:00Z",
+    )
+    observed = decode(NETWORK_POLICY, raw(body))
+    assert observed.ref == ("NetworkPolicy", "a", "p")
+    assert (observed.uid, observed.resource_version, observed.created) == ("uid-p", "7", "2026-01-01T00:00:00Z")
+    assert observed.deleting
+    assert (observed.labels, observed.annotations) == ({"a": "b"}, {"c": "d"})
+    assert (observed.finalizers, observed.owners) == (("f",), ("o",))
+    assert observed.field("spec") == body["spec"]
+    assert list(observed.fields) == ["spec"]
+
+
+def test_absent_is_absent() -> None:
+    observed = decode(ROLE_BINDING, raw({"metadata": {"name": "r", "labels": None}, "roleRef": {"name": "x"}}))
+    assert list(observed.fields) == ["roleRef"]
+    assert observed.field("subjects") is None
+    assert observed.labels == {}
+    assert observed.finalizers == ()
+    assert not observed.deleting
+
+
+@pytest.mark.parametrize("kind", [pytest.param(kind, id=kind.name) for kind in KINDS.values()])
+def test_every_kind_keeps_its_fields_and_no_others(kind: Kind) -> None:
+    kept = {name: {"of": name} for name in (*kind.content, *kind.extra)}
+    observed = decode(kind, raw({"metadata": {"name": "n"}, **kept, "unknown": {"x": 1}}))
+    assert {name: observed.field(name) for name in observed.fields} == kept
+
+
+def test_page_is_let_go() -> None:
+    """A page of which one small field is kept must not stay in memory."""
+    node = {"metadata": {"name": "n"}, "spec": {"taints": []}, "status": {"images": ["x" * 1_000_000]}}
+    page = codec(NODE).page(raw({"metadata": {"resourceVersion": "1"}, "items": [node]}))
+    kept = [codec(NODE).observed(wire) for wire in page.items or ()]
+    del page
+    gc.collect()
+    spec = kept[0].fields["spec"]
+    assert bytes(spec) == b'{"taints": []}'
+    assert max(map(len, [each for each in gc.get_referents(spec) if isinstance(each, bytes)]), default=0) < 100
+    assert msgspec.json.decode(spec) == {"taints": []}
+
+
+def test_equal_labels_are_one_object() -> None:
+    one, two, other = (
+        decode(NETWORK_POLICY, raw(policy(name, 1, labels=labels)))
+        for name, labels in [("a", {"x": "y", "z": "w"}), ("b", {"x": "y", "z": "w"}), ("c", {"x": "z", "y": "w"})]
+    )
+    assert one.labels is two.labels
+    assert other.labels == {"x": "z", "y": "w"}
