@@ -1,0 +1,65 @@
+"""namespaces: create, label, annotate; adopt only when told, never a system namespace or another tenant's."""
+
+from datetime import datetime
+
+from securetenant.api.kinds import NAMESPACE
+from securetenant.api.objects import Desired, Ref
+from securetenant.api.status import Condition
+from securetenant.api.tenant import NamespaceSpec, SecureTenant
+from securetenant.controls import claims
+from securetenant.controls.plan import Control, Plan, World
+
+NAME = "namespaces"
+CONDITION = "NamespacesReady"
+
+
+def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
+    """One Namespace for each entry that the tenant holds; the others become a condition that says why."""
+    problems = [
+        problem for entry in tenant.spec.namespaces if (problem := obstacle(tenant, entry.name, world)) is not None
+    ]
+    held = set(claims.held(tenant, world))
+    desired = [_namespace(entry) for entry in tenant.spec.namespaces if entry.name in held]
+    if problems:
+        reason, _ = problems[0]
+        message = "; ".join(message for _, message in problems)
+        condition = Condition(type=CONDITION, status="False", reason=reason, message=message)
+    else:
+        condition = Condition(type=CONDITION, status="True", reason="Held", message=f"{len(desired)} namespaces")
+    return Plan(desired=desired, conditions=[condition], blocking=[message for _, message in problems])
+
+
+def obstacle(tenant: SecureTenant, namespace: str, world: World) -> tuple[str, str] | None:
+    """Why the tenant may not write into a namespace that it declares: reason and message; None if it may."""
+    if claims.is_system(namespace, world):
+        return "SystemNamespace", f"{namespace} is a system namespace and can never be a tenant's: choose another name"
+    owner = claims.holder(namespace, world)
+    if owner is not None and owner.name != tenant.name:
+        return (
+            "Conflict",
+            f"{namespace} belongs to SecureTenant {owner.name}: remove it from one of the two specs",
+        )
+    observed = world.get(Ref(NAMESPACE.name, "", namespace))
+    if observed is None:
+        return None
+    if observed.deleting:
+        return "Terminating", f"{namespace} is Terminating; it is created anew, with its posture, when it is gone"
+    if not claims.is_ours(tenant, observed, world):
+        mark = f" and carries the mark of tenant {observed.tenant}" if observed.tenant not in ("", tenant.name) else ""
+        return (
+            "NotOwned",
+            f"{namespace} exists{mark}, and this tenant did not create it: set adopt: true on it to take it over",
+        )
+    return None
+
+
+def _namespace(entry: NamespaceSpec) -> Desired:
+    return Desired(
+        ref=Ref(NAMESPACE.name, "", entry.name),
+        control=NAME,
+        labels=entry.labels,
+        annotations=entry.annotations,
+    )
+
+
+CONTROL = Control(name=NAME, plan=plan, kinds=(NAMESPACE.name,))

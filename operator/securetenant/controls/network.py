@@ -1,0 +1,198 @@
+"""Who may talk to whom: default deny, then what the tenant declares and, between tenants, the other one agrees to."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Final
+
+from securetenant.api.kinds import ENDPOINT_SLICE, NETWORK_POLICY
+from securetenant.api.objects import Desired, Json, JsonValue, Ref
+from securetenant.api.status import Condition, PendingFlow, WhitelistStatus
+from securetenant.api.tenant import Peer, SecureTenant
+from securetenant.controls import claims, policies, ports, selectors
+from securetenant.controls.plan import Control, Foreign, Plan, Platform, World
+from securetenant.controls.policies import Within
+from securetenant.controls.ports import Ports, Range
+from securetenant.controls.selectors import Selector
+from securetenant.controls.whitelist import Block, Declaration, Direction, canonical_cidr, declarations, earliest
+
+NAME: Final = "network"
+DENY: Final = "securetenant-default-deny"
+DNS: Final = "securetenant-dns"
+ISOLATION: Final = "securetenant-isolation"
+API_SERVER: Final = "securetenant-api-server"
+
+LISTED: Final = 20  # how many flows the status names; the counts are whole
+_FIRST = 3  # how many a condition names
+
+# A policy's place: its namespace, direction, rule, and the pods it is for.
+_Place = tuple[str, Direction, str, Selector]
+
+
+def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
+    held = claims.held(tenant, world)
+    declared = declarations(tenant, held, world, now)
+    shared, conditions, blocking = _shared(tenant, held, world)
+    own = _whitelisted(declared)
+    desired = [
+        Desired(Ref(NETWORK_POLICY.name, namespace, name), NAME, body, closing=name == DENY)
+        for namespace in held
+        for name, body in (*shared, *own.get(namespace, ()))
+    ]
+    wake_at = earliest(time for d in declared if not d.expired for time in (d.rule.expires, d.opened.until))
+    whitelist = _status(declared, wake_at)
+    return Plan(
+        desired=desired,
+        foreign=_foreign(tenant, held, {item.ref for item in desired}, world),
+        conditions=[_agreement(whitelist), *conditions],
+        blocking=blocking,
+        wake_at=wake_at,
+        whitelist=whitelist,
+    )
+
+
+def _shared(
+    tenant: SecureTenant, held: Sequence[str], world: World
+) -> tuple[list[tuple[str, Json]], list[Condition], list[str]]:
+    """What each of the tenant's namespaces gets alike, the closing policy first; and what there is to say of it."""
+    network = tenant.spec.network
+    found = [(DENY, policies.default_deny())]
+    if network.dns and (ends := _dns_ends(world.platform)):
+        found.append((DNS, policies.opening("egress", selectors.ALL, ends)))
+    together = network.isolation == "Tenant" and len(held) > 1
+    found.append((ISOLATION, policies.among(sorted(held) if together else ())))
+    if not network.api_server:
+        return found, [], []
+    ends = _api_server_ends(world)
+    if not ends:
+        message = (
+            "the API server's endpoints are not known (no ready EndpointSlice of the service default/kubernetes), "
+            "so the access that apiServer: true asks for stays closed"
+        )
+        return (
+            found,
+            [Condition(type="ApiServerOpen", status="False", reason="NoEndpoints", message=message)],
+            [message],
+        )
+    found.append((API_SERVER, policies.opening("egress", selectors.ALL, ends)))
+    return found, [Condition(type="ApiServerOpen", status="True", reason="EndpointsKnown")], []
+
+
+def _dns_ends(platform: Platform) -> dict[policies.End, Ports]:
+    """The platform's DNS: its pods, and the addresses that no pod selector matches."""
+    allowed = (Range("TCP", platform.dns_port, platform.dns_port), Range("UDP", platform.dns_port, platform.dns_port))
+    ends: dict[policies.End, Ports] = {Block(canonical_cidr(cidr)): allowed for cidr in platform.dns_cidrs}
+    if platform.dns_namespace:
+        ends[Within(platform.dns_namespace, Selector(tuple(sorted(platform.dns_pod_labels))))] = allowed
+    return ends
+
+
+def _api_server_ends(world: World) -> dict[policies.End, Ports]:
+    """The API server as packets see it after the Service's address was translated: ready endpoints and their ports."""
+    ends: dict[policies.End, Ports] = {}
+    for observed in world.in_namespace(ENDPOINT_SLICE.name, "default"):
+        if observed.labels.get("kubernetes.io/service-name") != "kubernetes":
+            continue
+        allowed = ports.merged(_slice_ports(observed.field("ports")))
+        if not allowed or observed.field("addressType") not in ("IPv4", "IPv6"):
+            continue
+        for address in _ready_addresses(observed.field("endpoints")):
+            block = Block(canonical_cidr(address))  # a bare address is its own /32 or /128
+            ends[block] = ports.union(ends.get(block, ports.NONE), allowed)
+    return ends
+
+
+def _slice_ports(listed: JsonValue) -> Iterator[Range]:
+    for port in listed if isinstance(listed, list) else []:
+        number = port.get("port") if isinstance(port, dict) else None
+        if isinstance(port, dict) and isinstance(number, int):
+            yield Range(str(port.get("protocol") or "TCP"), number, number)
+
+
+def _ready_addresses(endpoints: JsonValue) -> Iterator[str]:
+    for endpoint in endpoints if isinstance(endpoints, list) else []:
+        if not isinstance(endpoint, dict):
+            continue
+        conditions, addresses = endpoint.get("conditions"), endpoint.get("addresses")
+        # Unknown readiness counts as ready, so the API's own words (EndpointConditions.ready).
+        if isinstance(conditions, dict) and conditions.get("ready") is False:
+            continue
+        yield from (str(address) for address in (addresses if isinstance(addresses, list) else []))
+
+
+def _whitelisted(declared: Iterable[Declaration]) -> dict[str, list[tuple[str, Json]]]:
+    """The policies of the whitelist by namespace: one per rule and selection of pods."""
+    places: dict[_Place, dict[policies.End, Ports]] = {}
+    plain: dict[tuple[Direction, str], Selector | None] = {}
+    for d in declared:
+        plain[d.direction, d.rule.name] = d.own
+        for flow in d.opened.flows:
+            reached: Sequence[policies.End] = (
+                (flow.peer,)
+                if isinstance(flow.peer, Block)
+                else [Within(namespace, flow.peer.selector) for namespace in flow.peer.namespaces]
+            )
+            for namespace in flow.namespaces:
+                ends = places.setdefault((namespace, d.direction, d.rule.name, flow.own), {})
+                for end in reached:
+                    ends[end] = ports.union(ends[end], flow.ports) if end in ends else flow.ports
+    found: dict[str, list[tuple[str, Json]]] = {}
+    for (namespace, direction, rule, own), ends in places.items():
+        suffix = "" if own == plain[direction, rule] else f"-{selectors.fingerprint(own)}"
+        body = policies.opening(direction, own, ends)
+        found.setdefault(namespace, []).append((f"securetenant-{direction}-{rule}{suffix}", body))
+    return found
+
+
+def _status(declared: Sequence[Declaration], next_expiry: datetime | None) -> WhitelistStatus:
+    pending = [d for d in declared if not d.expired and not d.opened.flows]
+    expired = [d for d in declared if d.expired]
+    return WhitelistStatus(
+        declared=len(declared),
+        agreed=len(declared) - len(pending) - len(expired),
+        pending_count=len(pending),
+        expired_count=len(expired),
+        pending=[_flow(d, d.opened.reason) for d in pending[:LISTED]],
+        expired=[_flow(d, f"expired at {d.rule.expires:%Y-%m-%dT%H:%M:%SZ}") for d in expired[:LISTED]],
+        next_expiry=next_expiry,
+    )
+
+
+def _flow(declared: Declaration, reason: str) -> PendingFlow:
+    return PendingFlow(direction=declared.direction, rule=declared.rule.name, peer=_named(declared.peer), reason=reason)
+
+
+def _named(peer: Peer) -> str:
+    if peer.cidr is not None:
+        return f"cidr/{peer.cidr}"
+    return f"namespace/{peer.namespace}" if peer.namespace is not None else f"tenant/{peer.tenant}"
+
+
+def _agreement(whitelist: WhitelistStatus) -> Condition:
+    """Whether all that is declared (and not expired) is open. What is pending is the other side's to do: no error."""
+    if not whitelist.pending_count:
+        return Condition(type="WhitelistAgreed", status="True", reason="Agreed" if whitelist.declared else "NoRules")
+    first = "; ".join(f"{p.direction} {p.rule} ({p.peer}): {p.reason}" for p in whitelist.pending[:_FIRST])
+    more = f"; and {whitelist.pending_count - _FIRST} more" if whitelist.pending_count > _FIRST else ""
+    message = f"{whitelist.pending_count} of {whitelist.declared} declared flows are not open yet: {first}{more}"
+    return Condition(type="WhitelistAgreed", status="False", reason="Pending", message=message)
+
+
+def _foreign(tenant: SecureTenant, held: Sequence[str], desired: Iterable[Ref], world: World) -> list[Foreign]:
+    """Policies that others made. Policies only ever add up, so each of them widens the whitelist."""
+    wanted = tenant.spec.network.foreign
+    if wanted == "Ignore":
+        return []
+    ours = set(desired)
+    found = [
+        observed
+        for namespace in held
+        for observed in world.in_namespace(NETWORK_POLICY.name, namespace)
+        if observed.tenant != tenant.name and observed.ref not in ours
+    ]
+    return [
+        Foreign(observed, NAME, policies.described(observed.field("spec")), remove=wanted == "Remove")
+        for observed in sorted(found, key=lambda item: item.ref)
+    ]
+
+
+CONTROL: Final = Control(NAME, plan, (NETWORK_POLICY.name,))

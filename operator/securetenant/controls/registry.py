@@ -1,0 +1,15 @@
+"""All controls, in the order in which they are planned and reported. A new control is one row here."""
+
+from typing import Final
+
+from securetenant.controls import access, limits, namespaces, network, nodes, quota
+
+CONTROLS: Final = (
+    namespaces.CONTROL,
+    access.CONTROL,
+    network.CONTROL,
+    quota.CONTROL,
+    limits.CONTROL,
+    nodes.CONTROL,
+)
+NAMES: Final = tuple(control.name for control in CONTROLS)

@@ -1,0 +1,1 @@
+"""The judgement, pure: desired against observed -> missing, changed, foreign, stale."""

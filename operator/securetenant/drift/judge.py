@@ -1,0 +1,141 @@
+"""What differs between what is wanted and what stands in the cluster, and whose doing it is.
+
+Better than a server-side-apply diff: objects that are wholly ours are compared exactly, so that an *addition*
+to them counts (reference: an added `ingress: [{}]` on a default-deny policy is invisible to apply), and
+objects that others put beside ours are judged as well.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from securetenant.api import names
+from securetenant.api.kinds import NODE
+from securetenant.api.objects import Desired, Foreign, JsonValue, Observed, Ref
+from securetenant.api.record import annotation, is_recorded, shared, shared_of, whole, whole_of
+from securetenant.api.status import DriftReason
+
+Action = Literal["Create", "Replace", "Recreate", "Patch", "Delete", "Release", "Keep"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Finding:
+    """One difference: which object, what is to be done, and whether others did it.
+
+    `rollout`: the difference is our own change of mind, and no drift. `action` Keep: it is only reported.
+    `path`: the first field that differs, dotted, e.g. "spec.ingress".
+    """
+
+    ref: Ref
+    control: str
+    reason: DriftReason
+    action: Action
+    rollout: bool
+    path: str = ""
+    message: str = ""
+    desired: Desired | None = None
+    observed: Observed | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """For whom is judged: the tenant, the salt of its records (its UID), and its own record.
+
+    `applied`: it wrote this object before. `settled`: it has finished a pass over this namespace before ("" is
+    always settled); until then nothing that stands there can be drift from it.
+    """
+
+    tenant: str
+    salt: str
+    applied: Callable[[Ref], bool]
+    settled: Callable[[str], bool]
+
+
+def wanted(owner: Owner, desired: Iterable[Desired], observed: Callable[[Ref], Observed | None]) -> Iterator[Finding]:
+    """Missing and Changed objects."""
+    for want in desired:
+        have = observed(want.ref)
+        if have is None:
+            yield Finding(want.ref, want.control, "Missing", "Create", not owner.applied(want.ref), desired=want)
+        elif want.is_shared:
+            yield from _shared(owner, want, have)
+        else:
+            yield from _whole(owner, want, have)
+
+
+def _whole(owner: Owner, want: Desired, have: Observed) -> Iterator[Finding]:
+    content, actual = whole(want, owner.tenant), whole_of(have)
+    same_record = have.annotations.get(names.ANNOTATION_APPLIED) == annotation(want, owner.tenant, owner.salt)
+    if content == actual and same_record:
+        return
+    path = first_difference(content, actual) or f"annotations.{names.ANNOTATION_APPLIED}"
+    # roleRef is immutable: the object has to be made anew.
+    action: Action = "Recreate" if path.startswith("roleRef") else "Replace"
+    rollout = is_recorded(have, owner.salt) or not owner.settled(want.ref.namespace)
+    yield Finding(want.ref, want.control, "Changed", action, rollout, path=path, desired=want, observed=have)
+
+
+def _shared(owner: Owner, want: Desired, have: Observed) -> Iterator[Finding]:
+    content = shared(want, owner.tenant)
+    labels, annotations = content["labels"], content["annotations"]
+    actual = shared_of(have, _keys(labels), _keys(annotations))
+    same_record = have.annotations.get(names.ANNOTATION_APPLIED) == annotation(want, owner.tenant, owner.salt)
+    if content == actual and same_record:
+        return
+    path = first_difference(content, actual) or f"annotations.{names.ANNOTATION_APPLIED}"
+    rollout = is_recorded(have, owner.salt) or not owner.applied(want.ref)
+    yield Finding(want.ref, want.control, "Changed", "Patch", rollout, path=path, desired=want, observed=have)
+
+
+def _keys(value: JsonValue) -> Iterable[str]:
+    return value.keys() if isinstance(value, dict) else ()
+
+
+def unwanted(
+    owner: Owner, marked: Iterable[Observed], desired: Iterable[Desired], held: Callable[[str], bool]
+) -> Iterator[Finding]:
+    """Objects with our mark that nobody wants: left by our own change of mind, or put there by others (Stale).
+
+    In a namespace that the tenant does not hold (any more) only what we wrote ourselves is touched, and only
+    its mark: a spec reaches its own namespaces alone. Nodes are given back.
+    """
+    wanted_refs = {want.ref for want in desired}
+    for have in marked:
+        if have.ref in wanted_refs or have.deleting:
+            continue
+        ours = is_recorded(have, owner.salt) or owner.applied(have.ref)
+        message = "carries this tenant's mark, but is not part of its posture"
+        if have.ref.kind == NODE.name:
+            yield Finding(have.ref, "nodes", "Stale", "Release", rollout=ours, message=message, observed=have)
+        elif have.ref.namespace and held(have.ref.namespace):
+            control = have.labels.get(names.LABEL_CONTROL, "")
+            yield Finding(have.ref, control, "Stale", "Delete", rollout=ours, message=message, observed=have)
+        elif ours:
+            control = have.labels.get(names.LABEL_CONTROL, "")
+            yield Finding(have.ref, control, "Stale", "Release", rollout=True, observed=have)
+
+
+def foreign(found: Iterable[Foreign]) -> Iterator[Finding]:
+    """Objects of others that widen the posture: removed where the spec says so, else reported."""
+    for item in found:
+        action: Action = "Delete" if item.remove else "Keep"
+        have = item.observed
+        yield Finding(have.ref, item.control, "Foreign", action, rollout=False, message=item.message, observed=have)
+
+
+def first_difference(left: JsonValue, right: JsonValue, path: str = "") -> str:
+    """The dotted path of the first place where two JSON values differ; "" if they are equal."""
+    if isinstance(left, dict) and isinstance(right, dict):
+        for key in sorted({*left, *right}):
+            here = f"{path}.{key}" if path else key
+            if key not in left or key not in right:
+                return here
+            if found := first_difference(left[key], right[key], here):
+                return found
+        return ""
+    if isinstance(left, list) and isinstance(right, list):
+        for index, (a, b) in enumerate(zip(left, right, strict=False)):
+            if found := first_difference(a, b, f"{path}[{index}]"):
+                return found
+        return "" if len(left) == len(right) else f"{path}[{min(len(left), len(right))}]"
+    return "" if left == right and type(left) is type(right) else path

@@ -1,0 +1,184 @@
+"""A World out of plain dictionaries, and the objects to fill it with, for tests of the pure core.
+
+    world = StaticWorld(tenants=[tenant("payments", namespaces=["payments-prod"])], objects=[namespace("kube-system")])
+
+Nothing here is a stand-in for behaviour that is under test: look-ups are the ones that the protocol promises.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from securetenant.api import names
+from securetenant.api.objects import Desired, Json, Observed, Ref, marks
+from securetenant.api.record import annotation, node_taints
+from securetenant.api.tenant import SecureTenant
+from securetenant.controls.access import subject_keys_of_binding
+from securetenant.controls.plan import Platform
+
+NOW = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
+CREATED = "2026-01-01T00:00:00Z"
+
+
+class StaticWorld:
+    """The World protocol over a fixed set of tenants and objects; `put` and `drop` change it between two looks."""
+
+    def __init__(
+        self,
+        tenants: Iterable[SecureTenant] = (),
+        objects: Iterable[Observed] = (),
+        platform: Platform | None = None,
+    ) -> None:
+        self.platform = platform or Platform()
+        self.tenants: dict[str, SecureTenant] = {}
+        self.objects: dict[Ref, Observed] = {}
+        self._declaring: dict[str, dict[str, SecureTenant]] = {}
+        self.put(*tenants, *objects)
+
+    def put(self, *items: SecureTenant | Observed) -> None:
+        """Adds or replaces tenants and objects."""
+        for item in items:
+            if isinstance(item, SecureTenant):
+                self.drop(item.name)
+                self.tenants[item.name] = item
+                for entry in item.spec.namespaces:
+                    self._declaring.setdefault(entry.name, {})[item.name] = item
+            else:
+                self.objects[item.ref] = item
+
+    def drop(self, key: str | Ref) -> None:
+        """Takes out a tenant (by name) or an object (by Ref); no error if it is not there."""
+        if isinstance(key, Ref):
+            self.objects.pop(key, None)
+            return
+        gone = self.tenants.pop(key, None)
+        for entry in gone.spec.namespaces if gone else ():
+            self._declaring[entry.name].pop(key, None)
+
+    def tenant(self, name: str) -> SecureTenant | None:
+        return self.tenants.get(name)
+
+    def declaring(self, namespace: str) -> Collection[SecureTenant]:
+        return list(self._declaring.get(namespace, {}).values())
+
+    def selecting(self, node_labels: dict[str, str]) -> Collection[SecureTenant]:
+        return [
+            t
+            for t in self.tenants.values()
+            if t.spec.nodes is not None and t.spec.nodes.selector.match_labels.items() <= node_labels.items()
+        ]
+
+    def get(self, ref: Ref) -> Observed | None:
+        return self.objects.get(ref)
+
+    def in_namespace(self, kind: str, namespace: str) -> Iterable[Observed]:
+        return [o for r, o in self.objects.items() if r.kind == kind and r.namespace == namespace]
+
+    def marked(self, kind: str, tenant: str) -> Iterable[Observed]:
+        return [o for r, o in self.objects.items() if r.kind == kind and o.tenant == tenant]
+
+    def nodes(self, match_labels: dict[str, str]) -> Iterable[Observed]:
+        return [o for r, o in self.objects.items() if r.kind == "Node" and match_labels.items() <= o.labels.items()]
+
+    def tainted(self, tenant: str) -> Iterable[Observed]:
+        wanted = {"key": names.NODE_TAINT, "value": tenant}
+        return [
+            o
+            for r, o in self.objects.items()
+            if r.kind == "Node" and any(isinstance(t, dict) and wanted.items() <= t.items() for t in node_taints(o))
+        ]
+
+    def cluster_role_bindings(self, subjects: Iterable[str]) -> Iterable[Observed]:
+        wanted = set(subjects)
+        return [
+            o for r, o in self.objects.items() if r.kind == "ClusterRoleBinding" and wanted & subject_keys_of_binding(o)
+        ]
+
+
+def tenant(
+    name: str,
+    *,
+    uid: str = "",
+    created: str = CREATED,
+    deleting: bool = False,
+    status: Mapping[str, Any] | None = None,
+    **spec: Any,
+) -> SecureTenant:
+    """A SecureTenant from its spec's sections as YAML would have them (camelCase inside).
+
+    `namespaces` may be plain names. The UID is `uid-<name>` unless given.
+    """
+    spec["namespaces"] = [{"name": n} if isinstance(n, str) else n for n in spec.get("namespaces", [])]
+    metadata: dict[str, Any] = {
+        "name": name,
+        "uid": uid or f"uid-{name}",
+        "generation": 1,
+        "creationTimestamp": created,
+    }
+    if deleting:
+        metadata |= {"deletionTimestamp": "2026-10-31T00:00:00Z", "finalizers": [names.FINALIZER]}
+    return SecureTenant.model_validate({"metadata": metadata, "spec": spec, "status": dict(status or {})})
+
+
+def observed(
+    kind: str,
+    name: str,
+    namespace: str = "",
+    *,
+    labels: Mapping[str, str] | None = None,
+    annotations: Mapping[str, str] | None = None,
+    uid: str = "",
+    created: str = CREATED,
+    deleting: bool = False,
+    finalizers: Sequence[str] = (),
+    owners: Sequence[str] = (),
+    **fields: Any,
+) -> Observed:
+    """An object as the caches hold it; `fields` are its top-level fields (`spec={...}`, `subjects=[...]`)."""
+    ref = Ref(kind, namespace, name)
+    return Observed(
+        ref=ref,
+        uid=uid or f"uid-{ref}",
+        resource_version="1",
+        created=created,
+        deleting=deleting,
+        labels=dict(labels or {}),
+        annotations=dict(annotations or {}),
+        finalizers=tuple(finalizers),
+        owners=tuple(owners),
+        fields={key: msgspec.Raw(msgspec.json.encode(value)) for key, value in fields.items()},
+    )
+
+
+def namespace(name: str, **more: Any) -> Observed:
+    """A namespace with the label that the API server itself keeps on it."""
+    labels = {names.LABEL_NAMESPACE_NAME: name, **more.pop("labels", {})}
+    return observed("Namespace", name, labels=labels, **{"status": {"phase": "Active"}, **more})
+
+
+def observe(desired: Desired, tenant: SecureTenant, **more: Any) -> Observed:
+    """What the cluster holds right after `desired` was written for `tenant`: marks, record and all.
+
+    `more` goes to `observed` (`uid`, `created`, `deleting`; `labels` and `annotations` are added to ours).
+    """
+    ours = {} if desired.ref.kind == "Node" else marks(tenant.name, desired.control)
+    record = {names.ANNOTATION_APPLIED: annotation(desired, tenant.name, tenant.metadata.uid)}
+    body: Json = dict(desired.body)
+    if desired.ref.kind == "Node":
+        taint = body.pop("taint", None)
+        body["spec"] = {"taints": [taint]} if taint is not None else {}
+    extra = {names.LABEL_NAMESPACE_NAME: desired.ref.name} if desired.ref.kind == "Namespace" else {}
+    return observed(
+        *(desired.ref.kind, desired.ref.name, desired.ref.namespace),
+        labels={**extra, **desired.labels, **ours, **more.pop("labels", {})},
+        annotations={**desired.annotations, **record, **more.pop("annotations", {})},
+        **{**body, **more},
+    )
+
+
+def mine(tenant: SecureTenant, *names_: str) -> list[Observed]:
+    """The namespaces of a tenant (all that its spec names unless told) as its own control wrote them: held."""
+    wanted = names_ or [entry.name for entry in tenant.spec.namespaces]
+    return [observe(Desired(Ref("Namespace", "", name), "namespaces"), tenant) for name in wanted]
