@@ -1,0 +1,202 @@
+"""The settings of the operator, all in this one typed place: environment variables, overlaid by flags.
+
+A variable is `SECURETENANT_` and the field's name in capitals; `securetenant run` has a flag of the same name.
+(In a pod, set `enableServiceLinks: false`: a Service named `securetenant-http` would otherwise give the process a
+variable SECURETENANT_HTTP_PORT of its own.)
+"""
+
+import json
+import os
+import re
+import secrets
+import socket
+from ipaddress import ip_network
+from typing import Annotated, Any, Final, Literal
+
+from annotated_types import Ge, Le
+from pydantic import BeforeValidator, Field, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from securetenant.api import names
+from securetenant.controls.plan import Platform
+
+PREFIX: Final = "SECURETENANT_"
+
+_DNS_LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_LABEL_NAME: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+_LABEL_PREFIX: Final = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _pairs(value: Any) -> Any:
+    """A dict out of `{"k": "v"}` or `k=v,k=v`; anything else is left for the model to refuse."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("{"):
+        return _json(value)
+    pairs: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in value.split(","))):
+        key, equals, text = part.partition("=")
+        if not equals:
+            raise ValueError(f"must be labels as k=v,k=v or as a JSON object; {part!r} has no '='")
+        pairs[key.strip()] = text.strip()
+    return pairs
+
+
+def _items(value: Any) -> Any:
+    """A list out of `["a", "b"]` or `a,b`."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        return _json(value)
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def _json(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"must be well-formed JSON: {error}") from error
+
+
+def _identity() -> str:
+    """Who this instance is, for the Lease: unlike any other, a restart of the same pod included."""
+    return f"{os.environ.get('POD_NAME') or socket.gethostname()}_{secrets.token_hex(4)}"
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
+
+    kubeconfig: str | None = Field(
+        None, description="Path of the kubeconfig; not given: KUBECONFIG, then the pod's own account."
+    )
+    context: str | None = Field(None, description="Context of the kubeconfig; not given: its current one.")
+    http_host: str = Field(
+        "0.0.0.0",  # noqa: S104  a pod's probes and scrapes come from outside
+        min_length=1,
+        description="Address on which metrics and probes are served.",
+    )
+    http_port: int = Field(8080, ge=0, le=65535, description="Port of metrics and probes; 0 takes a free one.")
+    operator_namespace: str = Field(
+        names.OPERATOR_NAMESPACE, description="Namespace of the operator and its Lease; never a tenant's."
+    )
+    identity: str = Field(
+        default_factory=_identity,
+        min_length=1,
+        max_length=253,
+        description="Name of this instance in the Lease, unlike any other's; not given: the pod's and a random part.",
+    )
+    lease_duration: float = Field(
+        15.0, ge=1, le=300, description="Seconds after which a standby takes over from an instance that fell silent."
+    )
+    workers: int = Field(16, ge=1, le=256, description="Tenants that are reconciled at the same time.")
+    requests_in_flight: int = Field(32, ge=1, le=512, description="Requests to the API server at the same time.")
+    resync_seconds: float = Field(
+        600.0, ge=1, le=86_400, description="Seconds in which every tenant is looked at once more without any event."
+    )
+    log_format: Annotated[Literal["json", "console", "auto"], BeforeValidator(_lower)] = Field(
+        "auto", description="Form of the logs; auto: console on a terminal, else json."
+    )
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
+        "info", description="Least severity that is logged."
+    )
+    dns_namespace: str = Field("kube-system", description="Namespace of the cluster's DNS pods.")
+    dns_pod_labels: Annotated[dict[str, str], NoDecode, BeforeValidator(_pairs)] = Field(
+        {"k8s-app": "kube-dns"}, min_length=1, description="Labels of the cluster's DNS pods: k=v,k=v or a JSON object."
+    )
+    dns_cidrs: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_items)] = Field(
+        (),
+        description="Addresses of DNS servers that no pod selector matches (NodeLocal DNSCache, host network): CIDRs.",
+    )
+    dns_port: int = Field(53, ge=1, le=65535, description="Port of the cluster's DNS pods (OpenShift: 5353).")
+
+    @field_validator("operator_namespace", "dns_namespace")
+    @classmethod
+    def _namespace(cls, value: str) -> str:
+        if not _DNS_LABEL.fullmatch(value):
+            raise ValueError("must be a namespace's name: at most 63 of a-z, 0-9 and '-', not '-' at an end")
+        return value
+
+    @field_validator("dns_pod_labels")
+    @classmethod
+    def _labels(cls, value: dict[str, str]) -> dict[str, str]:
+        for key, text in value.items():
+            prefix, slash, name = key.rpartition("/")
+            if not _LABEL_NAME.fullmatch(name) or (slash and not _LABEL_PREFIX.fullmatch(prefix)):
+                raise ValueError(f"must have label keys such as k8s-app or example.com/app; {key!r} is none")
+            if text and not _LABEL_NAME.fullmatch(text):
+                raise ValueError(
+                    f"must have label values of at most 63 of A-Z, a-z, 0-9, '-', '_', '.'; {text!r} is none"
+                )
+        return value
+
+    @field_validator("dns_cidrs")
+    @classmethod
+    def _cidrs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_cidr(text) for text in value)
+
+    @classmethod
+    def load(cls, **overrides: Any) -> "Settings":
+        """The settings out of the environment, `overrides` (flags) first; those that are None were not given.
+
+        Raises ValueError with one line per bad value: the variable or the flag, what it must be, what it is, what it
+        is for.
+        """
+        given = {name: value for name, value in overrides.items() if value is not None}
+        try:
+            return cls(**given)
+        except ValidationError as error:
+            lines = [_complaint(detail, given) for detail in error.errors(include_url=False)]
+            raise ValueError("\n".join(lines)) from None
+
+    def platform(self) -> Platform:
+        """What the controls need to know of the cluster."""
+        return Platform(
+            dns_namespace=self.dns_namespace,
+            dns_pod_labels=tuple(sorted(self.dns_pod_labels.items())),
+            dns_cidrs=self.dns_cidrs,
+            dns_port=self.dns_port,
+            operator_namespace=self.operator_namespace,
+        )
+
+
+def variable(field: str) -> str:
+    """The environment variable of a field."""
+    return PREFIX + field.upper()
+
+
+def flag(field: str) -> str:
+    """The flag of a field."""
+    return "--" + field.replace("_", "-")
+
+
+def _cidr(text: str) -> str:
+    try:
+        return str(ip_network(text))
+    except ValueError as error:
+        raise ValueError(f"must be CIDRs such as 169.254.20.10/32, separated by commas: {error}") from error
+
+
+def _complaint(detail: Any, given: dict[str, Any]) -> str:
+    """One line for one bad value."""
+    name = str(detail["loc"][0])
+    info = Settings.model_fields.get(name)
+    if info is None:
+        return f"{flag(name)}: there is no such setting"
+    said = re.sub(r"^\w+ should", "must", detail["msg"].removeprefix("Value error, "))
+    rule = _range(info) or said
+    where = flag(name) if name in given else variable(name)
+    return f"{where}: {rule}; it is {detail['input']!r}. {info.description}"
+
+
+def _range(info: FieldInfo) -> str | None:
+    """The rule of a number, whole: pydantic tells only of the end that was passed."""
+    least = next((bound.ge for bound in info.metadata if isinstance(bound, Ge)), None)
+    most = next((bound.le for bound in info.metadata if isinstance(bound, Le)), None)
+    if least is None or most is None:
+        return None
+    return f"must be a {'whole number' if info.annotation is int else 'number'} from {least} to {most}"
