@@ -1,0 +1,267 @@
+"""What an administrator applies: it builds, the API server takes it, and it holds to what it demands of others."""
+
+import asyncio
+import copy
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+import securetenant
+from sandbox.plane import Plane
+from securetenant.settings import PREFIX, Settings
+from tests.support.sandbox import Admin, wait_for
+
+ROOT: Final = Path(__file__).parents[2]
+RBAC: Final = "rbac.authorization.k8s.io"
+NAMESPACE: Final = "securetenant-system"
+ACCOUNT: Final = {"kind": "ServiceAccount", "name": "securetenant", "namespace": NAMESPACE}
+TENANT_ROLES: Final = {f"securetenant-{role}" for role in ("viewer", "auditor", "operator", "developer", "admin")}
+Object = dict[str, Any]
+
+
+def shipped() -> list[Object]:
+    """Every document under manifests/, the opt-in component included."""
+    files = sorted((ROOT / "manifests").rglob("*.yaml"))
+    documents = [d for file in files for d in yaml.safe_load_all(file.read_text()) if d]
+    return [d for d in documents if d["kind"] not in ("Kustomization", "Component")]
+
+
+def of_kind(kind: str) -> list[Object]:
+    return [d for d in shipped() if d["kind"] == kind]
+
+
+def rules() -> Iterator[tuple[str, Object]]:
+    """Every RBAC rule that ships, with its role's name."""
+    for role in (*of_kind("ClusterRole"), *of_kind("Role")):
+        for rule in role["rules"]:
+            yield role["metadata"]["name"], rule
+
+
+def operator_rules() -> list[Object]:
+    return [rule for name, rule in rules() if name not in TENANT_ROLES]
+
+
+def deployment() -> Object:
+    (found,) = of_kind("Deployment")
+    return found
+
+
+def template() -> Object:
+    found: Object = deployment()["spec"]["template"]
+    return found
+
+
+def test_no_rule_holds_a_wildcard() -> None:
+    found = [(name, rule) for name, rule in rules() if any("*" in v for values in rule.values() for v in values)]
+    assert found == []
+
+
+def test_no_role_aggregates_or_is_aggregated() -> None:
+    roles = of_kind("ClusterRole")
+    assert {role["metadata"]["name"] for role in roles} > TENANT_ROLES
+    for role in roles:
+        assert "aggregationRule" not in role
+        assert not [label for label in role["metadata"]["labels"] if label.startswith(RBAC)]
+
+
+def test_operator_has_no_secrets_and_cannot_become_another() -> None:
+    verbs = {verb for rule in operator_rules() for verb in rule["verbs"]}
+    resources = {resource for rule in operator_rules() for resource in rule["resources"]}
+    assert verbs & {"escalate", "impersonate", "deletecollection", "approve", "sign"} == set()
+    assert {r for r in resources if r.startswith(("secrets", "pods", "serviceaccounts"))} == set()
+    assert {r for r in resources if "proxy" in r or "webhook" in r or "admission" in r} == set()
+
+
+def test_operator_may_bind_the_tenants_roles_alone() -> None:
+    binds = [rule for rule in operator_rules() if "bind" in rule["verbs"]]
+    assert [(b["apiGroups"], b["resources"], b["verbs"]) for b in binds] == [([RBAC], ["clusterroles"], ["bind"])]
+    assert set(binds[0]["resourceNames"]) == TENANT_ROLES
+    written = {
+        (resource, verb)
+        for rule in operator_rules()
+        if rule["apiGroups"] == [RBAC]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+        if verb not in ("get", "list", "watch", "bind")
+    }
+    assert {resource for resource, _ in written} == {"rolebindings"}
+
+
+def test_every_binding_is_of_the_operators_account_and_to_a_role_that_ships() -> None:
+    roles = {
+        (role["kind"], role["metadata"].get("namespace", ""), role["metadata"]["name"])
+        for role in (*of_kind("ClusterRole"), *of_kind("Role"))
+    }
+    bound = set()
+    for binding in (*of_kind("ClusterRoleBinding"), *of_kind("RoleBinding")):
+        assert binding["subjects"] == [ACCOUNT]
+        ref, namespace = binding["roleRef"], binding["metadata"].get("namespace", "")
+        bound.add((ref["kind"], "" if ref["kind"] == "ClusterRole" else namespace, ref["name"]))
+    assert bound == {role for role in roles if role[2] not in TENANT_ROLES}
+
+
+def test_what_selects_the_operators_pods_selects_them() -> None:
+    labels = template()["metadata"]["labels"].items()
+    (budget,) = of_kind("PodDisruptionBudget")
+    (service,) = of_kind("Service")
+    policies = {p["metadata"]["name"]: p["spec"]["podSelector"] for p in of_kind("NetworkPolicy")}
+    assert policies.pop("default-deny") == {}
+    selectors = [deployment()["spec"]["selector"], budget["spec"]["selector"], *policies.values()]
+    for selector in (*(s["matchLabels"] for s in selectors), service["spec"]["selector"]):
+        assert selector
+        assert selector.items() <= labels
+
+
+def test_a_drain_leaves_one_of_two() -> None:
+    (budget,) = of_kind("PodDisruptionBudget")
+    assert (deployment()["spec"]["replicas"], budget["spec"]["maxUnavailable"]) == (2, 1)
+
+
+def test_image_is_of_this_version_and_user() -> None:
+    (image,) = yaml.safe_load((ROOT / "manifests" / "kustomization.yaml").read_text())["images"]
+    (container,) = template()["spec"]["containers"]
+    recipe = (ROOT / "Containerfile").read_text()
+    assert (image["name"], image["newTag"]) == (container["image"], securetenant.__version__)
+    user = re.search(r"^USER (\d+):(\d+)$", recipe, re.MULTILINE)
+    assert user is not None
+    pod = template()["spec"]["securityContext"]
+    assert [int(part) for part in user.groups()] == [pod["runAsUser"], pod["runAsGroup"]]
+
+
+def test_environment_and_ports_are_the_settings_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    (container,) = template()["spec"]["containers"]
+    given = {entry["name"]: entry.get("value") for entry in container["env"]}
+    ours = {name.removeprefix(PREFIX).lower(): value for name, value in given.items() if name.startswith(PREFIX)}
+    assert set(ours) <= set(Settings.model_fields)
+    monkeypatch.setenv("POD_NAME", "securetenant-0")
+    settings = Settings.load(**ours)
+    assert settings.identity.startswith("securetenant-0_")
+    (port,) = container["ports"]
+    assert settings.http_port == port["containerPort"]
+    assert {probe["httpGet"]["port"] for key, probe in container.items() if key.endswith("Probe")} == {port["name"]}
+    (service,) = of_kind("Service")
+    assert service["metadata"]["annotations"]["prometheus.io/port"] == str(port["containerPort"])
+
+
+async def kubectl(plane: Plane, *args: str) -> tuple[int, str]:
+    """Runs kubectl in the checkout; its exit code and all that it printed."""
+    command = (str(plane.assets / "kubectl"), "--kubeconfig", str(plane.kubeconfig), *args)
+    process = await asyncio.create_subprocess_exec(
+        *command, cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    output, _ = await process.communicate()
+    return process.returncode or 0, output.decode()
+
+
+async def built(plane: Plane, folder: str) -> dict[tuple[str, str, str], Object]:
+    code, output = await kubectl(plane, "kustomize", folder)
+    assert code == 0, output
+    objects = list(yaml.safe_load_all(output))
+    keyed = {(o["kind"], o["metadata"].get("namespace", ""), o["metadata"]["name"]): o for o in objects}
+    assert len(keyed) == len(objects)
+    return keyed
+
+
+@pytest.mark.cluster
+async def test_rights_over_nodes_are_asked_for_by_name(plane: Plane) -> None:
+    base, nodes = await asyncio.gather(built(plane, "manifests"), built(plane, "examples/with-nodes"))
+    assert {key for key in nodes if key not in base} == {
+        ("ClusterRole", "", "securetenant-controller-nodes"),
+        ("ClusterRoleBinding", "", "securetenant-controller-nodes"),
+    }
+    assert {key: nodes[key] for key in base} == base
+    written = [
+        verb
+        for (kind, _, _), role in base.items()
+        if kind == "ClusterRole"
+        for rule in role["rules"]
+        for verb in rule["verbs"]
+        if "nodes" in rule["resources"] and verb not in ("get", "list", "watch")
+    ]
+    assert written == []
+
+
+@pytest.mark.cluster
+async def test_base_holds_all_that_ships(plane: Plane) -> None:
+    """A file that the kustomization forgets is not shipped."""
+    base = await built(plane, "manifests")
+    assert ("CustomResourceDefinition", "", "securetenants.securetenant.dev") in base
+    files = {(o["kind"], o["metadata"].get("namespace", ""), o["metadata"]["name"]) for o in shipped()}
+    assert {key for key in files if "nodes" not in key[2]} <= set(base)
+    assert base["Deployment", NAMESPACE, "securetenant"]["spec"]["template"]["spec"]["containers"][0]["image"].endswith(
+        f":{securetenant.__version__}"
+    )
+
+
+@pytest.mark.cluster
+async def test_api_server_takes_all_strictly(plane: Plane, manifests: None) -> None:
+    code, output = await kubectl(plane, "apply", "--dry-run=server", "--validate=strict", "-k", "manifests")
+    assert (code, "Warning" in output) == (0, False), output
+
+
+@pytest.mark.cluster
+async def test_crd_is_established(admin: Admin, manifests: None) -> None:
+    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/securetenants.securetenant.dev"
+
+    async def established() -> bool:
+        conditions = (await admin.get(path))["status"].get("conditions", [])
+        return {"Established", "NamesAccepted"} <= {c["type"] for c in conditions if c["status"] == "True"}
+
+    await wait_for(established, what="the CRD to be Established")
+
+
+def without_seccomp(pod: Object) -> None:
+    del pod["spec"]["securityContext"]["seccompProfile"]
+
+
+def escalating(pod: Object) -> None:
+    pod["spec"]["containers"][0]["securityContext"]["allowPrivilegeEscalation"] = True
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize(
+    ("loosen", "admitted"),
+    [
+        pytest.param(lambda _: None, True, id="as shipped"),
+        pytest.param(without_seccomp, False, id="without seccomp"),
+        pytest.param(escalating, False, id="escalating"),
+    ],
+)
+async def test_restricted_pod_security_admits_the_operator(
+    admin: Admin, manifests: None, loosen: Any, admitted: bool
+) -> None:
+    """In the namespace as it is shipped; that a looser pod is refused shows that the rule is in force."""
+    pod = {"apiVersion": "v1", "kind": "Pod", **copy.deepcopy(template())}
+    pod["metadata"]["name"] = "admission-test"
+    loosen(pod)
+    path = f"/api/v1/namespaces/{NAMESPACE}/pods"
+    status, answer = await admin.request("POST", path, pod, params={"dryRun": "All"})
+    assert (status == 201) is admitted, answer
+    if not admitted:
+        assert "violates PodSecurity" in answer["message"]
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize(
+    ("role", "taken"),
+    [
+        *(pytest.param(role, True, id=role) for role in sorted(TENANT_ROLES)),
+        *(pytest.param(role, False, id=role) for role in ("cluster-admin", "admin", "edit", "view")),
+    ],
+)
+async def test_operator_hands_out_the_tenants_roles_alone(
+    plane: Plane, manifests: None, role: str, taken: bool
+) -> None:
+    """A real write, since it is the API server's check against escalation, and not a rule, that refuses."""
+    code, output = await kubectl(
+        plane,
+        *(f"--as=system:serviceaccount:{NAMESPACE}:securetenant", "create", "rolebinding", "escalation-test"),
+        *("-n", "default", f"--clusterrole={role}", "--user=somebody", "--dry-run=server"),
+    )
+    assert (code == 0) is taken, output
+    if not taken:
+        assert "is attempting to grant RBAC permissions not currently held" in output
