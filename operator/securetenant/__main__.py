@@ -1,0 +1,5 @@
+"""python -m securetenant"""
+
+from securetenant.cli.main import main
+
+main()

@@ -1,0 +1,1 @@
+"""The command line: securetenant run | render | plan | validate | version."""

@@ -1,0 +1,1 @@
+"""The heart: world, work queue, reconciler."""

@@ -1,0 +1,90 @@
+"""What becomes of a tenant's objects when its SecureTenant is deleted: Retain or Delete, and it always ends.
+
+Retain: the objects stay in force, our marks go. Delete: the namespaces go, with all that is in them. Nodes are
+given back in both, after the namespaces.
+"""
+
+from collections.abc import Sequence
+
+from securetenant.api import kinds, names
+from securetenant.api.objects import Observed, Ref
+from securetenant.api.record import is_recorded
+from securetenant.api.status import Condition
+from securetenant.api.tenant import SecureTenant
+from securetenant.controls import claims
+from securetenant.controls.plan import World
+from securetenant.drift.judge import Finding
+from securetenant.engine import requests
+from securetenant.engine.requests import Request
+from securetenant.engine.survey import marked
+
+
+def is_pending(tenant: SecureTenant) -> bool:
+    """Whether there is something left for us to do for a tenant that is being deleted."""
+    return names.FINALIZER in tenant.metadata.finalizers
+
+
+def releases(tenant: SecureTenant, world: World) -> list[Finding]:
+    """Retain: every object of ours loses its marks. Namespaces in which nothing is ours lose nothing."""
+    return [_release(have) for have in marked(tenant, world) if not have.deleting and _written_by_us(tenant, have)]
+
+
+def node_releases(tenant: SecureTenant, world: World) -> list[Finding]:
+    """The nodes alone."""
+    return [finding for finding in releases(tenant, world) if finding.ref.kind == kinds.NODE.name]
+
+
+def doomed(tenant: SecureTenant, world: World) -> list[Observed]:
+    """Delete: the namespaces that this tenant holds and that still exist, Terminating ones included."""
+    names_held = {entry.name for entry in tenant.spec.namespaces} | {e.name for e in tenant.status.namespaces}
+    found = (world.get(Ref(kinds.NAMESPACE.name, "", name)) for name in sorted(names_held))
+    return [have for have in found if have is not None and _is_held(tenant, have, world)]
+
+
+def deletions(namespaces: Sequence[Observed]) -> list[Request]:
+    return [requests.delete_namespace(have) for have in namespaces if not have.deleting]
+
+
+def waiting(namespaces: Sequence[Observed]) -> Condition:
+    """The condition that says what a deletion waits for, in the words of the namespaces' own conditions."""
+    message = "; ".join(f"{have.ref.name}: {_why(have)}" for have in namespaces)
+    return Condition(
+        type="Ready", status="False", reason="Deleting", message=f"waiting for namespaces to go: {message}"
+    )
+
+
+def failed(errors: list[str]) -> Condition:
+    return Condition(type="Ready", status="False", reason="DeletionBlocked", message="; ".join(errors))
+
+
+def _is_held(tenant: SecureTenant, have: Observed, world: World) -> bool:
+    """Whether a namespace is this tenant's to delete: recorded by its UID, or marked by us; never a system one."""
+    if claims.is_system(have.ref.name, world):
+        return False
+    return claims.records(tenant, have) or (have.tenant == tenant.name and is_recorded(have, tenant.metadata.uid))
+
+
+def _written_by_us(tenant: SecureTenant, have: Observed) -> bool:
+    """A mark alone may be forged: in a namespace of another tenant it gives us no right to write."""
+    if have.ref.kind == kinds.NODE.name:
+        return True
+    if have.ref.kind == kinds.NAMESPACE.name and claims.records(tenant, have):
+        return True
+    recorded = f"{have.ref.kind}/{have.ref.name}" in tenant.status.applied.get(have.ref.namespace, ())
+    return recorded or is_recorded(have, tenant.metadata.uid)
+
+
+def _release(have: Observed) -> Finding:
+    control = have.labels.get(names.LABEL_CONTROL, "")
+    return Finding(have.ref, control, "Stale", "Release", rollout=True, observed=have)
+
+
+def _why(have: Observed) -> str:
+    status = have.field("status")
+    conditions = status.get("conditions") if isinstance(status, dict) else None
+    messages = [
+        str(condition.get("message", ""))
+        for condition in (conditions if isinstance(conditions, list) else [])
+        if isinstance(condition, dict) and condition.get("status") == "True"
+    ]
+    return ", ".join(messages) or "Terminating"

@@ -1,0 +1,89 @@
+"""Which events concern which tenant, as tokens: an event looks its tokens up, and walks no tenants.
+
+ns:X          the tenant declares namespace X          platform:X    a rule names namespace X as a peer
+peer:T        a rule names tenant T                    node:k=v      the first label of the tenant's node selector
+subject:S     a ClusterRoleBinding of S widens it      apiserver     the tenant may reach the API server
+usage:X       the tenant shares a quota out to X
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+
+from securetenant.api.tenant import SecureTenant
+from securetenant.controls import access
+
+API_SERVER = "apiserver"
+
+
+def of_tenant(tenant: SecureTenant) -> frozenset[str]:
+    """All tokens of a tenant."""
+    return frozenset(_tokens(tenant))
+
+
+def _tokens(tenant: SecureTenant) -> Iterator[str]:
+    spec = tenant.spec
+    namespaces = [entry.name for entry in spec.namespaces]
+    yield from (f"ns:{name}" for name in namespaces)
+    for peer in [p for rule in spec.network.ingress for p in rule.from_] + [
+        p for rule in spec.network.egress for p in rule.to
+    ]:
+        if peer.tenant is not None:
+            yield f"peer:{peer.tenant}"
+        if peer.namespace is not None:
+            yield f"platform:{peer.namespace}"
+    if spec.nodes is not None:
+        yield node(min(spec.nodes.selector.match_labels.items()))
+    yield from (f"subject:{key}" for key in access.subject_keys(tenant, namespaces))
+    if spec.quota.tenant:
+        yield from (f"usage:{name}" for name in namespaces)
+    if spec.network.api_server:
+        yield API_SERVER
+
+
+def node(label: tuple[str, str]) -> str:
+    return f"node:{label[0]}={label[1]}"
+
+
+class Interests:
+    """An index from token to tenants, kept while tenants come, change and go."""
+
+    def __init__(self) -> None:
+        self._by_token: defaultdict[str, set[str]] = defaultdict(set)
+        self._by_tenant: dict[str, frozenset[str]] = {}
+
+    def replace(self, tenant: str, tokens: frozenset[str]) -> None:
+        """Set the tenant's tokens; an empty set forgets it."""
+        before = self._by_tenant.pop(tenant, frozenset())
+        for token in before - tokens:
+            members = self._by_token[token]
+            members.discard(tenant)
+            if not members:
+                del self._by_token[token]
+        for token in tokens - before:
+            self._by_token[token].add(tenant)
+        if tokens:
+            self._by_tenant[tenant] = tokens
+
+    def tokens(self, tenant: str) -> frozenset[str]:
+        return self._by_tenant.get(tenant, frozenset())
+
+    def tenants(self, tokens: Iterable[str]) -> set[str]:
+        """Every tenant that has one of these tokens."""
+        return {tenant for token in tokens for tenant in self._by_token.get(token, ())}
+
+
+def touched_by_change(tenant: str, before: frozenset[str], after: frozenset[str]) -> set[str]:
+    """The tokens whose tenants a change of this tenant's spec concerns: peers, rivals, users of its namespaces."""
+    tokens = {f"peer:{tenant}"}
+    for token in before | after:
+        kind, _, value = token.partition(":")
+        if kind in ("ns", "node"):
+            tokens.add(token)
+        if kind == "ns":
+            tokens.add(f"platform:{value}")
+    return tokens
+
+
+def named_peers(tokens: Iterable[str]) -> set[str]:
+    """The tenants that these tokens name as peers."""
+    return {token.removeprefix("peer:") for token in tokens if token.startswith("peer:")}

@@ -1,0 +1,242 @@
+"""The running operator: caches that stay warm, and workers that work while this is the active instance."""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import msgspec
+import structlog
+
+from securetenant.api import kinds
+from securetenant.api.kinds import SECURE_TENANT, Kind
+from securetenant.api.objects import Observed
+from securetenant.controls.plan import Platform
+from securetenant.engine.index import Index
+from securetenant.engine.reconciler import Again, Reconciler
+from securetenant.engine.reporter import Reporter
+from securetenant.engine.tenants import Tenants
+from securetenant.engine.workqueue import Item, WorkQueue
+from securetenant.engine.world import World, indexes
+from securetenant.engine.writer import Writer
+from securetenant.kube.informer import Event, Informer
+from securetenant.kube.lease import LeaseLost
+from securetenant.kube.transport import ApiError, NotFound, Transport
+from securetenant.telemetry.events import Events
+from securetenant.telemetry.metrics import Metrics
+
+log = structlog.get_logger("securetenant.operator")
+
+# An informer that has neither failed nor heard anything for this long (seconds) has a silent connection.
+SILENT = 240.0
+# How long a clean stop waits for the passes under way (seconds).
+DRAIN = 15.0
+
+
+class Operator:
+    """Caches, queue and workers. `observe` takes SecureTenant events; everything else comes from the informers."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        metrics: Metrics,
+        events: Events,
+        *,
+        platform: Platform,
+        workers: int = 16,
+        resync_seconds: float = 600.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._transport = transport
+        self._metrics = metrics
+        self._events = events
+        self._workers = workers
+        self._resync_seconds = resync_seconds
+        self._clock = clock
+        self._leading = False
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self.tenants = Tenants()
+        self.queue = WorkQueue(clock)
+        indexed = indexes()
+        self.informers = {
+            kind.name: _informer(transport, kind, self._on_event, indexed.get(kind.name)) for kind in kinds.CACHED
+        }
+        self.world = World(self.informers, indexed, self.tenants, platform)
+        self._reconciler = Reconciler(
+            transport, Writer(transport, self.informers), self.tenants, self.world, Reporter(metrics, events)
+        )
+        metrics.watch_queue(lambda: self.queue.depth, self.queue.oldest)
+        metrics.watch_leader(lambda: self._leading)
+        for name, informer in self.informers.items():
+            metrics.watch_informer(name, informer.__len__, partial(_last_contact, informer))
+
+    def observe(self, event_type: str | None, body: Mapping[str, Any]) -> None:
+        """A SecureTenant came, changed or went."""
+        self._enqueue(self.tenants.observe(event_type, body), self._clock())
+
+    def _on_event(self, event: Event) -> None:
+        self._enqueue(self.world.concerned(event.object, event.old), event.received)
+
+    def _enqueue(self, tenants: set[str], since: float) -> None:
+        if self._leading:
+            for name in tenants:
+                self.queue.add(name, since)
+
+    async def run_caches(self) -> None:
+        """Keep the caches for ever. Raises if one of them cannot go on."""
+        async with asyncio.TaskGroup() as group:
+            for name, informer in self.informers.items():
+                self._tasks[name] = group.create_task(informer.run(), name=f"informer {name}")
+
+    async def synced(self) -> None:
+        """Return when every cache holds its kind."""
+        for informer in self.informers.values():
+            await informer.synced.wait()
+
+    async def lead(self, stop: asyncio.Event) -> None:
+        """Work as the active instance until `stop` is set, then finish the passes under way.
+
+        Raises LeaseLost as soon as a write finds the Lease gone.
+        """
+        await self.synced()
+        await self.load_tenants()
+        self._leading = True
+        log.info("leading", tenants=len(self.tenants), objects=sum(map(len, self.informers.values())))
+        for name in self.tenants.names():
+            self.queue.add(name)
+        stopping = asyncio.Event()
+        try:
+            async with asyncio.TaskGroup() as group:
+                background = [
+                    group.create_task(self.queue.run_timers(), name="timers"),
+                    group.create_task(self._events.run(), name="events"),
+                ]
+                workers = [group.create_task(self._work(stopping), name=f"worker {n}") for n in range(self._workers)]
+                await _either(stop, workers)
+                self._leading = False
+                stopping.set()
+                for task in background:
+                    task.cancel()
+                await self._drain(workers)
+        finally:
+            self._leading = False
+        await self._events.flush()
+
+    async def load_tenants(self) -> None:
+        """List the SecureTenants, and forget those that are not there any more: a watch that was interrupted tells
+        nothing of what went meanwhile, and acting for a deleted tenant would recreate its namespaces.
+
+        Raises NotFound where the CRD is not installed.
+        """
+        listed: set[str] = set()
+        async for page in self._transport.pages(SECURE_TENANT):
+            for body in msgspec.json.decode(page)["items"]:
+                listed.add(body["metadata"]["name"])
+                self.tenants.observe("ADDED", body)
+        for ghost in set(self.tenants.names()) - listed:
+            self.tenants.remove(ghost)
+
+    async def _drain(self, workers: Sequence["asyncio.Task[None]"]) -> None:
+        _, late = await asyncio.wait(workers, timeout=0.05 if not self.queue.active else DRAIN)
+        for task in late:
+            task.cancel()
+
+    async def _work(self, stopping: asyncio.Event) -> None:
+        while not stopping.is_set():
+            item = await self.queue.get()
+            started = self._clock()
+            result = "error"
+            try:
+                again = await self._reconciler.reconcile(item.key, item.since, self.queue.failures(item.key))
+                result = "requeued" if again.retry else "success"
+                self._schedule(item.key, again)
+            except LeaseLost:
+                raise
+            except NotFound as error:
+                self._gone(item, error)
+            except ApiError as error:
+                delay = self.queue.failed(item.key)
+                log.warning("pass failed", tenant=item.key, cause=str(error), retry_seconds=round(delay, 2))
+            except Exception:
+                # A defect that one tenant's data brings out must not stop the others.
+                delay = self.queue.failed(item.key)
+                log.exception("pass failed by a defect", tenant=item.key, retry_seconds=round(delay, 2))
+            finally:
+                self.queue.done(item.key)
+                self._metrics.reconciled(result, self._clock() - started)
+
+    def _schedule(self, name: str, again: Again) -> None:
+        if again.retry:
+            self.queue.failed(name)
+            return
+        self.queue.succeeded(name)
+        if name not in self.tenants:
+            self.queue.forget(name)
+            return
+        if again.after is not None:
+            self.queue.add_after(name, again.after)
+        # The safety net, spread over time.
+        self.queue.add_after(name, self._resync_seconds * random.uniform(0.75, 1.25))  # noqa: S311
+
+    def _gone(self, item: Item, error: ApiError) -> None:
+        """The SecureTenant that a pass wrote to is no more."""
+        log.info("tenant is gone", tenant=item.key, cause=str(error))
+        self._enqueue(self.tenants.remove(item.key) - {item.key}, self._clock())
+        self._reconciler.forget(item.key)
+        self.queue.forget(item.key)
+
+    def unready(self) -> list[str]:
+        """What is not synced yet."""
+        return [
+            f"{name}: {informer.failure or 'not listed yet'}"
+            for name, informer in self.informers.items()
+            if not informer.synced.is_set()
+        ]
+
+    def unhealthy(self) -> list[str]:
+        """Watchers that are dead, or silent: neither failing (and so retrying) nor heard of."""
+        found = []
+        for name, informer in self.informers.items():
+            task = self._tasks.get(name)
+            if task is None or task.done():
+                found.append(f"{name}: its watcher is not running")
+            elif informer.synced.is_set() and not informer.failure and time.time() - informer.last_contact > SILENT:
+                found.append(f"{name}: silent for {time.time() - informer.last_contact:.0f} s")
+        return found
+
+
+def _informer(transport: Transport, kind: Kind, on_event: Callable[[Event], None], index: Index | None) -> Informer:
+    on_change = index.change if index is not None else _unindexed
+    if kind is kinds.ENDPOINT_SLICE:
+        # The only endpoints that matter here: those of the API server itself.
+        return Informer(
+            transport,
+            kind,
+            on_event=on_event,
+            on_change=on_change,
+            namespace="default",
+            label_selector="kubernetes.io/service-name=kubernetes",
+        )
+    return Informer(transport, kind, on_event=on_event, on_change=on_change)
+
+
+def _unindexed(old: Observed | None, new: Observed | None) -> None:
+    """Kinds that are found by namespace and name alone."""
+
+
+def _last_contact(informer: Informer) -> float | None:
+    return informer.last_contact or None
+
+
+async def _either(stop: asyncio.Event, workers: Sequence["asyncio.Task[None]"]) -> None:
+    """Return when `stop` is set, or a worker ended."""
+    waiter = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait([waiter, *workers], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiter.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await waiter

@@ -1,0 +1,315 @@
+"""One pass over one tenant: survey, attribute, write, report. Idempotent; a pass that finds nothing sends nothing."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import structlog
+
+from securetenant.api import names
+from securetenant.api.kinds import NAMESPACE, SECURE_TENANT
+from securetenant.api.objects import JsonValue, Observed, Ref
+from securetenant.api.status import Condition, SecureTenantStatus
+from securetenant.api.tenant import SecureTenant
+from securetenant.controls.plan import World
+from securetenant.drift.judge import Finding
+from securetenant.engine import deletion, status
+from securetenant.engine.attribution import manager_of
+from securetenant.engine.contest import Contests
+from securetenant.engine.reporter import Reporter
+from securetenant.engine.status import Drifted, Pass
+from securetenant.engine.survey import Survey, survey
+from securetenant.engine.tenants import Tenants
+from securetenant.engine.writer import Writer
+from securetenant.kube.transport import (
+    JSON_PATCH,
+    AlreadyExists,
+    ApiError,
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotFound,
+    Transport,
+)
+
+log = structlog.get_logger("securetenant.reconcile")
+
+# Conflicts with what the caches have not seen yet are retried in silence this often.
+_SILENT_RETRIES = 4
+
+Known = dict[tuple[Ref, str], str]  # (object, reason) of a deviation that stands -> its manager
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """When a tenant has to be looked at again: in `after` seconds, or (`retry`) after its back-off."""
+
+    after: float | None = None
+    retry: bool = False
+
+
+class Reconciler:
+    """Holds nothing that cannot be read back from the cluster: `_standing` only spares a second count or look-up."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        writer: Writer,
+        tenants: Tenants,
+        world: World,
+        reporter: Reporter,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._transport = transport
+        self._writer = writer
+        self._tenants = tenants
+        self._world = world
+        self._reporter = reporter
+        self._contests = Contests(monotonic)
+        self._monotonic = monotonic
+        self._now = now
+        self._standing: dict[str, Known] = {}
+
+    async def reconcile(self, name: str, since: float, failures: int = 0) -> Again:
+        """Make one tenant so. `since`: when the event behind this pass arrived (monotonic seconds).
+
+        Raises ApiError only where the SecureTenant itself could not be written.
+        """
+        tenant = self._tenants.get(name)
+        if tenant is None:
+            self.forget(name)
+            return Again()
+        if tenant.metadata.deletion_timestamp is not None:
+            return await self._delete(tenant)
+        problem = self._tenants.problem(name)
+        if problem or tenant.spec.mode == "Paused":
+            return await self._hold(tenant, problem)
+        found = survey(tenant, self._world, self._now())
+        if tenant.spec.mode == "Audit":
+            return await self._audit(found)
+        return await self._enforce(found, since, failures)
+
+    def forget(self, name: str) -> None:
+        """The tenant is gone."""
+        self._standing.pop(name, None)
+        self._contests.forget(name)
+        self._reporter.forget(name)
+
+    async def _hold(self, tenant: SecureTenant, problem: str) -> Again:
+        """Paused or invalid: nothing is judged, nothing is written, and the status says so."""
+        result = Pass(tenant, {}, (), applied=status.recorded(tenant.status), problem=problem)
+        await self._report(result)
+        return Again()
+
+    async def _audit(self, found: Survey) -> Again:
+        """Every difference is a deviation from what is declared; nothing but status, metrics and events is written."""
+        tenant = found.tenant
+        outstanding = await self._attributed(tenant, found.findings)
+        result = Pass(tenant, found.plans, found.held, outstanding=outstanding, applied=status.recorded(tenant.status))
+        result.detected = self._newly(tenant, outstanding)
+        await self._report(result)
+        return Again(after=self._until(found.wake_at))
+
+    async def _enforce(self, found: Survey, since: float, failures: int) -> Again:
+        tenant = found.tenant
+        if names.FINALIZER not in tenant.metadata.finalizers:
+            tenant = await self._add_finalizer(tenant)
+        drift = [finding for finding in found.findings if not finding.rollout]
+        blamed = {item.finding: item.manager for item in await self._attributed(tenant, drift)} if drift else {}
+        todo = [f for f in found.findings if f.action != "Keep" and not self._is_deferred(tenant, f)]
+        if any(f.rollout and f.desired is None and f.ref in found.record for f in todo):
+            tenant = await self._forget_applied(found, tenant, todo)
+        outcome = await self._writer.undo(todo, tenant.name, tenant.metadata.uid) if todo else None
+
+        done = set(outcome.done) if outcome else set()
+        corrected = [Drifted(finding, blamed[finding]) for finding in done if not finding.rollout]
+        seconds = self._monotonic() - since
+        for item in corrected:
+            self._contests.corrected(tenant.name, item.finding.ref, item.finding.control, item.manager)
+        result = Pass(
+            tenant,
+            found.plans,
+            found.held,
+            outstanding=[Drifted(finding, blamed[finding]) for finding in drift if finding not in done],
+            corrected=corrected,
+            contested=self._contests.contested(tenant.name),
+            applied=_applied(found, done),
+            errors=[_told(f, error) for f, error in outcome.failed if _is_news(error, failures)] if outcome else [],
+        )
+        result.detected = self._newly(tenant, [*result.outstanding, *corrected])
+        await self._report(result, seconds)
+        return self._again(found, result, is_failed=bool(outcome and outcome.failed))
+
+    def _again(self, found: Survey, result: Pass, *, is_failed: bool) -> Again:
+        if is_failed:
+            return Again(retry=True)
+        name = found.tenant.name
+        waits = [w for item in result.outstanding if (w := self._contests.wait(name, item.finding.ref)) > 0]
+        calm = self._contests.calm_at(name)
+        times = [*waits, *([calm] if calm else []), *([until] if (until := self._until(found.wake_at)) else [])]
+        return Again(after=min(times, default=None))
+
+    def _is_deferred(self, tenant: SecureTenant, finding: Finding) -> bool:
+        return not finding.rollout and self._contests.wait(tenant.name, finding.ref) > 0
+
+    async def _add_finalizer(self, tenant: SecureTenant) -> SecureTenant:
+        """Before anything is created, so that nothing can be left behind; NotFound stops a pass over a ghost."""
+        finalizers: list[JsonValue] = [*tenant.metadata.finalizers, names.FINALIZER]
+        patch: JsonValue = {"metadata": {"resourceVersion": tenant.metadata.resource_version, "finalizers": finalizers}}
+        self._tenants.store(await self._transport.merge_patch(SECURE_TENANT, _ref(tenant), patch))
+        return self._tenants.get(tenant.name) or tenant
+
+    async def _forget_applied(self, found: Survey, tenant: SecureTenant, todo: Sequence[Finding]) -> SecureTenant:
+        """Take what a rollout is about to delete off the record first: killed in between, it is no drift later."""
+        going = {finding.ref for finding in todo if finding.rollout and finding.desired is None}
+        kept = status.recorded(tenant.status) - going
+        shrunk = tenant.status.model_copy(update={"applied": status.grouped(kept)})
+        return await self._write_status(tenant, shrunk)
+
+    async def _attributed(self, tenant: SecureTenant, findings: Sequence[Finding]) -> list[Drifted]:
+        """With the manager that did it. It is read once per deviation; nothing is left to read of what is missing."""
+        standing = self._known(tenant)
+
+        async def manager(finding: Finding) -> str:
+            known = standing.get((finding.ref, finding.reason))
+            if known is not None or finding.observed is None or finding.rollout:
+                return known or ""
+            return await manager_of(self._transport, finding.ref, finding.path)
+
+        managers = await asyncio.gather(*map(manager, findings))
+        return [Drifted(finding, by) for finding, by in zip(findings, managers, strict=True)]
+
+    def _known(self, tenant: SecureTenant) -> Known:
+        """The deviations that stood after the last pass; after a restart, those that the status names."""
+        if tenant.name not in self._standing:
+            items = tenant.status.drift.items
+            self._standing[tenant.name] = {
+                (Ref(item.kind, item.namespace, item.name), item.reason): item.manager for item in items
+            }
+        return self._standing[tenant.name]
+
+    def _newly(self, tenant: SecureTenant, drifted: Iterable[Drifted]) -> list[Drifted]:
+        known = self._known(tenant)
+        return [item for item in drifted if (item.finding.ref, item.finding.reason) not in known]
+
+    def _settle(self, tenant: SecureTenant, result: Pass) -> None:
+        self._standing[tenant.name] = {
+            (item.finding.ref, item.finding.reason): item.manager for item in result.outstanding
+        }
+
+    async def _report(self, result: Pass, seconds: float = 0.0) -> None:
+        """Status, metrics and events out of the same value. The status is written only where it differs."""
+        computed = status.compute(result, self._namespace, self._now())
+        self._settle(result.tenant, result)
+        self._reporter.report(result, computed, seconds)
+        await self._write_status(result.tenant, computed)
+
+    async def _write_status(self, tenant: SecureTenant, wanted: SecureTenantStatus) -> SecureTenant:
+        body = status.dump(wanted)
+        if self._tenants.status(tenant.name) == body:
+            return tenant
+        operations: list[JsonValue] = [
+            {"op": "test", "path": "/metadata/uid", "value": tenant.metadata.uid},
+            {"op": "add", "path": "/status", "value": body},
+        ]
+        try:
+            raw = await self._transport.patch(SECURE_TENANT, _ref(tenant), operations, JSON_PATCH, subresource="status")
+        except NotFound:
+            # Deleted in between; its DELETED event forgets it.
+            return tenant
+        self._tenants.store(raw)
+        return self._tenants.get(tenant.name) or tenant
+
+    async def _delete(self, tenant: SecureTenant) -> Again:
+        """Carry out the deletion policy, say what it waits for, then let the SecureTenant go."""
+        if not deletion.is_pending(tenant):
+            return Again()
+        remaining = deletion.doomed(tenant, self._world) if tenant.spec.deletion_policy == "Delete" else []
+        if remaining:
+            errors = await self._send_deletions(remaining)
+            await self._say(tenant, deletion.failed(errors) if errors else deletion.waiting(remaining))
+            return Again(retry=bool(errors))
+        if tenant.spec.deletion_policy == "Delete":
+            findings = deletion.node_releases(tenant, self._world)
+        else:
+            findings = deletion.releases(tenant, self._world)
+        outcome = await self._writer.undo(findings, tenant.name, tenant.metadata.uid)
+        if outcome.failed:
+            if failures := [_told(f, error) for f, error in outcome.failed if _is_news(error, _SILENT_RETRIES)]:
+                await self._say(tenant, deletion.failed(failures))
+            return Again(retry=True)
+        await self._remove_finalizer(tenant)
+        return Again()
+
+    async def _send_deletions(self, remaining: Sequence[Observed]) -> list[str]:
+        errors = []
+        for request in deletion.deletions(remaining):
+            try:
+                await self._writer.send(request)
+            except ApiError as error:
+                errors.append(f"{request.ref}: {error.message}")
+        return errors
+
+    async def _say(self, tenant: SecureTenant, condition: Condition) -> None:
+        """A deleting tenant's one condition; nothing else of its status changes."""
+        others = [c for c in tenant.status.conditions if c.type not in ("Ready", "Reconciling", "Stalled")]
+        reconciling = Condition(type="Reconciling", status="True", reason=condition.reason, message=condition.message)
+        conditions = status.timed([condition, reconciling], tenant, self._now())
+        said = tenant.status.model_copy(update={"conditions": [*conditions, *others]})
+        self._reporter.deleting(tenant, condition)
+        await self._write_status(tenant, said)
+
+    async def _remove_finalizer(self, tenant: SecureTenant) -> None:
+        finalizers: list[JsonValue] = [f for f in tenant.metadata.finalizers if f != names.FINALIZER]
+        patch: JsonValue = {"metadata": {"resourceVersion": tenant.metadata.resource_version, "finalizers": finalizers}}
+        try:
+            raw = await self._transport.merge_patch(SECURE_TENANT, _ref(tenant), patch)
+        except NotFound:
+            return
+        self._tenants.store(raw)
+        log.info("tenant released", tenant=tenant.name, policy=tenant.spec.deletion_policy)
+
+    def _namespace(self, name: str) -> Observed | None:
+        return self._world.get(Ref(NAMESPACE.name, "", name))
+
+    def _until(self, when: datetime | None) -> float | None:
+        """Seconds until a time, and a moment more, so that it has come by then."""
+        return max(0.0, (when - self._now()).total_seconds()) + 0.05 if when is not None else None
+
+
+def _ref(tenant: SecureTenant) -> Ref:
+    return Ref(SECURE_TENANT.name, "", tenant.name)
+
+
+def _applied(found: Survey, done: set[Finding]) -> set[Ref]:
+    """The new record: what is wanted and stands, and, of declared namespaces that cannot be written to now
+    (Terminating), what was recorded before, so that their loss is still known when they can."""
+    missing = {f.ref for f in found.findings if f.reason == "Missing" and f not in done}
+    wanted = {want.ref for want in found.desired}
+    standing = {ref for ref in wanted if ref not in missing or ref in found.record}
+    declared = {entry.name for entry in found.tenant.spec.namespaces} - found.held
+    kept = {
+        ref
+        for ref in status.recorded(found.tenant.status)
+        if (ref.name if ref.kind == NAMESPACE.name else ref.namespace) in declared
+    }
+    return standing | kept
+
+
+def _is_news(error: ApiError, failures: int) -> bool:
+    """Whether a failed write is worth the reader's while: a conflict with what the caches have not seen yet is
+    not, unless it stays."""
+    passing = (
+        isinstance(error, Conflict | AlreadyExists | NotFound)
+        or (isinstance(error, Forbidden) and error.is_namespace_terminating)
+        or (isinstance(error, Invalid) and error.method == "PATCH")
+    )
+    return not passing or failures >= _SILENT_RETRIES
+
+
+def _told(finding: Finding, error: ApiError) -> str:
+    return f"{finding.action} {finding.ref}: {error.reason}: {error.message}"

@@ -1,0 +1,179 @@
+"""What has to be sent to the API server for a finding, as values: pure, so that it is tested exactly."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from securetenant.api import names
+from securetenant.api.kinds import KINDS
+from securetenant.api.objects import Desired, Json, JsonValue, Observed, Ref
+from securetenant.api.record import annotation, node_taints, shared, shared_record, whole
+from securetenant.drift.judge import Finding
+
+Verb = Literal["create", "replace", "merge", "json", "delete"]
+
+_MARKS = (names.LABEL_MANAGED_BY, names.LABEL_TENANT, names.LABEL_CONTROL)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One write. `merge` and `json` are patches (RFC 7386, RFC 6902); `body` of a delete holds the preconditions."""
+
+    verb: Verb
+    ref: Ref
+    body: JsonValue
+
+
+def of(finding: Finding, tenant: str, salt: str) -> list[Request]:
+    """The requests that undo a finding, in order; none for one that is only reported."""
+    want, have = finding.desired, finding.observed
+    match finding.action:
+        case "Create" if want is not None:
+            return [Request("create", want.ref, body(want, tenant, salt))]
+        case "Replace" if want is not None and have is not None:
+            return [Request("replace", want.ref, body(want, tenant, salt, have.resource_version))]
+        case "Recreate" if want is not None and have is not None:
+            return [delete(have), Request("create", want.ref, body(want, tenant, salt))]
+        case "Patch" if want is not None and have is not None:
+            if want.ref.kind == "Node":
+                return [Request("json", want.ref, _dedicate(want, have, annotation(want, tenant, salt)))]
+            return [Request("merge", want.ref, _merge(want, have, tenant, salt))]
+        case "Delete" if have is not None:
+            return [delete(have)]
+        case "Release" if have is not None:
+            return [release(have)]
+        case _:
+            return []
+
+
+def body(want: Desired, tenant: str, salt: str, resource_version: str = "") -> Json:
+    """The whole object as it is created or replaced."""
+    kind = KINDS[want.ref.kind]
+    content = shared(want, tenant) if want.is_shared else whole(want, tenant)
+    metadata: Json = {
+        "name": want.ref.name,
+        "labels": content["labels"],
+        "annotations": {**want.annotations, names.ANNOTATION_APPLIED: annotation(want, tenant, salt)},
+    }
+    if kind.namespaced:
+        metadata["namespace"] = want.ref.namespace
+    if resource_version:
+        metadata["resourceVersion"] = resource_version
+    return {"apiVersion": kind.api_version, "kind": kind.name, "metadata": metadata, **want.body}
+
+
+def delete(have: Observed) -> Request:
+    """Delete exactly what was seen: another object of the same name, or a newer version, is left alone."""
+    return Request("delete", have.ref, {"uid": have.uid, "resourceVersion": have.resource_version})
+
+
+def delete_namespace(have: Observed) -> Request:
+    """Delete this very namespace, whatever was written to it meanwhile."""
+    return Request("delete", have.ref, {"uid": have.uid})
+
+
+def release(have: Observed) -> Request:
+    """Take our marks off and leave the object as it stands: it is the administrators' from now on."""
+    if have.ref.kind == "Node":
+        return Request("json", have.ref, _give_back(have))
+    if not KINDS[have.ref.kind].content:
+        gone: Json = {key: None for key in _MARKS if key in have.labels}
+        metadata: Json = {
+            "uid": have.uid,
+            "resourceVersion": have.resource_version,
+            "labels": gone,
+            "annotations": {names.ANNOTATION_APPLIED: None},
+        }
+        return Request("merge", have.ref, {"metadata": metadata})
+    kind = KINDS[have.ref.kind]
+    labels: Json = {key: value for key, value in have.labels.items() if key not in _MARKS}
+    annotations: Json = {k: v for k, v in have.annotations.items() if k != names.ANNOTATION_APPLIED}
+    kept: Json = {
+        "name": have.ref.name,
+        "namespace": have.ref.namespace,
+        "resourceVersion": have.resource_version,
+        "labels": labels,
+        "annotations": annotations,
+        "finalizers": list(have.finalizers),
+    }
+    content = {name: have.field(name) for name in kind.content if name in have.fields}
+    return Request(
+        "replace", have.ref, {"apiVersion": kind.api_version, "kind": kind.name, "metadata": kept, **content}
+    )
+
+
+def _merge(want: Desired, have: Observed, tenant: str, salt: str) -> Json:
+    """Our keys as they must be; those that we wrote earlier and no longer want are taken away.
+
+    A merge patch with the resourceVersion, not server-side apply: the namespace is created with POST (apply
+    would silently take over one that somebody made in the same moment), and apply does not remove what POST
+    wrote. The record says which keys are ours.
+    """
+    content = shared(want, tenant)
+    record = shared_record(have)
+    labels, annotations = content["labels"], content["annotations"]
+    assert isinstance(labels, dict)
+    assert isinstance(annotations, dict)
+    old_labels = record.labels if record is not None else []
+    old_annotations = record.annotations if record is not None else []
+    metadata: Json = {
+        "uid": have.uid,
+        "resourceVersion": have.resource_version,
+        "labels": {**dict.fromkeys(k for k in old_labels if k not in labels), **labels},
+        "annotations": {
+            **dict.fromkeys(k for k in old_annotations if k not in annotations),
+            **annotations,
+            names.ANNOTATION_APPLIED: annotation(want, tenant, salt),
+        },
+    }
+    return {"metadata": metadata}
+
+
+def _dedicate(want: Desired, have: Observed, record: str) -> list[JsonValue]:
+    """Label, taint and record of a node. `spec.taints` is one atomic list that other controllers write too, so
+    the patch tests that it is still what was read."""
+    others = [t for t in node_taints(have) if not _is_ours(t)]
+    return [
+        *_unchanged(have),
+        *_set_keys("labels", have.labels, want.labels),
+        *_set_keys("annotations", have.annotations, {names.ANNOTATION_APPLIED: record}),
+        {"op": "add", "path": "/spec/taints", "value": [*others, want.body["taint"]]},
+    ]
+
+
+def _give_back(have: Observed) -> list[JsonValue]:
+    taints = node_taints(have)
+    others = [t for t in taints if not _is_ours(t)]
+    patch = _unchanged(have)
+    if names.NODE_LABEL_TENANT in have.labels:
+        patch.append({"op": "remove", "path": f"/metadata/labels/{_escape(names.NODE_LABEL_TENANT)}"})
+    if names.ANNOTATION_APPLIED in have.annotations:
+        patch.append({"op": "remove", "path": f"/metadata/annotations/{_escape(names.ANNOTATION_APPLIED)}"})
+    if len(others) != len(taints):
+        patch.append({"op": "add", "path": "/spec/taints", "value": list(others)})
+    return patch
+
+
+def _unchanged(node: Observed) -> list[JsonValue]:
+    taints = node_taints(node)
+    patch: list[JsonValue] = [{"op": "test", "path": "/metadata/uid", "value": node.uid}]
+    if taints:
+        patch.append({"op": "test", "path": "/spec/taints", "value": taints})
+    else:
+        patch.append({"op": "test", "path": "/metadata/resourceVersion", "value": node.resource_version})
+    return patch
+
+
+def _set_keys(field: str, have: Mapping[str, str], want: Mapping[str, str]) -> list[JsonValue]:
+    if not have:
+        return [{"op": "add", "path": f"/metadata/{field}", "value": dict(want)}]
+    return [{"op": "add", "path": f"/metadata/{field}/{_escape(key)}", "value": value} for key, value in want.items()]
+
+
+def _is_ours(taint: JsonValue) -> bool:
+    return isinstance(taint, dict) and taint.get("key") == names.NODE_TAINT
+
+
+def _escape(key: str) -> str:
+    """RFC 6901."""
+    return key.replace("~", "~0").replace("/", "~1")

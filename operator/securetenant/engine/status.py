@@ -1,0 +1,226 @@
+"""The status of a tenant, computed from what a pass found and did. Pure."""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from securetenant.api.kinds import NAMESPACE
+from securetenant.api.objects import Json, Observed, Ref
+from securetenant.api.status import (
+    Condition,
+    ConditionStatus,
+    DriftItem,
+    DriftStatus,
+    NamespaceStatus,
+    SecureTenantStatus,
+)
+from securetenant.api.tenant import SecureTenant
+from securetenant.controls.plan import Plan
+from securetenant.drift.judge import Finding
+
+ITEMS = 20  # of a list in the status; the totals are whole
+MESSAGE = 1024  # characters of a condition's message
+
+
+@dataclass(frozen=True, slots=True)
+class Drifted:
+    """One deviation that stands, with the manager that made it, where known."""
+
+    finding: Finding
+    manager: str = ""
+
+
+@dataclass(slots=True)
+class Pass:
+    """What one pass over a tenant found and did: the one source of status, metrics and events."""
+
+    tenant: SecureTenant
+    plans: Mapping[str, Plan]
+    held: Collection[str]
+    outstanding: list[Drifted] = field(default_factory=list)
+    corrected: list[Drifted] = field(default_factory=list)
+    detected: list[Drifted] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    contested: Mapping[Ref, tuple[str, str]] = field(default_factory=dict)
+    applied: Collection[Ref] = ()
+    problem: str = ""  # why the models refuse the spec
+
+
+def compute(result: Pass, namespace: Callable[[str], Observed | None], now: datetime) -> SecureTenantStatus:
+    """The whole status. Condition times stay where the condition's status did not change."""
+    tenant = result.tenant
+    paused = tenant.spec.mode == "Paused"
+    conditions = [
+        _ready(result),
+        _drifted(result),
+        *([] if paused else (c for plan in result.plans.values() for c in plan.conditions)),
+        *_abnormal(result),
+    ]
+    whitelist = next((plan.whitelist for plan in result.plans.values() if plan.whitelist is not None), None)
+    return SecureTenantStatus(
+        observed_generation=tenant.metadata.generation,
+        conditions=timed(conditions, tenant, now),
+        namespaces=_namespaces(result, namespace),
+        whitelist=whitelist if not paused else tenant.status.whitelist,
+        nodes=sorted({name for plan in result.plans.values() for name in plan.nodes})
+        if not paused
+        else tenant.status.nodes,
+        drift=_drift(result, now),
+        applied=grouped(result.applied),
+    )
+
+
+def dump(status: SecureTenantStatus) -> Json:
+    """The status as it is written: without what says nothing, the zero of `kubectl get` excepted."""
+    dumped: dict[str, Any] = status.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
+    return {**dumped, "drift": {"total": 0, **dumped.get("drift", {})}}
+
+
+def grouped(refs: Iterable[Ref]) -> dict[str, list[str]]:
+    """References as the status records them: namespace -> ["Kind/name", ...]."""
+    groups: dict[str, list[str]] = {}
+    for ref in sorted(refs, key=lambda ref: (ref.namespace, ref.kind, ref.name)):
+        groups.setdefault(ref.namespace, []).append(f"{ref.kind}/{ref.name}")
+    return groups
+
+
+def recorded(status: SecureTenantStatus) -> set[Ref]:
+    """The reverse of `grouped`, out of a status; what does not parse is left out."""
+    return {
+        Ref(kind, namespace, name)
+        for namespace, entries in status.applied.items()
+        for kind, slash, name in (entry.partition("/") for entry in entries)
+        if slash
+    }
+
+
+def timed(conditions: Sequence[Condition], tenant: SecureTenant, now: datetime) -> list[Condition]:
+    """Conditions with observedGeneration and the time of their last change of status."""
+    before = {condition.type: condition for condition in tenant.status.conditions}
+    stamped = []
+    for condition in conditions:
+        old = before.get(condition.type)
+        unchanged = old is not None and old.status == condition.status and old.last_transition_time
+        time = old.last_transition_time if old is not None and unchanged else stamp(now)
+        stamped.append(
+            condition.model_copy(
+                update={
+                    "message": shortened(condition.message),
+                    "observed_generation": tenant.metadata.generation,
+                    "last_transition_time": time,
+                }
+            )
+        )
+    return stamped
+
+
+def shortened(message: str) -> str:
+    return message if len(message) <= MESSAGE else message[: MESSAGE - 1] + "…"
+
+
+def stamp(now: datetime) -> str:
+    """RFC 3339, whole seconds, as metav1.Time."""
+    return now.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _blocking(result: Pass) -> list[str]:
+    return [message for plan in result.plans.values() for message in plan.blocking]
+
+
+def _ready(result: Pass) -> Condition:
+    mode = result.tenant.spec.mode
+    if result.problem:
+        return _condition("Ready", "False", "InvalidSpec", f"{result.problem}: nothing is written until it is mended")
+    if mode == "Paused":
+        return _condition("Ready", "Unknown", "Paused", "mode is Paused: nothing is judged and nothing is corrected")
+    if result.errors:
+        return _condition("Ready", "False", "WriteFailed", "; ".join(result.errors))
+    if blocking := _blocking(result):
+        return _condition("Ready", "False", "Blocked", "; ".join(blocking))
+    if mode == "Audit":
+        return _condition("Ready", "True", "Audited", "mode is Audit: deviations are reported, nothing is written")
+    return _condition("Ready", "True", "Enforced", f"posture in force in {len(result.held)} namespaces")
+
+
+def _drifted(result: Pass) -> Condition:
+    if result.problem or result.tenant.spec.mode == "Paused":
+        return _condition("Drifted", "Unknown", "NotJudged", "nothing is judged while Paused or invalid")
+    if not result.outstanding:
+        return _condition("Drifted", "False", "InSync", "")
+    first = ", ".join(_told(item) for item in result.outstanding[:3])
+    more = f" and {len(result.outstanding) - 3} more" if len(result.outstanding) > 3 else ""
+    return _condition("Drifted", "True", "DriftDetected", f"{len(result.outstanding)} deviations: {first}{more}")
+
+
+def _told(item: Drifted) -> str:
+    by = f" by {item.manager}" if item.manager else ""
+    return f"{item.finding.reason} {item.finding.ref}{by}"
+
+
+def _abnormal(result: Pass) -> list[Condition]:
+    """Conditions that are there only while true (kstatus: Reconciling is in progress, Stalled has failed)."""
+    found = []
+    if result.problem:
+        found.append(_condition("Stalled", "True", "InvalidSpec", result.problem))
+    elif result.tenant.spec.mode != "Paused":
+        waiting = any(c.reason == "Terminating" for plan in result.plans.values() for c in plan.conditions)
+        blocking = _blocking(result)
+        if result.errors or waiting:
+            found.append(_condition("Reconciling", "True", "Retrying", "; ".join(result.errors or blocking)))
+        elif blocking:
+            found.append(_condition("Stalled", "True", "Blocked", "; ".join(blocking)))
+    if result.contested:
+        managers = sorted({manager or "an unknown manager" for _, manager in result.contested.values()})
+        objects = ", ".join(str(ref) for ref in sorted(result.contested)[:5])
+        message = f"{', '.join(managers)} keeps rewriting {objects}; corrections are spaced out until it stops"
+        found.append(_condition("Contested", "True", "Contested", message))
+    return found
+
+
+def _condition(kind: str, status: ConditionStatus, reason: str, message: str) -> Condition:
+    return Condition(type=kind, status=status, reason=reason, message=message)
+
+
+def _namespaces(result: Pass, namespace: Callable[[str], Observed | None]) -> list[NamespaceStatus]:
+    """The declared namespaces; the UID of one that is not held now (Terminating, paused) stays on record."""
+    before = {entry.name: entry.uid for entry in result.tenant.status.namespaces}
+    drift: dict[str, int] = {}
+    for item in result.outstanding:
+        ref = item.finding.ref
+        place = ref.name if ref.kind == NAMESPACE.name else ref.namespace
+        drift[place] = drift.get(place, 0) + 1
+    entries = []
+    for spec in result.tenant.spec.namespaces:
+        observed = namespace(spec.name)
+        writes = result.tenant.spec.mode == "Enforce" and spec.name in result.held
+        uid = observed.uid if writes and observed is not None else before.get(spec.name, "")
+        entries.append(NamespaceStatus(name=spec.name, uid=uid, drift=drift.get(spec.name, 0)))
+    return entries
+
+
+def _drift(result: Pass, now: datetime) -> DriftStatus:
+    before = result.tenant.status.drift
+    by_control: dict[str, int] = {}
+    for item in result.outstanding:
+        by_control[item.finding.control] = by_control.get(item.finding.control, 0) + 1
+    return DriftStatus(
+        total=len(result.outstanding),
+        by_control=by_control,
+        items=[drift_item(item) for item in result.outstanding[:ITEMS]],
+        last_detected=stamp(now) if result.detected else before.last_detected,
+        last_corrected=stamp(now) if result.corrected else before.last_corrected,
+    )
+
+
+def drift_item(item: Drifted) -> DriftItem:
+    finding = item.finding
+    return DriftItem(
+        control=finding.control,
+        kind=finding.ref.kind,
+        namespace=finding.ref.namespace,
+        name=finding.ref.name,
+        reason=finding.reason,
+        path=finding.path,
+        manager=item.manager,
+    )

@@ -1,0 +1,171 @@
+"""The SecureTenants as kopf's events gave them, kept small: JSON bytes, parsed on demand."""
+
+from collections import OrderedDict
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from pydantic import ValidationError
+
+from securetenant.api.objects import Json
+from securetenant.api.tenant import NamespaceSpec, SecureTenant, SecureTenantSpec
+from securetenant.engine import interests
+from securetenant.engine.interests import Interests
+
+# Parsed models kept at once: 10-20 KiB each, so that 1,000 quiet tenants do not hold 20 MB.
+_PARSED = 256
+
+
+class _Status(msgspec.Struct):
+    status: dict[str, Any] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One SecureTenant as it was last seen. `uid` and `generation` tell an edit from our own status."""
+
+    raw: bytes
+    uid: str
+    resource_version: int
+    generation: int
+    deleting: bool
+    finalized: bool
+    problem: str = ""
+
+
+class Tenants:
+    """The cache of SecureTenants and the index of what concerns them."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, Entry] = {}
+        self._parsed: OrderedDict[str, SecureTenant] = OrderedDict()
+        self.interests = Interests()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def names(self) -> Collection[str]:
+        return self._entries.keys()
+
+    def observe(self, event_type: str | None, body: Mapping[str, Any]) -> set[str]:
+        """Take in an event; the tenants that have to be judged anew because of it.
+
+        An event that is no news (our own status coming back, an older version) concerns nobody.
+        """
+        metadata = body["metadata"]
+        name = metadata["name"]
+        if event_type == "DELETED":
+            return self.remove(name)
+        before = self._entries.get(name)
+        version = int(metadata["resourceVersion"])
+        if before is not None and before.uid == metadata["uid"] and version <= before.resource_version:
+            return set()
+        entry = self._store(body)
+        if before is not None and _same_intent(before, entry):
+            # Only the status or labels changed, and not by us: judge this one anew, nobody else.
+            return {name}
+        return self._rewire(name, entry)
+
+    def store(self, raw: bytes) -> None:
+        """Take in the answer to our own write, so that the event of it is no news."""
+        body = msgspec.json.decode(raw)
+        before = self._entries.get(body["metadata"]["name"])
+        if before is not None and int(body["metadata"]["resourceVersion"]) > before.resource_version:
+            self._store(body)
+
+    def remove(self, name: str) -> set[str]:
+        """Forget a tenant; those that it concerned, itself included."""
+        if self._entries.pop(name, None) is None:
+            return set()
+        self._parsed.pop(name, None)
+        tokens = self.interests.tokens(name)
+        self.interests.replace(name, frozenset())
+        touched = interests.touched_by_change(name, tokens, frozenset())
+        return {name} | self.interests.tenants(touched) | interests.named_peers(tokens)
+
+    def get(self, name: str) -> SecureTenant | None:
+        """The parsed tenant; None if unknown. One whose spec the models refuse comes back with a bare spec."""
+        entry = self._entries.get(name)
+        if entry is None:
+            return None
+        parsed = self._parsed.get(name)
+        if parsed is None:
+            parsed, _ = parse(msgspec.json.decode(entry.raw))
+            self._parsed[name] = parsed
+            if len(self._parsed) > _PARSED:
+                self._parsed.popitem(last=False)
+        else:
+            self._parsed.move_to_end(name)
+        return parsed
+
+    def status(self, name: str) -> Json:
+        """The status as it stands in the cluster, undigested; {} if there is none."""
+        entry = self._entries.get(name)
+        return msgspec.json.decode(entry.raw, type=_Status).status if entry is not None else {}
+
+    def problem(self, name: str) -> str:
+        """Why the models refuse the tenant's spec; "" if they do not."""
+        entry = self._entries.get(name)
+        return entry.problem if entry is not None else ""
+
+    def _store(self, body: Mapping[str, Any]) -> Entry:
+        metadata = {key: value for key, value in body["metadata"].items() if key != "managedFields"}
+        parsed, problem = parse({**body, "metadata": metadata})
+        entry = Entry(
+            raw=msgspec.json.encode({**body, "metadata": metadata}),
+            uid=metadata["uid"],
+            resource_version=int(metadata["resourceVersion"]),
+            generation=int(metadata["generation"]),
+            deleting="deletionTimestamp" in metadata,
+            finalized=bool(metadata.get("finalizers")),
+            problem=problem,
+        )
+        self._entries[parsed.name] = entry
+        self._parsed[parsed.name] = parsed
+        self._parsed.move_to_end(parsed.name)
+        if len(self._parsed) > _PARSED:
+            self._parsed.popitem(last=False)
+        return entry
+
+    def _rewire(self, name: str, entry: Entry) -> set[str]:
+        before = self.interests.tokens(name)
+        tenant = self._parsed[name]
+        # A tenant that is going declares nothing to its peers any more, but keeps what it holds until it is gone.
+        after = interests.of_tenant(tenant)
+        self.interests.replace(name, after)
+        touched = self.interests.tenants(interests.touched_by_change(name, before, after))
+        peers = {peer for peer in interests.named_peers(before | after) if peer in self._entries}
+        return {name} | touched | peers
+
+
+def _same_intent(before: Entry, after: Entry) -> bool:
+    return (before.uid, before.generation, before.deleting) == (after.uid, after.generation, after.deleting)
+
+
+def parse(body: Mapping[str, Any]) -> tuple[SecureTenant, str]:
+    """The tenant, and why the models refuse it ("" if they do not).
+
+    A refused spec (let through by an older schema, or by ratcheting) still holds its namespaces, so that no
+    other tenant can take them: it comes back Paused with the names alone, and nothing is written for it.
+    """
+    try:
+        return SecureTenant.model_validate(body), ""
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        problem = f"{where}: {first['msg']}" + (
+            f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        )
+    spec = body.get("spec")
+    entries = spec.get("namespaces") if isinstance(spec, dict) else None
+    held: list[NamespaceSpec] = []
+    for item in entries if isinstance(entries, list) else []:
+        if isinstance(item, dict) and isinstance(item.get("name"), str):
+            held.append(NamespaceSpec.model_construct(name=item["name"], labels={}, annotations={}))
+    bare = SecureTenantSpec.model_construct(mode="Paused", namespaces=held)
+    known = SecureTenant.model_validate({**{k: v for k, v in body.items() if k != "spec"}, "spec": {}})
+    return known.model_copy(update={"spec": bare}), problem

@@ -1,0 +1,140 @@
+"""A keyed work queue: equal keys merge, one key is never worked on twice at once, failures back off per key.
+
+The semantics are client-go's workqueue; Python has no library that offers them for asyncio. Timers (expiries,
+back-off, resync) are entries of one heap, so that ten thousand of them cost one sleeping task.
+"""
+
+import asyncio
+import heapq
+import math
+import random
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A key to work on. `since`: when the first event for it arrived (clock seconds)."""
+
+    key: str
+    since: float
+
+
+class WorkQueue:
+    """Single event loop; not thread-safe."""
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        *,
+        base_delay: float = 0.05,
+        max_delay: float = 60.0,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._clock = clock
+        self._base_delay = base_delay
+        self._max_delay = max_delay
+        self._jitter = jitter
+        self._ready: OrderedDict[str, float] = OrderedDict()
+        self._again: dict[str, float] = {}
+        self._active: set[str] = set()
+        self._failures: dict[str, int] = {}
+        self._timers: list[tuple[float, str]] = []
+        self._due: dict[str, float] = {}
+        self._wake = asyncio.Event()
+        self._rearm = asyncio.Event()
+
+    @property
+    def depth(self) -> int:
+        """Keys that wait, those that came back while being worked on included."""
+        return len(self._ready) + len(self._again)
+
+    @property
+    def active(self) -> int:
+        return len(self._active)
+
+    def oldest(self) -> float:
+        """Seconds that the longest waiting key has waited; 0 if none waits."""
+        waiting = [*self._ready.values(), *self._again.values()]
+        return max(0.0, self._clock() - min(waiting)) if waiting else 0.0
+
+    def add(self, key: str, since: float | None = None) -> None:
+        """Work on `key` soon. Merges with an equal key that waits (the earlier `since` stays)."""
+        arrived = self._clock() if since is None else since
+        if key in self._active:
+            self._again.setdefault(key, arrived)
+        elif key not in self._ready:
+            self._ready[key] = arrived
+            self._wake.set()
+
+    def add_after(self, key: str, delay: float) -> None:
+        """Work on `key` in `delay` seconds, unless an earlier timer for it stands already."""
+        due = self._clock() + max(0.0, delay)
+        if self._due.get(key, float("inf")) <= due:
+            return
+        self._due[key] = due
+        heapq.heappush(self._timers, (due, key))
+        self._rearm.set()
+
+    async def get(self) -> Item:
+        """The next key; it is active until `done`."""
+        while not self._ready:
+            self._wake.clear()
+            await self._wake.wait()
+        key, since = self._ready.popitem(last=False)
+        self._active.add(key)
+        return Item(key, since)
+
+    def done(self, key: str) -> None:
+        """The key was worked on; if it was added meanwhile, it waits again."""
+        self._active.discard(key)
+        since = self._again.pop(key, None)
+        if since is not None:
+            self.add(key, since)
+
+    def failures(self, key: str) -> int:
+        """How often the key failed in a row."""
+        return self._failures.get(key, 0)
+
+    def succeeded(self, key: str) -> None:
+        """Forget the key's failures."""
+        self._failures.pop(key, None)
+
+    def failed(self, key: str) -> float:
+        """Retry the key after its back-off, doubled with each failure in a row; the delay in seconds."""
+        count = self._failures.get(key, 0)
+        self._failures[key] = count + 1
+        delay = min(self._max_delay, math.ldexp(self._base_delay, min(count, 30))) * (0.5 + self._jitter())
+        self.add_after(key, delay)
+        return delay
+
+    def forget(self, key: str) -> None:
+        """Drop timers and failures of a key that is gone."""
+        self._due.pop(key, None)
+        self._failures.pop(key, None)
+
+    async def run_timers(self) -> None:
+        """Move keys whose time has come into the queue; runs until cancelled."""
+        while True:
+            self._rearm.clear()
+            delay = self.release_due()
+            try:
+                await asyncio.wait_for(self._rearm.wait(), timeout=delay)
+            except TimeoutError:
+                continue
+
+    def release_due(self) -> float | None:
+        """Queue what is due now; the seconds until the next timer, or None."""
+        while self._timers:
+            due, key = self._timers[0]
+            if self._due.get(key) != due:
+                heapq.heappop(self._timers)  # superseded by an earlier one, or forgotten
+                continue
+            wait = due - self._clock()
+            if wait > 0:
+                return wait
+            heapq.heappop(self._timers)
+            del self._due[key]
+            self.add(key)
+        return None
