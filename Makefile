@@ -36,7 +36,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  echo "making $(VENV) with $$($$found --version)"; \
 	  $$found -m venv --clear $(VENV) || { echo "the module venv is missing (on Debian: the package python3-venv)" >&2; exit 1; }; \
 	fi; \
-	echo "installing the dependencies into $(VENV)"; \
+	echo "installing the dependencies into $(VENV) (a minute)"; \
 	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt; \
 	touch $@
 

@@ -94,6 +94,7 @@ def command(program: str, assets: Path, layout: Layout, ports: Ports, *, audit: 
     if audit and program == "kube-apiserver":
         # Blocking (the default mode): what was answered is in the log, so that a test may read it at once.
         arguments += [f"--audit-policy-file={layout.audit_policy}", f"--audit-log-path={layout.audit_log}"]
+        arguments += ["--audit-log-maxsize=100000"]  # MB: never rotated, so that an offset into it stays good
     return [str(assets / program), *arguments]
 
 

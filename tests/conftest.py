@@ -14,13 +14,14 @@ from tests.support.sandbox import Admin, Plane, apply_crds, apply_manifests
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
     """The control plane: the sandbox's, or the cluster that ``SECURETENANT_TEST_KUBECONFIG`` names.
 
-    Tests share it, so each uses names of its own and removes what it made that is not in its namespaces.
+    It writes an audit log (not so another's cluster). Tests share it: each uses names of its own, and removes what it
+    made that is not in its namespaces.
     """
     existing = cluster.attach(tmp_path_factory.mktemp("cluster"))
     if existing is not None:
         yield existing
         return
-    with sandbox_plane.start(tmp_path_factory.mktemp("sandbox"), report=print) as started:
+    with sandbox_plane.start(tmp_path_factory.mktemp("sandbox"), audit=True, report=print) as started:
         yield started
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from sandbox import nodes, process
+from sandbox import audit, nodes, process
 from sandbox.plane import end_detached, read_state
 from sandbox.programs import ORDER
 from tests.support.sandbox import ROOT, Admin, Plane, wait_for
@@ -164,12 +164,17 @@ async def test_a_pod_runs_on_a_node_that_is_no_machine(plane: Plane, admin: Admi
         await admin.delete(f"/api/v1/nodes/{node}")
 
 
-async def test_roles_are_enforced(plane: Plane, admin: Admin) -> None:
+async def test_roles_are_enforced_and_requests_audited(plane: Plane, admin: Admin) -> None:
     token = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
     answer = await admin.create("/api/v1/namespaces/default/serviceaccounts/default/token", token)
 
     async with Admin(plane, token=answer["status"]["token"]) as nobody:
         status, body = await nobody.request("GET", "/api/v1/namespaces")
 
+    user = "system:serviceaccount:default:default"
     assert status == 403
-    assert "system:serviceaccount:default:default" in json.dumps(body)
+    assert user in json.dumps(body)
+    assert plane.audit_log is not None
+    asked, after = audit.requests(plane.audit_log, user)
+    assert asked[-1:] == ["list /api/v1/namespaces"]
+    assert audit.requests(plane.audit_log, user, after)[0] == []

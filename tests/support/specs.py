@@ -63,9 +63,9 @@ def _fields(required: dict[str, Any], optional: dict[str, Any]) -> st.SearchStra
     return st.fixed_dictionaries(required, optional=optional)
 
 
-def labels() -> st.SearchStrategy[dict[str, str]]:
+def labels(least: int = 0) -> st.SearchStrategy[dict[str, str]]:
     """Labels of a pod or a node."""
-    return st.dictionaries(st.sampled_from(_LABEL_KEYS), st.sampled_from(_LABEL_VALUES), max_size=2)
+    return st.dictionaries(st.sampled_from(_LABEL_KEYS), st.sampled_from(_LABEL_VALUES), min_size=least, max_size=2)
 
 
 def pod_selectors() -> st.SearchStrategy[Document]:
@@ -195,7 +195,7 @@ def _namespaces(names_: Sequence[str]) -> st.SearchStrategy[list[Document]]:
     namespace = _fields(
         {"name": st.sampled_from(names_)},
         {
-            "labels": st.dictionaries(st.sampled_from(_LABEL_KEYS), st.sampled_from(_LABEL_VALUES), max_size=2),
+            "labels": labels(),
             "annotations": st.dictionaries(st.just("example.com/note"), st.text("ab 中\n{}", max_size=8), max_size=1),
             "adopt": st.booleans(),
             "quota": hard(),
@@ -241,7 +241,7 @@ def specs(draw: st.DrawFn, namespaces: Sequence[str] = NAMESPACES) -> Document:
                 "quota": _fields({}, {"tenant": hard(), "namespace": hard()}),
                 "limits": limits(),
                 "nodes": _fields(
-                    {"selector": st.fixed_dictionaries({"matchLabels": labels().filter(bool)})},
+                    {"selector": st.fixed_dictionaries({"matchLabels": labels(1)})},
                     {"effect": st.sampled_from(("NoSchedule", "NoExecute"))},
                 ),
             },

@@ -90,10 +90,10 @@ class Rule:
         return {**rule, "fieldPath": f".{self.field}"} if self.field else rule
 
 
-class EachKey:
-    """What must hold of each key of a map. In the CEL the key is `k`."""
+class EachEntry:
+    """What must hold of each entry of a map, by its key and value. In the CEL the key is `k`."""
 
-    def __init__(self, cel: str, message: str, holds: Callable[[str], bool]) -> None:
+    def __init__(self, cel: str, message: str, holds: Callable[[str, Any], bool]) -> None:
         self.cel, self.message, self.holds = f"self.all(k, {' '.join(cel.split())})", message, holds
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -103,8 +103,8 @@ class EachKey:
         return _with_rule(handler(schema), {"rule": self.cel, "message": self.message})
 
     def check(self, value: Mapping[str, Any]) -> Mapping[str, Any]:
-        for key in value:
-            if not self.holds(key):
+        for key, item in value.items():
+            if not self.holds(key, item):
                 raise refusal(self.message, (key,))
         return value
 

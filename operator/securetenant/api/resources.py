@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Final
 from pydantic import Field
 
 from securetenant.api import quantity
-from securetenant.api.constraints import EachKey, Rule, SpecModel
+from securetenant.api.constraints import EachEntry, Rule, SpecModel
 from securetenant.api.types import Quantity
 
 # What ResourceQuota and LimitRange accept as names (k8s.io/kubernetes pkg/apis/core/validation and helper), a little
@@ -52,35 +52,35 @@ _is_whole: Final = _matcher(_WHOLE)
 _is_exact_key: Final = _matcher(_EXACT_KEY)
 
 
-def _counts_are_whole(hard: dict[str, str]) -> bool:
-    return all(_is_whole(value) for key, value in hard.items() if _is_whole_key(key) and not _is_not_whole_key(key))
+def _is_whole_where_counted(key: str, value: str) -> bool:
+    return _is_whole(value) or not _is_whole_key(key) or _is_not_whole_key(key)
 
 
 Hard = Annotated[
     dict[str, Quantity],
     Field(max_length=32),
-    EachKey(
+    EachEntry(
         f"size(k) <= {_KEY_LENGTH} && {_matches('k', _QUOTA_KEY)}",
         'no resource of a quota: write one such as "requests.cpu", "limits.memory", "pods", '
         '"count/deployments.apps" or "requests.nvidia.com/gpu"',
-        lambda key: len(key) <= _KEY_LENGTH and _is_quota_key(key),
+        lambda key, _: len(key) <= _KEY_LENGTH and _is_quota_key(key),
     ),
-    Rule(
-        f"""self.all(k, !{_matches("k", _WHOLE_KEY)} || {_matches("k", _NOT_WHOLE_KEY)} ||
-        {_matches("string(self[k])", _WHOLE)})""",
+    EachEntry(
+        f"""!{_matches("k", _WHOLE_KEY)} || {_matches("k", _NOT_WHOLE_KEY)} ||
+        {_matches("string(self[k])", _WHOLE)}""",
         'what is counted (pods, services, count/..., extended resources) needs a whole number, as "20"',
-        _counts_are_whole,
+        _is_whole_where_counted,
     ),
 ]
 
 _Amounts = Annotated[
     dict[str, Quantity],
     Field(max_length=16),
-    EachKey(
+    EachEntry(
         f"size(k) <= {_KEY_LENGTH} && ({_matches('k', _LIMIT_KEY)} || k == 'storage') && !k.startsWith('requests.')",
         'no resource of a limit: write one such as "cpu", "memory", "ephemeral-storage" or "nvidia.com/gpu" '
         '("storage" for persistentVolumeClaim)',
-        lambda key: (
+        lambda key, _: (
             len(key) <= _KEY_LENGTH and (_is_limit_key(key) or key == "storage") and not key.startswith("requests.")
         ),
     ),

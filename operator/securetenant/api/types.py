@@ -11,7 +11,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from securetenant.api import names, quantity
-from securetenant.api.constraints import RULES_KEY, EachKey, Rule, Text, Unique, refusal
+from securetenant.api.constraints import RULES_KEY, EachEntry, Rule, Text, Unique, refusal
 
 _LABEL: Final = "[a-z0-9]([-a-z0-9]{0,%d}[a-z0-9])?"
 _NAMESPACE: Final = Text(
@@ -78,21 +78,21 @@ LabelValue = Annotated[
 ]
 AnnotationValue = Annotated[str, Text(r"(?s:.*)", "at most 1024 characters", 1024)]
 
-_VALID_KEYS: Final = EachKey(
+_VALID_KEYS: Final = EachEntry(
     f"size(k) <= {KEY_LENGTH} && !format.qualifiedName().validate(k).hasValue()",
     'a key is malformed: write a label key such as "app" or "example.com/app"',
-    lambda key: len(key) <= KEY_LENGTH and _KEY.fullmatch(key) is not None,
+    lambda key, _: len(key) <= KEY_LENGTH and _KEY.fullmatch(key) is not None,
 )
 # kubernetes.io and k8s.io hold what the cluster itself believes (Pod Security levels, node selectors of namespaces,
 # the name label that selectors trust); app.kubernetes.io is the recommended set for people, but for who manages.
 _RESERVED: Final = r"([-a-z0-9.]+\.)?(securetenant\.dev|kubernetes\.io|k8s\.io)/.*"
 _RESERVED_KEY: Final = re.compile(_RESERVED, re.ASCII | re.DOTALL)
-_UNRESERVED_KEYS: Final = EachKey(
+_UNRESERVED_KEYS: Final = EachEntry(
     f"""!k.matches('^{_RESERVED.replace(chr(92), chr(92) * 2)}$')
     || (k.startsWith('app.kubernetes.io/') && k != '{names.LABEL_MANAGED_BY}')""",
     "keys under securetenant.dev, kubernetes.io and k8s.io are reserved for the operator and the cluster "
     "(app.kubernetes.io is open, but for managed-by): choose a prefix of your own",
-    lambda key: (
+    lambda key, _: (
         not _RESERVED_KEY.fullmatch(key) or (key.startswith("app.kubernetes.io/") and key != names.LABEL_MANAGED_BY)
     ),
 )
@@ -103,10 +103,10 @@ NodeLabels = Annotated[
     dict[str, LabelValue],
     Field(min_length=1, max_length=16),
     _VALID_KEYS,
-    EachKey(
+    EachEntry(
         f"k != '{names.NODE_LABEL_TENANT}'",
         "this label is what the operator writes on the nodes that it chose: select by a label of your own",
-        lambda key: key != names.NODE_LABEL_TENANT,
+        lambda key, _: key != names.NODE_LABEL_TENANT,
     ),
 ]
 

@@ -66,7 +66,12 @@ class Operator:
         }
         self.world = World(self.informers, indexed, self.tenants, platform)
         self._reconciler = Reconciler(
-            transport, Writer(transport, self.informers), self.tenants, self.world, Reporter(metrics, events)
+            transport,
+            Writer(transport, self.informers),
+            self.tenants,
+            self.world,
+            Reporter(metrics, events),
+            lambda names: self._enqueue(names, clock()),
         )
         metrics.watch_queue(lambda: self.queue.depth, self.queue.oldest)
         metrics.watch_leader(lambda: self._leading)

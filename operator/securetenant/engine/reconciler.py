@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import structlog
 
 from securetenant.api import names
-from securetenant.api.kinds import NAMESPACE, SECURE_TENANT
+from securetenant.api.kinds import NAMESPACE, NODE, SECURE_TENANT
 from securetenant.api.objects import JsonValue, Observed, Ref
 from securetenant.api.status import Condition, SecureTenantStatus
 from securetenant.api.tenant import SecureTenant
@@ -60,6 +60,7 @@ class Reconciler:
         tenants: Tenants,
         world: World,
         reporter: Reporter,
+        enqueue: Callable[[set[str]], None],
         *,
         monotonic: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -69,6 +70,7 @@ class Reconciler:
         self._tenants = tenants
         self._world = world
         self._reporter = reporter
+        self._enqueue = enqueue
         self._contests = Contests(monotonic)
         self._monotonic = monotonic
         self._now = now
@@ -142,11 +144,14 @@ class Reconciler:
         )
         result.detected = self._newly(tenant, [*result.outstanding, *corrected])
         await self._report(result, seconds)
-        return self._again(found, result, is_failed=bool(outcome and outcome.failed))
+        return self._again(found, result, {f.ref for f in done}, is_failed=bool(outcome and outcome.failed))
 
-    def _again(self, found: Survey, result: Pass, *, is_failed: bool) -> Again:
+    def _again(self, found: Survey, result: Pass, written: set[Ref], *, is_failed: bool) -> Again:
         if is_failed:
             return Again(retry=True)
+        if any(item.kind == NODE.name for item in written):
+            # What a node's condition says is read off the node: look again, now that it is written.
+            return Again(after=0.0)
         name = found.tenant.name
         waits = [w for item in result.outstanding if (w := self._contests.wait(name, item.finding.ref)) > 0]
         calm = self._contests.calm_at(name)
@@ -160,7 +165,11 @@ class Reconciler:
         """Before anything is created, so that nothing can be left behind; NotFound stops a pass over a ghost."""
         finalizers: list[JsonValue] = [*tenant.metadata.finalizers, names.FINALIZER]
         patch: JsonValue = {"metadata": {"resourceVersion": tenant.metadata.resource_version, "finalizers": finalizers}}
-        self._tenants.store(await self._transport.merge_patch(SECURE_TENANT, _ref(tenant), patch))
+        return self._stored(tenant, await self._transport.merge_patch(SECURE_TENANT, _ref(tenant), patch))
+
+    def _stored(self, tenant: SecureTenant, raw: bytes) -> SecureTenant:
+        """Take in the answer to a write of the SecureTenant; an edit in between is judged by a pass of its own."""
+        self._enqueue(self._tenants.store(raw))
         return self._tenants.get(tenant.name) or tenant
 
     async def _forget_applied(self, found: Survey, tenant: SecureTenant, todo: Sequence[Finding]) -> SecureTenant:
@@ -221,8 +230,7 @@ class Reconciler:
         except NotFound:
             # Deleted in between; its DELETED event forgets it.
             return tenant
-        self._tenants.store(raw)
-        return self._tenants.get(tenant.name) or tenant
+        return self._stored(tenant, raw)
 
     async def _delete(self, tenant: SecureTenant) -> Again:
         """Carry out the deletion policy, say what it waits for, then let the SecureTenant go."""
@@ -270,7 +278,7 @@ class Reconciler:
             raw = await self._transport.merge_patch(SECURE_TENANT, _ref(tenant), patch)
         except NotFound:
             return
-        self._tenants.store(raw)
+        self._stored(tenant, raw)
         log.info("tenant released", tenant=tenant.name, policy=tenant.spec.deletion_policy)
 
     def _namespace(self, name: str) -> Observed | None:

@@ -103,7 +103,9 @@ def _tenant_report(result: Pass, computed: SecureTenantStatus) -> TenantReport:
         deletion_policy=tenant.spec.deletion_policy,
         generation=tenant.metadata.generation,
         observed_generation=computed.observed_generation,
-        drift=Counter((item.finding.control, item.finding.reason) for item in result.outstanding),
+        drift=Counter((item.finding.control, item.finding.reason) for item in result.outstanding)
+        if not result.problem and tenant.spec.mode != "Paused"
+        else None,
         contested=Counter(control for control, _ in result.contested.values()),
         conditions={condition.type: condition.status for condition in computed.conditions},
         flows={

@@ -131,7 +131,7 @@ def _merge(want: Desired, have: Observed, tenant: str, salt: str) -> Json:
 
 def _dedicate(want: Desired, have: Observed, record: str) -> list[JsonValue]:
     """Label, taint and record of a node. `spec.taints` is one atomic list that other controllers write too, so
-    the patch tests that it is still what was read."""
+    the patch tests that the node is still what was read."""
     others = [t for t in node_taints(have) if not _is_ours(t)]
     return [
         *_unchanged(have),
@@ -155,13 +155,11 @@ def _give_back(have: Observed) -> list[JsonValue]:
 
 
 def _unchanged(node: Observed) -> list[JsonValue]:
-    taints = node_taints(node)
-    patch: list[JsonValue] = [{"op": "test", "path": "/metadata/uid", "value": node.uid}]
-    if taints:
-        patch.append({"op": "test", "path": "/spec/taints", "value": taints})
-    else:
-        patch.append({"op": "test", "path": "/metadata/resourceVersion", "value": node.resource_version})
-    return patch
+    """Not the list of taints alone: the answer goes into the cache, and must hold no change that we have not seen."""
+    return [
+        {"op": "test", "path": "/metadata/uid", "value": node.uid},
+        {"op": "test", "path": "/metadata/resourceVersion", "value": node.resource_version},
+    ]
 
 
 def _set_keys(field: str, have: Mapping[str, str], want: Mapping[str, str]) -> list[JsonValue]:

@@ -70,12 +70,19 @@ class Tenants:
             return {name}
         return self._rewire(name, entry)
 
-    def store(self, raw: bytes) -> None:
-        """Take in the answer to our own write, so that the event of it is no news."""
+    def store(self, raw: bytes) -> set[str]:
+        """Take in the answer to our own write, so that the event of it is no news.
+
+        The answer holds the whole object: an edit that came in between is in it, and its event will be older than
+        what is stored. So it is taken as the news that it is: the tenants to judge anew, none as a rule.
+        """
         body = msgspec.json.decode(raw)
-        before = self._entries.get(body["metadata"]["name"])
-        if before is not None and int(body["metadata"]["resourceVersion"]) > before.resource_version:
-            self._store(body)
+        name = body["metadata"]["name"]
+        before = self._entries.get(name)
+        if before is None or int(body["metadata"]["resourceVersion"]) <= before.resource_version:
+            return set()
+        entry = self._store(body)
+        return set() if _same_intent(before, entry) else self._rewire(name, entry)
 
     def remove(self, name: str) -> set[str]:
         """Forget a tenant; those that it concerned, itself included."""

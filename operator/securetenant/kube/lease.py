@@ -147,11 +147,13 @@ class Elector:
 
     async def _try(self) -> bool:
         """Look at the Lease, and take it if it is free."""
+        known = self._lease
         try:
             lease = await self._read()
         except NotFound:
+            # Deleted under a holder that still counts on it, and that makes it anew with its next renewal?
             lease = None
-        if lease is not None and lease.holder not in ("", self.identity) and self._clock() < self._expiry(lease):
+        if self._is_held(lease or known):
             return False
         changes_hands = lease is not None and lease.holder != self.identity
         transitions = (lease.spec.lease_transitions or 0) if lease is not None else 0
@@ -171,12 +173,16 @@ class Elector:
         self._lease = lease
         return lease
 
+    def _is_held(self, lease: _Lease | None) -> bool:
+        """Whether somebody else's time is not over."""
+        return lease is not None and lease.holder not in ("", self.identity) and self._clock() < self._expiry(lease)
+
     def _expiry(self, lease: _Lease) -> float:
         """When, by our clock, the holder's time is over."""
         return self._seen + (lease.spec.lease_duration_seconds or self._duration)
 
     async def _until_changed(self) -> None:
-        """Return when the Lease may be free: released, deleted, or run out by our clock. Raises ApiError."""
+        """Return when the Lease may be free: released, or run out by our clock. Raises ApiError."""
         while (left := self._standby()) > 0:
             try:
                 async with asyncio.timeout(left) as limit:
@@ -206,11 +212,9 @@ class Elector:
             async for lines in batches:
                 for line in lines:
                     event = _decode_event(line)
-                    if event.type == "DELETED":
-                        return True
                     if event.type == "ERROR":
                         raise ApiError(0, "WatchError", bytes(event.object).decode(errors="replace")[:200])
-                    if not self._see(event.object).holder:
+                    if event.type != "DELETED" and not self._see(event.object).holder:
                         return True
                 limit.reschedule(asyncio.get_running_loop().time() + self._standby())
         return False
@@ -235,8 +239,9 @@ class Elector:
         try:
             await self._write(self._lease, self.transitions, self._duration)
         except NotFound:
+            # Not of the Lease: the server makes a deleted one anew.
             self._lose()
-            raise LeaseLost(f"{self._ref} was deleted") from None
+            raise LeaseLost(f"the namespace of {self._ref} is gone") from None
         except Conflict:
             # Our own renewal whose answer was lost, an edit by a person, or a new holder.
             await self._still_ours()

@@ -78,14 +78,6 @@ class _Page(msgspec.Struct):
 _decode_page = msgspec.json.Decoder(_Page).decode
 
 
-def _allowed() -> None:
-    """Nobody forbids."""
-
-
-def _unheard(verb: str, kind: str, code: str, seconds: float) -> None:
-    """Nobody counts."""
-
-
 class Transport:
     """The session; use it as an async context manager.
 
@@ -107,11 +99,11 @@ class Transport:
         connect_timeout: float = 10.0,
         attempts: int = 5,
         max_wait: float = 30.0,
-        on_request: OnRequest = _unheard,
+        on_request: OnRequest = lambda verb, kind, code, seconds: None,
     ) -> None:
         self.config = config
         self.on_request = on_request
-        self.before_write: Callable[[], None] = _allowed
+        self.before_write: Callable[[], None] = lambda: None
         self._slots = asyncio.Semaphore(in_flight)
         self._timeout = timeout
         self._connect_timeout = connect_timeout

@@ -51,7 +51,8 @@ class TenantReport:
     deletion_policy: str
     generation: int
     observed_generation: int | None
-    drift: Mapping[tuple[str, str], int] = field(default_factory=dict)  # (control, reason) -> objects outstanding
+    # (control, reason) -> objects outstanding; None: not judged (Paused), so that no zero passes for compliance
+    drift: Mapping[tuple[str, str], int] | None = field(default_factory=dict)
     contested: Mapping[str, int] = field(default_factory=dict)  # control -> objects that another manager rewrites
     conditions: Mapping[str, str] = field(default_factory=dict)  # type -> True | False | Unknown
     flows: Mapping[str, int] = field(default_factory=dict)  # agreed | pending | expired -> declared flows
@@ -239,7 +240,7 @@ def _families(controls: Sequence[str]) -> tuple[_Family, ...]:
             "securetenant_drift_objects",
             "gauge",
             "Deviations outstanding now: in Audit all, in Enforce those not yet or not to be corrected.",
-            lambda tenant, report: drift(tenant.name, report.drift),
+            lambda tenant, report: drift(tenant.name, report.drift) if report.drift is not None else "",
         ),
         _family(
             "securetenant_drift_detected_total",
