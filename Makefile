@@ -95,4 +95,4 @@ sandbox-down: $(STAMP) ## Stop it
 .PHONY: clean
 clean: ## Stop the sandbox and remove what was made here (the build cache outside stays)
 	@if [ -x $(PY) ] && [ -e .sandbox ]; then $(PY) -m sandbox down; fi
-	@rm -rf $(VENV) .sandbox .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage coverage.xml build dist
+	@rm -rf $(VENV) .sandbox .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage coverage.xml build dist operator/*.egg-info

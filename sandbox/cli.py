@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from sandbox import build, plane, process, progress
 from sandbox.errors import SandboxError
@@ -83,14 +81,13 @@ def status(folder: Folder = _DEFAULT) -> None:
         print(f"nothing runs in {folder}")
         raise typer.Exit(3)
     alive = plane.alive_programs(state)
-    table = Table("program", "pid", "log", box=None)
     for name in ORDER:
-        table.add_row(name, str(alive.get(name, "not running")), str(Layout(folder.resolve()).log(name)))
-    console = Console()
-    console.print(table)
-    for label in ("url", "kubeconfig", "audit_log"):
-        if state[label]:
-            print(f"{label.replace('_', ' ')}: {state[label]}")
+        print(f"{name:<24} {alive.get(name, 'not running')}")
+    shown = {"supervisor": state["supervisor"]["pid"], "url": state["url"], "kubeconfig": state["kubeconfig"]}
+    shown |= {"audit log": state["audit_log"], "logs": Layout(folder.resolve()).log(ORDER[0]).parent}
+    for label, value in shown.items():
+        if value:
+            print(f"{label:<24} {value}")
     raise typer.Exit(0 if len(alive) == len(ORDER) and state["ready"] else 1)
 
 

@@ -1,5 +1,6 @@
 """Progress of something long on standard error: a live line on a terminal, otherwise a line every 15 seconds."""
 
+import signal
 import subprocess
 import sys
 import threading
@@ -71,7 +72,8 @@ def run(what: str, arguments: list[str], folder: Path, environment: dict[str, st
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            preexec_fn=process.die_with_parent(),  # the forking thread waits here for the child
+            # SIGINT, upon which go removes its work folder; the forking thread waits here for the child
+            preexec_fn=process.die_with_parent(signal.SIGINT),
         ) as child,
     ):
         assert child.stdout is not None
@@ -85,7 +87,7 @@ def run(what: str, arguments: list[str], folder: Path, environment: dict[str, st
                     count += 1
                     note.text = f"{count} packages, {line.strip()}"
         except BaseException:
-            child.terminate()
+            child.send_signal(signal.SIGINT)
             raise
     return Result(child.returncode, "\n".join(kept))
 

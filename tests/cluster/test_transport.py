@@ -100,7 +100,7 @@ async def test_untrusted_server_is_refused(plane: Plane, transport: Transport) -
 
 
 async def test_hanging_and_returning_server(plane: Plane, transport: Transport) -> None:
-    async with Proxy(plane.url) as proxy, transport_to(plane.kubeconfig, server=proxy.url, timeout=0.5) as through:
+    async with Proxy(plane.url) as proxy, transport_to(plane.kubeconfig, server=proxy.url, timeout=2.0) as through:
         await through.get(NAMESPACE, Ref(NAMESPACE.name, "", SPACE))
         proxy.hang()
         with pytest.raises(kube.Unreachable) as caught:
@@ -112,5 +112,5 @@ async def test_hanging_and_returning_server(plane: Plane, transport: Transport) 
         with pytest.raises(kube.Unreachable):
             await through.get(NAMESPACE, Ref(NAMESPACE.name, "", SPACE))
         proxy.resume()
-        await asyncio.gather(*[through.get(NAMESPACE, Ref(NAMESPACE.name, "", SPACE)) for _ in range(50)])
-        assert proxy.connections <= 40
+        await asyncio.gather(*[through.get(NAMESPACE, Ref(NAMESPACE.name, "", SPACE)) for _ in range(40)])
+        assert proxy.connections <= 36

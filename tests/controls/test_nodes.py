@@ -119,7 +119,7 @@ def test_a_node_that_is_being_deleted_is_left_alone() -> None:
 def test_a_node_that_two_tenants_select_is_the_older_ones(deleting: bool) -> None:
     older = dedicated("web", created="2020-01-01T00:00:00Z", deleting=deleting)
     younger = tenant("risk", nodes={"selector": {"matchLabels": {**POOL}}})
-    items = [older, younger, node("n1")]
+    items: list[Observed | SecureTenant] = [older, younger, node("n1")]
     lost = nodes.plan(younger, world(*items), NOW)
     assert lost.desired == []
     assert told(lost)[:2] == ("False", "Conflict")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import build, process, toolchain
+from sandbox import build, process, progress, toolchain
 from sandbox.errors import SandboxError
 from tests.support.sandbox import ROOT, Plane
 
@@ -28,6 +28,16 @@ def test_a_failed_build_says_what_it_means_and_what_go_said(said: str, advice: s
     assert text.startswith("etcd could not be built.")
     assert advice in text
     assert said in text
+
+
+def test_a_command_gives_its_code_and_the_end_of_both_its_streams(tmp_path: Path) -> None:
+    code = "import sys; [print(n, flush=True) for n in range(100)]; print('why', file=sys.stderr); sys.exit(3)"
+
+    result = progress.run("trying", [sys.executable, "-c", code], tmp_path, dict(os.environ))
+
+    assert result.code == 3
+    assert result.output.splitlines()[-2:] == ["99", "why"]
+    assert len(result.output.splitlines()) == 40
 
 
 def test_the_cache_key_tells_toolchains_apart() -> None:

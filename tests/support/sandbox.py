@@ -62,5 +62,5 @@ async def _served(admin: Admin) -> bool:
 
 
 def _is_established(status: dict[str, list[dict[str, str]]]) -> bool:
-    conditions = {c["type"]: c["status"] for c in status.get("conditions", [])}
+    conditions = {c["type"]: c["status"] for c in status.get("conditions") or []}
     return conditions.get("Established") == "True" and conditions.get("NamesAccepted") == "True"

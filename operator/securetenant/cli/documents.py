@@ -1,0 +1,308 @@
+"""Reading the files that people give: YAML and JSON, several documents, Lists; each value with its line.
+
+What kubectl would misread in silence (a key that stands twice) is an error here, and tags that make objects of a
+language are refused. Nothing of a document is ever executed.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import yaml
+
+from securetenant.api import names
+from securetenant.cli.scalars import value_of
+
+Place: TypeAlias = tuple[str | int, ...]
+
+SUFFIXES: Final = (".yaml", ".yml", ".json")
+STDIN: Final = "-"
+
+_PLAIN: Final = "plain"  # our own tag of a scalar without quotes and without a tag
+_TAG: Final = "tag:yaml.org,2002:"
+# Anchors let a few lines stand for any number of values.
+_MOST_VALUES: Final = 1_000_000
+_DEEPEST: Final = 100
+
+
+class Unreadable(Exception):
+    """A file or folder that cannot be read at all; the message says which and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Where a value stands (1 is the first line), and how it was written if it was a scalar without quotes."""
+
+    line: int
+    plain: str | None = None
+
+
+@dataclass(frozen=True)
+class Document:
+    """One object out of a file. `place` is where it stands in its YAML document: () or ("items", 2)."""
+
+    source: str
+    body: Any
+    line: int
+    place: Place = ()
+    marks: Mapping[Place, Mark] = field(default_factory=dict, repr=False)
+
+    @property
+    def name(self) -> str:
+        """metadata.name, or "" if there is none."""
+        metadata = self.body.get("metadata") if isinstance(self.body, dict) else None
+        name = metadata.get("name") if isinstance(metadata, dict) else None
+        return name if isinstance(name, str) else ""
+
+    @property
+    def is_tenant(self) -> bool:
+        """Whether it is, or is meant to be, a SecureTenant."""
+        if not isinstance(self.body, dict):
+            return False
+        version = str(self.body.get("apiVersion") or "")
+        return self.body.get("kind") == names.KIND or version.partition("/")[0] == names.GROUP
+
+    def mark(self, path: str) -> Mark:
+        """Where a field stands ("spec.network.ingress[0].name"); of one that is not there, its nearest parent."""
+        at = path
+        while at and at not in self._by_path:
+            cut = max(at.rfind("."), at.rfind("["))
+            at = at[: max(cut, 0)]
+        found = self._by_path.get(at, Mark(self.line))
+        return found if at == path else Mark(found.line)
+
+    @cached_property
+    def _by_path(self) -> dict[str, Mark]:
+        depth = len(self.place)
+        return {dotted(place[depth:]): mark for place, mark in self.marks.items() if place[:depth] == self.place}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something that keeps a document from being read."""
+
+    source: str
+    line: int
+    message: str
+
+
+@dataclass(slots=True)
+class Found:
+    """All that the given files hold."""
+
+    files: int = 0
+    tenants: list[Document] = field(default_factory=list)
+    skipped: int = 0  # documents of other kinds
+    faults: list[Fault] = field(default_factory=list)
+
+
+def dotted(place: Iterable[str | int]) -> str:
+    """A place as people write it, the same as in `api.load.Problem.path`."""
+    text = ""
+    for part in place:
+        plain = isinstance(part, str) and part.replace("_", "").replace("-", "").isalnum()
+        text += f".{part}" if plain else f"[{part}]"
+    return text.removeprefix(".")
+
+
+def read(paths: Sequence[str]) -> Found:
+    """Read files, folders (all *.yaml, *.yml and *.json below) and "-" (stdin). Raises Unreadable."""
+    found = Found()
+    for source in _files(paths):
+        found.files += 1
+        try:
+            for document in parse(_text(source), "stdin" if source == STDIN else source):
+                if document.is_tenant:
+                    found.tenants.append(document)
+                else:
+                    found.skipped += 1
+        except _Refused as refused:
+            found.faults.append(Fault("stdin" if source == STDIN else source, refused.line, str(refused)))
+    return found
+
+
+def _files(paths: Sequence[str]) -> list[str]:
+    """The files to read, each once, in a fixed order."""
+    found: dict[str, str] = {}
+    for path in paths:
+        if path == STDIN:
+            found.setdefault(STDIN, STDIN)
+            continue
+        below = list(_below(path)) if os.path.isdir(path) else [path]
+        if not below:
+            raise Unreadable(f"{path}: no file below it ends in {', '.join(SUFFIXES)}")
+        for file in below:
+            found.setdefault(os.path.realpath(file), file)
+    return list(found.values())
+
+
+def _below(folder: str) -> Iterator[str]:
+    def fail(error: OSError) -> None:
+        raise Unreadable(f"{error.filename}: {error.strerror}") from error
+
+    for where, folders, files in os.walk(folder, onerror=fail):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if name.endswith(SUFFIXES) and not name.startswith("."):
+                yield os.path.join(where, name)
+
+
+def _text(source: str) -> str:
+    try:
+        data = sys.stdin.buffer.read() if source == STDIN else Path(source).read_bytes()
+        return data.decode("utf-8-sig")
+    except OSError as error:
+        raise Unreadable(f"{source}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise Unreadable(f"{source}: not UTF-8: {error}") from error
+
+
+class _Refused(Exception):
+    def __init__(self, message: str, line: int) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+class _Loader(yaml.CBaseLoader if yaml.__with_libyaml__ else yaml.BaseLoader):  # type: ignore[misc]
+    """Composes nodes, and resolves nothing: `scalars` does that."""
+
+    def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> Any:
+        if kind is yaml.ScalarNode and implicit[0]:
+            return _PLAIN
+        return super().resolve(kind, value, implicit)
+
+
+def parse(text: str, source: str) -> Iterator[Document]:
+    """The documents of a text, the items of Lists one by one. Raises _Refused at the first that cannot be read."""
+    try:
+        nodes = list(yaml.compose_all(text, _Loader))
+    except yaml.YAMLError as error:
+        whole = _json(text, error)
+        yield from _split(Document(source, whole, 1))
+        return
+    for node in nodes:
+        marks: dict[Place, Mark] = {}
+        body = _value(node, (), marks)
+        if body is not None:
+            yield from _split(Document(source, body, node.start_mark.line + 1, (), marks))
+
+
+def _json(text: str, error: yaml.YAMLError) -> Any:
+    """JSON that is no YAML (tabs between the tokens, escaped surrogates), without lines; else the YAML error."""
+    try:
+        return json.loads(text, object_pairs_hook=_unique)
+    except json.JSONDecodeError:
+        raise _Refused(*_explained(error)) from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in made:
+            raise _Refused(f"the key {key!r} stands twice in one mapping: remove one", 1)
+        made[key] = value
+    return made
+
+
+def _explained(error: yaml.YAMLError) -> tuple[str, int]:
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return f"not YAML: {error}", 1
+    mark = error.problem_mark or error.context_mark
+    said = ", ".join(part for part in (error.context, error.problem) if part)
+    return f"not YAML: {said}", mark.line + 1 if mark is not None else 1
+
+
+def _split(document: Document) -> Iterator[Document]:
+    """The document itself, or what a List holds."""
+    body = document.body
+    kind = body.get("kind") if isinstance(body, dict) else None
+    items = body.get("items") if isinstance(body, dict) else None
+    if kind not in ("List", f"{names.KIND}List") or not isinstance(items, list):
+        yield document
+        return
+    for index, item in enumerate(items):
+        place = (*document.place, "items", index)
+        mark = document.marks.get(place, Mark(document.line))
+        if kind != "List" and isinstance(item, dict):
+            # Items of a typed list need not say what they are.
+            item = {"apiVersion": body.get("apiVersion"), "kind": names.KIND, **item}
+        yield from _split(Document(document.source, item, mark.line, place, document.marks))
+
+
+def _value(node: yaml.Node, place: Place, marks: dict[Place, Mark], above: tuple[int, ...] = ()) -> Any:
+    """A node as JSON would have it; the marks of all within are added."""
+    line = node.start_mark.line + 1
+    if len(marks) > _MOST_VALUES:
+        raise _Refused("too many values: its anchors stand for more than any SecureTenant needs", line)
+    if len(above) > _DEEPEST:
+        raise _Refused(f"nested deeper than {_DEEPEST} levels, which no SecureTenant needs", line)
+    if id(node) in above:
+        raise _Refused("an anchor holds itself: write the value out", line)
+    within = (*above, id(node))
+    if isinstance(node, yaml.ScalarNode):
+        marks.setdefault(place, Mark(line))
+        marks[place] = Mark(marks[place].line, node.value if node.tag == _PLAIN else None)
+        return _scalar(node)
+    _only(node, "seq" if isinstance(node, yaml.SequenceNode) else "map")
+    marks.setdefault(place, Mark(line))
+    if isinstance(node, yaml.SequenceNode):
+        return [_value(item, (*place, index), marks, within) for index, item in enumerate(node.value)]
+    return _mapping(node, place, marks, within)
+
+
+def _mapping(node: Any, place: Place, marks: dict[Place, Mark], within: tuple[int, ...]) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    lines: dict[str, int] = {}
+    merged: list[yaml.Node] = []
+    for key_node, value_node in node.value:
+        line = key_node.start_mark.line + 1
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise _Refused("a key must be text, not a list or a mapping: is a value in {{ }} without quotes?", line)
+        if key_node.tag == _PLAIN and key_node.value == "<<":
+            merged.append(value_node)
+            continue
+        key = key_node.value
+        if key in made:
+            raise _Refused(f"the key {key!r} stands twice in one mapping, first in line {lines[key]}: remove one", line)
+        lines[key] = line
+        marks[(*place, key)] = Mark(line)  # a field's line is its key's
+        made[key] = _value(value_node, (*place, key), marks, within)
+    for source in merged:
+        made = {**_merge(source, place, marks, within), **made}
+    return made
+
+
+def _merge(node: yaml.Node, place: Place, marks: dict[Place, Mark], within: tuple[int, ...]) -> dict[str, Any]:
+    """What `<<` brings: a mapping, or several of which the first wins."""
+    aside: dict[Place, Mark] = {}
+    value = _value(node, place, aside, within)
+    several = value if isinstance(value, list) else [value]
+    if not all(isinstance(one, dict) for one in several):
+        raise _Refused("<< must stand before a mapping, or a list of mappings", node.start_mark.line + 1)
+    for where, mark in aside.items():
+        marks.setdefault(where, mark)
+    return {key: inner for one in reversed(several) for key, inner in one.items()}
+
+
+def _scalar(node: yaml.ScalarNode) -> Any:
+    if node.tag == _PLAIN:
+        return value_of(node.value)
+    kind = node.tag.removeprefix(_TAG)
+    if kind in ("str", "timestamp", "!"):
+        return node.value
+    value = value_of(node.value)
+    if {"null": value is None, "bool": isinstance(value, bool), "int": type(value) is int}.get(kind):
+        return value
+    if kind == "float" and type(value) in (int, float):
+        return value
+    raise _Refused(f"the tag {node.tag!r} is refused: write the plain value", node.start_mark.line + 1)
+
+
+def _only(node: yaml.Node, kind: str) -> None:
+    if node.tag != _TAG + kind:
+        raise _Refused(f"the tag {node.tag!r} is refused: write the plain value", node.start_mark.line + 1)

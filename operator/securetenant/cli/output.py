@@ -1,0 +1,59 @@
+"""How the commands speak: colour, errors without tracebacks, nothing that could steer a terminal."""
+
+import json
+import os
+import sys
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class Form(StrEnum):
+    """The forms of output."""
+
+    text = "text"
+    json = "json"
+
+
+NoColor = Annotated[bool, typer.Option("--no-color", help="No colours, as with NO_COLOR in the environment.")]
+Output = Annotated[Form, typer.Option("--output", "-o", help="text for people, json for programs.")]
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """Say on stderr why, and end with this exit code."""
+    for line in message.splitlines():
+        print(f"error: {printable(line)}", file=sys.stderr)
+    raise typer.Exit(code)
+
+
+def printable(text: str) -> str:
+    """The text with its control characters escaped: names and values come from files and clusters of others."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def console(ctx: typer.Context, no_color: bool) -> "Console":
+    """A console on stdout that writes no escapes unless it is a terminal and colour is wanted."""
+    from rich.console import Console
+
+    plain = no_color or is_colorless(ctx)
+    return Console(color_system=None if plain else "auto", highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def is_colorless(ctx: typer.Context) -> bool:
+    return bool(ctx.obj) or bool(os.environ.get("NO_COLOR"))
+
+
+def print_json(value: Any) -> None:
+    """One JSON value, indented, keys in the order given."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def count(number: int, word: str, plural: str = "") -> str:
+    """ "1 file", "2 files"."""
+    return f"{number} {word if number == 1 else plural or word + 's'}"

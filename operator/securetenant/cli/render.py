@@ -1,0 +1,141 @@
+"""`securetenant render`: what would be created for the tenants in some files, as YAML, without any cluster."""
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from securetenant.cli.output import fail, printable
+from securetenant.cli.validate import Files, located
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from securetenant.api.objects import Desired, Json
+    from securetenant.api.tenant import SecureTenant
+    from securetenant.controls.plan import World
+
+
+def render(
+    files: Files,
+    tenant: Annotated[str | None, typer.Option("--tenant", "-t", metavar="NAME", help="Only this one.")] = None,
+) -> None:
+    """Print what would be created for the tenants in files, as YAML; needs no cluster.
+
+    The cluster is taken to be empty but for the given tenants, which count as each other's peers: give all of them,
+    and pick one with --tenant. Namespaces come first, then the policies that close, then what opens. What only a
+    cluster can tell (its nodes, the API server's addresses) is named on stderr instead. The platform's settings
+    (SECURETENANT_DNS_..., as of `securetenant run`) come from the environment.
+
+    \b
+    Examples:
+      securetenant render tenants/ | less
+      securetenant render tenants/ --tenant payments > payments-objects.yaml
+      git diff --no-index <(securetenant render old/) <(securetenant render new/)
+
+    \b
+    Exit codes:
+      0  printed
+      1  the files hold errors (see `securetenant validate`), or no such tenant
+      2  wrong usage, or a file that cannot be read
+    """
+    import sys
+    from datetime import UTC, datetime
+
+    from securetenant.cli import checks
+    from securetenant.cli.documents import Unreadable, read
+    from securetenant.cli.offline import world_without_cluster
+    from securetenant.settings import Settings
+
+    now = datetime.now(UTC)
+    try:
+        settings = Settings.load()
+        found = read(files)
+    except (Unreadable, ValueError) as error:
+        fail(str(error), 2)
+    checked = checks.check(found, settings, now)
+    if checked.errors:
+        fail("\n".join(located(issue) for issue in checked.errors), 1)
+    tenants = {given.tenant.name: given.tenant for given in checked.tenants}
+    if tenant is not None and tenant not in tenants:
+        fail(f"no SecureTenant {tenant} in these files; there are: {', '.join(sorted(tenants)) or 'none'}", 1)
+    world = world_without_cluster(tenants.values(), settings)
+    for name in sorted(tenants) if tenant is None else [tenant]:
+        one, notes = tenants[name], list(_notes(tenants[name], world, now))
+        for note in notes:
+            print(f"note: {name}: {printable(note)}", file=sys.stderr)
+        for text in objects(one, world, now):
+            print(text, end="")
+
+
+def objects(tenant: "SecureTenant", world: "World", now: "datetime") -> Iterator[str]:
+    """The tenant's objects as YAML documents, each with a line that says what it is; none while it is Paused."""
+    from securetenant.controls.registry import CONTROLS
+
+    if tenant.spec.mode == "Paused":
+        return
+    wanted = [want for control in CONTROLS for want in control.plan(tenant, world, now).desired]
+    for want in sorted(wanted, key=_order):
+        closing = ", closes" if want.closing else ""
+        yield f"---\n# {tenant.name}: {want.control}{closing}\n{to_yaml(_body(want, tenant))}"
+
+
+def _order(want: "Desired") -> tuple[int, str, str, str]:
+    rank = 0 if want.ref.kind == "Namespace" else 1 if want.closing else 2
+    return rank, want.ref.namespace, want.ref.kind, want.ref.name
+
+
+def _body(want: "Desired", tenant: "SecureTenant") -> "Json":
+    """As it is written; without the record, which rests on the SecureTenant's UID, unless the file has that."""
+    from securetenant.api import names
+    from securetenant.engine import requests
+
+    body = requests.body(want, tenant.name, tenant.metadata.uid)
+    metadata = body["metadata"]
+    assert isinstance(metadata, dict)
+    annotations = metadata["annotations"]
+    assert isinstance(annotations, dict)
+    if not tenant.metadata.uid:
+        del annotations[names.ANNOTATION_APPLIED]
+    # Names first, as people write them.
+    order = ("name", "namespace", "labels", "annotations")
+    return {**body, "metadata": {key: metadata[key] for key in order if metadata.get(key)}}
+
+
+def _notes(tenant: "SecureTenant", world: "World", now: "datetime") -> Iterable[str]:
+    """What is not in the output, and why."""
+    from securetenant.controls.registry import CONTROLS
+
+    spec = tenant.spec
+    if spec.mode == "Paused":
+        yield "mode is Paused: the operator writes nothing for it"
+        return
+    if spec.mode == "Audit":
+        yield "mode is Audit: the operator only compares with these, and writes nothing"
+    if spec.nodes is not None:
+        labels = ",".join(f"{key}={value}" for key, value in sorted(spec.nodes.selector.match_labels.items()))
+        yield f"label and taint of the nodes with {labels} are not here: they rest on the cluster's nodes"
+    if spec.network.api_server:
+        yield "the policy for apiServer: true is not here: it rests on the addresses of the cluster's API server"
+    for control in CONTROLS:
+        for condition in control.plan(tenant, world, now).conditions:
+            if condition.status == "False" and condition.type not in ("NodesReady", "ApiServerOpen"):
+                yield condition.message
+
+
+def to_yaml(value: Any) -> str:
+    """YAML that every reader takes for the same JSON: whatever one of them could misread stands in quotes."""
+    import yaml
+
+    from securetenant.cli.scalars import is_safe_unquoted
+
+    class Dumper(yaml.SafeDumper):
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
+    def text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+        style = None if is_safe_unquoted(value) else '"'
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+    Dumper.add_representer(str, text)
+    return yaml.dump(value, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120)

@@ -1,0 +1,97 @@
+"""`securetenant validate`: what is wrong with the tenants in some files, before they are applied."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from securetenant.cli.output import Form, NoColor, Output, console, count, fail, print_json, printable
+
+if TYPE_CHECKING:
+    from securetenant.cli.checks import Checked, Issue
+    from securetenant.cli.documents import Found
+
+Files = Annotated[
+    list[str],
+    typer.Argument(metavar="FILE...", help="Files, folders (all *.yaml, *.yml, *.json below), or - for stdin."),
+]
+
+
+def validate(
+    ctx: typer.Context,
+    files: Files,
+    strict: Annotated[bool, typer.Option("--strict", help="Warnings fail, too.")] = False,
+    output: Output = Form.text,
+    no_color: NoColor = False,
+) -> None:
+    """Check SecureTenants in files; needs no cluster.
+
+    Every error of every document is told with file, line and field; documents of other kinds are skipped. What is
+    wrong between the given tenants is found, too: names, namespaces and nodes claimed twice are errors; an expired
+    rule, or a flow that the other tenant does not declare, is a warning.
+
+    \b
+    Examples:
+      securetenant validate tenants/
+      securetenant validate --strict tenants/payments.yaml tenants/core-banking.yaml
+      kustomize build . | securetenant validate -
+
+    \b
+    Exit codes:
+      0  nothing is wrong (warnings may stand, unless --strict)
+      1  errors were found
+      2  wrong usage, or a file that cannot be read
+    """
+    from datetime import UTC, datetime
+
+    from securetenant.cli import checks
+    from securetenant.cli.documents import Unreadable, read
+    from securetenant.settings import Settings
+
+    try:
+        settings = Settings.load()
+        found = read(files)
+    except (Unreadable, ValueError) as error:
+        fail(str(error), 2)
+    checked = checks.check(found, settings, datetime.now(UTC))
+    if output is Form.json:
+        _print_json(found, checked)
+    else:
+        _print_text(ctx, found, checked, no_color)
+    if checked.errors or (strict and checked.warnings):
+        raise typer.Exit(1)
+
+
+def located(issue: "Issue") -> str:
+    """One line: file:line: tenant: field: message."""
+    parts = [f"{issue.file}:{issue.line}", issue.tenant, issue.path, issue.message]
+    return printable(": ".join(part for part in parts if part))
+
+
+def _print_json(found: "Found", checked: "Checked") -> None:
+    print_json(
+        {
+            "files": found.files,
+            "tenants": len(found.tenants),
+            "skipped": found.skipped,
+            "errors": len(checked.errors),
+            "warnings": len(checked.warnings),
+            "problems": [asdict(issue) for issue in checked.issues],
+        }
+    )
+
+
+def _print_text(ctx: typer.Context, found: "Found", checked: "Checked", no_color: bool) -> None:
+    from rich.text import Text
+
+    out = console(ctx, no_color)
+    for issue in checked.issues:
+        style = "bold red" if issue.severity == "error" else "yellow"
+        out.print(Text.assemble((issue.severity, style), " ", located(issue)))
+    errors, warnings = count(len(checked.errors), "error"), count(len(checked.warnings), "warning")
+    skipped = f", {count(found.skipped, 'other document')} skipped" if found.skipped else ""
+    style = "bold red" if checked.errors else "yellow" if checked.warnings else "green"
+    out.print(
+        f"{count(len(found.tenants), 'tenant')} in {count(found.files, 'file')}: {errors}, {warnings}{skipped}",
+        style=style,
+    )

@@ -1,0 +1,205 @@
+"""The CRD on the real API server: it refuses what the models refuse, and takes what they take."""
+
+import asyncio
+from typing import Any
+
+import pytest
+import yaml
+
+from securetenant.api import crd, kinds, quantity
+from securetenant.api.load import load
+from tests.support.corpus import document, entries
+from tests.support.sandbox import Admin, wait_for
+from tests.support.specs import Document, documents, drawn, quantities
+
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("crds")]
+
+PATH = kinds.SECURE_TENANT.path()
+DRY = {"dryRun": "All"}
+STRICT = {**DRY, "fieldValidation": "Strict"}
+
+
+async def judge(admin: Admin, entry: dict[str, Any]) -> tuple[int, str]:
+    status, body = await admin.request("POST", PATH, document(entry), params=STRICT)
+    return status, body.get("message", "")
+
+
+async def test_good_documents_are_accepted(admin: Admin) -> None:
+    good = entries("good")
+    assert len(good) >= 15
+    answers = await asyncio.gather(*(judge(admin, entry) for entry in good))
+    assert {e["id"]: text for e, (status, text) in zip(good, answers, strict=True) if status != 201} == {}
+
+
+async def test_bad_documents_are_refused(admin: Admin) -> None:
+    bad = entries("bad")
+    assert len(bad) >= 70
+    answers = await asyncio.gather(*(judge(admin, entry) for entry in bad))
+    accepted = {e["id"]: text for e, (status, text) in zip(bad, answers, strict=True) if status not in (400, 422)}
+    assert accepted == {}
+    # The server names the field as well, or the map or list in which it stands.
+    silent = {
+        e["id"]: text
+        for e, (_, text) in zip(bad, answers, strict=True)
+        if not any(path in text for path in _surroundings(e["path"]))
+    }
+    assert silent == {}
+
+
+def _surroundings(path: str) -> list[str]:
+    """The field's path and that of what it stands in; the rule on the name is the root's, which has no path."""
+    if path == "metadata.name":
+        return ["metadata.name", "name of a SecureTenant"]
+    return [path, path.rpartition(".")[0] or path, path.rpartition("[")[0] or path]
+
+
+async def test_documents_generated_good_are_accepted(admin: Admin) -> None:
+    made = await asyncio.to_thread(drawn, documents(), 40)
+    answers = await asyncio.gather(*(admin.request("POST", PATH, one, params=STRICT) for one in made))
+    judged = list(zip(made, answers, strict=True))
+    assert [(body["message"], one["spec"]) for one, (status, body) in judged if status != 201] == []
+    for one, (_, body) in judged:
+        assert load(body).spec == load(one).spec, "the server's defaults are not those of the models"
+
+
+async def test_what_the_spec_holds_as_quota_and_limits_is_valid_as_such(admin: Admin) -> None:
+    """A spec that is accepted must not fail later, when a ResourceQuota or a LimitRange is made of it."""
+    made = [document(entry) for entry in entries("good")] + await asyncio.to_thread(drawn, documents(), 40)
+    objects: list[dict[str, Any]] = [
+        {"apiVersion": "v1", "kind": kind, "metadata": {"name": "x", "namespace": "default"}, "spec": spec}
+        for one in made
+        for kind, spec in _objects(one)
+    ]
+    assert len(objects) > 20
+    answers = await asyncio.gather(
+        *(admin.request("POST", kinds.KINDS[o["kind"]].path("default"), o, params=DRY) for o in objects)
+    )
+    assert [(body["message"], o["spec"]) for o, (code, body) in zip(objects, answers, strict=True) if code != 201] == []
+
+
+def _objects(one: Document) -> list[tuple[str, dict[str, Any]]]:
+    spec = load(one).spec
+    hards = [spec.quota.tenant, spec.quota.namespace, *(namespace.quota for namespace in spec.namespaces)]
+    limits = [spec.limits, *(namespace.limits for namespace in spec.namespaces if namespace.limits)]
+    return [
+        *(("ResourceQuota", {"hard": hard}) for hard in hards if hard),
+        *(
+            ("LimitRange", {"limits": [{"type": kind, **entry.model_dump(by_alias=True, exclude_defaults=True)}]})
+            for one_limits in limits
+            for kind, entry in (
+                ("Container", one_limits.container),
+                ("Pod", one_limits.pod),
+                ("PersistentVolumeClaim", one_limits.persistent_volume_claim),
+            )
+            if entry is not None
+        ),
+    ]
+
+
+async def test_unknown_fields_are_refused_when_strict_and_pruned_otherwise(admin: Admin) -> None:
+    body = document({"spec": {"displayNmae": "x", "network": {"dsn": False}}})
+    status, answer = await admin.request("POST", PATH, body, params=STRICT)
+    assert status == 400
+    assert 'unknown field "spec.displayNmae"' in answer["message"]
+    assert 'unknown field "spec.network.dsn"' in answer["message"]
+    status, answer = await admin.request("POST", PATH, body, params={**DRY, "fieldValidation": "Ignore"})
+    assert status == 201
+    assert answer["spec"] == document({"spec": _defaults()})["spec"]
+
+
+def _defaults() -> Document:
+    return {
+        "mode": "Enforce",
+        "deletionPolicy": "Retain",
+        "access": {"foreign": "Report"},
+        "network": {"isolation": "Namespace", "dns": True, "apiServer": False, "foreign": "Report"},
+    }
+
+
+async def test_what_kubectl_shows(admin: Admin) -> None:
+    """The columns, the short name, the category, and a status that comes back as it was written."""
+    name = "crd-columns"
+    await admin.create(PATH, {**document({"name": name, "spec": {"mode": "Audit"}})})
+    try:
+        status = {
+            "observedGeneration": 1,
+            "namespaceCount": 2,
+            "namespaces": [{"name": "a", "uid": "1", "drift": 0}, {"name": "b", "uid": "2", "drift": 3}],
+            "conditions": [
+                {
+                    "type": "Ready",
+                    "status": "True",
+                    "reason": "Kept",
+                    "message": "",
+                    "observedGeneration": 1,
+                    "lastTransitionTime": "2026-01-01T00:00:00Z",
+                }
+            ],
+            "drift": {"total": 3, "byControl": {"network": 3}, "items": []},
+            "whitelist": {"declared": 2, "agreed": 1, "nextExpiry": "2026-01-01T00:00:00Z"},
+            "quota": {"requests.cpu": {"hard": "40", "used": "1500m"}},
+            "nodes": ["node-0"],
+            "applied": {"": ["Namespace/a"], "a": ["NetworkPolicy/securetenant-default-deny"]},
+        }
+        path = kinds.SECURE_TENANT.path(name=name)
+        await admin.patch(f"{path}/status", {"status": status}, params={"fieldValidation": "Strict"})
+        assert (await admin.get(path))["status"] == status
+
+        async def shown(word: str) -> str:
+            return await admin.kubectl("get", word, name, "--no-headers")
+
+        row = await wait_for(lambda: shown("stn"), what="kubectl to know the short name")
+        assert row.split()[:5] == [name, "True", "Audit", "2", "3"]
+        assert name in await admin.kubectl("get", "securetenant", "--no-headers")
+        assert "Enforce: make it so" in await admin.kubectl("explain", "securetenant.spec.mode")
+    finally:
+        await admin.delete(kinds.SECURE_TENANT.path(name=name))
+
+
+async def test_an_update_that_leaves_an_old_mistake_alone_is_let_through(admin: Admin) -> None:
+    """Why the models judge again what the API server holds: it does not check unchanged values anew (ratcheting)."""
+    name = "crd-expired"
+    rule = {"name": "old", "from": [{"tenant": "a"}], "expires": "2001-01-01T00:00:00Z"}
+    path = kinds.SECURE_TENANT.path(name=name)
+    await admin.create(PATH, document({"name": name, "spec": {"network": {"ingress": [rule]}}}))
+    try:
+        changed = await admin.patch(path, {"spec": {"mode": "Audit"}})
+        assert changed["spec"]["network"]["ingress"] == [rule]
+    finally:
+        await admin.delete(path)
+
+
+async def test_there_is_room_for_twice_as_many_rules(admin: Admin) -> None:
+    """The API server estimates what CEL may cost over the whole schema, and refuses a CRD past a limit."""
+    made = yaml.safe_load(crd.text())
+    made["metadata"]["name"] = "doubles.crd-test.dev"
+    made["spec"] |= {"group": "crd-test.dev", "names": {"plural": "doubles", "kind": "Double"}}
+    properties = made["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
+    properties["again"] = properties["spec"]
+    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    status, body = await admin.request("POST", path, made, params=DRY)
+    assert status == 201, body["message"]
+
+
+async def test_quantities_come_back_as_canonical(admin: Admin) -> None:
+    """What is written in canonical form comes back as written; any other writing comes back with the same value."""
+    texts = ["0.1Gi", "1.5Gi", "1e3", "1E3", "0.5", "100M", "1n", "1.0000000001", "1Ei", "9E", "1000e3", "0Ki"]
+    texts += await asyncio.to_thread(drawn, quantities(), 300)
+    hard = {f"requests.x{index}.example.com/thing": text for index, text in enumerate(texts)}
+    written = await _round_trip(admin, {key: quantity.canonical(text) for key, text in hard.items()})
+    assert {key: written[key] for key in hard} == {key: quantity.canonical(text) for key, text in hard.items()}
+    raw = await _round_trip(admin, hard)
+    assert {k: quantity.canonical(v) for k, v in raw.items()} == {k: quantity.canonical(v) for k, v in hard.items()}
+
+
+async def _round_trip(admin: Admin, hard: dict[str, str]) -> dict[str, str]:
+    """The hard limits as they are read back from the store."""
+    name = "crd-quantities"
+    path = kinds.RESOURCE_QUOTA.path("default", name)
+    body = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": name}, "spec": {"hard": hard}}
+    await admin.create(kinds.RESOURCE_QUOTA.path("default"), body)
+    try:
+        answer: dict[str, str] = (await admin.get(path))["spec"]["hard"]
+    finally:
+        await admin.delete(path)
+    return answer

@@ -1,0 +1,111 @@
+"""Whose a namespace is, and when it may be written to."""
+
+from typing import Any
+
+import pytest
+
+from securetenant.api import names
+from securetenant.api.objects import Desired, Observed, Ref
+from securetenant.controls import claims, namespaces
+from tests.support.world import NOW, StaticWorld, mine, namespace, observe, tenant
+
+
+def plan_of(world: StaticWorld, name: str) -> Any:
+    known = world.tenant(name)
+    assert known is not None
+    return namespaces.plan(known, world, NOW)
+
+
+def reason(world: StaticWorld, name: str) -> str:
+    (condition,) = plan_of(world, name).conditions
+    return str(condition.reason)
+
+
+def test_a_namespace_that_is_not_there_is_wanted_with_its_labels() -> None:
+    world = StaticWorld([tenant("pay", namespaces=[{"name": "pay", "labels": {"env": "prod"}}])])
+    (want,) = plan_of(world, "pay").desired
+    assert want == Desired(Ref("Namespace", "", "pay"), "namespaces", labels={"env": "prod"})
+    assert reason(world, "pay") == "Held"
+
+
+def test_one_that_exists_is_not_taken_over_unasked() -> None:
+    world = StaticWorld([tenant("pay", namespaces=["pay"])], [namespace("pay")])
+    assert plan_of(world, "pay").desired == []
+    assert reason(world, "pay") == "NotOwned"
+    assert plan_of(world, "pay").blocking
+
+
+def test_one_that_exists_is_adopted_when_told() -> None:
+    world = StaticWorld([tenant("pay", namespaces=[{"name": "pay", "adopt": True}])], [namespace("pay")])
+    assert len(plan_of(world, "pay").desired) == 1
+
+
+@pytest.mark.parametrize("system", ["kube-system", "default", "securetenant-system", "openshift-dns", "ops"])
+def test_a_system_namespace_is_never_adopted(system: str) -> None:
+    """Capsule CVE-2024-39690, CVE-2025-55205; kube-* whatever the label says."""
+    wants = tenant("pay", namespaces=["pay"])
+    entry = wants.spec.namespaces[0].model_copy(update={"name": system, "adopt": True})
+    wants = wants.model_copy(update={"spec": wants.spec.model_copy(update={"namespaces": [entry]})})
+    marked = observe(Desired(Ref("Namespace", "", system), "namespaces"), wants)
+    world = StaticWorld([wants], [marked])
+    world.platform = type(world.platform)(operator_namespace="ops")
+    assert plan_of(world, "pay").desired == []
+    assert reason(world, "pay") == "SystemNamespace"
+
+
+def test_a_forged_mark_gives_nothing() -> None:
+    """A label that somebody put on a namespace makes it nobody's (Capsule CVE-2025-55205)."""
+    forged = namespace("pay", labels={names.LABEL_TENANT: "pay", names.LABEL_MANAGED_BY: names.MANAGED_BY})
+    world = StaticWorld([tenant("pay", namespaces=["pay"])], [forged])
+    assert reason(world, "pay") == "NotOwned"
+
+
+def test_one_with_a_living_tenants_mark_is_not_adopted() -> None:
+    other = tenant("core", namespaces=[])
+    theirs = observe(Desired(Ref("Namespace", "", "pay"), "namespaces"), other)
+    world = StaticWorld([tenant("pay", namespaces=[{"name": "pay", "adopt": True}]), other], [theirs])
+    assert reason(world, "pay") == "NotOwned"
+    world.drop("core")
+    assert reason(world, "pay") == "Held"
+
+
+def test_of_two_that_name_it_the_older_keeps_it() -> None:
+    old = tenant("zeta", namespaces=["shared"], created="2026-01-01T00:00:00Z")
+    new = tenant("alpha", namespaces=["shared"], created="2026-01-02T00:00:00Z")
+    world = StaticWorld([new, old])
+    assert reason(world, "zeta") == "Held"
+    assert reason(world, "alpha") == "Conflict"
+
+
+def test_an_older_one_cannot_take_what_a_younger_holds() -> None:
+    """Never another tenant's: the record, by UID, of the one that made it counts more than age."""
+    (space,) = mine(tenant("alpha", namespaces=["shared"]))
+    young = tenant(
+        "alpha",
+        namespaces=["shared"],
+        created="2026-01-02T00:00:00Z",
+        status={"namespaces": [{"name": "shared", "uid": space.uid}]},
+    )
+    world = StaticWorld([young, tenant("zeta", namespaces=["shared"])], [space])
+    assert reason(world, "alpha") == "Held"
+    assert reason(world, "zeta") == "Conflict"
+
+
+def test_stripping_all_labels_takes_nothing_away() -> None:
+    """Capsule CVE-2022-46167."""
+    bare = namespace("pay", uid="u1")
+    world = StaticWorld(
+        [tenant("pay", namespaces=["pay"], status={"namespaces": [{"name": "pay", "uid": "u1"}]})], [bare]
+    )
+    assert claims.held(world.tenants["pay"], world) == ["pay"]
+
+
+def terminating() -> Observed:
+    (space,) = mine(tenant("pay", namespaces=["pay"]))
+    return namespace("pay", deleting=True, labels=space.labels, annotations=space.annotations)
+
+
+def test_a_terminating_one_is_waited_for() -> None:
+    world = StaticWorld([tenant("pay", namespaces=["pay"])], [terminating()])
+    assert plan_of(world, "pay").desired == []
+    assert reason(world, "pay") == "Terminating"

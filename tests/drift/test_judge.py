@@ -1,0 +1,162 @@
+"""Missing, changed, foreign, stale; and what is a rollout instead."""
+
+from collections.abc import Callable, Iterable
+
+import pytest
+
+from securetenant.api import names
+from securetenant.api.objects import Desired, Foreign, Observed, Ref
+from securetenant.drift import judge
+from securetenant.drift.judge import Finding, Owner
+from tests.support.world import observe, observed, tenant
+
+PAY = tenant("pay", namespaces=["pay"])
+DENY = Desired(
+    Ref("NetworkPolicy", "pay", "securetenant-default-deny"),
+    "network",
+    body={"spec": {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}},
+    closing=True,
+)
+BINDING = Desired(
+    Ref("RoleBinding", "pay", "securetenant-viewer"),
+    "access",
+    body={"roleRef": {"name": "securetenant-viewer"}, "subjects": [{"name": "a"}]},
+)
+SPACE = Desired(Ref("Namespace", "", "pay"), "namespaces", labels={"env": "prod"})
+
+
+def owner(applied: Iterable[Ref] = (), settled: bool = True) -> Owner:
+    return Owner("pay", PAY.metadata.uid, frozenset(applied).__contains__, lambda namespace: settled or not namespace)
+
+
+def lookup(*objects: Observed) -> Callable[[Ref], Observed | None]:
+    return {o.ref: o for o in objects}.get
+
+
+def only(findings: Iterable[Finding]) -> Finding:
+    (finding,) = findings
+    return finding
+
+
+def test_nothing_to_say_when_all_is_as_wanted() -> None:
+    objects = [observe(want, PAY) for want in (SPACE, DENY, BINDING)]
+    assert not list(judge.wanted(owner(), [SPACE, DENY, BINDING], lookup(*objects)))
+
+
+def test_what_was_never_there_is_a_rollout() -> None:
+    found = only(judge.wanted(owner(), [DENY], lookup()))
+    assert (found.reason, found.action, found.rollout) == ("Missing", "Create", True)
+
+
+def test_what_was_applied_and_is_gone_is_drift() -> None:
+    found = only(judge.wanted(owner([DENY.ref]), [DENY], lookup()))
+    assert (found.reason, found.action, found.rollout) == ("Missing", "Create", False)
+
+
+def test_an_addition_is_drift() -> None:
+    widened = observe(DENY, PAY, spec={**_spec(DENY), "ingress": [{}]})
+    found = only(judge.wanted(owner(), [DENY], lookup(widened)))
+    assert (found.reason, found.action, found.rollout, found.path) == ("Changed", "Replace", False, "spec.ingress")
+
+
+def test_our_own_change_of_mind_is_a_rollout() -> None:
+    before = Desired(DENY.ref, "network", body={"spec": {"podSelector": {}, "policyTypes": ["Ingress"]}})
+    found = only(judge.wanted(owner([DENY.ref]), [DENY], lookup(observe(before, PAY))))
+    assert (found.reason, found.action, found.rollout) == ("Changed", "Replace", True)
+
+
+def test_tampering_during_a_change_of_mind_is_drift() -> None:
+    before = Desired(DENY.ref, "network", body={"spec": {"podSelector": {}, "policyTypes": ["Ingress"]}})
+    tampered = observe(before, PAY, spec={"podSelector": {}, "ingress": [{}]})
+    assert not only(judge.wanted(owner([DENY.ref]), [DENY], lookup(tampered))).rollout
+
+
+def test_a_stripped_record_is_drift() -> None:
+    stripped = observe(DENY, PAY, annotations={names.ANNOTATION_APPLIED: "0" * 32})
+    found = only(judge.wanted(owner(), [DENY], lookup(stripped)))
+    assert not found.rollout
+    assert found.path == f"annotations.{names.ANNOTATION_APPLIED}"
+
+
+def test_what_stands_in_a_namespace_at_its_adoption_is_no_drift() -> None:
+    theirs = observed("NetworkPolicy", DENY.ref.name, "pay", spec={})
+    assert only(judge.wanted(owner(settled=False), [DENY], lookup(theirs))).rollout
+    assert not only(judge.wanted(owner(settled=True), [DENY], lookup(theirs))).rollout
+
+
+def test_another_role_needs_a_new_binding() -> None:
+    other = observe(BINDING, PAY, roleRef={"name": "cluster-admin"})
+    found = only(judge.wanted(owner(), [BINDING], lookup(other)))
+    assert (found.action, found.path) == ("Recreate", "roleRef.name")
+
+
+def test_added_subjects_are_replaced() -> None:
+    other = observe(BINDING, PAY, subjects=[{"name": "a"}, {"name": "b"}])
+    assert only(judge.wanted(owner(), [BINDING], lookup(other))).action == "Replace"
+
+
+def test_others_labels_on_a_namespace_are_theirs() -> None:
+    space = observe(SPACE, PAY, labels={"team": "x"})
+    assert not list(judge.wanted(owner([SPACE.ref]), [SPACE], lookup(space)))
+
+
+def test_stripped_ownership_marks_are_drift() -> None:
+    """Capsule CVE-2022-46167: enforcement ended when the mark was stripped."""
+    space = observed("Namespace", "pay", labels={"env": "prod"})
+    found = only(judge.wanted(owner([SPACE.ref]), [SPACE], lookup(space)))
+    assert (found.action, found.rollout) == ("Patch", False)
+
+
+def test_a_new_label_in_the_spec_is_a_rollout() -> None:
+    space = observe(Desired(SPACE.ref, "namespaces"), PAY)
+    found = only(judge.wanted(owner([SPACE.ref]), [SPACE], lookup(space)))
+    assert (found.path, found.rollout) == ("labels.env", True)
+
+
+def test_what_our_change_of_mind_left_is_deleted_as_a_rollout() -> None:
+    found = only(judge.unwanted(owner(), [observe(DENY, PAY)], [], lambda ns: True))
+    assert (found.reason, found.action, found.rollout, found.control) == ("Stale", "Delete", True, "network")
+
+
+def test_a_forged_mark_is_stale_drift() -> None:
+    forged = observed("NetworkPolicy", "allow-all", "pay", labels=observe(DENY, PAY).labels, spec={"ingress": [{}]})
+    found = only(judge.unwanted(owner(), [forged], [], lambda ns: True))
+    assert (found.reason, found.action, found.rollout) == ("Stale", "Delete", False)
+
+
+def test_in_a_namespace_given_up_only_our_own_mark_is_taken_off() -> None:
+    ours, forged = observe(DENY, PAY), observed("NetworkPolicy", "x", "pay", labels=observe(DENY, PAY).labels)
+    found = only(judge.unwanted(owner(), [ours, forged], [], lambda ns: False))
+    assert (found.ref, found.action, found.rollout) == (ours.ref, "Release", True)
+
+
+def test_what_is_going_already_is_left_alone() -> None:
+    assert not list(judge.unwanted(owner(), [observe(DENY, PAY, deleting=True)], [], lambda ns: True))
+
+
+@pytest.mark.parametrize(("remove", "action"), [(True, "Delete"), (False, "Keep")])
+def test_foreign_objects_are_drift(remove: bool, action: str) -> None:
+    theirs = observed("NetworkPolicy", "allow-all", "pay", spec={})
+    found = only(judge.foreign([Foreign(theirs, "network", "opens all", remove)]))
+    assert (found.reason, found.action, found.rollout) == ("Foreign", action, False)
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "path"),
+    [
+        pytest.param({"a": 1}, {"a": 1}, "", id="equal"),
+        pytest.param({"a": {"b": [1, 2]}}, {"a": {"b": [1, 3]}}, "a.b[1]", id="in a list"),
+        pytest.param({"a": [1]}, {"a": [1, 2]}, "a[1]", id="longer list"),
+        pytest.param({"a": {}}, {"a": {"x": None}}, "a.x", id="added null"),
+        pytest.param({"a": 1}, {"a": True}, "a", id="type"),
+        pytest.param({"a": 1}, {}, "a", id="missing"),
+    ],
+)
+def test_first_difference(left: dict[str, object], right: dict[str, object], path: str) -> None:
+    assert judge.first_difference(left, right) == path  # type: ignore[arg-type]
+
+
+def _spec(want: Desired) -> dict[str, object]:
+    spec = want.body["spec"]
+    assert isinstance(spec, dict)
+    return dict(spec)

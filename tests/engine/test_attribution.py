@@ -1,0 +1,37 @@
+"""Who wrote a field, out of managedFields."""
+
+import json
+from typing import Any
+
+import pytest
+
+from securetenant.engine.attribution import last_manager
+
+
+def entry(manager: str, time: str, fields: dict[str, Any], **more: str) -> dict[str, Any]:
+    return {"manager": manager, "operation": "Update", "time": time, "fieldsV1": fields, **more}
+
+
+OURS = entry("securetenant", "2026-01-01T00:00:05Z", {"f:spec": {"f:ingress": {}}})
+KUBECTL = entry("kubectl-patch", "2026-01-01T00:00:01Z", {"f:spec": {"f:ingress": {}}})
+HELM = entry("helm", "2026-01-01T00:00:03Z", {"f:metadata": {"f:labels": {"f:a.b/c": {}}}})
+STATUS = entry("kubelet", "2026-01-01T00:00:09Z", {"f:spec": {"f:ingress": {}}}, subresource="status")
+
+
+@pytest.mark.parametrize(
+    ("path", "manager"),
+    [
+        pytest.param("spec.ingress[0].ports", "kubectl-patch", id="owner of the field"),
+        pytest.param("labels.a.b/c", "helm", id="label with dots"),
+        pytest.param("spec.egress", "helm", id="nobody owns it: the latest other"),
+        pytest.param("", "helm", id="whole object: the latest other"),
+    ],
+)
+def test_last_manager(path: str, manager: str) -> None:
+    raw = json.dumps({"metadata": {"managedFields": [OURS, KUBECTL, HELM, STATUS]}}).encode()
+    assert last_manager(raw, path) == manager
+
+
+def test_only_ours_or_nothing_is_unknown() -> None:
+    assert last_manager(json.dumps({"metadata": {"managedFields": [OURS]}}).encode(), "spec") == ""
+    assert last_manager(b'{"metadata": {}}', "spec") == ""

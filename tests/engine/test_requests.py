@@ -1,0 +1,115 @@
+"""What is sent for a finding, exactly."""
+
+import json
+
+import pytest
+
+from securetenant.api import names
+from securetenant.api.objects import Desired, Observed, Ref
+from securetenant.drift.judge import Action, Finding
+from securetenant.engine import requests
+from tests.support.world import observe, observed, tenant
+
+PAY = tenant("pay", namespaces=["pay"])
+UID = PAY.metadata.uid
+DENY = Desired(Ref("NetworkPolicy", "pay", "deny"), "network", body={"spec": {"podSelector": {}}})
+SPACE = Desired(Ref("Namespace", "", "pay"), "namespaces", labels={"env": "prod"}, annotations={"who": "x"})
+TAINT = {"key": names.NODE_TAINT, "value": "pay", "effect": "NoSchedule"}
+NODE = Desired(Ref("Node", "", "n1"), "nodes", labels={names.NODE_LABEL_TENANT: "pay"}, body={"taint": dict(TAINT)})
+
+
+def finding(action: Action, desired: Desired | None, have: Observed | None) -> Finding:
+    ref = desired.ref if desired else have.ref if have else Ref("", "", "")
+    return Finding(ref, "x", "Changed", action, rollout=False, desired=desired, observed=have)
+
+
+def test_create_holds_marks_and_record() -> None:
+    (request,) = requests.of(finding("Create", DENY, None), "pay", UID)
+    assert (request.verb, request.ref) == ("create", DENY.ref)
+    assert isinstance(request.body, dict)
+    metadata = request.body["metadata"]
+    assert isinstance(metadata, dict)
+    assert metadata["labels"] == {
+        names.LABEL_MANAGED_BY: "securetenant",
+        names.LABEL_TENANT: "pay",
+        names.LABEL_CONTROL: "network",
+    }
+    assert list(metadata["annotations"]) == [names.ANNOTATION_APPLIED]  # type: ignore[arg-type]
+    assert "resourceVersion" not in metadata
+    assert request.body["spec"] == {"podSelector": {}}
+
+
+def test_replace_is_of_the_version_that_was_seen() -> None:
+    (request,) = requests.of(finding("Replace", DENY, observe(DENY, PAY)), "pay", UID)
+    assert request.verb == "replace"
+    assert request.body["metadata"]["resourceVersion"] == "1"  # type: ignore[index,call-overload]
+
+
+def test_recreate_deletes_what_was_seen_first() -> None:
+    have = observe(DENY, PAY)
+    first, second = requests.of(finding("Recreate", DENY, have), "pay", UID)
+    assert (first.verb, first.body) == ("delete", {"uid": have.uid, "resourceVersion": "1"})
+    assert second.verb == "create"
+
+
+def test_keep_sends_nothing() -> None:
+    assert requests.of(finding("Keep", None, observe(DENY, PAY)), "pay", UID) == []
+
+
+def test_a_namespace_is_patched_in_our_keys_and_those_that_we_gave_up() -> None:
+    before = Desired(SPACE.ref, "namespaces", labels={"old": "1"}, annotations={"gone": "1"})
+    have = observe(before, PAY, labels={"theirs": "1"}, annotations={"theirs": "1"})
+    (request,) = requests.of(finding("Patch", SPACE, have), "pay", UID)
+    metadata = request.body["metadata"]  # type: ignore[index,call-overload]
+    assert request.verb == "merge"
+    assert (metadata["uid"], metadata["resourceVersion"]) == (have.uid, "1")
+    assert metadata["labels"]["old"] is None
+    assert metadata["labels"]["env"] == "prod"
+    assert "theirs" not in metadata["labels"]
+    assert metadata["annotations"]["gone"] is None
+    assert metadata["annotations"]["who"] == "x"
+    assert json.loads(metadata["annotations"][names.ANNOTATION_APPLIED])["annotations"] == ["who"]
+
+
+def test_a_node_keeps_others_taints() -> None:
+    others = [
+        {"key": "gpu", "effect": "NoSchedule"},
+        {"key": names.NODE_TAINT, "value": "risk", "effect": "NoSchedule"},
+    ]
+    node = observed("Node", "n1", labels={"a/b~c": "1"}, spec={"taints": others})
+    (request,) = requests.of(finding("Patch", NODE, node), "pay", UID)
+    operations = {op["path"]: op for op in request.body}  # type: ignore[union-attr,index,call-overload]
+    assert operations["/metadata/resourceVersion"] == {"op": "test", "path": "/metadata/resourceVersion", "value": "1"}
+    assert operations["/spec/taints"]["value"] == [others[0], TAINT]
+    assert operations[f"/metadata/labels/{names.NODE_LABEL_TENANT.replace('/', '~1')}"]["value"] == "pay"
+    assert names.ANNOTATION_APPLIED in operations["/metadata/annotations"]["value"]
+
+
+def test_a_node_is_given_back_without_a_trace() -> None:
+    gpu = {"key": "gpu", "effect": "NoSchedule"}
+    node = observed(
+        "Node", "n1", labels=NODE.labels, annotations={names.ANNOTATION_APPLIED: "x"}, spec={"taints": [gpu, TAINT]}
+    )
+    request = requests.release(node)
+    removed = [op["path"] for op in request.body if op["op"] == "remove"]  # type: ignore[union-attr,index,call-overload]
+    assert removed == [
+        f"/metadata/labels/{names.NODE_LABEL_TENANT.replace('/', '~1')}",
+        "/metadata/annotations/securetenant.dev~1applied",
+    ]
+    assert request.body[-1]["value"] == [gpu]  # type: ignore[index,call-overload]
+
+
+def test_a_released_object_stays_but_for_our_marks() -> None:
+    request = requests.release(observe(DENY, PAY, labels={"theirs": "1"}))
+    assert request.verb == "replace"
+    assert request.body["metadata"]["labels"] == {"theirs": "1"}  # type: ignore[index,call-overload]
+    assert request.body["metadata"]["annotations"] == {}  # type: ignore[index,call-overload]
+    assert request.body["spec"] == {"podSelector": {}}  # type: ignore[index,call-overload]
+
+
+@pytest.mark.parametrize("label", [names.LABEL_MANAGED_BY, names.LABEL_TENANT, names.LABEL_CONTROL])
+def test_a_released_namespace_loses_each_mark_and_keeps_its_labels(label: str) -> None:
+    request = requests.release(observe(SPACE, PAY))
+    labels = request.body["metadata"]["labels"]  # type: ignore[index,call-overload]
+    assert labels[label] is None
+    assert "env" not in labels

@@ -1,0 +1,104 @@
+"""The cache of SecureTenants: what is news, and to whom."""
+
+from typing import Any
+
+import msgspec
+
+from securetenant.engine.tenants import Tenants, parse
+
+
+def body(name: str, version: int = 1, generation: int = 1, **spec: Any) -> dict[str, Any]:
+    spec["namespaces"] = [{"name": n} for n in spec.get("namespaces", [name])]
+    return {
+        "apiVersion": "securetenant.dev/v1alpha1",
+        "kind": "SecureTenant",
+        "metadata": {
+            "name": name,
+            "uid": f"uid-{name}",
+            "resourceVersion": str(version),
+            "generation": generation,
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+            "managedFields": [{"manager": "kubectl"}],
+        },
+        "spec": spec,
+    }
+
+
+def peer(name: str, other: str, version: int = 1, generation: int = 1) -> dict[str, Any]:
+    return body(name, version, generation, network={"egress": [{"name": "out", "to": [{"tenant": other}]}]})
+
+
+def test_a_new_tenant_concerns_itself_and_those_that_name_it() -> None:
+    tenants = Tenants()
+    tenants.observe("ADDED", peer("pay", "core"))
+    assert tenants.observe("ADDED", body("core")) == {"core", "pay"}
+
+
+def test_a_change_concerns_the_peers_of_before_and_after() -> None:
+    tenants = Tenants()
+    for name in ("core", "risk"):
+        tenants.observe("ADDED", body(name))
+    tenants.observe("ADDED", peer("pay", "core"))
+    assert tenants.observe("MODIFIED", peer("pay", "risk", 2, 2)) == {"pay", "core", "risk"}
+
+
+def test_rivals_for_a_namespace_hear_of_each_other() -> None:
+    tenants = Tenants()
+    tenants.observe("ADDED", body("a", namespaces=["shared"]))
+    assert tenants.observe("ADDED", body("b", namespaces=["shared"])) == {"a", "b"}
+    assert tenants.observe("DELETED", body("a", namespaces=["shared"])) == {"a", "b"}
+
+
+def test_users_of_a_platform_namespace_hear_when_it_gets_an_owner() -> None:
+    tenants = Tenants()
+    rule = {"name": "in", "from": [{"namespace": "edge"}]}
+    tenants.observe("ADDED", body("pay", network={"ingress": [rule]}))
+    assert tenants.observe("ADDED", body("edge")) == {"edge", "pay"}
+
+
+def test_old_and_repeated_events_are_no_news() -> None:
+    tenants = Tenants()
+    tenants.observe("ADDED", body("pay", 5))
+    assert tenants.observe("MODIFIED", body("pay", 5)) == set()
+    assert tenants.observe("MODIFIED", body("pay", 4, 9)) == set()
+
+
+def test_others_writing_the_status_concern_only_the_tenant() -> None:
+    tenants = Tenants()
+    tenants.observe("ADDED", peer("pay", "core"))
+    tenants.observe("ADDED", body("core", 5))
+    assert tenants.observe("MODIFIED", body("core", 6)) == {"core"}
+
+
+def test_our_own_write_coming_back_is_no_news() -> None:
+    tenants = Tenants()
+    tenants.observe("ADDED", body("pay", 5))
+    answer = body("pay", 6)
+    assert tenants.store(msgspec.json.encode(answer)) == set()
+    assert tenants.observe("MODIFIED", answer) == set()
+
+
+def test_an_edit_that_came_between_our_writes_is_not_lost() -> None:
+    """The answer to our status write holds an edit whose own event is older than the answer."""
+    tenants = Tenants()
+    tenants.observe("ADDED", body("core"))
+    tenants.observe("ADDED", body("pay", 5))
+    assert tenants.store(msgspec.json.encode(peer("pay", "core", 7, 2))) == {"pay", "core"}
+    assert tenants.observe("MODIFIED", peer("pay", "core", 6, 2)) == set()
+
+
+def test_a_refused_spec_still_holds_its_namespaces() -> None:
+    bad = body("pay", namespaces=["pay-prod"])
+    bad["spec"]["mode"] = "Sometimes"
+    parsed, problem = parse(bad)
+    assert "mode" in problem
+    assert [entry.name for entry in parsed.spec.namespaces] == ["pay-prod"]
+    assert parsed.spec.mode == "Paused"
+
+
+def test_a_recreated_tenant_is_news_whatever_its_version() -> None:
+    tenants = Tenants()
+    tenants.observe("ADDED", body("pay", 9))
+    again = body("pay", 3)
+    again["metadata"]["uid"] = "another"
+    assert tenants.observe("ADDED", again) == {"pay"}

@@ -1,0 +1,90 @@
+"""The queue's promises, with a clock of our own."""
+
+import asyncio
+
+import pytest
+
+from securetenant.engine.workqueue import WorkQueue
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def queue(clock: Clock) -> WorkQueue:
+    return WorkQueue(clock, base_delay=1.0, max_delay=8.0, jitter=lambda: 0.5)
+
+
+async def test_equal_keys_merge_and_the_earliest_arrival_counts(queue: WorkQueue, clock: Clock) -> None:
+    queue.add("a", since=90.0)
+    queue.add("a", since=95.0)
+    queue.add("b")
+    assert queue.depth == 2
+    assert (await queue.get()).since == 90.0
+    assert queue.oldest() == 0.0
+
+
+async def test_a_key_is_never_worked_on_twice_at_once(queue: WorkQueue) -> None:
+    queue.add("a")
+    await queue.get()
+    queue.add("a", since=99.0)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(queue.get(), 0.01)
+    assert queue.depth == 1
+    queue.done("a")
+    assert (await queue.get()).since == 99.0
+
+
+async def test_get_waits_for_a_key(queue: WorkQueue) -> None:
+    getting = asyncio.create_task(queue.get())
+    await asyncio.sleep(0)
+    queue.add("a")
+    assert (await asyncio.wait_for(getting, 1)).key == "a"
+
+
+def test_failures_double_up_to_a_limit(queue: WorkQueue) -> None:
+    assert [queue.failed("a") for _ in range(5)] == [1.0, 2.0, 4.0, 8.0, 8.0]
+    assert queue.failures("a") == 5
+    queue.succeeded("a")
+    assert queue.failures("a") == 0
+
+
+def test_the_earlier_timer_of_a_key_stands(queue: WorkQueue, clock: Clock) -> None:
+    queue.add_after("a", 10)
+    queue.add_after("a", 5)
+    queue.add_after("a", 7)
+    assert queue.release_due() == 5
+    clock.now += 5
+    assert queue.release_due() is None
+    assert queue.depth == 1
+
+
+def test_a_forgotten_key_does_not_come_back(queue: WorkQueue, clock: Clock) -> None:
+    queue.add_after("a", 1)
+    queue.forget("a")
+    clock.now += 2
+    assert queue.release_due() is None
+    assert queue.depth == 0
+
+
+async def test_timers_wake_the_queue(queue: WorkQueue, clock: Clock) -> None:
+    running = asyncio.create_task(queue.run_timers())
+    queue.add_after("a", 0.0)
+    assert (await asyncio.wait_for(queue.get(), 1)).key == "a"
+    running.cancel()
+
+
+def test_oldest_is_the_age_of_what_waited_longest(queue: WorkQueue, clock: Clock) -> None:
+    queue.add("a", since=97.0)
+    queue.add("b")
+    assert queue.oldest() == 3.0
