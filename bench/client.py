@@ -101,6 +101,26 @@ async def connect(plane: Plane, token: str, in_flight: int = 32) -> AsyncIterato
         yield Client(session, asyncio.Semaphore(in_flight))
 
 
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """A watch that runs."""
+
+    task: asyncio.Task[None]
+
+    async def until(self, something: Coroutine[Any, Any, Any], seconds: float, what: str) -> None:
+        """Wait for something that the watch brings about. :class:`BenchError` after ``seconds``, or if the watch ends."""
+        waiting = asyncio.create_task(something)
+        try:
+            await asyncio.wait({waiting, self.task}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            if self.task.done():
+                self.task.result()
+            if not waiting.done():
+                raise BenchError(f"waited {seconds:.0f} s for {what}")
+            waiting.result()
+        finally:
+            waiting.cancel()
+
+
 @asynccontextmanager
 async def watching(client: Client, path: str, on_event: Callable[[Event], None]) -> AsyncIterator[Watch]:
     """Call ``on_event`` for each change of the collection ``path`` while the block runs; it stands when that begins."""
@@ -127,23 +147,3 @@ async def watching(client: Client, path: str, on_event: Callable[[Event], None])
     finally:
         watch.task.cancel()
         await asyncio.gather(watch.task, return_exceptions=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """A watch that runs."""
-
-    task: asyncio.Task[None]
-
-    async def until(self, something: Coroutine[Any, Any, Any], seconds: float, what: str) -> None:
-        """Wait for something that the watch brings about; :class:`BenchError` after ``seconds``, or if the watch ends."""
-        waiting = asyncio.create_task(something)
-        try:
-            await asyncio.wait({waiting, self.task}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-            if self.task.done():
-                self.task.result()
-            if not waiting.done():
-                raise BenchError(f"waited {seconds:.0f} s for {what}")
-            waiting.result()
-        finally:
-            waiting.cancel()

@@ -95,12 +95,9 @@ async def spread(numbers: Iterable[int], work: Callable[[int], Coroutine[Any, An
         for number in rest:
             await work(number)
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(WORKERS):
-                group.create_task(worker())
-    except* Exception as errors:
-        raise errors.exceptions[0] from None
+    async with asyncio.TaskGroup() as group:
+        for _ in range(WORKERS):
+            group.create_task(worker())
 
 
 @asynccontextmanager

@@ -5,7 +5,7 @@ import math
 import random
 import time
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
@@ -15,6 +15,7 @@ from bench.tenants import POLICIES, Template, namespace_name
 from securetenant.engine.contest import CORRECTIONS, WINDOW
 
 Tampering = Literal["deleted", "widened"]
+TAMPERINGS: Final[tuple[Tampering, ...]] = ("deleted", "widened")
 #: An ingress rule that admits everything.
 _OPEN: Final = encode({"spec": {"ingress": [{}], "policyTypes": ["Ingress", "Egress"]}})
 _HEAL_SECONDS: Final = 60.0
@@ -101,18 +102,18 @@ async def tamper(admin: Client, observer: Observer, policy: Policy, how: Tamperi
 
 
 async def heals(
-    admin: Client, found: list[Policy], how: Tampering, count: int, spacing: "Spacing", progress: Callable[[int], None]
+    admin: Client, found: Sequence[Policy], how: Tampering, count: int, spacing: "Spacing | None"
 ) -> list[float]:
     """Milliseconds of ``count`` corrections, one after the other over ``found``."""
     taken: list[float] = []
     async with observing(admin) as (observer, watch):
         for number in range(count):
             policy = found[number % len(found)]
-            await spacing.wait(policy)
+            if spacing is not None:
+                await spacing.wait(policy)
             answered = await tamper(admin, observer, policy, how)
             undone = await observer.when_undone(watch, f"{policy.path}, {how}, to be as it was")
             taken.append(max(0.0, undone - answered) * 1000)  # the event may come before the answer
-            progress(number + 1)
             await asyncio.sleep(_PAUSE_SECONDS)
     return taken
 

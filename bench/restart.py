@@ -7,6 +7,7 @@ from signal import SIGKILL, SIGTERM, Signals
 
 from bench.client import Client
 from bench.heal import Policy, observing, tamper
+from sandbox.client import wait_for
 from sandbox.operator import Operator, run_operator
 from sandbox.plane import Plane
 
@@ -44,3 +45,12 @@ async def _first_heal(
             undone = await observer.when_undone(watch, f"a new operator to heal {policy.path}")
             await operator.stop(end)
     return undone - begin
+
+
+async def leading(operator: Operator) -> None:
+    """Wait until it is the active instance."""
+
+    async def is_leader() -> bool:
+        return await operator.metric("securetenant_leader") == 1
+
+    await wait_for(is_leader, 60, "the operator to lead")

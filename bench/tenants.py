@@ -9,6 +9,7 @@ from securetenant.api import names
 from securetenant.api.kinds import CACHED, NAMESPACE, SECURE_TENANT, Kind
 
 COLLECTION: Final = SECURE_TENANT.path()
+CRD: Final = f"{SECURE_TENANT.plural}.{names.GROUP}"
 POLICIES: Final = "/apis/networking.k8s.io/v1/networkpolicies"
 #: The tenant with which both sides warm up, and whose objects are the template; the others count from 1.
 MODEL: Final = 0
@@ -130,5 +131,3 @@ def _write(kind: Kind, item: dict[str, Any]) -> Write:
     body = {"apiVersion": kind.api_version, "kind": kind.name, "metadata": metadata}
     body |= {field: item[field] for field in kind.content if field in item}
     return Write(kind.path(metadata.get("namespace", "")), encode(body))
-
-

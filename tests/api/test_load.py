@@ -83,6 +83,12 @@ def test_a_rule_whose_inputs_are_wrong_is_not_reported_as_well() -> None:
         pytest.param({**tenant(), "spec": []}, "spec", "write a mapping", id="spec-is-a-list"),
         pytest.param(tenant(namespaces=[None]), "spec.namespaces[0]", "write a mapping", id="null-in-a-list"),
         pytest.param(tenant(display_name="x"), "spec.display_name", 'did you mean "displayName"', id="snake-case"),
+        pytest.param(
+            tenant(namespaces=[{"name": "a", "annotations": {"note": "x" * 1025}}]),
+            "spec.namespaces[0].annotations.note",
+            "longer than 1024 characters",
+            id="long-annotation",
+        ),
         pytest.param(tenant(zzz=1), "spec.zzz", "kubectl explain", id="nothing-near"),
     ],
 )

@@ -1,12 +1,14 @@
 """The CRD on the real API server: it refuses what the models refuse, and takes what they take."""
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import yaml
 
 from securetenant.api import crd, kinds, quantity
+from securetenant.api.constraints import RULES_KEY
 from securetenant.api.load import load
 from tests.support.corpus import document, entries
 from tests.support.sandbox import Admin, wait_for
@@ -44,6 +46,21 @@ async def test_bad_documents_are_refused(admin: Admin) -> None:
         if not any(path in text for path in _surroundings(e["path"]))
     }
     assert silent == {}
+
+
+async def test_each_rule_of_the_crd_refuses_something(admin: Admin) -> None:
+    """Each CEL rule is at work: without it the server would say less about the corpus."""
+    answers = await asyncio.gather(*(judge(admin, entry) for entry in entries("bad")))
+    said = "\n".join(text for _, text in answers)
+    root = crd.definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    assert {message for message in _messages(root) if message not in said} == set()
+
+
+def _messages(schema: dict[str, Any]) -> Iterator[str]:
+    yield from (rule["message"] for rule in schema.get(RULES_KEY, ()))
+    for inner in (*schema.get("properties", {}).values(), schema.get("items"), schema.get("additionalProperties")):
+        if inner:
+            yield from _messages(inner)
 
 
 def _surroundings(path: str) -> list[str]:

@@ -125,9 +125,7 @@ def endpoints(name: str, *addresses: str, ready: bool | None = True, **more: Any
         labels={"kubernetes.io/service-name": more.pop("service", "kubernetes")},
         **{
             "addressType": "IPv6" if ":" in addresses[0] else "IPv4",
-            "endpoints": [
-                {"addresses": [a], "conditions": {} if ready is None else {"ready": ready}} for a in addresses
-            ],
+            "endpoints": [{"addresses": [address], "conditions": conditions} for address in addresses],
             "ports": [{"name": "https", "port": 6443, "protocol": "TCP"}],
             **more,
         },
@@ -368,6 +366,12 @@ class TestStatus:
         assert not found.desired
         assert found.whitelist is not None
         assert found.whitelist.pending[0].reason.startswith("this tenant does not hold any namespace")
+
+    def test_a_tenant_that_is_being_deleted_opens_no_flow_with_others(self) -> None:
+        found = plan(banking(deleting=True, egress=[reaches()]), payments(ingress=[admits()]))
+        assert found.whitelist is not None
+        assert found.whitelist.pending[0].reason.startswith("this tenant is being deleted")
+        assert set(specs(found, "ledger-prod")) == {network.DENY, network.DNS, network.ISOLATION}
 
     def test_nothing_declared(self) -> None:
         (condition,) = plan(payments()).conditions

@@ -224,7 +224,7 @@ def expected(cluster: Cluster, source: Endpoint, target: Endpoint, call: tuple[s
     return (out or (dns and call[0] in ("TCP", "UDP"))) and inward
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(clusters(), st.integers(0, 2**32))
 def test_rendered_policies_open_what_is_declared_by_both_and_no_more(cluster: Cluster, seed: int) -> None:
     reachability = Reachability(cluster.desired)

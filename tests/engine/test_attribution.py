@@ -12,7 +12,7 @@ def entry(manager: str, time: str, fields: dict[str, Any], **more: str) -> dict[
     return {"manager": manager, "operation": "Update", "time": time, "fieldsV1": fields, **more}
 
 
-OURS = entry("securetenant", "2026-01-01T00:00:05Z", {"f:spec": {"f:ingress": {}}})
+OURS = entry("securetenant", "2026-01-01T00:00:01Z", {"f:spec": {"f:ingress": {}}})
 KUBECTL = entry("kubectl-patch", "2026-01-01T00:00:01Z", {"f:spec": {"f:ingress": {}}})
 HELM = entry("helm", "2026-01-01T00:00:03Z", {"f:metadata": {"f:labels": {"f:a.b/c": {}}}})
 STATUS = entry("kubelet", "2026-01-01T00:00:09Z", {"f:spec": {"f:ingress": {}}}, subresource="status")
@@ -30,6 +30,13 @@ STATUS = entry("kubelet", "2026-01-01T00:00:09Z", {"f:spec": {"f:ingress": {}}},
 def test_last_manager(path: str, manager: str) -> None:
     raw = json.dumps({"metadata": {"managedFields": [OURS, KUBECTL, HELM, STATUS]}}).encode()
     assert last_manager(raw, path) == manager
+
+
+def test_who_wrote_before_we_did_is_not_blamed() -> None:
+    """A removed field has no owner: an entry that is older than our own last write says nothing about it."""
+    ours = {**OURS, "time": "2026-01-01T00:00:04Z"}
+    raw = json.dumps({"metadata": {"managedFields": [ours, KUBECTL, HELM]}}).encode()
+    assert last_manager(raw, "spec.egress") == ""
 
 
 def test_only_ours_or_nothing_is_unknown() -> None:

@@ -1,6 +1,7 @@
 """What is sent for a finding, exactly."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,10 @@ TAINT = {"key": names.NODE_TAINT, "value": "pay", "effect": "NoSchedule"}
 NODE = Desired(Ref("Node", "", "n1"), "nodes", labels={names.NODE_LABEL_TENANT: "pay"}, body={"taint": dict(TAINT)})
 
 
+def sent(request: requests.Request) -> Any:
+    return request.body
+
+
 def finding(action: Action, desired: Desired | None, have: Observed | None) -> Finding:
     ref = desired.ref if desired else have.ref if have else Ref("", "", "")
     return Finding(ref, "x", "Changed", action, rollout=False, desired=desired, observed=have)
@@ -26,29 +31,27 @@ def finding(action: Action, desired: Desired | None, have: Observed | None) -> F
 def test_create_holds_marks_and_record() -> None:
     (request,) = requests.of(finding("Create", DENY, None), "pay", UID)
     assert (request.verb, request.ref) == ("create", DENY.ref)
-    assert isinstance(request.body, dict)
-    metadata = request.body["metadata"]
-    assert isinstance(metadata, dict)
+    metadata = sent(request)["metadata"]
     assert metadata["labels"] == {
         names.LABEL_MANAGED_BY: "securetenant",
         names.LABEL_TENANT: "pay",
         names.LABEL_CONTROL: "network",
     }
-    assert list(metadata["annotations"]) == [names.ANNOTATION_APPLIED]  # type: ignore[arg-type]
+    assert list(metadata["annotations"]) == [names.ANNOTATION_APPLIED]
     assert "resourceVersion" not in metadata
-    assert request.body["spec"] == {"podSelector": {}}
+    assert sent(request)["spec"] == {"podSelector": {}}
 
 
 def test_replace_is_of_the_version_that_was_seen() -> None:
     (request,) = requests.of(finding("Replace", DENY, observe(DENY, PAY)), "pay", UID)
     assert request.verb == "replace"
-    assert request.body["metadata"]["resourceVersion"] == "1"  # type: ignore[index,call-overload]
+    assert sent(request)["metadata"]["resourceVersion"] == "1"
 
 
 def test_recreate_deletes_what_was_seen_first() -> None:
     have = observe(DENY, PAY)
     first, second = requests.of(finding("Recreate", DENY, have), "pay", UID)
-    assert (first.verb, first.body) == ("delete", {"uid": have.uid, "resourceVersion": "1"})
+    assert (first.verb, sent(first)) == ("delete", {"uid": have.uid, "resourceVersion": "1"})
     assert second.verb == "create"
 
 
@@ -60,7 +63,7 @@ def test_a_namespace_is_patched_in_our_keys_and_those_that_we_gave_up() -> None:
     before = Desired(SPACE.ref, "namespaces", labels={"old": "1"}, annotations={"gone": "1"})
     have = observe(before, PAY, labels={"theirs": "1"}, annotations={"theirs": "1"})
     (request,) = requests.of(finding("Patch", SPACE, have), "pay", UID)
-    metadata = request.body["metadata"]  # type: ignore[index,call-overload]
+    metadata = sent(request)["metadata"]
     assert request.verb == "merge"
     assert (metadata["uid"], metadata["resourceVersion"]) == (have.uid, "1")
     assert metadata["labels"]["old"] is None
@@ -78,7 +81,7 @@ def test_a_node_keeps_others_taints() -> None:
     ]
     node = observed("Node", "n1", labels={"a/b~c": "1"}, spec={"taints": others})
     (request,) = requests.of(finding("Patch", NODE, node), "pay", UID)
-    operations = {op["path"]: op for op in request.body}  # type: ignore[union-attr,index,call-overload]
+    operations = {op["path"]: op for op in sent(request)}
     assert operations["/metadata/resourceVersion"] == {"op": "test", "path": "/metadata/resourceVersion", "value": "1"}
     assert operations["/spec/taints"]["value"] == [others[0], TAINT]
     assert operations[f"/metadata/labels/{names.NODE_LABEL_TENANT.replace('/', '~1')}"]["value"] == "pay"
@@ -91,25 +94,25 @@ def test_a_node_is_given_back_without_a_trace() -> None:
         "Node", "n1", labels=NODE.labels, annotations={names.ANNOTATION_APPLIED: "x"}, spec={"taints": [gpu, TAINT]}
     )
     request = requests.release(node)
-    removed = [op["path"] for op in request.body if op["op"] == "remove"]  # type: ignore[union-attr,index,call-overload]
+    removed = [op["path"] for op in sent(request) if op["op"] == "remove"]
     assert removed == [
         f"/metadata/labels/{names.NODE_LABEL_TENANT.replace('/', '~1')}",
         "/metadata/annotations/securetenant.dev~1applied",
     ]
-    assert request.body[-1]["value"] == [gpu]  # type: ignore[index,call-overload]
+    assert sent(request)[-1]["value"] == [gpu]
 
 
 def test_a_released_object_stays_but_for_our_marks() -> None:
     request = requests.release(observe(DENY, PAY, labels={"theirs": "1"}))
     assert request.verb == "replace"
-    assert request.body["metadata"]["labels"] == {"theirs": "1"}  # type: ignore[index,call-overload]
-    assert request.body["metadata"]["annotations"] == {}  # type: ignore[index,call-overload]
-    assert request.body["spec"] == {"podSelector": {}}  # type: ignore[index,call-overload]
+    assert sent(request)["metadata"]["labels"] == {"theirs": "1"}
+    assert sent(request)["metadata"]["annotations"] == {}
+    assert sent(request)["spec"] == {"podSelector": {}}
 
 
 @pytest.mark.parametrize("label", [names.LABEL_MANAGED_BY, names.LABEL_TENANT, names.LABEL_CONTROL])
 def test_a_released_namespace_loses_each_mark_and_keeps_its_labels(label: str) -> None:
     request = requests.release(observe(SPACE, PAY))
-    labels = request.body["metadata"]["labels"]  # type: ignore[index,call-overload]
+    labels = sent(request)["metadata"]["labels"]
     assert labels[label] is None
     assert "env" not in labels

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -162,8 +163,18 @@ async def test_watch_fails_and_goes_on_from_where_it_was(tmp_path: Path) -> None
 
 
 async def test_silent_connection(tmp_path: Path) -> None:
-    script = Script([page([], 10)], [[line("ADDED", policy("a", 11)), HANG], [line("ADDED", policy("b", 12)), HANG]])
-    informer, _ = await play(tmp_path, script, lambda _, events: len(events) == 2, read_deadline=0.3)
+    script = Script(
+        [page([], 10)], [[line("ADDED", policy("a", 11)), HANG], [HANG], [line("ADDED", policy("b", 12)), HANG]]
+    )
+    contacts: set[float] = set()
+
+    def done(informer: Informer, events: list[Event]) -> bool:
+        contacts.add(informer.last_contact)
+        return len(events) == 2
+
+    informer, _ = await play(tmp_path, script, done, read_deadline=0.3)
+    assert informer.failure == ""
+    assert len(contacts) >= 4  # the list, the first event, a watch in which nothing came, the second event
     assert script.steps[:3] == "LWW"
     assert informer.relists == 0
 
@@ -179,7 +190,9 @@ async def test_forbidden_is_told_and_tried_again(tmp_path: Path, monkeypatch: py
             assert not informer.synced.is_set()
         return informer.synced.is_set()
 
+    started = time.monotonic()
     informer, _ = await play(tmp_path, script, done)
+    assert time.monotonic() - started > 0.3  # two waits of 0.2 s, a fifth less at most
     assert True in seen
     assert not informer.forbidden
     assert script.steps.startswith("LLL")
@@ -244,7 +257,8 @@ class TestStore:
     async def test_relist_keeps_what_is_newer_than_the_list(self, tmp_path: Path) -> None:
         """The list was read before our write; the write's answer came first."""
         asked, go = asyncio.Event(), asyncio.Event()
-        lists = [page([policy("a", 5), policy("c", 6)], 10), page([policy("a", 5)], 10)]
+        known = [policy("a", 5), policy("c", 6), policy("again", 7)]
+        lists = [page(known, 10), page([policy("a", 5)], 10)]
 
         async def handler(request: web.Request) -> web.StreamResponse:
             if "watch" in request.query:
@@ -263,10 +277,11 @@ class TestStore:
                 await asked.wait()
                 informer.store(self.raw("a", 11))
                 informer.store(self.raw("b", 12))
+                informer.store(self.raw("again", 13))  # deleted unseen, and made anew by us after the list
                 go.set()
                 await until(lambda: informer.relists, "the second list")
-        assert names(informer) == {"a": "11", "b": "12"}
-        assert told(events)[2:] == [("DELETED", "c", "6")]
+        assert names(informer) == {"a": "11", "b": "12", "again": "13"}
+        assert told(events)[3:] == [("DELETED", "c", "6")]
 
     async def test_forget(self, tmp_path: Path) -> None:
         script = Script([page([policy("a", 5), policy("b", 6)], 10)], [])

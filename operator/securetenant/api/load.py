@@ -201,6 +201,8 @@ def _message(error: ErrorDetails, path: Path) -> str:
             else f"at most {error['ctx']['max_length']}"
         )
         return f"{bound} entries may stand here, not {error['ctx']['actual_length']}: add or remove some"
+    if kind == "string_too_long":
+        return f"longer than {error['ctx']['max_length']} characters: shorten it"
     if kind in ("greater_than_equal", "less_than_equal"):
         return f"{error['input']!r} is out of range: {message.removeprefix('Input ')}"
     if kind.startswith("datetime_"):

@@ -84,14 +84,16 @@ class SecureTenantStatus(StatusModel):
     """`applied` is the tenant's own record of what it wrote, by namespace ("" for cluster-scoped objects),
     each as "Kind/name": it tells a deleted object (drift) from one that was never there (a rollout)."""
 
-    observed_generation: int | None = None
-    conditions: list[Condition] = Field(default_factory=list)
-    namespaces: list[NamespaceStatus] = Field(default_factory=list)
-    whitelist: WhitelistStatus | None = None
-    quota: dict[str, QuotaUse] = Field(default_factory=dict)
-    nodes: list[str] = Field(default_factory=list)
-    drift: DriftStatus = Field(default_factory=DriftStatus)
-    applied: dict[str, list[str]] = Field(default_factory=dict)
+    observed_generation: int | None = Field(None, description="The generation of the spec that this speaks of.")
+    conditions: list[Condition] = Field(default_factory=list, description="What holds of the tenant, by aspect.")
+    namespaces: list[NamespaceStatus] = Field(default_factory=list, description="The namespaces that it holds.")
+    whitelist: WhitelistStatus | None = Field(None, description="The declared flows, by state.")
+    quota: dict[str, QuotaUse] = Field(default_factory=dict, description="The tenant's sum, by resource.")
+    nodes: list[str] = Field(default_factory=list, description="The nodes that serve this tenant alone.")
+    drift: DriftStatus = Field(default_factory=DriftStatus, description="What is not as it must be.")
+    applied: dict[str, list[str]] = Field(
+        default_factory=dict, description="What was written, by namespace, as Kind/name."
+    )
 
     @computed_field  # type: ignore[prop-decorator]
     @property

@@ -76,7 +76,7 @@ LabelValue = Annotated[
         deep=True,
     ),
 ]
-AnnotationValue = Annotated[str, Text(r"(?s:.*)", "at most 1024 characters", 1024)]
+AnnotationValue = Annotated[str, Field(max_length=1024)]
 
 _VALID_KEYS: Final = EachEntry(
     f"size(k) <= {KEY_LENGTH} && !format.qualifiedName().validate(k).hasValue()",

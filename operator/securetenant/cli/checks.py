@@ -139,8 +139,8 @@ def _one_sided(given: Sequence[Given], settings: Settings, now: datetime) -> Ite
             peer = declared.peer.tenant
             if declared.expired or declared.opened.flows or (peer is not None and peer not in tenants):
                 continue
-            rules = one.tenant.spec.network.ingress if declared.direction == "ingress" else one.tenant.spec.network.egress
-            index = next(i for i, rule in enumerate(rules) if rule is declared.rule)
+            rules = whitelist.rules(one.tenant, declared.direction)
+            index = next(i for i, (rule, _, _) in enumerate(rules) if rule is declared.rule)
             message = f"rule {declared.rule.name!r} stays closed: {declared.opened.reason}"
             yield _issue(one, f"spec.network.{declared.direction}[{index}]", message, "warning")
 

@@ -1,10 +1,9 @@
 """The `securetenant` command: its subcommands, each in a file of its own that imports what it needs when it runs."""
 
-from typing import Annotated
-
 import typer
 
 from securetenant.cli import plan, render, run, validate, version
+from securetenant.cli.output import NoColor
 
 app = typer.Typer(
     name="securetenant",
@@ -19,7 +18,7 @@ app = typer.Typer(
 @app.callback()
 def root(
     ctx: typer.Context,
-    no_color: Annotated[bool, typer.Option("--no-color", help="No colours, as with NO_COLOR in the environment.")] = False,
+    no_color: NoColor = False,
 ) -> None:
     """Tenant security for Kubernetes: declare a tenant's posture once, have it made, kept and measured.
 
@@ -34,11 +33,11 @@ def root(
     ctx.obj = no_color
 
 
-app.command("validate", no_args_is_help=True)(validate.validate)
-app.command("render", no_args_is_help=True)(render.render)
-app.command("plan")(plan.plan)
-app.command("run")(run.command())
-app.command("version")(version.version)
+app.command("validate", no_args_is_help=True, short_help="What is wrong with tenants in files.")(validate.validate)
+app.command("render", no_args_is_help=True, short_help="What would be created for them, as YAML.")(render.render)
+app.command("plan", short_help="What would change on a cluster, and what has drifted.")(plan.plan)
+app.command("run", short_help="The operator itself.")(run.command())
+app.command("version", short_help="Versions.")(version.version)
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 Files = Annotated[
     list[str],
-    typer.Argument(metavar="FILE...", help="Files, folders (all *.yaml, *.yml, *.json below), or - for stdin."),
+    typer.Argument(metavar="FILE", help="Files, folders (all *.yaml, *.yml, *.json below), or - for stdin."),
 ]
 
 

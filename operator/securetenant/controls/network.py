@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 
 from securetenant.api.kinds import ENDPOINT_SLICE, NETWORK_POLICY
@@ -56,8 +57,8 @@ def _shared(
     """What each of the tenant's namespaces gets alike, the closing policy first; and what there is to say of it."""
     network = tenant.spec.network
     found = [(DENY, policies.default_deny())]
-    if network.dns and (ends := _dns_ends(world.platform)):
-        found.append((DNS, policies.opening("egress", selectors.ALL, ends)))
+    if network.dns and (body := _dns(world.platform)):
+        found.append((DNS, body))
     together = network.isolation == "Tenant" and len(held) > 1
     found.append((ISOLATION, policies.among(sorted(held) if together else ())))
     if not network.api_server:
@@ -77,13 +78,14 @@ def _shared(
     return found, [Condition(type="ApiServerOpen", status="True", reason="EndpointsKnown")], []
 
 
-def _dns_ends(platform: Platform) -> dict[policies.End, Ports]:
-    """The platform's DNS: its pods, and the addresses that no pod selector matches."""
+@lru_cache(maxsize=8)
+def _dns(platform: Platform) -> Json:
+    """To the platform's DNS: its pods, and the addresses that no pod selector matches. Empty if it has neither."""
     allowed = (Range("TCP", platform.dns_port, platform.dns_port), Range("UDP", platform.dns_port, platform.dns_port))
     ends: dict[policies.End, Ports] = {Block(canonical_cidr(cidr)): allowed for cidr in platform.dns_cidrs}
     if platform.dns_namespace:
         ends[Within(platform.dns_namespace, Selector(tuple(sorted(platform.dns_pod_labels))))] = allowed
-    return ends
+    return policies.opening("egress", selectors.ALL, ends) if ends else {}
 
 
 def _api_server_ends(world: World) -> dict[policies.End, Ports]:

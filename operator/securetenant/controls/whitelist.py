@@ -226,6 +226,8 @@ def _between(scope: Scope, direction: Direction, mine: Offer, name: str, here: t
         return Opened(reason=f"there is no tenant {name}: create it, or take the peer out")
     if other.metadata.deletion_timestamp is not None:
         return Opened(reason=f"tenant {name} is being deleted: take the peer out")
+    if scope.tenant.metadata.deletion_timestamp is not None:
+        return Opened(reason="this tenant is being deleted: nobody declares the other half of its flows any more")
     there = scope.writable(other, _within(_declared_names(other), mine.peer_namespaces))
     if not there:
         wanted = _listed(sorted(mine.peer_namespaces)) if mine.peer_namespaces else "any namespace"

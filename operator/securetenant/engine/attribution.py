@@ -42,11 +42,10 @@ async def manager_of(transport: Transport, ref: Ref, path: str) -> str:
 
 def last_manager(raw: bytes, path: str) -> str:
     """The same, of an object's JSON."""
-    entries = [
-        entry
-        for entry in msgspec.json.decode(raw, type=_Object).metadata.managed_fields
-        if entry.manager != names.FIELD_MANAGER and not entry.subresource
-    ]
+    written = [e for e in msgspec.json.decode(raw, type=_Object).metadata.managed_fields if not e.subresource]
+    # Who took a field away has no entry left. Whoever wrote before our own last write did not do it.
+    ours = max((entry.time for entry in written if entry.manager == names.FIELD_MANAGER), default="")
+    entries = [entry for entry in written if entry.manager != names.FIELD_MANAGER and entry.time >= ours]
     keys = _keys(path)
     owning = [entry for entry in entries if _owns(entry.fields_v1, keys)]
     latest = max(owning or entries, key=lambda entry: entry.time, default=None)

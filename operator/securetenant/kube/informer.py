@@ -55,12 +55,15 @@ class Informer:
 
     `on_event` is called for each change, in order, at once: it must be quick (put a key on a queue). What it
     raises ends `run`. `on_change` is called before it, and for what `store` and `forget` do too.
-    `read_deadline` (seconds) must exceed the interval of the server's bookmarks, about 60 s.
+    `read_deadline` (seconds) must exceed the interval of the server's bookmarks, about 60 s. (It sends none for a
+    kind of which nothing is known to have happened; where etcd gives no progress notifications, unlike kubeadm's
+    `--watch-progress-notify-interval=5s`, the watch of a quiet kind is opened anew after each deadline.)
     `backoff` is the first and the longest wait (seconds) after failures.
 
     Attributes to watch it by: `synced` is set after the first whole list; `last_contact` (time.time) is the last
-    event, bookmark or list; `forbidden` says that RBAC does not permit the kind; `failure` is the last error, ""
-    when the watch is well; `relists` counts lists after the first.
+    event, bookmark, list or accepted watch, and so never much older than `read_deadline` where all is well;
+    `forbidden` says that RBAC does not permit the kind; `failure` is the last error, "" when the watch is well;
+    `relists` counts lists after the first.
     """
 
     def __init__(
@@ -164,7 +167,7 @@ class Informer:
             lasted = time.monotonic() - started
             failures = 0 if lasted > GOOD_SECONDS else failures + 1
             wait = self._wait(error, failures)
-            self._note(error, wait, must_list)
+            self._note(error, wait, "list" if must_list else "watch", failures)
             await asyncio.sleep(wait)
 
     def _wait(self, error: Exception | None, failures: int) -> float:
@@ -176,13 +179,15 @@ class Informer:
         backoff = min(longest, first * 2 ** min(max(0, failures - 1), 16)) * random.uniform(0.5, 1.0)  # noqa: S311
         return max(asked, backoff if error is not None or failures > 1 else 0.0)
 
-    def _note(self, error: Exception | None, wait: float, must_list: bool) -> None:
+    def _note(self, error: Exception | None, wait: float, step: str, failures: int) -> None:
         self.failure = str(error) if error is not None else ""
         if error is None:
             return
         was_forbidden, self.forbidden = self.forbidden, isinstance(error, Forbidden)
-        level = logging.DEBUG if self.forbidden and was_forbidden else logging.WARNING
-        step = "list" if must_list else "watch"
+        # One connection that ends is everyday: the API server restarts, or a kind is so quiet that no bookmark comes.
+        level = logging.INFO if failures <= 1 and not self.forbidden else logging.WARNING
+        if self.forbidden and was_forbidden:
+            level = logging.DEBUG
         log.log(level, "%s %s again in %.1f s: %s", step, self.kind.plural, wait, error)
 
     def _heard(self) -> float:

@@ -249,6 +249,7 @@ class Transport:
     ) -> AsyncGenerator[list[bytes], None]:
         """The lines of an answer that does not end, as they come: each item holds the complete lines of one read.
 
+        The first item is empty, and says that the server has accepted.
         Ends when the server ends the answer; Unreachable if nothing came for `read_deadline` seconds, or the
         connection was cut. Close the iterator (contextlib.aclosing) to hang up.
         """
@@ -256,6 +257,7 @@ class Transport:
         try:
             async with contextlib.AsyncExitStack() as stack:
                 answer = await self._open_stream(stack, path, params, kind, read_deadline)
+                yield []
                 async for lines in _lines(answer.content):
                     yield lines
         except (TimeoutError, aiohttp.ClientError, OSError) as error:

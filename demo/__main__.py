@@ -1,0 +1,179 @@
+"""python -m demo: exit code 0 if all happened as told, 1 if not, 2 if the stage could not be set."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from demo import screen, stage
+from demo.scenes import Scene, scenes
+from demo.screen import Played
+from sandbox.client import Admin, wait_for
+from sandbox.errors import SandboxError
+from sandbox.operator import Operator, run_operator
+from sandbox.plane import Plane
+
+HELP = """usage: make demo   (or: python -m demo)
+
+Starts a real control plane on 127.0.0.1, runs the operator with the rights of its own ServiceAccount, applies the
+tenants of examples/bank, tampers with them, and shows each deviation found and undone.
+
+  HOLD=0                          stop everything at the end also on a terminal
+  SECURETENANT_TEST_KUBECONFIG    play on this cluster instead (refused if it looks like production)
+"""
+# A scene that takes longer than this (seconds) did not happen as told.
+PATIENCE = 15.0
+_SHOWN = ("drift_detected_total", "drift_corrected_total", "drift_objects", "whitelist_flows", "node_dedicated")
+
+
+def main() -> int:
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(HELP)
+        return 0
+    try:
+        with tempfile.TemporaryDirectory(prefix="securetenant-demo-") as folder:
+            return asyncio.run(play(Path(folder)))
+    except SandboxError as error:
+        screen.failed([str(error)])
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+async def play(folder: Path) -> int:
+    """The whole demo; the number of things that did not happen as told, at most 1."""
+    problems: list[str] = []
+    screen.heading("A real control plane")
+    async with stage.control_plane(folder) as plane, Admin(plane) as admin:
+        screen.say(f"kube-apiserver at {plane.url}")
+        await stage.install(admin)
+        nodes = await stage.dedicated_nodes(plane)
+        screen.say(
+            "applied: CRD, least rights, tenant roles (examples/with-nodes, which is manifests/ and the nodes' right)"
+        )
+        async with run_operator(plane, folder) as operator:
+            screen.say(f"operator running as ServiceAccount securetenant-system/securetenant, pid {operator.pid}")
+            await _tenants(admin, problems, has_nodes=bool(nodes))
+            await _tamper(admin, operator, nodes[0] if nodes else None, problems)
+            await _metrics(operator)
+            if problems:
+                screen.failed(problems)
+            elif _holds():
+                await _hold(plane, operator)
+        if not plane.owned:
+            await stage.remove_bank(admin)
+    if not problems:
+        screen.say("\n[bold green]all of it happened as told[/bold green]; everything is stopped")
+    return 1 if problems else 0
+
+
+async def _tenants(admin: Admin, problems: list[str], *, has_nodes: bool) -> None:
+    """Apply the bank's tenants and show them getting Ready."""
+    screen.heading("The tenants of a bank: kubectl apply -f examples/bank")
+    begin = time.monotonic()
+    await stage.apply_bank(admin)
+    seconds: dict[str, float] = {}
+    expected = set(stage.bank_tenants()) - (set() if has_nodes else {"risk"})
+
+    async def all_ready() -> bool:
+        for tenant in await _all_tenants(admin):
+            if _is_ready(tenant):
+                seconds.setdefault(tenant["metadata"]["name"], time.monotonic() - begin)
+        return expected <= seconds.keys()
+
+    try:
+        await wait_for(all_ready, 30, "all tenants to be Ready")
+    except AssertionError:
+        problems.extend(f"tenant {name} is not Ready" for name in sorted(expected - seconds.keys()))
+    screen.tenants(await _all_tenants(admin), seconds)
+    screen.say("\ntreasury is in Audit: nothing was written there, and its drift is what it would take to be in order")
+
+
+async def _all_tenants(admin: Admin) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = (await admin.get(stage.TENANTS))["items"]
+    return [tenant for tenant in found if tenant.get("status", {}).get("conditions")]
+
+
+def _is_ready(tenant: dict[str, Any]) -> bool:
+    status = tenant["status"]
+    seen = status.get("observedGeneration") == tenant["metadata"]["generation"]
+    return seen and any(c["type"] == "Ready" and c["status"] == "True" for c in status["conditions"])
+
+
+async def _tamper(admin: Admin, operator: Operator, node: str | None, problems: list[str]) -> None:
+    screen.heading("Tampering, in front of you")
+    acts = scenes(node)
+    for number, scene in enumerate(acts, 1):
+        screen.opening(scene, number, len(acts))
+        try:
+            screen.played(await _act(admin, operator, scene))
+        except AssertionError as error:
+            problems.append(f"{scene.title}: {error}")
+    if node is None:
+        screen.say("\nskipped: the act with a node's taint, for it needs nodes of our own")
+
+
+async def _act(admin: Admin, operator: Operator, scene: Scene) -> Played:
+    """Tamper, and wait until it is undone (or reported) and the operator has said and counted it."""
+    labels = {"tenant": scene.tenant, "control": scene.control, "reason": scene.reason}
+    before = await operator.metric("securetenant_drift_detected_total", **labels)
+    offset = operator.log.stat().st_size
+    await scene.tamper(admin)
+    begin = time.monotonic()
+    await wait_for(lambda: scene.done(admin), PATIENCE, f"{scene.object} to be {scene.outcome}", 0.002)
+    milliseconds = (time.monotonic() - begin) * 1000
+    said = await wait_for(lambda: _said(operator, offset, scene), PATIENCE, f"a log line about {scene.object}")
+
+    async def counted() -> bool:
+        return await operator.metric("securetenant_drift_detected_total", **labels) > before
+
+    await wait_for(counted, PATIENCE, f"securetenant_drift_detected_total{labels} to rise")
+    return Played(scene, said.get("path", ""), said.get("manager", ""), milliseconds)
+
+
+def _said(operator: Operator, offset: int, scene: Scene) -> dict[str, str] | None:
+    """What the operator's log says of the deviation since `offset`."""
+    for line in operator.log.read_bytes()[offset:].splitlines():
+        with contextlib.suppress(ValueError):
+            entry: dict[str, str] = json.loads(line)
+            if entry.get("event") == "drift detected" and entry.get("object") == scene.object:
+                return entry
+    return None
+
+
+async def _metrics(operator: Operator) -> None:
+    screen.heading(f"The metrics that say so: curl {operator.url}/metrics")
+    _, text = await operator.get("/metrics")
+    lines = [line for line in text.splitlines() if line.startswith(tuple(f"securetenant_{name}" for name in _SHOWN))]
+    screen.metrics(line for line in lines if float(line.rsplit(" ", 1)[1]) > 0)
+    corrections = [
+        line for line in text.splitlines() if "correction_duration_seconds_" in line and "bucket" not in line
+    ]
+    screen.metrics(corrections)
+
+
+def _holds() -> bool:
+    return sys.stdout.isatty() and os.environ.get("HOLD", "1") != "0"
+
+
+async def _hold(plane: Plane, operator: Operator) -> None:
+    """Stay up for the reader to play with, until Ctrl-C."""
+    screen.heading("It stays up: play with it, Ctrl-C ends it")
+    screen.say(f"export KUBECONFIG={plane.kubeconfig}")
+    screen.say(f"alias kubectl={plane.assets}/kubectl      # kubectl get stn; kubectl describe stn payments")
+    screen.say(
+        f"metrics {operator.url}/metrics   probes {operator.url}/healthz {operator.url}/readyz   log {operator.log}"
+    )
+    asked = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, asked.set)
+    await asked.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

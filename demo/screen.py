@@ -1,0 +1,82 @@
+"""What the reader sees. Everything goes to stdout; legible without colours as well."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from demo.scenes import Scene
+
+console = Console(highlight=False)
+
+_COLOURS = {"healed": "green", "removed": "green", "reported": "yellow"}
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """How a scene went: what the operator said it found and who did it, and milliseconds to the end of it."""
+
+    scene: Scene
+    found: str
+    manager: str
+    milliseconds: float
+
+
+def heading(text: str) -> None:
+    console.print()
+    console.rule(f"[bold]{text}", align="left")
+
+
+def say(text: str) -> None:
+    console.print(text)
+
+
+def tenants(found: Iterable[Mapping[str, Any]], seconds: Mapping[str, float]) -> None:
+    """The tenants as `kubectl get stn` shows them, with what each says of itself."""
+    table = Table("tenant", "mode", "namespaces", "ready", "after", "drift", "what it says", box=None, pad_edge=False)
+    for tenant in found:
+        name, status = tenant["metadata"]["name"], tenant["status"]
+        conditions = {c["type"]: c for c in status["conditions"]}
+        ready = conditions["Ready"]
+        others = [
+            f"{kind}={c['status']}: {c.get('message', '')}"
+            for kind, c in conditions.items()
+            if kind in ("WhitelistAgreed", "NodesReady") and c.get("message")
+        ]
+        table.add_row(
+            f"[bold]{name}",
+            tenant["spec"]["mode"],
+            ", ".join(entry["name"] for entry in tenant["spec"]["namespaces"]),
+            ready["status"],
+            f"{seconds[name] * 1000:.0f} ms" if name in seconds else "",
+            str(status["drift"]["total"]),
+            "\n".join([ready.get("message", ""), *others]),
+        )
+    console.print(table)
+
+
+def opening(scene: Scene, number: int, of: int) -> None:
+    console.print(f"\n[bold]{number}/{of}[/bold] {scene.title}")
+
+
+def played(result: Played) -> None:
+    scene = result.scene
+    by = f" by [cyan]{result.manager}[/cyan]" if result.manager else ""
+    colour = _COLOURS[scene.outcome]
+    console.print(
+        f"    found: {scene.reason} {scene.object}{by}{f' at {result.found}' if result.found else ''}\n"
+        f"    [{colour}]{scene.outcome}[/{colour}] after [bold]{result.milliseconds:.0f} ms[/bold]"
+    )
+
+
+def metrics(lines: Iterable[str]) -> None:
+    for line in lines:
+        console.print(f"  {line}", markup=False, soft_wrap=True)
+
+
+def failed(problems: Iterable[str]) -> None:
+    console.print()
+    for problem in problems:
+        console.print(f"[bold red]did not happen as told:[/bold red] {problem}", markup=True, soft_wrap=True)

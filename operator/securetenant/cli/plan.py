@@ -1,0 +1,238 @@
+"""`securetenant plan`: what would change on the cluster, and what has drifted. It only reads."""
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from securetenant.cli.output import Form, NoColor, Output, console, fail
+from securetenant.cli.validate import located
+
+if TYPE_CHECKING:
+    from securetenant.cli.checks import Given
+    from securetenant.cli.forecast import Forecast
+    from securetenant.engine.survey import Survey
+    from securetenant.engine.tenants import Tenants
+    from securetenant.engine.world import World
+    from securetenant.kube.transport import ApiError, Transport
+    from securetenant.settings import Settings
+
+
+class PlanError(Exception):
+    """There can be no plan; the message says why and what to do."""
+
+
+def plan(
+    ctx: typer.Context,
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="FILE", help="Tenants that replace, or are added to, those of the cluster."),
+    ] = None,
+    tenant: Annotated[str | None, typer.Option("--tenant", "-t", metavar="NAME", help="Tell only of this one.")] = None,
+    kubeconfig: Annotated[
+        str | None, typer.Option("--kubeconfig", metavar="PATH", help="Default: KUBECONFIG, then ~/.kube/config.")
+    ] = None,
+    context: Annotated[
+        str | None,
+        typer.Option("--context", metavar="NAME", help="Context of the kubeconfig; default: its current one."),
+    ] = None,
+    output: Output = Form.text,
+    no_color: NoColor = False,
+) -> None:
+    """Show what the operator would change on the cluster, and what has drifted. Writes nothing.
+
+    Without files: the SecureTenants of the cluster as they are. With files: as if these were applied; those of the
+    cluster that no file names stay as they are, and count as peers. It needs the right to list the kinds that the
+    operator looks at, cluster-wide. The platform's settings (SECURETENANT_DNS_..., as of `securetenant run`) come
+    from the environment, and should be the operator's.
+
+    \b
+    What the signs mean:
+      + create    ~ update    - delete    what our own side changes: a rollout
+      !           drift: others did it, and who, where the cluster knows; then what the operator does about it
+      ?           foreign: an object of others that widens what the tenant declares
+
+    \b
+    Examples:
+      securetenant plan
+      securetenant plan tenants/ --tenant payments
+      securetenant plan --context prod --output json | jq .summary
+
+    \b
+    Exit codes:
+      0  nothing to do: the cluster is as declared
+      1  an error: no plan, or a tenant whose spec is invalid
+      2  something would change, has drifted, or is blocked
+    """
+    from securetenant.cli import plan_output
+    from securetenant.cli.forecast import sums
+    from securetenant.kube.config import ConfigError
+    from securetenant.settings import Settings
+
+    try:
+        settings = Settings.load(kubeconfig=kubeconfig, context=context)
+        given = _given(files or [], settings)
+        forecasts = asyncio.run(_forecasts(settings, given, tenant))
+    except (PlanError, ConfigError, ValueError) as error:
+        fail(str(error), 1)
+    if output is Form.json:
+        plan_output.print_as_json(forecasts)
+    else:
+        plan_output.print_as_text(console(ctx, no_color), forecasts)
+    raise typer.Exit(sums(forecasts).exit_code)
+
+
+def _given(files: Sequence[str], settings: "Settings") -> "list[Given]":
+    """The tenants of the files. Raises PlanError with all their errors."""
+    if not files:
+        return []
+    from securetenant.cli import checks
+    from securetenant.cli.documents import Unreadable, read
+
+    try:
+        checked = checks.check(read(files), settings, datetime.now(UTC))
+    except Unreadable as error:
+        raise PlanError(str(error)) from error
+    if checked.errors:
+        raise PlanError("\n".join(located(issue) for issue in checked.errors))
+    return checked.tenants
+
+
+async def _forecasts(settings: "Settings", given: "Sequence[Given]", only: str | None) -> "list[Forecast]":
+    """Read the cluster once, and forecast each tenant."""
+    from securetenant.cli.offline import tenants_of
+    from securetenant.engine import listing
+    from securetenant.kube.config import load
+    from securetenant.kube.transport import ApiError, Transport
+
+    config = await load(settings.kubeconfig, settings.context)
+    async with Transport(config, in_flight=settings.requests_in_flight, connect_timeout=5.0) as transport:
+        transport.before_write = _refuse
+        try:
+            standing = await _standing(transport, bool(given))
+            objects = await listing.fetch(transport)
+        except listing.ListError as error:
+            raise PlanError(_unlisted(error.errors, config.server)) from error
+        except ApiError as error:
+            raise PlanError(_explained(error, config.server)) from error
+        tenants = tenants_of(_bodies(standing, given))
+        world = listing.world_of(objects, tenants, settings.platform())
+        if only is not None and only not in tenants:
+            raise PlanError(f"there is no SecureTenant {only}, neither in the cluster nor in the files")
+        sources = {one.tenant.name: one.document.source for one in given}
+        now = datetime.now(UTC)
+        return [
+            await _forecast(name, tenants, world, now, transport, sources.get(name, ""), name in standing)
+            for name in (sorted(tenants.names()) if only is None else [only])
+        ]
+
+
+def _refuse() -> None:
+    raise AssertionError("plan must not write")
+
+
+async def _standing(transport: "Transport", may_be_absent: bool) -> dict[str, dict[str, Any]]:
+    """The SecureTenants of the cluster, by name."""
+    import msgspec
+
+    from securetenant.api.kinds import SECURE_TENANT
+    from securetenant.kube.transport import NotFound
+
+    try:
+        return {
+            body["metadata"]["name"]: body
+            async for page in transport.pages(SECURE_TENANT)
+            for body in msgspec.json.decode(page)["items"]
+        }
+    except NotFound as error:
+        if may_be_absent:
+            return {}  # not installed yet: a plan of the first tenants is all the more welcome
+        raise PlanError(
+            "the cluster does not know SecureTenants: apply the CRD first (kubectl apply -k manifests/), "
+            "or give files to plan"
+        ) from error
+
+
+def _bodies(standing: Mapping[str, dict[str, Any]], given: "Sequence[Given]") -> list[Mapping[str, Any]]:
+    """The cluster's tenants, with those of the files as if they were applied."""
+    import uuid
+
+    from securetenant.cli.offline import body_of
+
+    bodies: dict[str, Mapping[str, Any]] = dict(standing)
+    for one in given:
+        body: Any = body_of(one.tenant, standing.get(one.tenant.name))
+        if one.tenant.name not in standing:
+            # It has none of the marks that a file may carry from another cluster; its UID is nobody's.
+            metadata = {"name": one.tenant.name, "uid": str(uuid.uuid4()), "resourceVersion": "0", "generation": 0}
+            body = {"apiVersion": body["apiVersion"], "kind": body["kind"], "metadata": metadata, "spec": body["spec"]}
+        bodies[one.tenant.name] = body
+    return list(bodies.values())
+
+
+async def _forecast(
+    name: str, tenants: "Tenants", world: "World", now: datetime, transport: "Transport", source: str, applied: bool
+) -> "Forecast":
+    from securetenant.cli.forecast import Forecast, changes, told
+    from securetenant.engine.survey import survey
+
+    tenant = tenants.get(name)
+    assert tenant is not None
+    mode, problem = tenant.spec.mode, tenants.problem(name)
+    if tenant.metadata.deletion_timestamp is not None:
+        return Forecast(name, mode, "deleting", source, applied)
+    if problem:
+        return Forecast(name, mode, "invalid", source, applied, problem)
+    if mode == "Paused":
+        return Forecast(name, mode, "paused", source, applied)
+    found = survey(tenant, world, now)
+    managers = await _managers(found, transport)
+    return Forecast(name, mode, "judged", source, applied, "", changes(found, managers), told(found))
+
+
+async def _managers(found: "Survey", transport: "Transport") -> dict[int, str]:
+    """By the finding's position, who did it: one GET for each object that others changed or made."""
+    from securetenant.engine.attribution import manager_of
+
+    asked = [
+        (index, finding)
+        for index, finding in enumerate(found.findings)
+        if finding.observed is not None and not finding.rollout
+    ]
+    managers = await asyncio.gather(*(manager_of(transport, finding.ref, finding.path) for _, finding in asked))
+    return {index: manager for (index, _), manager in zip(asked, managers, strict=True)}
+
+
+def _unlisted(errors: "Mapping[str, ApiError]", server: str) -> str:
+    """One sentence for the kinds that could not be listed."""
+    from securetenant.kube.transport import Forbidden, Unreachable
+
+    unreachable = next((error for error in errors.values() if isinstance(error, Unreachable)), None)
+    if unreachable is not None:
+        return _explained(unreachable, server)
+    forbidden = sorted(kind for kind, error in errors.items() if isinstance(error, Forbidden))
+    if forbidden:
+        return f"no right to list {', '.join(forbidden)}: a plan needs get and list on them, cluster-wide"
+    return "; ".join(sorted({_explained(error, server) for error in errors.values()}))
+
+
+def _explained(error: "ApiError", server: str) -> str:
+    from securetenant.kube.transport import Forbidden, Unauthorized, Unreachable
+
+    if isinstance(error, Unreachable):
+        return f"cannot reach the API server at {server}: {_cause(error)}"
+    if isinstance(error, Unauthorized):
+        return f"the API server at {server} does not accept the kubeconfig's credentials: {error.message}"
+    if isinstance(error, Forbidden):
+        return f"the API server at {server} forbids it: {error.message}"
+    return f"the API server at {server}: {error}"
+
+
+def _cause(error: "ApiError") -> str:
+    """ "Connection refused", where the system has such a word; else all that is known."""
+    cause = error.__cause__
+    known = isinstance(cause, OSError) and cause.errno is not None and cause.errno > 1
+    return os.strerror(cause.errno) if known else error.message

@@ -1,0 +1,166 @@
+"""How a plan is shown: signs and colours for people, JSON for programs."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from securetenant.api.objects import JsonValue
+from securetenant.cli.forecast import Change, Effect, Field, Forecast, Told, is_record_only, ref_of, sums
+from securetenant.cli.output import count, print_json, printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_SIGNS: dict[Effect, tuple[str, str]] = {
+    "create": ("+", "green"),
+    "update": ("~", "yellow"),
+    "replace": ("~", "yellow"),
+    "release": ("~", "yellow"),
+    "delete": ("-", "red"),
+    "report": ("!", "bold red"),
+}
+_DRIFT, _FOREIGN = ("!", "bold red"), ("?", "magenta")
+_DONE: dict[Effect, str] = {
+    "create": "created again",
+    "update": "put right",
+    "replace": "deleted and created again",
+    "release": "given back",
+    "delete": "removed",
+    "report": "reported only",
+}
+_STATES = {
+    "paused": "mode is Paused: nothing is judged, nothing is written",
+    "deleting": "is being deleted: its deletionPolicy is carried out",
+}
+_LONGEST = 160  # characters of a value that are shown
+
+
+def print_as_json(forecasts: Sequence[Forecast]) -> None:
+    """All of it, values in full."""
+    totals = sums(forecasts)
+    print_json(
+        {
+            "summary": {**asdict(totals), "exitCode": totals.exit_code},
+            "tenants": [
+                {
+                    "tenant": forecast.tenant,
+                    "mode": forecast.mode,
+                    "state": forecast.state,
+                    "source": forecast.source,
+                    "applied": forecast.applied,
+                    "problem": forecast.problem,
+                    "changes": [asdict(change) for change in forecast.changes],
+                    "conditions": [asdict(told) for told in forecast.told],
+                }
+                for forecast in forecasts
+            ],
+        }
+    )
+
+
+def print_as_text(out: "Console", forecasts: Sequence[Forecast]) -> None:
+    """Tenants with nothing to say are only counted."""
+    shown = [forecast for forecast in forecasts if not forecast.is_quiet or forecast.told]
+    for forecast in shown:
+        for line in _tenant(forecast):
+            out.print(line)
+        out.print()
+    out.print(_summary(forecasts))
+
+
+def _tenant(forecast: Forecast) -> Iterator[Text]:
+    yield _header(forecast)
+    if forecast.state == "invalid":
+        yield _line(2, "invalid: ", "bold red", f"{forecast.problem}; nothing is written until it is mended")
+        return
+    if forecast.state in _STATES:
+        yield _line(2, "", "", _STATES[forecast.state])
+        return
+    for told in forecast.told:
+        yield _condition(told)
+    for place, changes in groupby(forecast.changes, key=lambda change: change.place):
+        yield _line(2, place or "(cluster)", "bold", "")
+        for change in changes:
+            yield from _change(change)
+
+
+def _header(forecast: Forecast) -> Text:
+    said = []
+    if forecast.source:
+        said.append(f"as in {forecast.source}" if forecast.applied else f"as in {forecast.source}, not applied yet")
+    if forecast.mode == "Audit":
+        said.append("mode Audit: only reported, nothing is written")
+    return Text.assemble(
+        (f"SecureTenant {printable(forecast.tenant)}", "bold cyan"), f" ({printable('; '.join(said))})" if said else ""
+    )
+
+
+def _condition(told: Told) -> Text:
+    word, style = ("blocked: ", "bold red") if told.blocking else ("waiting: ", "yellow")
+    return _line(2, word, style, f"{told.type} {told.reason}: {told.message}" if told.type else told.message)
+
+
+def _change(change: Change) -> Iterator[Text]:
+    sign, style = _SIGNS[change.effect]
+    named = f"{ref_of(change).kind}/{change.name}"
+    if change.reason == "Foreign":
+        (sign, style), words = _FOREIGN, f"foreign{_by(change)}: {change.message} ({_DONE[change.effect]})"
+    elif change.drift:
+        (sign, style) = _DRIFT
+        words = f"{change.reason.lower()}{_by(change)} ({_DONE[change.effect]})"
+    else:
+        words = {"release": "is given back: our marks are taken off", "replace": "is deleted and created anew"}.get(
+            change.effect, ""
+        )
+        if is_record_only(change):
+            words = "only our record on it is written anew"
+    yield _line(4, f"{sign} {named}", style, f" {words}" if words else "")
+    for each in change.fields:
+        yield _field(each)
+
+
+def _by(change: Change) -> str:
+    return f" by {change.manager}" if change.manager else ""
+
+
+def _field(each: Field) -> Text:
+    if each.old is None:
+        return Text.assemble(f"{' ' * 8}{printable(each.path)}: ", ("+ " + _value(each.new), "green"))
+    if each.new is None:
+        return Text.assemble(f"{' ' * 8}{printable(each.path)}: ", ("- " + _value(each.old), "red"))
+    return Text.assemble(
+        f"{' ' * 8}{printable(each.path)}: ", (_value(each.old), "red"), " -> ", (_value(each.new), "green")
+    )
+
+
+def _value(value: JsonValue) -> str:
+    text = printable(json.dumps(value, ensure_ascii=False))
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
+def _line(indent: int, word: str, style: str, rest: str) -> Text:
+    return Text.assemble(" " * indent, (printable(word), style), printable(rest))
+
+
+def _summary(forecasts: Sequence[Forecast]) -> Text:
+    totals = sums(forecasts)
+    if totals.exit_code == 0:
+        return Text(f"No changes. {count(totals.tenants, 'tenant')} as declared.", style="bold green")
+    parts = [
+        f"{totals.create} to create",
+        f"{totals.update} to update",
+        f"{totals.delete} to delete",
+        f"{totals.drift} drifted",
+        f"{totals.foreign} foreign",
+    ]
+    if totals.reported:
+        parts.append(f"{totals.reported} only reported")
+    if totals.blocked:
+        parts.append(f"{count(totals.blocked, 'tenant')} blocked")
+    if totals.invalid:
+        parts.append(f"{count(totals.invalid, 'tenant')} invalid")
+    return Text(f"Plan for {count(totals.tenants, 'tenant')}: {', '.join(parts)}.", style="bold")

@@ -1,0 +1,286 @@
+"""kill -9 at every write of a rollout: the next instance ends where an undisturbed one would, and calls nothing drift."""
+
+import contextlib
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import pytest_asyncio
+
+from tests.support import life
+from tests.support.fault import Front, When, dead, free_lease, front, run_behind
+from tests.support.life import NAMESPACES, TENANTS, Json
+from tests.support.sandbox import JSON_PATCH, Admin, Operator, Plane, wait_for
+
+pytestmark = pytest.mark.cluster
+
+#: SECURETENANT_TEST_EVERY_WRITE=1 kills at each write in both ways; else at some, spread over all.
+EVERY: Final = os.environ.get("SECURETENANT_TEST_EVERY_WRITE", "") not in ("", "0")
+ENV: Final = {"SECURETENANT_LEASE_DURATION": "3"}
+
+Act = Callable[[str], Awaitable[Any]]
+
+
+@dataclass
+class Stage:
+    """One operator at a time behind one proxy."""
+
+    admin: Admin
+    proxy: Front
+    folder: Path
+    stack: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
+    operator: Operator | None = None
+    names: list[str] = field(default_factory=list)
+
+    @property
+    def running(self) -> Operator:
+        assert self.operator is not None
+        return self.operator
+
+    async def start(self) -> Operator:
+        self.operator = await self.stack.enter_async_context(run_behind(self.proxy, self.folder, env=ENV))
+        return self.operator
+
+    async def restart(self) -> Operator:
+        """After a death."""
+        await dead(self.running)
+        self.proxy.disarm()
+        await free_lease(self.admin)
+        return await self.start()
+
+    async def kill(self) -> None:
+        self.running.child.kill()
+        await dead(self.running)
+
+    async def create(self, name: str, policy: str = "Retain") -> None:
+        self.names.append(name)
+        await life.create(self.admin, name, life.spec(*namespaces(name), deletionPolicy=policy))
+
+
+@pytest_asyncio.fixture
+async def stage(plane: Plane, admin: Admin, manifests: None, tmp_path: Path) -> AsyncIterator[Stage]:
+    async with front(plane) as proxy:
+        stage = Stage(admin, proxy, tmp_path)
+        try:
+            async with stage.stack:
+                yield stage
+        finally:
+            await free_lease(admin)
+            await life.remove(admin, *stage.names)
+
+
+def namespaces(name: str) -> list[str]:
+    return [f"{name}-a", f"{name}-b"]
+
+
+def points(count: int) -> list[tuple[int, When]]:
+    """At which writes of so many to kill, and on which side of them."""
+    if EVERY:
+        return [(nth, when) for nth in range(1, count + 1) for when in ("before", "after")]
+    some = sorted({1, 2, 3, count // 2, count - 1, count} & set(range(1, count + 1)))
+    return [(nth, "before" if index % 2 else "after") for index, nth in enumerate(some)]
+
+
+async def writes_of(stage: Stage, name: str, act: Act, check: Act) -> int:
+    """How many writes it takes undisturbed."""
+    mark = stage.proxy.mark()
+    await act(name)
+    await wait_for(lambda: holds(check, name), 30, f"{name}, undisturbed")
+    return sum(1 for seen in stage.proxy.since(mark) if seen.is_write and seen.concerns(name))
+
+
+async def kill_at_each(stage: Stage, prefix: str, count: int, act: Act, check: Act, prepare: Act | None = None) -> None:
+    """Do it to one tenant after the other, with a kill at another write each time; `check` must hold after a restart,
+    and nothing may count as drift."""
+    todo = [(f"{prefix}-{index}", *point) for index, point in enumerate(points(count))]
+    if prepare is not None:
+        for name, _, _ in todo:
+            await prepare(name)
+        for name, _, _ in todo:
+            await life.ready(stage.admin, name)
+    died = 0
+    for name, nth, when in todo:
+        stage.proxy.arm(name, nth, when, stage.running.pid)
+        await act(name)
+        # The last one may not be met: what is written in parallel to others is not always the same number.
+        await wait_for(lambda name=name: over(stage, check, name), 30, f"the kill at write {nth} of {name}")
+        stage.proxy.disarm()
+        if stage.running.running:
+            continue
+        died += 1
+        operator = await stage.restart()
+        try:
+            await wait_for(lambda name=name: holds(check, name), 30, name)
+            await life.settled_or_gone(stage.admin, operator, name)
+            await holds(check, name)
+            assert await life.drift(operator, name) == {}
+        except AssertionError as error:
+            raise AssertionError(f"killed {when} write {nth} of {count}: {error}") from error
+    assert died >= len(todo) - 2
+
+
+async def holds(check: Act, name: str) -> bool:
+    await check(name)
+    return True
+
+
+async def over(stage: Stage, check: Act, name: str) -> bool:
+    return not stage.running.running or await holds(check, name)
+
+
+async def test_first_rollout(stage: Stage) -> None:
+    expected: dict[str, Json] = {}
+
+    async def check(name: str) -> None:
+        tenant = await life.is_ready(stage.admin, name)
+        found = life.renamed(await life.picture(stage.admin, namespaces(name)), name, "crash-new-model")
+        assert not expected or found == expected
+        assert recorded(tenant) == set(found)
+
+    await stage.start()
+    count = await writes_of(stage, "crash-new-model", stage.create, check)
+    expected |= await life.picture(stage.admin, namespaces("crash-new-model"))
+    assert len(expected) == 2 * (1 + 4 + 1 + 1 + 1)
+    assert count >= len(expected) + 2
+    await kill_at_each(stage, "crash-new", count, stage.create, check)
+
+
+async def test_edit(stage: Stage) -> None:
+    """A rule changed and one added, a binding removed, a namespace let go."""
+    expected: dict[str, Json] = {}
+
+    async def act(name: str) -> None:
+        rules = [life.cidr_rule("office", "10.9.0.0/16"), life.cidr_rule("vpn", "10.7.0.0/16")]
+        entries = [{"name": f"{name}-a", "labels": {"env": "test"}}]
+        await life.edit(
+            stage.admin, name, {"namespaces": entries, "access": {"bindings": []}, "network": {"ingress": rules}}
+        )
+
+    async def check(name: str) -> None:
+        tenant = await life.is_ready(stage.admin, name)
+        found = life.renamed(await life.picture(stage.admin, namespaces(name)), name, "crash-edit-model")
+        assert not expected or found == expected
+        left = life.renamed(await life.picture(stage.admin, [f"{name}-b"]), name, "crash-edit-model")
+        assert life.marked(left) == []
+        assert recorded(tenant) == set(found) - set(left)
+
+    await stage.start()
+    await stage.create("crash-edit-model")
+    await life.ready(stage.admin, "crash-edit-model")
+    before = await life.picture(stage.admin, ["crash-edit-model-b"])
+    count = await writes_of(stage, "crash-edit-model", act, check)
+    expected |= await life.picture(stage.admin, namespaces("crash-edit-model"))
+    # What was let go stands as it was, the marks aside.
+    after = await life.picture(stage.admin, ["crash-edit-model-b"])
+    assert {path: item.get("spec") for path, item in after.items()} == {p: i.get("spec") for p, i in before.items()}
+    await kill_at_each(stage, "crash-edit", count, act, check, stage.create)
+
+
+async def test_deletion_with_retain(stage: Stage) -> None:
+    before: dict[str, Json] = {}
+
+    async def check(name: str) -> None:
+        assert await stage.admin.find(f"{TENANTS}/{name}") is None
+        found = await life.picture(stage.admin, namespaces(name))
+        assert life.marked(found) == []
+        assert specs(life.renamed(found, name, "crash-retain-model")) == before
+
+    await stage.start()
+    await stage.create("crash-retain-model")
+    await life.ready(stage.admin, "crash-retain-model")
+    before |= specs(await life.picture(stage.admin, namespaces("crash-retain-model")))
+    count = await writes_of(stage, "crash-retain-model", delete(stage), check)
+    assert count == len(before) + 1
+    await kill_at_each(stage, "crash-retain", count, delete(stage), check, stage.create)
+
+
+async def test_deletion_with_delete(stage: Stage) -> None:
+    async def check(name: str) -> None:
+        assert await stage.admin.find(f"{TENANTS}/{name}") is None
+        assert await life.picture(stage.admin, namespaces(name)) == {}
+
+    async def prepare(name: str) -> None:
+        await stage.create(name, "Delete")
+
+    await stage.start()
+    await prepare("crash-delete-model")
+    await life.ready(stage.admin, "crash-delete-model")
+    count = await writes_of(stage, "crash-delete-model", delete(stage), check)
+    assert count >= 4  # two namespaces, what it waits for, the finalizer
+    await kill_at_each(stage, "crash-delete", count, delete(stage), check, prepare)
+
+
+def delete(stage: Stage) -> Act:
+    async def act(name: str) -> None:
+        await stage.admin.delete(f"{TENANTS}/{name}")
+
+    return act
+
+
+def specs(pictured: dict[str, Json]) -> dict[str, Json]:
+    """The content alone."""
+    aside = ("labels", "annotations")
+    return {path: {k: v for k, v in item.items() if k not in aside} for path, item in pictured.items()}
+
+
+def recorded(tenant: Json) -> set[str]:
+    """What the tenant's own record names, as the paths of `life.picture`, under its model's name."""
+    model = "-".join(tenant["metadata"]["name"].split("-")[:2]) + "-model"
+    paths = set()
+    for namespace, entries in tenant["status"]["applied"].items():
+        for entry in entries:
+            kind, _, name = entry.partition("/")
+            collection = {f"{plural}": path for plural, path in life.CHILDREN.items()}
+            plural = "networkpolicies" if kind == "NetworkPolicy" else f"{kind.lower()}s"
+            paths.add(f"{collection[plural].format(namespace)}/{name}" if namespace else name)
+    return set(life.renamed(dict.fromkeys(paths, {}), tenant["metadata"]["name"], model))
+
+
+async def deleted_policy(admin: Admin, name: str) -> None:
+    path = life.CHILDREN["networkpolicies"].format(f"{name}-a")
+    await admin.delete(f"{path}/securetenant-default-deny")
+
+
+async def widened_policy(admin: Admin, name: str) -> None:
+    path = life.CHILDREN["networkpolicies"].format(f"{name}-a")
+    add = [{"op": "add", "path": "/spec/ingress", "value": [{}]}]
+    await admin.patch(f"{path}/securetenant-default-deny", add, JSON_PATCH)
+
+
+async def stripped_namespace(admin: Admin, name: str) -> None:
+    labels = dict.fromkeys(("env", *life.MARKS))
+    await admin.patch(f"{NAMESPACES}/{name}-a", {"metadata": {"labels": labels, "annotations": {life.APPLIED: None}}})
+
+
+async def deleted_namespace(admin: Admin, name: str) -> None:
+    await admin.delete(f"{NAMESPACES}/{name}-a")
+
+
+async def test_tampering_while_nobody_looks_is_drift(stage: Stage) -> None:
+    """The contrary: what others did in the operator's absence is counted when it is back, once, and undone."""
+    done: dict[str, tuple[Callable[[Admin, str], Awaitable[None]], dict[tuple[str, str], int]]] = {
+        "crash-down-deleted": (deleted_policy, {("network", "Missing"): 1}),
+        "crash-down-widened": (widened_policy, {("network", "Changed"): 1}),
+        "crash-down-stripped": (stripped_namespace, {("namespaces", "Changed"): 1}),
+        "crash-down-namespace": (deleted_namespace, {("namespaces", "Missing"): 1}),
+    }
+    await stage.start()
+    for name in done:
+        await stage.create(name)
+    for name in done:
+        await life.ready(stage.admin, name)
+    expected = {name: await life.picture(stage.admin, namespaces(name)) for name in done}
+    await stage.kill()
+    for name, (tamper, _) in done.items():
+        await tamper(stage.admin, name)
+    await life.gone(stage.admin, f"{NAMESPACES}/crash-down-namespace-a")
+    operator = await stage.restart()
+    for name, (_, drift) in done.items():
+        await life.settled(operator, name)
+        await life.ready(stage.admin, name)
+        assert await life.picture(stage.admin, namespaces(name)) == expected[name]
+        assert await life.drift(operator, name) == drift, name
+        assert await life.drift(operator, name, "corrected_total") == drift, name
