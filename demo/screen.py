@@ -35,26 +35,28 @@ def say(text: str) -> None:
 
 def tenants(found: Iterable[Mapping[str, Any]], seconds: Mapping[str, float]) -> None:
     """The tenants as `kubectl get stn` shows them, with what each says of itself."""
-    table = Table("tenant", "mode", "namespaces", "ready", "after", "drift", "what it says", box=None, pad_edge=False)
+    table = Table("tenant", "mode", "namespaces", "ready", "after", "drift", box=None, pad_edge=False)
+    remarks = []
     for tenant in found:
         name, status = tenant["metadata"]["name"], tenant["status"]
         conditions = {c["type"]: c for c in status["conditions"]}
-        ready = conditions["Ready"]
-        others = [
-            f"{kind}={c['status']}: {c.get('message', '')}"
-            for kind, c in conditions.items()
-            if kind in ("WhitelistAgreed", "NodesReady") and c.get("message")
-        ]
         table.add_row(
             f"[bold]{name}",
             tenant["spec"]["mode"],
             ", ".join(entry["name"] for entry in tenant["spec"]["namespaces"]),
-            ready["status"],
+            conditions["Ready"]["status"],
             f"{seconds[name] * 1000:.0f} ms" if name in seconds else "",
             str(status["drift"]["total"]),
-            "\n".join([ready.get("message", ""), *others]),
         )
+        remarks += [
+            f"  {name}: {c['type']}={c['status']}: {c['message']}"
+            for c in (conditions.get(kind) for kind in ("Ready", "WhitelistAgreed", "NodesReady"))
+            if c is not None and c.get("message")
+        ]
     console.print(table)
+    console.print()
+    for remark in remarks:
+        console.print(remark, markup=False)
 
 
 def opening(scene: Scene, number: int, of: int) -> None:

@@ -1,4 +1,4 @@
-"""kill -9 at every write of a rollout: the next instance ends where an undisturbed one would, and calls nothing drift."""
+"""kill -9 at every write of a rollout: the next instance ends where an undisturbed one would, and counts no drift."""
 
 import contextlib
 import os
@@ -236,7 +236,7 @@ def recorded(tenant: Json) -> set[str]:
             collection = {f"{plural}": path for plural, path in life.CHILDREN.items()}
             plural = "networkpolicies" if kind == "NetworkPolicy" else f"{kind.lower()}s"
             paths.add(f"{collection[plural].format(namespace)}/{name}" if namespace else name)
-    return set(life.renamed(dict.fromkeys(paths, {}), tenant["metadata"]["name"], model))
+    return set(life.renamed({path: {} for path in paths}, tenant["metadata"]["name"], model))
 
 
 async def deleted_policy(admin: Admin, name: str) -> None:

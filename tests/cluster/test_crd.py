@@ -71,7 +71,8 @@ def _surroundings(path: str) -> list[str]:
 
 
 async def test_documents_generated_good_are_accepted(admin: Admin) -> None:
-    made = await asyncio.to_thread(drawn, documents(), 40)
+    made = await asyncio.to_thread(drawn, documents(), 80)
+    assert len(made) > 40
     answers = await asyncio.gather(*(admin.request("POST", PATH, one, params=STRICT) for one in made))
     judged = list(zip(made, answers, strict=True))
     assert [(body["message"], one["spec"]) for one, (status, body) in judged if status != 201] == []
@@ -81,13 +82,13 @@ async def test_documents_generated_good_are_accepted(admin: Admin) -> None:
 
 async def test_what_the_spec_holds_as_quota_and_limits_is_valid_as_such(admin: Admin) -> None:
     """A spec that is accepted must not fail later, when a ResourceQuota or a LimitRange is made of it."""
-    made = [document(entry) for entry in entries("good")] + await asyncio.to_thread(drawn, documents(), 40)
+    made = [document(entry) for entry in entries("good")] + await asyncio.to_thread(drawn, documents(), 80)
     objects: list[dict[str, Any]] = [
         {"apiVersion": "v1", "kind": kind, "metadata": {"name": "x", "namespace": "default"}, "spec": spec}
         for one in made
         for kind, spec in _objects(one)
     ]
-    assert len(objects) > 20
+    assert len(objects) > 60
     answers = await asyncio.gather(
         *(admin.request("POST", kinds.KINDS[o["kind"]].path("default"), o, params=DRY) for o in objects)
     )

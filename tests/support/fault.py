@@ -83,13 +83,15 @@ class Front:
     _epoch: int = 0
     _session: aiohttp.ClientSession | None = field(default=None, repr=False)
     _runner: Any = field(default=None, repr=False)
+    _streams: set["asyncio.Task[Any]"] = field(default_factory=set, repr=False)
 
     async def __aenter__(self) -> Self:
         connector = aiohttp.TCPConnector(ssl=tls(self.plane), limit=0)
         self._session = aiohttp.ClientSession(
             connector=connector, timeout=aiohttp.ClientTimeout(total=None), auto_decompress=False
         )
-        self._runner = web.ServerRunner(web.Server(self._serve, access_log=None), shutdown_timeout=0.1)
+        server = web.Server(self._serve, access_log=None, handler_cancellation=True)
+        self._runner = web.ServerRunner(server, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()
@@ -98,8 +100,10 @@ class Front:
 
     async def __aexit__(self, *_: object) -> None:
         assert self._session is not None
-        await self._session.close()
+        for task in self._streams:
+            task.cancel()
         await self._runner.cleanup()
+        await self._session.close()
 
     def kubeconfig(self, folder: Path) -> Path:
         """A kubeconfig that leads here."""
@@ -184,6 +188,15 @@ class Front:
             self.expired.discard(gone)
             status = {"kind": "Status", "apiVersion": "v1", "code": 410, "reason": "Expired", "message": "too old"}
             return web.json_response({"type": "ERROR", "object": status})
+        task = asyncio.current_task()
+        assert task is not None
+        self._streams.add(task)
+        try:
+            return await self._stream(request)
+        finally:
+            self._streams.discard(task)
+
+    async def _stream(self, request: web.BaseRequest) -> web.StreamResponse:
         epoch = self._epoch
         with contextlib.suppress(aiohttp.ClientError, ConnectionError):
             async with self._forward(request, None) as answer:

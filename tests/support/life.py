@@ -62,9 +62,9 @@ async def is_ready(admin: Admin, name: str) -> Json:
     """The tenant, Ready as its spec is now and without drift; AssertionError if it is not so (yet)."""
     tenant = await get(admin, name)
     status = tenant.get("status", {})
-    current = status.get("observedGeneration") == tenant["metadata"]["generation"]
-    calm = status.get("drift", {}).get("total") == 0
-    assert current and calm and condition(tenant, "Ready").get("status") == "True", status
+    assert status.get("observedGeneration") == tenant["metadata"]["generation"], status
+    assert status["drift"]["total"] == 0, status
+    assert condition(tenant, "Ready").get("status") == "True", status
     return tenant
 
 

@@ -8,6 +8,7 @@ other.
 import ipaddress
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any, TypeVar
 
 from hypothesis import HealthCheck, Phase, given, settings
@@ -65,6 +66,7 @@ def _quantity(draw: st.DrawFn) -> str:
     return f"{whole}{decimals}{draw(st.sampled_from(SUFFIXES))}"
 
 
+@cache
 def quantities() -> st.SearchStrategy[str]:
     """Any quantity that a spec may hold, in any writing."""
     return _quantity().filter(_is_quantity)
@@ -78,11 +80,13 @@ def _fields(required: dict[str, Any], optional: dict[str, Any]) -> st.SearchStra
     return st.fixed_dictionaries(required, optional=optional)
 
 
+@cache
 def labels(least: int = 0) -> st.SearchStrategy[dict[str, str]]:
     """Labels of a pod or a node."""
     return st.dictionaries(st.sampled_from(_LABEL_KEYS), st.sampled_from(_LABEL_VALUES), min_size=least, max_size=2)
 
 
+@cache
 def pod_selectors() -> st.SearchStrategy[Document]:
     """A selector over pods, the empty one among them."""
     key = st.sampled_from(_LABEL_KEYS)
@@ -116,6 +120,7 @@ def _part(whole: ipaddress.IPv4Network | ipaddress.IPv6Network, prefix: int, ind
     return f"{address}/{prefix}"
 
 
+@cache
 def peers() -> st.SearchStrategy[Document]:
     """A peer of each form."""
     pods = {"pods": pod_selectors()}
@@ -136,12 +141,14 @@ def ports(draw: st.DrawFn) -> Document:
     return made
 
 
+@cache
 def times() -> st.SearchStrategy[str]:
     """A time of the years around 2026, in UTC."""
     return st.integers(-1000, 1000).map(lambda days: (_EPOCH + timedelta(days=days)).strftime("%Y-%m-%dT%H:%M:%SZ"))
 
 
-def _rules(own: str, other: str, declared: Sequence[str]) -> st.SearchStrategy[list[Document]]:
+@cache
+def _rules(own: str, other: str, declared: tuple[str, ...]) -> st.SearchStrategy[list[Document]]:
     """Rules of one direction; `own` and `other` are the fields of the two ends."""
     side = _fields({}, {"pods": pod_selectors(), **({"namespaces": _some(declared)} if declared else {})})
     rule = _fields(
@@ -156,6 +163,7 @@ def _rules(own: str, other: str, declared: Sequence[str]) -> st.SearchStrategy[l
     return st.lists(rule, max_size=3, unique_by=lambda made: str(made["name"]))
 
 
+@cache
 def hard() -> st.SearchStrategy[Document]:
     """The hard limits of a quota, numbers among them."""
     whole = st.one_of(st.integers(0, 500), st.integers(0, 500).map(str), st.sampled_from(("1k", "0", "2e1")))
@@ -192,6 +200,7 @@ def limits(draw: st.DrawFn) -> Document:
     return made
 
 
+@cache
 def subjects() -> st.SearchStrategy[Document]:
     """A user, a group or a ServiceAccount."""
     person = {
@@ -206,7 +215,8 @@ def subjects() -> st.SearchStrategy[Document]:
     return st.one_of(st.fixed_dictionaries(person), st.fixed_dictionaries(account))
 
 
-def _namespaces(names_: Sequence[str]) -> st.SearchStrategy[list[Document]]:
+@cache
+def _namespaces(names_: tuple[str, ...]) -> st.SearchStrategy[list[Document]]:
     namespace = _fields(
         {"name": st.sampled_from(names_)},
         {
@@ -220,11 +230,9 @@ def _namespaces(names_: Sequence[str]) -> st.SearchStrategy[list[Document]]:
     return st.lists(namespace, max_size=3, unique_by=lambda made: str(made["name"]))
 
 
-@st.composite
-def specs(draw: st.DrawFn, namespaces: Sequence[str] = NAMESPACES) -> Document:
-    """A valid spec whose namespaces are of this pool; any section may be missing."""
-    declared = draw(_namespaces(namespaces))
-    own = [entry["name"] for entry in declared]
+@cache
+def _sections(own: tuple[str, ...]) -> st.SearchStrategy[Document]:
+    """All but the namespaces, of a tenant that declares these. Cached: making strategies costs more than drawing."""
     binding = _fields(
         {
             "role": st.sampled_from(("Viewer", "Auditor", "Operator", "Developer", "Admin")),
@@ -233,36 +241,36 @@ def specs(draw: st.DrawFn, namespaces: Sequence[str] = NAMESPACES) -> Document:
         {"namespaces": _some(own)} if own else {},
     )
     foreign = st.sampled_from(("Report", "Remove", "Ignore"))
-    rest = draw(
-        _fields(
-            {},
-            {
-                "displayName": st.text("ab 中{}", max_size=8),
-                "owner": _fields({"team": st.just("platform")}, {"contact": st.just("a@bank.example")}),
-                "mode": st.sampled_from(("Enforce", "Audit", "Paused")),
-                "deletionPolicy": st.sampled_from(("Retain", "Delete")),
-                "access": _fields({}, {"bindings": st.lists(binding, max_size=3), "foreign": foreign}),
-                "network": _fields(
-                    {},
-                    {
-                        "isolation": st.sampled_from(("Namespace", "Tenant")),
-                        "dns": st.booleans(),
-                        "apiServer": st.booleans(),
-                        "ingress": _rules("to", "from", own),
-                        "egress": _rules("from", "to", own),
-                        "foreign": foreign,
-                    },
-                ),
-                "quota": _fields({}, {"tenant": hard(), "namespace": hard()}),
-                "limits": limits(),
-                "nodes": _fields(
-                    {"selector": st.fixed_dictionaries({"matchLabels": labels(1)})},
-                    {"effect": st.sampled_from(("NoSchedule", "NoExecute"))},
-                ),
-            },
-        )
-    )
-    return {"namespaces": declared, **rest}
+    network = {
+        "isolation": st.sampled_from(("Namespace", "Tenant")),
+        "dns": st.booleans(),
+        "apiServer": st.booleans(),
+        "ingress": _rules("to", "from", own),
+        "egress": _rules("from", "to", own),
+        "foreign": foreign,
+    }
+    sections = {
+        "displayName": st.text("ab 中{}", max_size=8),
+        "owner": _fields({"team": st.just("platform")}, {"contact": st.just("a@bank.example")}),
+        "mode": st.sampled_from(("Enforce", "Audit", "Paused")),
+        "deletionPolicy": st.sampled_from(("Retain", "Delete")),
+        "access": _fields({}, {"bindings": st.lists(binding, max_size=3), "foreign": foreign}),
+        "network": _fields({}, network),
+        "quota": _fields({}, {"tenant": hard(), "namespace": hard()}),
+        "limits": limits(),
+        "nodes": _fields(
+            {"selector": st.fixed_dictionaries({"matchLabels": labels(1)})},
+            {"effect": st.sampled_from(("NoSchedule", "NoExecute"))},
+        ),
+    }
+    return _fields({}, sections)
+
+
+@st.composite
+def specs(draw: st.DrawFn, namespaces: Sequence[str] = NAMESPACES) -> Document:
+    """A valid spec whose namespaces are of this pool; any section may be missing."""
+    declared = draw(_namespaces(tuple(namespaces)))
+    return {"namespaces": declared, **draw(_sections(tuple(sorted(entry["name"] for entry in declared))))}
 
 
 @st.composite

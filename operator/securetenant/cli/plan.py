@@ -234,5 +234,6 @@ def _explained(error: "ApiError", server: str) -> str:
 def _cause(error: "ApiError") -> str:
     """ "Connection refused", where the system has such a word; else all that is known."""
     cause = error.__cause__
-    known = isinstance(cause, OSError) and cause.errno is not None and cause.errno > 1
-    return os.strerror(cause.errno) if known else error.message
+    if isinstance(cause, OSError) and cause.errno is not None and cause.errno > 1:
+        return os.strerror(cause.errno)
+    return error.message

@@ -75,7 +75,7 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
     return Plan(
         desired=[_desired(name, hard) for name, hard in zip(namespaces, hards, strict=True)],
         conditions=[condition],
-        blocking=[] if condition.status == "True" else [condition.message],
+        blocking=[] if condition.status == "True" or _is_to_be_expected(tenant, condition) else [condition.message],
         quota={one.resource: QuotaUse(hard=canonical(one.text), used=_text(one.used, one.text)) for one in sums},
     )
 
@@ -200,6 +200,11 @@ def _sum(resource: str, text: str, stands: Sequence[Stand], leaving: Sequence[Se
         committed=sum(stand.in_force for stand in stands) + sum(quota.committed(resource) for quota in leaving),
         uncounted=tuple(i for i, stand in enumerate(stands) if stand.uncounted),
     )
+
+
+def _is_to_be_expected(tenant: SecureTenant, condition: Condition) -> bool:
+    """In Audit no quota is written, so nothing is counted."""
+    return tenant.spec.mode == "Audit" and condition.reason == "Uncounted"
 
 
 def _condition(sums: Sequence[Sum], namespaces: Sequence[str]) -> Condition:

@@ -12,7 +12,7 @@ from typing import Literal
 from securetenant.api import names
 from securetenant.api.kinds import NODE
 from securetenant.api.objects import Desired, Foreign, JsonValue, Observed, Ref
-from securetenant.api.record import annotation, is_recorded, shared, shared_of, whole, whole_of
+from securetenant.api.record import annotation, digest, is_recorded, shared, shared_of, whole, whole_of
 from securetenant.api.status import DriftReason
 
 Action = Literal["Create", "Replace", "Recreate", "Patch", "Delete", "Release", "Keep"]
@@ -65,7 +65,7 @@ def wanted(owner: Owner, desired: Iterable[Desired], observed: Callable[[Ref], O
 
 def _whole(owner: Owner, want: Desired, have: Observed) -> Iterator[Finding]:
     content, actual = whole(want, owner.tenant), whole_of(have)
-    same_record = have.annotations.get(names.ANNOTATION_APPLIED) == annotation(want, owner.tenant, owner.salt)
+    same_record = have.annotations.get(names.ANNOTATION_APPLIED) == digest(content, want.ref, owner.salt)
     if content == actual and same_record:
         return
     path = first_difference(content, actual) or f"annotations.{names.ANNOTATION_APPLIED}"

@@ -1,0 +1,159 @@
+"""`securetenant validate`, as it is called."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+from securetenant.cli.main import app
+
+ROOT = Path(__file__).parents[2]
+BANK = ROOT / "examples" / "bank"
+
+
+def validate(*args: object, text: str | None = None) -> Result:
+    return CliRunner().invoke(app, ["validate", *map(str, args)], input=text)
+
+
+def problems(*args: object, text: str | None = None) -> list[dict[str, Any]]:
+    result = validate("-o", "json", *args, text=text)
+    found: list[dict[str, Any]] = json.loads(result.stdout)["problems"]
+    return found
+
+
+def tenant(name: str, **spec: Any) -> str:
+    body = {"apiVersion": "securetenant.dev/v1alpha1", "kind": "SecureTenant", "metadata": {"name": name}, "spec": spec}
+    return "---\n" + yaml.safe_dump({**body, "spec": {"namespaces": [{"name": f"{name}-prod"}], **spec}})
+
+
+def flow(direction: str, peer: str, port: int = 8443) -> dict[str, Any]:
+    rule = {
+        "name": "books",
+        "from" if direction == "ingress" else "to": [{"tenant": peer}],
+        "ports": [{"protocol": "TCP", "port": port}],
+    }
+    return {direction: [rule]}
+
+
+def test_the_examples_are_sound() -> None:
+    result = validate(BANK)
+    assert result.exit_code == 0, result.output
+    assert "4 tenants in 5 files: 0 errors, 1 warning, 4 other documents skipped" in result.stdout
+    assert "treasury: spec.network.egress[0]" in result.stdout
+
+
+def test_strict_makes_warnings_fail() -> None:
+    assert validate("--strict", BANK).exit_code == 1
+    assert validate("--strict", BANK / "payments.yaml", BANK / "core-banking.yaml").exit_code == 0
+
+
+def test_errors_name_file_line_tenant_and_field(tmp_path: Path) -> None:
+    path = tmp_path / "t.yaml"
+    path.write_text(
+        "# a comment\n"
+        "apiVersion: securetenant.dev/v1alpha1\n"
+        "kind: SecureTenant\n"
+        "metadata: {name: shop}\n"
+        "spec:\n"
+        "  mod: Enforce\n"
+        "  namespaces:\n"
+        "  - name: kube-system\n"
+    )
+    result = validate(path)
+    assert result.exit_code == 1
+    assert f"error {path}:6: shop: spec.mod: " in result.stdout
+    assert f"error {path}:8: shop: spec.namespaces[0].name: " in result.stdout
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        pytest.param("namespaces: [{name: n, labels: {live: on}}]", "YAML does not read on as text", id="on"),
+        pytest.param("displayName: no", "YAML does not read no as text", id="no"),
+        pytest.param("displayName: 1e3", "YAML does not read 1e3 as text", id="number"),
+        pytest.param("network: {ingress: [{name: a, expires: 2027-03-31}]}", "2027-03-31T00:00:00Z", id="date"),
+    ],
+)
+def test_quirks_of_yaml_are_explained(written: str, said: str) -> None:
+    text = f"apiVersion: securetenant.dev/v1alpha1\nkind: SecureTenant\nmetadata: {{name: a}}\nspec: {{{written}}}\n"
+    assert said in " ".join(problem["message"] for problem in problems("-", text=text))
+
+
+def test_an_unquoted_time_is_good() -> None:
+    text = tenant("a", network={"ingress": [{"name": "r", "from": [{"cidr": "10.0.0.0/8"}], "expires": "T"}]})
+    text = text.replace("expires: T", "expires: 2099-03-31T00:00:00Z")
+    assert problems("-", text=text) == []
+
+
+def test_an_expired_rule_is_a_warning() -> None:
+    rule = {"name": "r", "from": [{"cidr": "10.0.0.0/8"}], "expires": "2020-01-01T00:00:00Z"}
+    (problem,) = problems("-", text=tenant("a", network={"ingress": [rule]}))
+    assert (problem["severity"], problem["path"]) == ("warning", "spec.network.ingress[0].expires")
+
+
+def test_a_name_twice() -> None:
+    found = problems("-", text=tenant("a") + tenant("a"))
+    assert [(p["path"], p["severity"]) for p in found] == [("metadata.name", "error")]
+    assert "stdin:2" in found[0]["message"]
+
+
+def test_a_namespace_of_two_tenants() -> None:
+    (problem,) = problems("-", text=tenant("a") + tenant("b", namespaces=[{"name": "x"}, {"name": "a-prod"}]))
+    assert (problem["tenant"], problem["path"]) == ("b", "spec.namespaces[1].name")
+    assert "SecureTenant a" in problem["message"]
+
+
+def test_nodes_of_two_tenants() -> None:
+    nodes = {"selector": {"matchLabels": {"pool": "risk"}}}
+    (problem,) = problems("-", text=tenant("a", nodes=nodes) + tenant("b", nodes=nodes))
+    assert (problem["tenant"], problem["path"], problem["severity"]) == ("b", "spec.nodes.selector", "error")
+    other = {"selector": {"matchLabels": {"pool": "other"}}}
+    assert problems("-", text=tenant("a", nodes=nodes) + tenant("b", nodes=other)) == []
+
+
+def test_a_one_sided_flow_is_a_warning() -> None:
+    one_sided = tenant("a", network=flow("egress", "b")) + tenant("b")
+    (problem,) = problems("-", text=one_sided)
+    assert (problem["tenant"], problem["path"], problem["severity"]) == ("a", "spec.network.egress[0]", "warning")
+    assert "b declares no ingress" in problem["message"]
+    assert validate("-", text=one_sided).exit_code == 0
+
+    agreed = tenant("a", network=flow("egress", "b")) + tenant("b", network=flow("ingress", "a"))
+    assert problems("-", text=agreed) == []
+    other_port = tenant("a", network=flow("egress", "b")) + tenant("b", network=flow("ingress", "a", 9443))
+    assert [p["tenant"] for p in problems("-", text=other_port)] == ["a", "b"]
+
+
+def test_a_peer_that_is_not_among_the_files_is_nobodys_fault() -> None:
+    assert problems("-", text=tenant("a", network=flow("egress", "elsewhere"))) == []
+
+
+def test_no_tenant_at_all_is_fine() -> None:
+    result = validate("-", text="kind: ConfigMap\n")
+    assert result.exit_code == 0
+    assert "1 other document skipped" in result.stdout
+
+
+def test_unreadable_is_usage() -> None:
+    result = validate("/nowhere/at/all.yaml")
+    assert result.exit_code == 2
+    assert result.stderr == "error: /nowhere/at/all.yaml: No such file or directory\n"
+
+
+def test_a_bad_environment_is_usage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECURETENANT_DNS_PORT", "x")
+    result = validate(BANK)
+    assert result.exit_code == 2
+    assert "SECURETENANT_DNS_PORT" in result.stderr
+
+
+def test_nothing_of_a_file_steers_the_terminal() -> None:
+    text = tenant("a").replace("spec:", 'spec:\n  "\\e]0;owned\\a": 1')
+    result = validate("-", text=text)
+    assert result.exit_code == 1
+    assert "\x1b" not in result.output
+    assert "\x07" not in result.output
