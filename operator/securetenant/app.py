@@ -265,7 +265,8 @@ async def _configure(settings: kopf.OperatorSettings, **_: Any) -> None:
     settings.networking.error_backoffs = [0.1, 0.2, 0.5, 1, 2, 5, 10, *([15] * 60)]
     settings.persistence.progress_storage = _NoProgress()
     settings.persistence.diffbase_storage = _NoDiffBase()
-    settings.persistence.finalizer = names.FINALIZER
+    # Not ours: kopf takes its own finalizer off whatever no handler of its needs it on, and we need ours.
+    settings.persistence.finalizer = f"{names.GROUP}/not-in-use"
 
 
 class _NoProgress(kopf.ProgressStorage):

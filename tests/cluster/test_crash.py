@@ -4,6 +4,7 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -92,9 +93,11 @@ async def writes_of(stage: Stage, name: str, act: Act, check: Act) -> int:
     return sum(1 for seen in stage.proxy.since(mark) if seen.is_write and seen.concerns(name))
 
 
-async def kill_at_each(stage: Stage, prefix: str, count: int, act: Act, check: Act, prepare: Act | None = None) -> None:
-    """Do it to one tenant after the other, with a kill at another write each time; `check` must hold after a restart,
-    and nothing may count as drift."""
+async def kill_at_each(
+    stage: Stage, prefix: str, count: int, act: Act, check: Act, prepare: Act | None = None, *, late: bool = False
+) -> None:
+    """Do it to one tenant after the other, with a kill at another write each time; `check` must hold after a restart
+    (`late`: when all have had theirs), and nothing may count as drift."""
     todo = [(f"{prefix}-{index}", *point) for index, point in enumerate(points(count))]
     if prepare is not None:
         for name, _, _ in todo:
@@ -106,20 +109,24 @@ async def kill_at_each(stage: Stage, prefix: str, count: int, act: Act, check: A
         stage.proxy.arm(name, nth, when, stage.running.pid)
         await act(name)
         # The last one may not be met: what is written in parallel to others is not always the same number.
-        await wait_for(lambda name=name: over(stage, check, name), 30, f"the kill at write {nth} of {name}")
+        await wait_for(partial(over, stage, check, name), 30, f"the kill at write {nth} of {name}")
         stage.proxy.disarm()
         if stage.running.running:
             continue
         died += 1
         operator = await stage.restart()
         try:
-            await wait_for(lambda name=name: holds(check, name), 30, name)
+            if not late:
+                await wait_for(partial(holds, check, name), 30, name)
             await life.settled_or_gone(stage.admin, operator, name)
-            await holds(check, name)
+            if not late:
+                await check(name)
             assert await life.drift(operator, name) == {}
         except AssertionError as error:
             raise AssertionError(f"killed {when} write {nth} of {count}: {error}") from error
     assert died >= len(todo) - 2
+    for name, nth, when in todo if late else []:
+        await wait_for(partial(holds, check, name), 30, f"{name}, killed {when} write {nth} of {count}")
 
 
 async def holds(check: Act, name: str) -> bool:
@@ -210,7 +217,7 @@ async def test_deletion_with_delete(stage: Stage) -> None:
     await life.ready(stage.admin, "crash-delete-model")
     count = await writes_of(stage, "crash-delete-model", delete(stage), check)
     assert count >= 4  # two namespaces, what it waits for, the finalizer
-    await kill_at_each(stage, "crash-delete", count, delete(stage), check, prepare)
+    await kill_at_each(stage, "crash-delete", count, delete(stage), check, prepare, late=True)
 
 
 def delete(stage: Stage) -> Act:

@@ -138,8 +138,9 @@ async def settled(operator: Operator, name: str, deadline: float = 20.0) -> None
 
 
 async def settled_or_gone(admin: Admin, operator: Operator, name: str) -> None:
-    """Wait until this instance has judged the tenant, if it still is there."""
-    if await admin.find(f"{TENANTS}/{name}") is not None:
+    """Wait until this instance has judged the tenant, unless it is going or gone: of that no metric tells."""
+    tenant = await admin.find(f"{TENANTS}/{name}")
+    if tenant is not None and "deletionTimestamp" not in tenant["metadata"]:
         await settled(operator, name)
 
 
@@ -154,13 +155,14 @@ async def drift(operator: Operator, name: str, kind: str = "detected_total") -> 
 
 
 async def remove(admin: Admin, *names: str) -> None:
-    """Clean up without any operator's help: the tenants, then their namespaces."""
+    """Clean up without any operator's help: the tenants, and the namespaces that are named after them."""
     for name in names:
         tenant = await admin.find(f"{TENANTS}/{name}")
-        if tenant is None:
-            continue
-        if tenant["metadata"].get("finalizers"):
-            await admin.patch(f"{TENANTS}/{name}", {"metadata": {"finalizers": None}})
-        await admin.delete(f"{TENANTS}/{name}")
-        for entry in tenant["spec"].get("namespaces", []):
-            await admin.delete(f"{NAMESPACES}/{entry['name']}")
+        if tenant is not None:
+            if tenant["metadata"].get("finalizers"):
+                await admin.patch(f"{TENANTS}/{name}", {"metadata": {"finalizers": None}})
+            await admin.delete(f"{TENANTS}/{name}")
+    existing = [item["metadata"]["name"] for item in (await admin.get(NAMESPACES))["items"]]
+    for namespace in existing:
+        if any(namespace == name or namespace.startswith(f"{name}-") for name in names):
+            await admin.delete(f"{NAMESPACES}/{namespace}")

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias
 import yaml
 
 from securetenant.api import names
-from securetenant.cli.scalars import value_of
+from securetenant.cli.scalars import key_of, value_of
 
 Place: TypeAlias = tuple[str | int, ...]
 
@@ -25,8 +25,8 @@ STDIN: Final = "-"
 
 _PLAIN: Final = "plain"  # our own tag of a scalar without quotes and without a tag
 _TAG: Final = "tag:yaml.org,2002:"
-# Anchors let a few lines stand for any number of values.
-_MOST_VALUES: Final = 1_000_000
+# Anchors let a few lines stand for any number of values. Without them there is less than one per character.
+_MOST_FOR_SHORT_TEXTS: Final = 20_000
 _DEEPEST: Final = 100
 
 
@@ -168,6 +168,14 @@ class _Refused(Exception):
         self.line = line
 
 
+class _Marks(dict[Place, Mark]):
+    """The marks of one YAML document; `most` bounds their number."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
+
+
 class _Loader(yaml.CBaseLoader if yaml.__with_libyaml__ else yaml.BaseLoader):  # type: ignore[misc]
     """Composes nodes, and resolves nothing: `scalars` does that."""
 
@@ -186,7 +194,7 @@ def parse(text: str, source: str) -> Iterator[Document]:
         yield from _split(Document(source, whole, 1))
         return
     for node in nodes:
-        marks: dict[Place, Mark] = {}
+        marks = _Marks(max(len(text), _MOST_FOR_SHORT_TEXTS))
         body = _value(node, (), marks)
         if body is not None:
             yield from _split(Document(source, body, node.start_mark.line + 1, (), marks))
@@ -234,10 +242,10 @@ def _split(document: Document) -> Iterator[Document]:
         yield from _split(Document(document.source, item, mark.line, place, document.marks))
 
 
-def _value(node: yaml.Node, place: Place, marks: dict[Place, Mark], above: tuple[int, ...] = ()) -> Any:
+def _value(node: yaml.Node, place: Place, marks: _Marks, above: tuple[int, ...] = ()) -> Any:
     """A node as JSON would have it; the marks of all within are added."""
     line = node.start_mark.line + 1
-    if len(marks) > _MOST_VALUES:
+    if len(marks) > marks.most:
         raise _Refused("too many values: its anchors stand for more than any SecureTenant needs", line)
     if len(above) > _DEEPEST:
         raise _Refused(f"nested deeper than {_DEEPEST} levels, which no SecureTenant needs", line)
@@ -255,7 +263,7 @@ def _value(node: yaml.Node, place: Place, marks: dict[Place, Mark], above: tuple
     return _mapping(node, place, marks, within)
 
 
-def _mapping(node: Any, place: Place, marks: dict[Place, Mark], within: tuple[int, ...]) -> dict[str, Any]:
+def _mapping(node: Any, place: Place, marks: _Marks, within: tuple[int, ...]) -> dict[str, Any]:
     made: dict[str, Any] = {}
     lines: dict[str, int] = {}
     merged: list[yaml.Node] = []
@@ -266,7 +274,7 @@ def _mapping(node: Any, place: Place, marks: dict[Place, Mark], within: tuple[in
         if key_node.tag == _PLAIN and key_node.value == "<<":
             merged.append(value_node)
             continue
-        key = key_node.value
+        key = key_of(key_node.value) if key_node.tag == _PLAIN else key_node.value
         if key in made:
             raise _Refused(f"the key {key!r} stands twice in one mapping, first in line {lines[key]}: remove one", line)
         lines[key] = line
@@ -277,9 +285,9 @@ def _mapping(node: Any, place: Place, marks: dict[Place, Mark], within: tuple[in
     return made
 
 
-def _merge(node: yaml.Node, place: Place, marks: dict[Place, Mark], within: tuple[int, ...]) -> dict[str, Any]:
+def _merge(node: yaml.Node, place: Place, marks: _Marks, within: tuple[int, ...]) -> dict[str, Any]:
     """What `<<` brings: a mapping, or several of which the first wins."""
-    aside: dict[Place, Mark] = {}
+    aside = _Marks(marks.most)
     value = _value(node, place, aside, within)
     several = value if isinstance(value, list) else [value]
     if not all(isinstance(one, dict) for one in several):

@@ -8,8 +8,8 @@ from typing import Final
 
 _CONSTANTS: Final[dict[str, bool | None]] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
-    **dict.fromkeys(("true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON"), True),
-    **dict.fromkeys(("false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF"), False),
+    **dict.fromkeys(("true", "True", "TRUE", "yes", "Yes", "YES", "y", "Y", "on", "On", "ON"), True),
+    **dict.fromkeys(("false", "False", "FALSE", "no", "No", "NO", "n", "N", "off", "Off", "OFF"), False),
 }
 _INTEGER: Final = re.compile(
     r"(?P<sign>[-+]?)(?:0b(?P<two>[01]+)|0x(?P<sixteen>[0-9a-fA-F]+)|0o?(?P<eight>[0-7]+)|0|(?P<ten>[1-9][0-9]*))"
@@ -17,8 +17,8 @@ _INTEGER: Final = re.compile(
 _FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _ODD_FLOAT: Final = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _LONGEST_NUMBER: Final = 64  # digits; Python refuses to read integers of thousands of them
-# One reader takes it for a boolean, another does not.
-_DOUBTFUL: Final = frozenset("yYnN")
+# A merge, and (to some readers) a default value.
+_DOUBTFUL: Final = frozenset(("<<", "="))
 
 
 def value_of(text: str) -> bool | int | float | str | None:
@@ -37,10 +37,24 @@ def value_of(text: str) -> bool | int | float | str | None:
 
 def is_safe_unquoted(text: str) -> bool:
     """Whether every reader takes the unquoted scalar for this very text."""
-    return value_of(text) == text and text not in _DOUBTFUL and _ODD_FLOAT.fullmatch(text) is None
+    return (
+        value_of(text) == text
+        and text not in _DOUBTFUL
+        and _ODD_FLOAT.fullmatch(text) is None
+        and text.isprintable()  # U+0085 and the like are line breaks to one reader, blanks to another
+    )
 
 
-def _integer(match: "re.Match[str]") -> int:
+def key_of(text: str) -> str:
+    """The key that an unquoted scalar makes: what is no text becomes text again, in its own way of writing."""
+    value = value_of(text)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if type(value) is int else text
+
+
+def _integer(match: "re.Match[str]") -> int | float:
     bases = {"two": 2, "sixteen": 16, "eight": 8, "ten": 10}
     digits, base = next(((match[name], base) for name, base in bases.items() if match[name]), ("0", 10))
-    return int(match["sign"] + digits, base)
+    value = int(match["sign"] + digits, base)
+    return value if -(2**63) <= value < 2**64 else float(value)

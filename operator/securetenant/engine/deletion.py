@@ -25,19 +25,18 @@ def is_pending(tenant: SecureTenant) -> bool:
 
 
 def releases(tenant: SecureTenant, world: World) -> list[Finding]:
-    """Retain: every object of ours loses its marks. Namespaces in which nothing is ours lose nothing."""
+    """Every object of ours that is still there loses its marks: with Retain all, with Delete the nodes and what is
+    no longer declared. Namespaces in which nothing is ours lose nothing."""
     return [_release(have) for have in marked(tenant, world) if not have.deleting and _written_by_us(tenant, have)]
 
 
-def node_releases(tenant: SecureTenant, world: World) -> list[Finding]:
-    """The nodes alone."""
-    return [finding for finding in releases(tenant, world) if finding.ref.kind == kinds.NODE.name]
-
-
 def doomed(tenant: SecureTenant, world: World) -> list[Observed]:
-    """Delete: the namespaces that this tenant holds and that still exist, Terminating ones included."""
-    names_held = {entry.name for entry in tenant.spec.namespaces} | {e.name for e in tenant.status.namespaces}
-    found = (world.get(Ref(kinds.NAMESPACE.name, "", name)) for name in sorted(names_held))
+    """Delete: the declared namespaces that this tenant holds and that still exist, Terminating ones included.
+
+    One that was taken out of the spec is to stay: it is released, however late we come.
+    """
+    declared = sorted(entry.name for entry in tenant.spec.namespaces)
+    found = (world.get(Ref(kinds.NAMESPACE.name, "", name)) for name in declared)
     return [have for have in found if have is not None and _is_held(tenant, have, world)]
 
 

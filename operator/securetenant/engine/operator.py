@@ -83,7 +83,9 @@ class Operator:
         self._enqueue(self.tenants.observe(event_type, body), self._clock())
 
     def _on_event(self, event: Event) -> None:
-        self._enqueue(self.world.concerned(event.object, event.old), event.received)
+        # A DELETED event carries the object's last state: beside the old one it would look as if nothing changed.
+        old = None if event.type == "DELETED" else event.old
+        self._enqueue(self.world.concerned(event.object, old), event.received)
 
     def _enqueue(self, tenants: set[str], since: float) -> None:
         if self._leading:

@@ -119,12 +119,12 @@ class Reconciler:
     async def _enforce(self, found: Survey, since: float, failures: int) -> Again:
         tenant = found.tenant
         if names.FINALIZER not in tenant.metadata.finalizers:
-            tenant = await self._add_finalizer(tenant)
+            await self._add_finalizer(tenant)
         drift = [finding for finding in found.findings if not finding.rollout]
         blamed = {item.finding: item.manager for item in await self._attributed(tenant, drift)} if drift else {}
         todo = [f for f in found.findings if f.action != "Keep" and not self._is_deferred(tenant, f)]
-        if any(f.rollout and f.desired is None and f.ref in found.record for f in todo):
-            tenant = await self._forget_applied(found, tenant, todo)
+        if any(_is_going(f) and f.ref in found.record for f in todo):
+            tenant = await self._forget_applied(tenant, todo)
         outcome = await self._writer.undo(todo, tenant.name, tenant.metadata.uid) if todo else None
 
         done = set(outcome.done) if outcome else set()
@@ -161,23 +161,25 @@ class Reconciler:
     def _is_deferred(self, tenant: SecureTenant, finding: Finding) -> bool:
         return not finding.rollout and self._contests.wait(tenant.name, finding.ref) > 0
 
-    async def _add_finalizer(self, tenant: SecureTenant) -> SecureTenant:
+    async def _add_finalizer(self, tenant: SecureTenant) -> None:
         """Before anything is created, so that nothing can be left behind; NotFound stops a pass over a ghost."""
         finalizers: list[JsonValue] = [*tenant.metadata.finalizers, names.FINALIZER]
         patch: JsonValue = {"metadata": {"resourceVersion": tenant.metadata.resource_version, "finalizers": finalizers}}
-        return self._stored(tenant, await self._transport.merge_patch(SECURE_TENANT, _ref(tenant), patch))
+        self._stored(await self._transport.merge_patch(SECURE_TENANT, _ref(tenant), patch))
 
-    def _stored(self, tenant: SecureTenant, raw: bytes) -> SecureTenant:
-        """Take in the answer to a write of the SecureTenant; an edit in between is judged by a pass of its own."""
+    def _stored(self, raw: bytes) -> None:
+        """Take in the answer to a write of the SecureTenant. An edit that is in it is judged by a pass of its own;
+        this pass goes on with the spec that it judged."""
         self._enqueue(self._tenants.store(raw))
-        return self._tenants.get(tenant.name) or tenant
 
-    async def _forget_applied(self, found: Survey, tenant: SecureTenant, todo: Sequence[Finding]) -> SecureTenant:
+    async def _forget_applied(self, tenant: SecureTenant, todo: Sequence[Finding]) -> SecureTenant:
         """Take what a rollout is about to delete off the record first: killed in between, it is no drift later."""
-        going = {finding.ref for finding in todo if finding.rollout and finding.desired is None}
+        going = {finding.ref for finding in todo if _is_going(finding)}
         kept = status.recorded(tenant.status) - going
         shrunk = tenant.status.model_copy(update={"applied": status.grouped(kept)})
-        return await self._write_status(tenant, shrunk)
+        await self._write_status(tenant, shrunk)
+        # Not what came back: that may hold an edit, and this pass goes on with the spec that it judged.
+        return tenant.model_copy(update={"status": shrunk})
 
     async def _attributed(self, tenant: SecureTenant, findings: Sequence[Finding]) -> list[Drifted]:
         """With the manager that did it. It is read once per deviation; nothing is left to read of what is missing."""
@@ -217,10 +219,10 @@ class Reconciler:
         self._reporter.report(result, computed, seconds)
         await self._write_status(result.tenant, computed)
 
-    async def _write_status(self, tenant: SecureTenant, wanted: SecureTenantStatus) -> SecureTenant:
+    async def _write_status(self, tenant: SecureTenant, wanted: SecureTenantStatus) -> None:
         body = status.dump(wanted)
         if self._tenants.status(tenant.name) == body:
-            return tenant
+            return
         operations: list[JsonValue] = [
             {"op": "test", "path": "/metadata/uid", "value": tenant.metadata.uid},
             {"op": "add", "path": "/status", "value": body},
@@ -229,8 +231,8 @@ class Reconciler:
             raw = await self._transport.patch(SECURE_TENANT, _ref(tenant), operations, JSON_PATCH, subresource="status")
         except NotFound:
             # Deleted in between; its DELETED event forgets it.
-            return tenant
-        return self._stored(tenant, raw)
+            return
+        self._stored(raw)
 
     async def _delete(self, tenant: SecureTenant) -> Again:
         """Carry out the deletion policy, say what it waits for, then let the SecureTenant go."""
@@ -241,11 +243,7 @@ class Reconciler:
             errors = await self._send_deletions(remaining)
             await self._say(tenant, deletion.failed(errors) if errors else deletion.waiting(remaining))
             return Again(retry=bool(errors))
-        if tenant.spec.deletion_policy == "Delete":
-            findings = deletion.node_releases(tenant, self._world)
-        else:
-            findings = deletion.releases(tenant, self._world)
-        outcome = await self._writer.undo(findings, tenant.name, tenant.metadata.uid)
+        outcome = await self._writer.undo(deletion.releases(tenant, self._world), tenant.name, tenant.metadata.uid)
         if outcome.failed:
             if failures := [_told(f, error) for f, error in outcome.failed if _is_news(error, _SILENT_RETRIES)]:
                 await self._say(tenant, deletion.failed(failures))
@@ -278,7 +276,7 @@ class Reconciler:
             raw = await self._transport.merge_patch(SECURE_TENANT, _ref(tenant), patch)
         except NotFound:
             return
-        self._stored(tenant, raw)
+        self._stored(raw)
         log.info("tenant released", tenant=tenant.name, policy=tenant.spec.deletion_policy)
 
     def _namespace(self, name: str) -> Observed | None:
@@ -306,6 +304,11 @@ def _applied(found: Survey, done: set[Finding]) -> set[Ref]:
         if (ref.name if ref.kind == NAMESPACE.name else ref.namespace) in declared
     }
     return standing | kept
+
+
+def _is_going(finding: Finding) -> bool:
+    """Whether it is deleted by our own change of mind. (What is only released stays on record until it is.)"""
+    return finding.rollout and finding.action == "Delete"
 
 
 def _is_news(error: ApiError, failures: int) -> bool:

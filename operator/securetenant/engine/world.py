@@ -90,6 +90,8 @@ class World:
         if known is None:
             return ()
         places = {entry.name for entry in known.spec.namespaces} | set(known.status.applied)
+        # A namespace that is being let go keeps its mark until its contents have lost theirs.
+        places |= {o.ref.name for o in self._indexes[kinds.NAMESPACE.name].get(f"mark:{tenant}")}
         return [o for place in sorted(places) if place for o in self.in_namespace(kind, place) if o.tenant == tenant]
 
     def nodes(self, match_labels: dict[str, str]) -> Iterable[Observed]:

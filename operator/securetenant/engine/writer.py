@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
+
 from securetenant.api import kinds
 from securetenant.api.kinds import KINDS
 from securetenant.api.objects import JsonValue, Ref
@@ -18,6 +20,12 @@ class Store(Protocol):
     """A cache that takes the answer to our own write."""
 
     def store(self, raw: bytes) -> None: ...
+
+    def forget(self, ref: Ref, uid: str) -> None: ...
+
+
+class _Answer(msgspec.Struct):
+    kind: str = ""
 
 
 @dataclass(slots=True)
@@ -38,12 +46,13 @@ class Writer:
     async def undo(self, findings: Sequence[Finding], tenant: str, salt: str) -> Outcome:
         """Carry out the findings' actions in order: namespaces, closing policies, all else, then what is given up.
 
-        One that fails stops what depends on it (a namespace, its contents), and nothing else.
+        One that fails stops what depends on it (a namespace's contents on it; its release on theirs), and nothing
+        else.
         """
         outcome = Outcome()
         for step in _steps(findings):
             blocked = {_place(finding.ref) for finding, _ in outcome.failed}
-            todo = [finding for finding in step if not finding.ref.namespace or finding.ref.namespace not in blocked]
+            todo = [finding for finding in step if not (place := _place(finding.ref)) or place not in blocked]
             results = await asyncio.gather(*(self._undo(finding, tenant, salt) for finding in todo))
             for finding, error in zip(todo, results, strict=True):
                 if error is None:
@@ -81,9 +90,15 @@ class Writer:
         given = preconditions if isinstance(preconditions, dict) else {}
         uid, version = str(given.get("uid", "")), str(given.get("resourceVersion", ""))
         try:
-            await self._transport.delete(KINDS[ref.kind], ref, uid=uid, resource_version=version)
+            raw = await self._transport.delete(KINDS[ref.kind], ref, uid=uid, resource_version=version)
         except NotFound:
+            self._stores[ref.kind].forget(ref, uid)
             return
+        if msgspec.json.decode(raw, type=_Answer).kind == "Status":
+            self._stores[ref.kind].forget(ref, uid)
+        else:
+            # It goes in its own time, a namespace for instance: the answer is the object, Terminating.
+            self._stores[ref.kind].store(raw)
 
 
 def _steps(findings: Iterable[Finding]) -> list[list[Finding]]:
