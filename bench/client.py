@@ -108,7 +108,7 @@ class Watch:
     task: asyncio.Task[None]
 
     async def until(self, something: Coroutine[Any, Any, Any], seconds: float, what: str) -> None:
-        """Wait for something that the watch brings about. :class:`BenchError` after ``seconds``, or if the watch ends."""
+        """Wait for what the watch brings about. :class:`BenchError` after ``seconds``, or if the watch ends."""
         waiting = asyncio.create_task(something)
         try:
             await asyncio.wait({waiting, self.task}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)

@@ -4,12 +4,17 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from signal import SIGKILL, SIGTERM, Signals
+from typing import Final
 
 from bench.client import Client
 from bench.heal import Policy, observing, tamper
-from sandbox.client import wait_for
-from sandbox.operator import Operator, run_operator
+from sandbox.client import Admin, wait_for
+from sandbox.operator import NAMESPACE, run_operator
 from sandbox.plane import Plane
+from securetenant.api import names
+from securetenant.api.kinds import LEASE
+
+_LEASE: Final = LEASE.path(NAMESPACE, names.LEASE)
 
 
 async def restart(
@@ -30,7 +35,8 @@ async def restart_after_kill(
 ) -> float:
     """The same after kill -9: at most the Lease's duration more. No operator runs when this begins."""
     async with run_operator(plane, folder, name=f"{name}-killed", kubeconfig=kubeconfig) as operator:
-        await leading(operator)
+        async with Admin(plane) as asking:
+            await leading(asking)
         await operator.stop(SIGKILL)
     return await _first_heal(plane, folder, kubeconfig, admin, policy, f"{name}-next", SIGTERM)
 
@@ -47,10 +53,10 @@ async def _first_heal(
     return undone - begin
 
 
-async def leading(operator: Operator) -> None:
-    """Wait until it is the active instance."""
+async def leading(admin: Admin) -> None:
+    """Wait until somebody holds the Lease, which nobody held before: the operator that was just started."""
 
-    async def is_leader() -> bool:
-        return await operator.metric("securetenant_leader") == 1
+    async def is_held() -> bool:
+        return bool((await admin.get(_LEASE))["spec"].get("holderIdentity"))
 
-    await wait_for(is_leader, 60, "the operator to lead")
+    await wait_for(is_held, 60, "the operator to lead")

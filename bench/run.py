@@ -78,7 +78,7 @@ async def measure(tenants: int, options: Options, say: Say) -> dict[str, Any]:
                     model = await _operator_round(at, tenants, options, rounds, figures if is_last else None, say)
                 else:
                     assert model is not None
-                    await _floor_round(at, tenants, options, rounds, model)
+                    await _floor_round(at, tenants, options, rounds, model, say)
     assert model is not None
     say(f"{tenants} tenants: their objects alone")
     async with bed() as at:
@@ -91,7 +91,8 @@ async def _operator_round(
 ) -> Template:
     """Converge; with ``figures`` all the rest too, which goes there."""
     async with run_operator(at.plane, at.folder, kubeconfig=at.kubeconfig) as operator:
-        await leading(operator)
+        async with Admin(at.plane) as asking:
+            await leading(asking)
         await converge.converge(at.admin, range(MODEL, MODEL + 1), options.namespaces)
         model = await template(at.admin)
         await settle(operator)
@@ -115,6 +116,7 @@ async def _operator_round(
             say(f"  heal {options.heals} {how} policies")
             taken = await heals(at.admin, found, how, options.heals, spacing)
             figures[f"heal_{how}_ms"] = quantiles(taken)
+            say(f"  {figures[f'heal_{how}_ms']}")
         held = memory(operator.pid)
         figures |= {
             "quiet_requests_per_minute": calm.requests,
@@ -150,9 +152,10 @@ async def _heal_floor(at: Bed, options: Options, found: list[heal.Policy], figur
             figures[f"heal_{how}_floor_ms"] = quantiles(taken)
 
 
-async def _floor_round(at: Bed, tenants: int, options: Options, rounds: Rounds, model: Template) -> None:
+async def _floor_round(at: Bed, tenants: int, options: Options, rounds: Rounds, model: Template, say: Say) -> None:
     used = _cpu(at.plane, None)
     rounds.floor.append(await converge.converge_floor(at.admin, at.writer, model, tenants, options.namespaces))
+    say(f"  the same writes in {rounds.floor[-1]:.2f} s")
     rounds.cpu["floor"].append(_since(used, _cpu(at.plane, None)))
 
 

@@ -34,6 +34,9 @@ from securetenant.telemetry.server import ServeError, serve
 
 log = structlog.get_logger("securetenant.app")
 
+# A watch of which nothing came for this long (seconds) is dead; the server sends a bookmark about every 60 s.
+WATCH_SILENT = 90.0
+
 
 class StartError(RuntimeError):
     """The operator cannot start; the message says why and what to do."""
@@ -235,11 +238,24 @@ class TenantWatcher:
             session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, ssl=self._config.tls if self._config.tls is not None else True),
                 headers={"Authorization": authorization} if authorization else {},
+                trace_configs=[self._tracing()],
             )
             sessions.push_async_callback(session.close)
             return kopf.AiohttpSession(server=self._config.server, aiohttp_session=session)
 
         return login
+
+    def _tracing(self) -> aiohttp.TraceConfig:
+        """Tells the operator of each list that kopf makes. After a 410 it lists, and has no event for what is gone."""
+
+        async def on_end(_session: Any, _context: Any, request: aiohttp.TraceRequestEndParams) -> None:
+            is_list = request.url.path.endswith(f"/{SECURE_TENANT.plural}") and "watch" not in request.url.query
+            if is_list and request.response.status == 200:
+                self._loop.call_soon_threadsafe(self._operator.relisted)
+
+        config = aiohttp.TraceConfig()
+        config.on_request_end.append(on_end)
+        return config
 
     async def _credentials(self) -> str:
         """The Authorization header, renewed if kopf was given this one before."""
@@ -258,6 +274,7 @@ async def _configure(settings: kopf.OperatorSettings, **_: Any) -> None:
     settings.scanning.disabled = True  # the CRD is there or the start fails; no rights over CRDs are needed
     settings.watching.server_timeout = 300
     settings.watching.connect_timeout = 10
+    settings.watching.inactivity_timeout = WATCH_SILENT
     settings.watching.chunk_size = 500
     settings.queueing.worker_limit = 100
     settings.queueing.idle_timeout = 0.01

@@ -70,7 +70,7 @@ def test_a_misspelt_kind_or_version_is_ours(version: str) -> None:
 
 
 def test_marks_lead_to_the_key_and_to_the_nearest_parent(tmp_path: Path) -> None:
-    text = TENANT % "a" + "spec:\n  namespaces:\n  - name: n\n    labels:\n      example.com/a: b\n"
+    text = TENANT % "a" + "spec:\n  namespaces:\n  - name: shop\n    labels:\n      example.com/a: b\n"
     (document,) = parse(text, "t")
     assert document.mark("spec.namespaces[0].name").line == 6
     assert document.mark("spec.namespaces[0].labels[example.com/a]").line == 8
@@ -128,9 +128,9 @@ def test_one_bad_file_does_not_hide_the_others(tmp_path: Path) -> None:
 
 
 def test_anchors_and_merges() -> None:
-    (document,) = parse("base: &b {x: 1, y: 2}\nmade:\n  <<: *b\n  y: 3\nkind: k\n", "t")
-    assert document.body["made"] == {"x": 1, "y": 3}
-    assert document.mark("made.y").line == 4
+    (document,) = parse("base: &b {x: 1, z: 2}\nmade:\n  <<: *b\n  z: 3\nkind: k\n", "t")
+    assert document.body["made"] == {"x": 1, "z": 3}
+    assert document.mark("made.z").line == 4
 
 
 @pytest.mark.parametrize(

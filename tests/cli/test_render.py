@@ -61,7 +61,7 @@ def test_every_object_says_what_it_is_and_carries_our_marks() -> None:
 
 
 def test_the_record_is_there_for_a_tenant_with_a_uid() -> None:
-    text = f"{HEAD}metadata: {{name: a, uid: 1234, resourceVersion: '7'}}\nspec: {{namespaces: [{{name: n}}]}}\n"
+    text = f"{HEAD}metadata: {{name: a, uid: 1234, resourceVersion: '7'}}\nspec: {{namespaces: [{{name: shop}}]}}\n"
     text = text.replace("uid: 1234", "uid: abcd-1234")
     assert all(names.ANNOTATION_APPLIED in o["metadata"]["annotations"] for o in objects(render("-", text=text)))
 
@@ -69,12 +69,12 @@ def test_the_record_is_there_for_a_tenant_with_a_uid() -> None:
 def test_what_only_a_cluster_knows_is_named() -> None:
     stderr = render(BANK, "-t", "risk").stderr
     assert "note: risk: label and taint of the nodes with pool=risk are not here" in stderr
-    text = f"{HEAD}metadata: {{name: a}}\nspec: {{namespaces: [{{name: n}}], network: {{apiServer: true}}}}\n"
+    text = f"{HEAD}metadata: {{name: a}}\nspec: {{namespaces: [{{name: shop}}], network: {{apiServer: true}}}}\n"
     assert "apiServer: true is not here" in render("-", text=text).stderr
 
 
 def test_paused_writes_nothing() -> None:
-    result = render("-", text=f"{HEAD}metadata: {{name: a}}\nspec: {{mode: Paused, namespaces: [{{name: n}}]}}\n")
+    result = render("-", text=f"{HEAD}metadata: {{name: a}}\nspec: {{mode: Paused, namespaces: [{{name: shop}}]}}\n")
     assert objects(result) == []
     assert "Paused" in result.stderr
 
@@ -85,7 +85,7 @@ def test_platform_settings_come_from_the_environment(monkeypatch: pytest.MonkeyP
 
 
 def test_words_that_yaml_would_misread_stay_text() -> None:
-    text = f"{HEAD}metadata: {{name: a}}\nspec: {{namespaces: [{{name: n, labels: {{live: 'on', v: '1e3'}}}}]}}\n"
+    text = f"{HEAD}metadata: {{name: a}}\nspec: {{namespaces: [{{name: shop, labels: {{live: 'on', v: '1e3'}}}}]}}\n"
     (namespace, *_) = objects(render("-", text=text))
     assert namespace["metadata"]["labels"].items() >= {"live": "on", "v": "1e3"}.items()
     assert 'v: "1e3"' in render("-", text=text).stdout

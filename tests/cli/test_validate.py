@@ -72,7 +72,7 @@ def test_errors_name_file_line_tenant_and_field(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("written", "said"),
     [
-        pytest.param("namespaces: [{name: n, labels: {live: on}}]", "YAML does not read on as text", id="on"),
+        pytest.param("namespaces: [{name: shop, labels: {live: on}}]", "YAML does not read on as text", id="on"),
         pytest.param("displayName: no", "YAML does not read no as text", id="no"),
         pytest.param("displayName: 1e3", "YAML does not read 1e3 as text", id="number"),
         pytest.param("network: {ingress: [{name: a, expires: 2027-03-31}]}", "2027-03-31T00:00:00Z", id="date"),

@@ -200,7 +200,7 @@ async def test_deletion_with_retain(stage: Stage) -> None:
     await life.ready(stage.admin, "crash-retain-model")
     before |= specs(await life.picture(stage.admin, namespaces("crash-retain-model")))
     count = await writes_of(stage, "crash-retain-model", delete(stage), check)
-    assert count == len(before) + 1
+    assert len(before) + 1 <= count <= len(before) + 4  # a conflict with a quota's status may be tried again
     await kill_at_each(stage, "crash-retain", count, delete(stage), check, stage.create)
 
 

@@ -27,7 +27,7 @@ from tests.support.sandbox import NAMESPACE, Admin, Operator, Plane, operator_to
 WRITES: Final = ("POST", "PUT", "PATCH", "DELETE")
 LEASE: Final = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/securetenant"
 # What an election costs, and the Events, which are told after the fact.
-_ASIDE: Final = ("/leases", "/events")
+_ASIDE: Final = ("/leases", "/api/v1/namespaces/default/events")
 _DROPPED: Final = {"host", "authorization", "transfer-encoding", "content-length", "connection"}
 _number = itertools.count()
 
@@ -78,6 +78,8 @@ class Front:
     watches: list[str] = field(default_factory=list)
     #: Paths (parts of) of which the next watch is answered with 410 Gone.
     expired: set[str] = field(default_factory=set)
+    #: While True, every request is cut off, as if there were no API server.
+    down: bool = False
     _trap: _Trap | None = None
     _mark: int = 0
     _epoch: int = 0
@@ -134,6 +136,12 @@ class Front:
         """The watches that run now stay open and say nothing more, for ever; new ones are well."""
         self._epoch += 1
 
+    def fall(self) -> None:
+        """The API server goes away for this operator; `down = False` brings it back."""
+        self.down = True
+        for task in self._streams:
+            task.cancel()
+
     def mark(self) -> int:
         """A place in the record of requests, to be given to `since`."""
         return len(self.seen)
@@ -143,6 +151,8 @@ class Front:
         return [seen for seen in self.seen[mark:] if not seen.is_aside]
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        if self.down:
+            return _cut(request)
         if request.query.get("watch") in ("1", "true"):
             return await self._watch(request)
         body = await request.read()
@@ -169,9 +179,7 @@ class Front:
         assert self._trap is not None
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._trap.pid, signal.SIGKILL)
-        if request.transport is not None:
-            request.transport.abort()
-        return web.Response(status=502)
+        return _cut(request)
 
     @asynccontextmanager
     async def _forward(self, request: web.BaseRequest, body: bytes | None) -> AsyncIterator[aiohttp.ClientResponse]:
@@ -208,9 +216,13 @@ class Front:
                 if epoch != self._epoch:
                     await asyncio.Event().wait()  # until the other side hangs up
                 return response
-        if request.transport is not None:
-            request.transport.abort()
-        return web.Response(status=502)
+        return _cut(request)
+
+
+def _cut(request: web.BaseRequest) -> web.Response:
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response(status=502)
 
 
 @asynccontextmanager
@@ -230,6 +242,15 @@ async def run_behind(
         proxy.plane, folder, name=name, env=env, kubeconfig=proxy.kubeconfig(folder), wait_ready=wait_ready
     ) as operator:
         yield operator
+
+
+def shortened(folder: Path, code: str) -> dict[str, str]:
+    """The environment of an operator in which `code` runs first: a real process with some constants shortened, so
+    that a test need not wait out the minutes that they mean."""
+    place = folder / "shortened"
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "sitecustomize.py").write_text(code)
+    return {"PYTHONPATH": os.pathsep.join(filter(None, (str(place), os.environ.get("PYTHONPATH"))))}
 
 
 async def dead(operator: Operator, seconds: float = 20.0) -> int:

@@ -100,23 +100,29 @@ class Tenant:
         found = counted(metrics, f"securetenant_drift_{kind}", "control", "reason", tenant=self.name)
         return {(control, reason): int(value) for (control, reason), value in found.items() if value}
 
-    async def healed_somehow(self, *controls: str) -> None:
-        """Something was done to it in steps, of which the operator may have seen some alone: all that it found of
-        these controls is undone, and it found something."""
+    async def healed_somehow(self, control: str, path: str, before: Json, uid: str) -> None:
+        """Something of this control was done to the object in steps, of which the operator may have seen some alone:
+        it is another one now (not `uid`) with the content as before, and what was found is over.
+
+        What others made good themselves (a deleted object that is there again) is found and not corrected.
+        """
 
         async def is_over() -> bool:
+            assert (await self.admin.get(path))["metadata"]["uid"] != uid
+            assert await content(self.admin, path) == before
             metrics = await self.operator.metrics()
-            detected, corrected = self._drift(metrics, "detected_total"), self._drift(metrics, "corrected_total")
+            assert counted(metrics, "securetenant_workqueue_depth") == {(): 0}
             assert (await self.get())["status"]["drift"]["total"] == 0
-            more = Counter(detected)
-            more.subtract(self.detected)
+            assert self._drift(metrics, "objects") == {}
+            detected, corrected = (Counter(self._drift(metrics, f"{kind}_total")) for kind in ("detected", "corrected"))
+            more = detected - self.detected
             assert more.total() > 0
-            assert {control for (control, _), number in more.items() if number} <= set(controls)
-            assert detected == corrected
-            self.detected, self.corrected = Counter(detected), Counter(corrected)
+            assert {of for of, _ in more} == {control}
+            assert corrected - self.corrected <= more
+            self.detected, self.corrected = detected, corrected
             return True
 
-        await wait_for(is_over, 20, f"deviations of {controls} to be found and undone")
+        await wait_for(is_over, 20, f"what was done to {path} to be found and undone")
 
     def told(self, event: str = "drift detected") -> list[Json]:
         """The operator's log lines about this tenant's drift, in order."""

@@ -35,7 +35,7 @@ def root(
 
 app.command("validate", no_args_is_help=True, short_help="What is wrong with tenants in files.")(validate.validate)
 app.command("render", no_args_is_help=True, short_help="What would be created for them, as YAML.")(render.render)
-app.command("plan", short_help="What would change on a cluster, and what has drifted.")(plan.plan)
+app.command("plan", cls=plan.PlanCommand, short_help="What would change on a cluster, and what has drifted.")(plan.plan)
 app.command("run", short_help="The operator itself.")(run.command())
 app.command("version", short_help="Versions.")(version.version)
 

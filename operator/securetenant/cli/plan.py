@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from securetenant.cli.output import Form, NoColor, Output, console, fail
 from securetenant.cli.validate import located
@@ -19,6 +20,17 @@ if TYPE_CHECKING:
     from securetenant.engine.world import World
     from securetenant.kube.transport import ApiError, Transport
     from securetenant.settings import Settings
+
+
+class PlanCommand(TyperCommand):
+    """Wrong usage exits 1: 2, as everywhere else, would tell a pipeline that there are changes."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except typer.TyperException as error:
+            error.exit_code = 1
+            raise
 
 
 class PlanError(Exception):
@@ -64,7 +76,7 @@ def plan(
     \b
     Exit codes:
       0  nothing to do: the cluster is as declared
-      1  an error: no plan, or a tenant whose spec is invalid
+      1  an error: no plan (wrong usage included), or a tenant whose spec is invalid
       2  something would change, has drifted, or is blocked
     """
     from securetenant.cli import plan_output

@@ -1,6 +1,7 @@
 """`securetenant render`: what would be created for the tenants in some files, as YAML, without any cluster."""
 
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from securetenant.api.objects import Desired, Json
     from securetenant.api.tenant import SecureTenant
-    from securetenant.controls.plan import World
+    from securetenant.controls.plan import Plan, World
 
 
 def render(
@@ -61,21 +62,23 @@ def render(
         fail(f"no SecureTenant {tenant} in these files; there are: {', '.join(sorted(tenants)) or 'none'}", 1)
     world = world_without_cluster(tenants.values(), settings)
     for name in sorted(tenants) if tenant is None else [tenant]:
-        one, notes = tenants[name], list(_notes(tenants[name], world, now))
-        for note in notes:
+        plans = _plans(tenants[name], world, now)
+        for note in _notes(tenants[name], plans):
             print(f"note: {name}: {printable(note)}", file=sys.stderr)
-        for text in objects(one, world, now):
+        for text in objects(tenants[name], plans):
             print(text, end="")
 
 
-def objects(tenant: "SecureTenant", world: "World", now: "datetime") -> Iterator[str]:
-    """The tenant's objects as YAML documents, each with a line that says what it is; none while it is Paused."""
+def _plans(tenant: "SecureTenant", world: "World", now: "datetime") -> "list[Plan]":
+    """Every control's plan; none while the tenant is Paused."""
     from securetenant.controls.registry import CONTROLS
 
-    if tenant.spec.mode == "Paused":
-        return
-    wanted = [want for control in CONTROLS for want in control.plan(tenant, world, now).desired]
-    for want in sorted(wanted, key=_order):
+    return [control.plan(tenant, world, now) for control in CONTROLS if tenant.spec.mode != "Paused"]
+
+
+def objects(tenant: "SecureTenant", plans: "Iterable[Plan]") -> Iterator[str]:
+    """The tenant's objects as YAML documents, each with a line that says what it is."""
+    for want in sorted((want for plan in plans for want in plan.desired), key=_order):
         closing = ", closes" if want.closing else ""
         yield f"---\n# {tenant.name}: {want.control}{closing}\n{to_yaml(_body(want, tenant))}"
 
@@ -102,10 +105,8 @@ def _body(want: "Desired", tenant: "SecureTenant") -> "Json":
     return {**body, "metadata": {key: metadata[key] for key in order if metadata.get(key)}}
 
 
-def _notes(tenant: "SecureTenant", world: "World", now: "datetime") -> Iterable[str]:
+def _notes(tenant: "SecureTenant", plans: "Iterable[Plan]") -> Iterator[str]:
     """What is not in the output, and why."""
-    from securetenant.controls.registry import CONTROLS
-
     spec = tenant.spec
     if spec.mode == "Paused":
         yield "mode is Paused: the operator writes nothing for it"
@@ -117,8 +118,8 @@ def _notes(tenant: "SecureTenant", world: "World", now: "datetime") -> Iterable[
         yield f"label and taint of the nodes with {labels} are not here: they rest on the cluster's nodes"
     if spec.network.api_server:
         yield "the policy for apiServer: true is not here: it rests on the addresses of the cluster's API server"
-    for control in CONTROLS:
-        for condition in control.plan(tenant, world, now).conditions:
+    for plan in plans:
+        for condition in plan.conditions:
             if condition.status == "False" and condition.type not in ("NodesReady", "ApiServerOpen"):
                 yield condition.message
 
@@ -127,15 +128,25 @@ def to_yaml(value: Any) -> str:
     """YAML that every reader takes for the same JSON: whatever one of them could misread stands in quotes."""
     import yaml
 
+    text: str = yaml.dump(value, Dumper=_dumper(), sort_keys=False, allow_unicode=True, width=120)
+    return text
+
+
+@cache
+def _dumper() -> Any:
+    import yaml
+
     from securetenant.cli.scalars import is_safe_unquoted
 
-    class Dumper(yaml.SafeDumper):
+    base: Any = yaml.CSafeDumper if yaml.__with_libyaml__ else yaml.SafeDumper
+
+    class Dumper(base):  # type: ignore[misc]
         def ignore_aliases(self, data: Any) -> bool:
             return True
 
-    def text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    def text(dumper: Any, value: str) -> Any:
         style = None if is_safe_unquoted(value) else '"'
         return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
     Dumper.add_representer(str, text)
-    return yaml.dump(value, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120)
+    return Dumper

@@ -57,4 +57,4 @@ def _integer(match: "re.Match[str]") -> int | float:
     bases = {"two": 2, "sixteen": 16, "eight": 8, "ten": 10}
     digits, base = next(((match[name], base) for name, base in bases.items() if match[name]), ("0", 10))
     value = int(match["sign"] + digits, base)
-    return value if -(2**63) <= value < 2**64 else float(value)
+    return value if -(2**63) <= value < 2**63 else float(value)

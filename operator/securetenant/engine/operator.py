@@ -34,6 +34,8 @@ log = structlog.get_logger("securetenant.operator")
 SILENT = 240.0
 # How long a clean stop waits for the passes under way (seconds).
 DRAIN = 15.0
+# How long to wait after a failed list of the SecureTenants (seconds).
+RELOAD = 5.0
 
 
 class Operator:
@@ -57,6 +59,7 @@ class Operator:
         self._resync_seconds = resync_seconds
         self._clock = clock
         self._leading = False
+        self._relisted = asyncio.Event()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self.tenants = Tenants()
         self.queue = WorkQueue(clock)
@@ -81,6 +84,10 @@ class Operator:
     def observe(self, event_type: str | None, body: Mapping[str, Any]) -> None:
         """A SecureTenant came, changed or went."""
         self._enqueue(self.tenants.observe(event_type, body), self._clock())
+
+    def relisted(self) -> None:
+        """The watcher had to list the SecureTenants anew: of those that went meanwhile it will never tell."""
+        self._relisted.set()
 
     def _on_event(self, event: Event) -> None:
         # A DELETED event carries the object's last state: beside the old one it would look as if nothing changed.
@@ -109,6 +116,7 @@ class Operator:
         Raises LeaseLost as soon as a write finds the Lease gone.
         """
         await self.synced()
+        self._relisted.clear()
         await self.load_tenants()
         self._leading = True
         log.info("leading", tenants=len(self.tenants), objects=sum(map(len, self.informers.values())))
@@ -120,6 +128,7 @@ class Operator:
                 background = [
                     group.create_task(self.queue.run_timers(), name="timers"),
                     group.create_task(self._events.run(), name="events"),
+                    group.create_task(self._reload(), name="reload"),
                 ]
                 workers = [group.create_task(self._work(stopping), name=f"worker {n}") for n in range(self._workers)]
                 await _either(stop, workers)
@@ -138,17 +147,33 @@ class Operator:
 
         Raises NotFound where the CRD is not installed.
         """
-        listed: set[str] = set()
+        known, listed = self.tenants.uids(), set()
         async for page in self._transport.pages(SECURE_TENANT):
             for body in msgspec.json.decode(page)["items"]:
                 listed.add(body["metadata"]["name"])
-                self.tenants.observe("ADDED", body)
-        for ghost in set(self.tenants.names()) - listed:
-            self.tenants.remove(ghost)
+                self.observe("ADDED", body)
+        # Not one that came while the list was under way.
+        for ghost in {name for name, uid in self.tenants.uids().items() if known.get(name) == uid} - listed:
+            self._enqueue(self.tenants.remove(ghost), self._clock())
+
+    async def _reload(self) -> None:
+        """The same whenever the watcher has listed anew."""
+        while True:
+            await self._relisted.wait()
+            self._relisted.clear()
+            try:
+                await self.load_tenants()
+            except ApiError as error:
+                log.warning("SecureTenants not listed, tried again", cause=str(error), retry_seconds=RELOAD)
+                await asyncio.sleep(RELOAD)
+                self._relisted.set()
 
     async def _drain(self, workers: Sequence["asyncio.Task[None]"]) -> None:
-        _, late = await asyncio.wait(workers, timeout=0.05 if not self.queue.active else DRAIN)
-        for task in late:
+        """Wait for the passes under way, not for the workers: those that are idle wait for a key for ever."""
+        end = time.monotonic() + DRAIN
+        while self.queue.active and time.monotonic() < end:
+            await asyncio.wait(workers, timeout=0.02, return_when=asyncio.FIRST_EXCEPTION)
+        for task in workers:
             task.cancel()
 
     async def _work(self, stopping: asyncio.Event) -> None:

@@ -128,9 +128,12 @@ class Reconciler:
         outcome = await self._writer.undo(todo, tenant.name, tenant.metadata.uid) if todo else None
 
         done = set(outcome.done) if outcome else set()
+        failed = outcome.failed if outcome else []
         corrected = [Drifted(finding, blamed[finding]) for finding in done if not finding.rollout]
         seconds = self._monotonic() - since
-        for item in corrected:
+        # A correction that came too late, because the object changed meanwhile, is a round of the same fight.
+        beaten = [Drifted(f, blamed[f]) for f, error in failed if not f.rollout and _is_beaten(error)]
+        for item in [*corrected, *beaten]:
             self._contests.corrected(tenant.name, item.finding.ref, item.finding.control, item.manager)
         result = Pass(
             tenant,
@@ -140,11 +143,11 @@ class Reconciler:
             corrected=corrected,
             contested=self._contests.contested(tenant.name),
             applied=_applied(found, done),
-            errors=[_told(f, error) for f, error in outcome.failed if _is_news(error, failures)] if outcome else [],
+            errors=[_told(f, error) for f, error in failed if _is_news(error, failures)],
         )
         result.detected = self._newly(tenant, [*result.outstanding, *corrected])
         await self._report(result, seconds)
-        return self._again(found, result, {f.ref for f in done}, is_failed=bool(outcome and outcome.failed))
+        return self._again(found, result, {f.ref for f in done}, is_failed=bool(failed))
 
     def _again(self, found: Survey, result: Pass, written: set[Ref], *, is_failed: bool) -> Again:
         if is_failed:
@@ -309,6 +312,10 @@ def _applied(found: Survey, done: set[Finding]) -> set[Ref]:
 def _is_going(finding: Finding) -> bool:
     """Whether it is deleted by our own change of mind. (What is only released stays on record until it is.)"""
     return finding.rollout and finding.action == "Delete"
+
+
+def _is_beaten(error: ApiError) -> bool:
+    return isinstance(error, Conflict | AlreadyExists)
 
 
 def _is_news(error: ApiError, failures: int) -> bool:

@@ -138,6 +138,9 @@ def _ready(result: Pass) -> Condition:
         return _condition("Ready", "False", "WriteFailed", "; ".join(result.errors))
     if blocking := _blocking(result):
         return _condition("Ready", "False", "Blocked", "; ".join(blocking))
+    if result.contested:
+        # Between two corrections it stands as the other manager wants it.
+        return _condition("Ready", "False", "Contested", _contested(result))
     if mode == "Audit":
         return _condition("Ready", "True", "Audited", "mode is Audit: deviations are reported, nothing is written")
     return _condition("Ready", "True", "Enforced", f"posture in force in {len(result.held)} namespaces")
@@ -171,11 +174,14 @@ def _abnormal(result: Pass) -> list[Condition]:
         elif blocking:
             found.append(_condition("Stalled", "True", "Blocked", "; ".join(blocking)))
     if result.contested:
-        managers = sorted({manager or "an unknown manager" for _, manager in result.contested.values()})
-        objects = ", ".join(str(ref) for ref in sorted(result.contested)[:5])
-        message = f"{', '.join(managers)} keeps rewriting {objects}; corrections are spaced out until it stops"
-        found.append(_condition("Contested", "True", "Contested", message))
+        found.append(_condition("Contested", "True", "Contested", _contested(result)))
     return found
+
+
+def _contested(result: Pass) -> str:
+    managers = sorted({manager or "an unknown manager" for _, manager in result.contested.values()})
+    objects = ", ".join(str(ref) for ref in sorted(result.contested)[:5])
+    return f"{', '.join(managers)} keeps rewriting {objects}; corrections are spaced out until it stops"
 
 
 def _condition(kind: str, status: ConditionStatus, reason: str, message: str) -> Condition:

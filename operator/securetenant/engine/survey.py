@@ -57,12 +57,18 @@ def survey(tenant: SecureTenant, world: World, now: datetime) -> Survey:
 
 
 def marked(tenant: SecureTenant, world: World) -> Iterator[Observed]:
-    """All that carries the tenant's mark, nodes that it no longer selects included."""
+    """All that carries the tenant's mark, nodes that it no longer selects included. What a Terminating namespace
+    takes with it is left alone."""
     for control in CONTROLS:
         for kind in control.kinds:
             if kind != NODE.name:
-                yield from world.marked(kind, tenant.name)
+                yield from (have for have in world.marked(kind, tenant.name) if not _is_doomed(have, world))
     yield from nodes.given_back(tenant, world)
+
+
+def _is_doomed(have: Observed, world: World) -> bool:
+    namespace = world.get(Ref(NAMESPACE.name, "", have.ref.namespace)) if have.ref.namespace else None
+    return namespace is not None and namespace.deleting
 
 
 def _record(tenant: SecureTenant, world: World) -> Iterator[Ref]:

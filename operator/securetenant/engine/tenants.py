@@ -51,6 +51,10 @@ class Tenants:
     def names(self) -> Collection[str]:
         return self._entries.keys()
 
+    def uids(self) -> dict[str, str]:
+        """Which tenants are known: name -> UID."""
+        return {name: entry.uid for name, entry in self._entries.items()}
+
     def observe(self, event_type: str | None, body: Mapping[str, Any]) -> set[str]:
         """Take in an event; the tenants that have to be judged anew because of it.
 
@@ -58,10 +62,11 @@ class Tenants:
         """
         metadata = body["metadata"]
         name = metadata["name"]
-        if event_type == "DELETED":
-            return self.remove(name)
         before = self._entries.get(name)
         version = int(metadata["resourceVersion"])
+        if event_type == "DELETED":
+            is_older = before is not None and before.uid != metadata["uid"] and version <= before.resource_version
+            return set() if is_older else self.remove(name)
         if before is not None and before.uid == metadata["uid"] and version <= before.resource_version:
             return set()
         entry = self._store(body)

@@ -1,0 +1,330 @@
+"""The tables of the documentation are those of the code: fields, bounds, settings, metrics, conditions, rights."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from securetenant.api.crd import spec_schema
+from securetenant.controls.registry import NAMES
+from securetenant.settings import Settings, flag, variable
+from securetenant.telemetry.metrics import Metrics, TenantReport
+from tests.support.markdown import PAGES, ROOT, code, table
+
+DOCS: Final = ROOT / "docs"
+PACKAGE: Final = ROOT / "operator" / "securetenant"
+NONE: Final = "–"
+
+# Where the pages of the controls stop to go into the depth: told once, in words.
+_WHOLE: Final = re.compile(r"\.pods$|^limits\.\w+$|^namespaces\[\]\.limits$")
+# What one page tells of another control's section.
+_ELSEWHERE: Final = {"quota": {"namespaces[].quota"}, "limits": {"namespaces[].limits"}}
+
+
+def fields(schema: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The fields below a schema, each with its own schema."""
+    for name, inner in schema.get("items", schema).get("properties", {}).items():
+        here = f"{path}{'[]' if 'items' in schema else ''}.{name}"
+        yield here, inner
+        if not _WHOLE.search(here):
+            yield from fields(inner, here)
+
+
+def spec_fields() -> dict[str, dict[str, Any]]:
+    """All fields of the spec by their path."""
+    top = spec_schema()["properties"]
+    return {**top, **{path: inner for name in top for path, inner in fields(top[name], name)}}
+
+
+def default(schema: dict[str, Any]) -> str:
+    value = schema.get("default")
+    if value in (None, {}):
+        return NONE
+    return f"`{value}`" if isinstance(value, str) else f"`{str(value).lower()}`"
+
+
+# --- controls ---------------------------------------------------------------------------------------------------
+
+
+def test_every_control_has_a_page_and_every_page_a_control() -> None:
+    assert {page.stem for page in (DOCS / "controls").glob("*.md")} == set(NAMES)
+    assert [code(row[0])[0] for row in table(DOCS / "concepts.md", "control", "writes")] == list(NAMES)
+
+
+@pytest.mark.parametrize("control", NAMES)
+def test_fields_of_a_control_are_told_with_their_defaults(control: str) -> None:
+    every = spec_fields()
+    mirrored = re.compile(r"^network\.egress\[\]")
+    wanted = {path for path in every if path.startswith((f"{control}.", f"{control}[]"))}
+    wanted = {path for path in wanted if not mirrored.match(path)} | _ELSEWHERE.get(control, set())
+    told = {code(row[0])[0]: row[1] for row in table(DOCS / "controls" / f"{control}.md", "field", "default")}
+    assert told == {path: default(every[path]) for path in wanted}
+
+
+def test_fields_at_the_top_are_told_with_their_defaults() -> None:
+    every = spec_fields()
+    wanted = {path for path in every if path.partition(".")[0].partition("[")[0] not in NAMES}
+    told = {code(row[0])[0]: row[1] for row in table(DOCS / "concepts.md", "field", "default")}
+    assert told == {path: default(every[path]) for path in wanted}
+
+
+def test_egress_mirrors_ingress() -> None:
+    """So that the page of the network may tell the fields once."""
+    every = spec_fields()
+
+    def below(direction: str, own: str, peers: str) -> set[str]:
+        start = f"network.{direction}[]."
+        paths = {path.removeprefix(start) for path in every if path.startswith(start)}
+        return {re.sub(rf"^{own}\b", "OWN", re.sub(rf"^{peers}\b", "PEERS", path)) for path in paths}
+
+    assert below("ingress", "to", "from") == below("egress", "from", "to")
+
+
+# --- bounds -----------------------------------------------------------------------------------------------------
+
+
+def bounds(schema: dict[str, Any], path: str) -> Iterator[tuple[str, tuple[str, str]]]:
+    """The lists and maps below a schema that are bounded."""
+    least, most = (schema.get(f"{end}Items", schema.get(f"{end}Properties")) for end in ("min", "max"))
+    if most is not None:
+        yield path, (str(least or NONE), str(most))
+    for name, inner in schema.get("properties", {}).items():
+        yield from bounds(inner, f"{path}.{name}" if path else name)
+    if "items" in schema:
+        yield from bounds(schema["items"], f"{path}[]")
+
+
+def test_bounds_of_lists_and_maps() -> None:
+    every = dict(bounds(spec_schema(), ""))
+    limits = {path: bound for path, bound in every.items() if re.search(r"(^|\.)limits\.", path)}
+    egress = {path for path in every if path.startswith("network.egress[]")}
+    assert set(limits.values()) == {(NONE, "16")}
+    told = {code(row[0])[0]: (row[1], row[2]) for row in table(DOCS / "limits.md", "field", "at least", "at most")}
+    assert told == {path: bound for path, bound in every.items() if path not in limits and path not in egress}
+
+
+# --- settings ---------------------------------------------------------------------------------------------------
+
+
+def _default_of(name: str) -> str:
+    info = Settings.model_fields[name]
+    if info.default_factory is not None or info.default in (None, ()):
+        return NONE
+    if isinstance(info.default, dict):
+        return "`" + ",".join(f"{key}={value}" for key, value in info.default.items()) + "`"
+    return f"`{info.default:g}`" if isinstance(info.default, float) else f"`{info.default}`"
+
+
+def _bounds_of(name: str) -> tuple[str, ...]:
+    """The ends of a number, or the choices of a word."""
+    info = Settings.model_fields[name]
+    ends = [getattr(each, end) for end in ("ge", "le") for each in info.metadata if hasattr(each, end)]
+    if ends:
+        return tuple(f"{end:g}" if end < 1e5 else str(end) for end in ends)
+    return tuple(getattr(info.annotation, "__args__", ())) if "Literal" in str(info.annotation) else ()
+
+
+def test_settings() -> None:
+    rows = table(DOCS / "install.md", "variable", "default", "bounds")
+    assert {code(row[0])[0]: row[1] for row in rows} == {
+        variable(name): _default_of(name) for name in Settings.model_fields
+    }
+    for row in rows:
+        name = code(row[0])[0].removeprefix("SECURETENANT_").lower()
+        wanted = _bounds_of(name)
+        if wanted:
+            assert tuple(code(row[2]) or row[2].split(" to ")) == wanted, name
+
+
+def test_flags_are_named_as_told() -> None:
+    assert flag("lease_duration") == "--lease-duration"
+    assert "`SECURETENANT_LEASE_DURATION` is `--lease-duration`" in (DOCS / "install.md").read_text()
+
+
+# --- metrics ----------------------------------------------------------------------------------------------------
+
+
+def exported() -> dict[str, tuple[str, set[str]]]:
+    """Every metric of ours: its type and the labels of its samples."""
+    metrics = Metrics(NAMES)
+    metrics.tenant(
+        TenantReport(
+            tenant="t",
+            mode="Enforce",
+            deletion_policy="Retain",
+            generation=1,
+            observed_generation=1,
+            conditions={"Ready": "True"},
+            next_expiry=1.0,
+            quota_hard={"pods": 1.0},
+            quota_used={"pods": 1.0},
+        )
+    )
+    metrics.request("get", "Node", 200, 0.1)
+    metrics.build_info("0", "0")
+    metrics.watch_informer("Node", lambda: 1, lambda: 1.0)
+    text = metrics.text()
+    found: dict[str, tuple[str, set[str]]] = {}
+    for name, kind in re.findall(r"^# TYPE (securetenant_\w+) (\w+)$", text, re.MULTILINE):
+        samples = re.findall(rf"^{name}(?:_bucket|_count|_sum)?\{{([^}}]*)\}}", text, re.MULTILINE)
+        labels = {label for sample in samples for label in re.findall(r'(\w+)="', sample)} - {"le"}
+        found[name] = (kind, labels)
+    return found
+
+
+def test_metrics() -> None:
+    rows = table(DOCS / "metrics.md", "metric", "type", "labels")
+    assert {code(row[0])[0]: (row[1], set(code(row[2]))) for row in rows} == exported()
+
+
+def test_metrics_that_are_named_anywhere_exist() -> None:
+    known = set(exported())
+    for page in PAGES:
+        for name in re.findall(r"\bsecuretenant_[a-z_]+\b", page.read_text()):
+            assert re.sub(r"_(bucket|sum|count)$", "", name) in known, f"{page.name}: {name}"
+
+
+# --- conditions -------------------------------------------------------------------------------------------------
+
+
+def _constants(node: ast.AST) -> set[str]:
+    return {n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, str) and n.value}
+
+
+def _reasons_in(tree: ast.Module) -> Iterator[str]:
+    """The reasons that a file gives to conditions, by the four ways in which the code does it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            if node.func.id == "Condition":
+                for keyword in node.keywords:
+                    if keyword.arg == "reason" and isinstance(keyword.value, ast.Constant | ast.IfExp):
+                        parts = [keyword.value]
+                        if isinstance(keyword.value, ast.IfExp):
+                            parts = [keyword.value.body, keyword.value.orelse]  # type: ignore[list-item]
+                        for part in parts:
+                            yield from _constants(part)
+            elif node.func.id == "_condition" and len(node.args) == 4:
+                yield from _constants(node.args[2])
+            elif node.func.id == "_not_ready":
+                yield from _constants(node.args[0])
+        elif isinstance(node, ast.FunctionDef) and node.name == "obstacle":
+            for inner in ast.walk(node):
+                if isinstance(inner, ast.Return) and isinstance(inner.value, ast.Tuple):
+                    yield from _constants(inner.value.elts[0])
+
+
+def reasons() -> set[str]:
+    """All reasons of conditions in the code."""
+    sources = [*(PACKAGE / "controls").glob("*.py"), *(PACKAGE / "engine").glob("*.py")]
+    return {reason for source in sources for reason in _reasons_in(ast.parse(source.read_text()))}
+
+
+def types() -> set[str]:
+    """All types of conditions in the code."""
+    text = "\n".join(
+        source.read_text() for folder in ("controls", "engine") for source in (PACKAGE / folder).glob("*.py")
+    )
+    named = re.findall(r'(?:Condition\(\s*type=|_condition\(|^CONDITION(?:: Final)? = )"(\w+)"', text, re.MULTILINE)
+    return set(named)
+
+
+def told_conditions() -> set[tuple[str, str]]:
+    """(type, reason) of every row about conditions in the docs."""
+    found = set()
+    for page in (DOCS / "operations.md", DOCS / "controls" / "network.md"):
+        for row in table(page, "condition", "reason", "status"):
+            found.add((code(row[0])[0], code(row[1])[0] if code(row[1]) else ""))
+    for control in ("namespaces", "quota", "nodes"):
+        page = DOCS / "controls" / f"{control}.md"
+        (heading,) = re.findall(r"^## Condition `(\w+)`$", page.read_text(), re.MULTILINE)
+        found |= {(heading, code(row[0])[0]) for row in table(page, "reason", "status", "meaning")}
+    return found
+
+
+def test_conditions_and_their_reasons() -> None:
+    told = told_conditions()
+    assert {kind for kind, _ in told} == types()
+    assert {reason for _, reason in told} - {""} == reasons()
+
+
+def test_event_reasons() -> None:
+    told = {reason for row in table(DOCS / "operations.md", "reason", "type", "when") for reason in code(row[0])}
+    source = (PACKAGE / "engine" / "reporter.py").read_text()
+    assert {"DriftDetected", "DriftCorrected"} == set(re.findall(r'"(Drift[A-Z]\w+)"', source))
+    assert told == {"DriftDetected", "DriftCorrected", "Ready", "Contested", "Deleting", "DeletionBlocked"}
+
+
+# --- rights -----------------------------------------------------------------------------------------------------
+
+
+def _rules(file: str) -> list[tuple[str, frozenset[str], frozenset[str]]]:
+    """(namespace, resources, verbs) of every rule of a manifest, verbs on names included."""
+    found: dict[tuple[str, frozenset[str]], set[str]] = {}
+    for document in yaml.safe_load_all((ROOT / "manifests" / file).read_text()):
+        where = document["metadata"].get("namespace", "")
+        for rule in document.get("rules", ()):
+            for resource in rule["resources"]:
+                found.setdefault((where, frozenset((resource,))), set()).update(rule["verbs"])
+    return [(where, resources, frozenset(verbs)) for (where, resources), verbs in found.items()]
+
+
+def _verbs(cell: str) -> frozenset[str]:
+    words = re.sub(r"on `\w+`", "", cell).replace(";", ",").split(",")
+    return frozenset(word.strip() for word in words if word.strip())
+
+
+def test_rights_in_the_whole_cluster() -> None:
+    told = {
+        (name, _verbs(row[1]))
+        for row in table(DOCS / "install.md", "resources", "verbs", "why")
+        for name in code(row[0])
+    }
+    assert told == {(next(iter(resources)), verbs) for _, resources, verbs in _rules("rbac/operator.yaml")}
+
+
+def test_rights_in_two_namespaces() -> None:
+    told = {
+        (code(row[0])[0], code(row[1])[0], _verbs(row[2]))
+        for row in table(DOCS / "install.md", "namespace", "resources", "verbs")
+    }
+    assert told == {(where, next(iter(r)), verbs) for where, r, verbs in _rules("rbac/operator-namespaced.yaml")}
+
+
+def test_the_nodes_component() -> None:
+    assert _rules("components/nodes/role.yaml") == [("", frozenset({"nodes"}), frozenset({"patch"}))]
+
+
+# --- names ------------------------------------------------------------------------------------------------------
+
+
+def _page_of(control: str) -> Path:
+    return DOCS / "controls" / f"{control}.md"
+
+
+def test_names_of_policies_are_those_of_the_code() -> None:
+    from securetenant.controls import network
+
+    told = {code(row[0])[0] for row in table(_page_of("network"), "NetworkPolicy", "when")}
+    fixed = {network.DENY, network.DNS, network.ISOLATION, network.API_SERVER}
+    assert told == fixed | {"securetenant-ingress-<rule>", "securetenant-egress-<rule>"}
+
+
+def test_constants_that_the_text_gives() -> None:
+    """Figures in sentences, beside what they come from."""
+    from securetenant.engine import contest, operator
+    from securetenant.engine.status import ITEMS, MESSAGE
+    from securetenant.telemetry import events
+
+    concepts, operations = (DOCS / "concepts.md").read_text(), (DOCS / "operations.md").read_text()
+    assert f"corrected {contest.CORRECTIONS} times within {contest.WINDOW:g} seconds" in concepts
+    assert (
+        f"{contest.FIRST_WAIT:g} s, {2 * contest.FIRST_WAIT:g} s, and so on up to {contest.LONGEST_WAIT:g} s"
+        in concepts
+    )
+    assert f"silent for {operator.SILENT:g} s" in operations
+    assert f"at most {events.BURST:g} Events at once and one more every {events.REFILL:g} s" in operations
+    assert (ITEMS, MESSAGE) == (20, 1024)
