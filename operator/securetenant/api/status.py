@@ -88,7 +88,6 @@ class SecureTenantStatus(StatusModel):
     conditions: list[Condition] = Field(default_factory=list, description="What holds of the tenant, by aspect.")
     namespaces: list[NamespaceStatus] = Field(default_factory=list, description="The namespaces that it holds.")
     whitelist: WhitelistStatus | None = Field(None, description="The declared flows, by state.")
-    quota: dict[str, QuotaUse] = Field(default_factory=dict, description="The tenant's sum, by resource.")
     nodes: list[str] = Field(default_factory=list, description="The nodes that serve this tenant alone.")
     drift: DriftStatus = Field(default_factory=DriftStatus, description="What is not as it must be.")
     applied: dict[str, list[str]] = Field(

@@ -70,7 +70,7 @@ def _whole(owner: Owner, want: Desired, have: Observed) -> Iterator[Finding]:
         return
     path = first_difference(content, actual) or f"annotations.{names.ANNOTATION_APPLIED}"
     # roleRef is immutable: the object has to be made anew.
-    action: Action = "Recreate" if path.startswith("roleRef") else "Replace"
+    action: Action = "Recreate" if content.get("roleRef") != actual.get("roleRef") else "Replace"
     rollout = is_recorded(have, owner.salt) or not owner.settled(want.ref.namespace)
     yield Finding(want.ref, want.control, "Changed", action, rollout, path=path, desired=want, observed=have)
 

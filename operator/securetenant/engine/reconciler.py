@@ -297,9 +297,9 @@ def _ref(tenant: SecureTenant) -> Ref:
 def _applied(found: Survey, done: set[Finding]) -> set[Ref]:
     """The new record: what is wanted and stands, and, of declared namespaces that cannot be written to now
     (Terminating), what was recorded before, so that their loss is still known when they can."""
-    missing = {f.ref for f in found.findings if f.reason == "Missing" and f not in done}
+    failed = {f.ref for f in found.findings if f.desired is not None and f not in done}
     wanted = {want.ref for want in found.desired}
-    standing = {ref for ref in wanted if ref not in missing or ref in found.record}
+    standing = {ref for ref in wanted if ref not in failed or ref in found.record}
     declared = {entry.name for entry in found.tenant.spec.namespaces} - found.held
     kept = {
         ref
@@ -330,4 +330,7 @@ def _is_news(error: ApiError, failures: int) -> bool:
 
 
 def _told(finding: Finding, error: ApiError) -> str:
-    return f"{finding.action} {finding.ref}: {error.reason}: {error.message}"
+    hint = ""
+    if isinstance(error, Forbidden) and finding.ref.kind == NODE.name:
+        hint = " (the right over nodes is opt-in: apply manifests/components/nodes)"
+    return f"{finding.action} {finding.ref}: {error.reason}: {error.message}{hint}"

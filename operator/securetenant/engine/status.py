@@ -21,6 +21,8 @@ from securetenant.drift.judge import Finding
 
 ITEMS = 20  # of a list in the status; the totals are whole
 MESSAGE = 1024  # characters of a condition's message
+# Reasons for not being Ready that end without anybody's help.
+_PASSING = ("Terminating", "Shrinking", "Uncounted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +169,7 @@ def _abnormal(result: Pass) -> list[Condition]:
     if result.problem:
         found.append(_condition("Stalled", "True", "InvalidSpec", result.problem))
     elif result.tenant.spec.mode != "Paused":
-        waiting = any(c.reason == "Terminating" for plan in result.plans.values() for c in plan.conditions)
+        waiting = any(c.reason in _PASSING for plan in result.plans.values() for c in plan.conditions)
         blocking = _blocking(result)
         if result.errors or waiting:
             found.append(_condition("Reconciling", "True", "Retrying", "; ".join(result.errors or blocking)))

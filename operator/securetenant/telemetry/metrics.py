@@ -106,7 +106,7 @@ class Metrics:
         )
         self._requests = Counter(
             "securetenant_api_requests",
-            "Requests to the API server; code 0 is a request without an answer.",
+            "Requests to the API server; code `error` is a request without an answer.",
             ["verb", "kind", "code"],
             registry=self.registry,
         )
@@ -145,7 +145,7 @@ class Metrics:
         self._reconcile_seconds.observe(seconds)
 
     def request(self, verb: str, kind: str, code: int | str, seconds: float) -> None:
-        """Count a request to the API server; `code` is the HTTP status, 0 where no answer came.
+        """Count a request to the API server; `code` is the HTTP status, "error" where no answer came.
 
         `seconds` is what every transport's hook can tell; the interface has no metric for it.
         """
