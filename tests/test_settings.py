@@ -20,7 +20,7 @@ def test_the_defaults_are_those_of_the_platform() -> None:
     assert settings.platform() == Platform()
     assert settings.operator_namespace == names.OPERATOR_NAMESPACE
     assert (settings.http_host, settings.http_port) == ("0.0.0.0", 8080)
-    assert (settings.workers, settings.requests_in_flight, settings.lease_duration) == (16, 32, 15.0)
+    assert (settings.workers, settings.requests_in_flight, settings.lease_duration) == (16, 16, 15.0)
     assert settings.kubeconfig is None
 
 

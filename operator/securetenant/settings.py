@@ -94,7 +94,7 @@ class Settings(BaseSettings):
         15.0, ge=1, le=300, description="Seconds after which a standby takes over from an instance that fell silent."
     )
     workers: int = Field(16, ge=1, le=256, description="Tenants that are reconciled at the same time.")
-    requests_in_flight: int = Field(32, ge=1, le=512, description="Requests to the API server at the same time.")
+    requests_in_flight: int = Field(16, ge=1, le=512, description="Requests to the API server at the same time.")
     resync_seconds: float = Field(
         600.0, ge=1, le=86_400, description="Seconds in which every tenant is looked at once more without any event."
     )

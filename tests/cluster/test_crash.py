@@ -111,7 +111,7 @@ async def kill_at_each(
         # The last one may not be met: what is written in parallel to others is not always the same number.
         await wait_for(partial(over, stage, check, name), 30, f"the kill at write {nth} of {name}")
         stage.proxy.disarm()
-        if stage.running.running:
+        if not stage.proxy.fired:
             continue
         died += 1
         operator = await stage.restart()
@@ -135,7 +135,7 @@ async def holds(check: Act, name: str) -> bool:
 
 
 async def over(stage: Stage, check: Act, name: str) -> bool:
-    return not stage.running.running or await holds(check, name)
+    return stage.proxy.fired or await holds(check, name)
 
 
 async def test_first_rollout(stage: Stage) -> None:

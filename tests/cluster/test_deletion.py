@@ -262,6 +262,21 @@ async def test_a_tenant_in_audit_is_released(stage: Stage) -> None:
     assert len(found) == 16
 
 
+async def test_a_release_that_meets_a_conflict_is_finished(stage: Stage) -> None:
+    """A namespace is let go, and one of its objects has just changed: it loses its marks with the next try."""
+    name = "del-conflict"
+    await stage.create(name)
+    stage.proxy.conflicts.add(f"/namespaces/{name}-b/networkpolicies/securetenant-dns")
+    await life.edit(stage.admin, name, {"namespaces": [{"name": f"{name}-a"}]})
+
+    async def is_free() -> bool:
+        return life.marked(await life.picture(stage.admin, [f"{name}-b"])) == []
+
+    await wait_for(is_free, 10, "every mark to be gone")
+    assert stage.proxy.conflicts == set()
+    assert await life.drift(stage.operator, name) == {}
+
+
 async def test_what_was_taken_out_of_the_spec_stays(plane: Plane, stage: Stage, tmp_path: Path) -> None:
     """A namespace is let go, then the tenant deleted with Delete, all while nobody looks: that namespace is not
     among what is deleted."""

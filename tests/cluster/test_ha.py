@@ -110,6 +110,23 @@ async def test_the_leader_hangs(pair: Pair) -> None:
     assert "Lease is lost" in pair.leader.tail()
 
 
+async def test_the_leader_hangs_in_the_middle_of_a_rollout(pair: Pair) -> None:
+    """With writes to send: when it goes on, not one of them is sent."""
+    name = f"{pair.name}-2"
+    pair.of_leader.arm(name, 3, "after", pair.leader.pid, signal.SIGSTOP)
+    try:
+        await life.create(pair.admin, name, life.spec(f"{name}-a", f"{name}-b"))
+        await wait_for(lambda: leads(pair.standby), DURATION + 5, "the standby to lead")
+        await life.ready(pair.admin, name)
+        mark = pair.of_leader.mark()
+        os.kill(pair.leader.pid, signal.SIGCONT)
+        assert await dead(pair.leader) == 1
+        assert [f"{seen.method} {seen.path}" for seen in pair.of_leader.since(mark)] == []
+        assert await life.drift(pair.standby, name) == {}
+    finally:
+        await life.remove(pair.admin, name)
+
+
 async def test_the_leader_stops_cleanly(pair: Pair) -> None:
     """SIGTERM gives the Lease back: the standby works at once, not after the Lease's duration."""
     stopping = time.monotonic()

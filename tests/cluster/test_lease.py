@@ -268,9 +268,14 @@ async def test_lost_to_somebody(stage: Stage) -> None:
     assert changes == [True, False]
 
 
-async def test_deleted_lease_is_made_anew_by_its_holder(stage: Stage) -> None:
+@pytest.mark.parametrize("polls", [pytest.param(False, id="watching"), pytest.param(True, id="polling")])
+async def test_deleted_lease_is_made_anew_by_its_holder(
+    stage: Stage, polls: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A standby that saw the holder waits for it; it does not jump in."""
     one, two = stage.elector("one"), stage.elector("two")
+    if polls:
+        monkeypatch.setattr(two, "_watch_free", _forbidden)
     await one.acquire()
     async with never_both(one, two), spawned(one.keep(), two.acquire()) as (keeping, acquiring):
         for _ in range(2):

@@ -96,6 +96,16 @@ def test_a_refused_spec_still_holds_its_namespaces() -> None:
     assert parsed.spec.mode == "Paused"
 
 
+def test_a_status_that_we_could_not_have_written_is_none() -> None:
+    mangled = body("pay", 5)
+    mangled["status"] = {"conditions": "none of your business"}
+    tenants = Tenants()
+    assert tenants.observe("ADDED", mangled) == {"pay"}
+    assert tenants.problem("pay") == ""
+    mangled["metadata"]["resourceVersion"] = "6"
+    assert tenants.observe("MODIFIED", mangled) == {"pay"}
+
+
 def test_a_recreated_tenant_is_news_whatever_its_version() -> None:
     tenants = Tenants()
     tenants.observe("ADDED", body("pay", 9))

@@ -20,7 +20,7 @@ from securetenant.kube.transport import Transport, Unauthorized
 from tests.support.fakeapi import kubeconfig, serving, status
 
 REF = Ref("Namespace", "", "n")
-# A throw-away self-signed pair, valid for 100 years, that nothing trusts.
+# Throw-away self-signed pairs, valid for 100 years, that nothing trusts.
 KEY = """-----BEGIN EC PRIVATE KEY-----
 MHcCAQEEILv5/X8SoNmZyDpW2N8qmC7Vqmg0eHgq4V7jydlYVMhOoAoGCCqGSM49
 AwEHoUQDQgAEgr+Q7LvhxhlZ9YVjeYrFitC1fzZaMe/HDkF7LxWHuK2VMvJtRpyA
@@ -36,6 +36,23 @@ oG52NOrINZyxBsRlqt8d+9W8o1MwUTAdBgNVHQ4EFgQUMEHZvM3M+pVN7GSbzdZp
 wfzYvSQwHwYDVR0jBBgwFoAUMEHZvM3M+pVN7GSbzdZpwfzYvSQwDwYDVR0TAQH/
 BAUwAwEB/zAKBggqhkjOPQQDAgNHADBEAiBAYUL4De8YeE4x2aGBh4rKUA0M2Pgk
 uOXoZiScCDmyQgIgA+GDSLX2bYIWZ7MOm+WxvopfNUNa7PIN38FUFlSYMJs=
+-----END CERTIFICATE-----
+"""
+SECOND_KEY = """-----BEGIN EC PRIVATE KEY-----
+MHcCAQEEIJQBSclQGjolMk83N/cJoyPrKyYBn7OupWyb7NSOt/JWoAoGCCqGSM49
+AwEHoUQDQgAEWjzxz1b1N0h+CbSK2JfkI3tfW7/9E31BtbL2/hzi9dpIRyTa9+WD
+IPJ0LN6ODRLdSHJ24gztN92MoaawiKgAQA==
+-----END EC PRIVATE KEY-----
+"""
+SECOND_CERTIFICATE = """-----BEGIN CERTIFICATE-----
+MIIBejCCAR+gAwIBAgIUdfXIJ5fa3QmKYhmG1uUoligD1AIwCgYIKoZIzj0EAwIw
+ETEPMA0GA1UEAwwGc2Vjb25kMCAXDTI2MTEyNDA0MjIzNFoYDzIxMjYxMDMxMDQy
+MjM0WjARMQ8wDQYDVQQDDAZzZWNvbmQwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNC
+AARaPPHPVvU3SH4JtIrYl+Qje19bv/0TfUG1svb+HOL12khHJNr35YMg8nQs3o4N
+Et1IcnbiDO033YyhprCIqABAo1MwUTAdBgNVHQ4EFgQUl95liDwyddeI7grw9N7F
+mD/4I0kwHwYDVR0jBBgwFoAUl95liDwyddeI7grw9N7FmD/4I0kwDwYDVR0TAQH/
+BAUwAwEB/zAKBggqhkjOPQQDAgNJADBGAiEAnK/iSGfJ8XHYZC7gHdFM2/Dwd3hk
+19uXPQi7KfKACuYCIQDtb+zcjs1dpMOx1gPurSy5xrFCW+60ZKnpPTIQ/1oSwQ==
 -----END CERTIFICATE-----
 """
 
@@ -175,6 +192,34 @@ async def test_plugin_with_certificates(tmp_path: Path) -> None:
     written(tmp_path / "credentials.json", {**given, "clientCertificateData": CERTIFICATE + "\n"})
     assert await client.renew(client.generation)
     assert client.certificates != before
+
+
+async def test_rotated_client_certificate_is_used_on_a_new_connection(tmp_path: Path) -> None:
+    """The kept connection stands on the old certificate, which the server does not take any more."""
+    pair = written(tmp_path / "cert", CERTIFICATE), written(tmp_path / "key", KEY)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(*pair)
+    tls.load_verify_locations(cadata=CERTIFICATE + SECOND_CERTIFICATE)
+    tls.verify_mode = ssl.CERT_REQUIRED
+    seen: list[str] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        assert request.transport is not None
+        name = dict(field[0] for field in request.transport.get_extra_info("peercert")["subject"])["commonName"]
+        seen.append(name)
+        return web.json_response({}) if "second" in seen or len(seen) == 1 else status(401, "Unauthorized")
+
+    async with serving(handler, tmp_path, tls=tls) as path:
+        body = json.loads(path.read_text())
+        cluster = {**body["clusters"][0]["cluster"], "insecure-skip-tls-verify": True}
+        user = {"client-certificate": pair[0], "client-key": pair[1]}
+        client = await load(written(path, kubeconfig(user=user, **cluster)))
+        async with Transport(client) as transport:
+            await transport.get(NAMESPACE, REF)
+            written(tmp_path / "cert", SECOND_CERTIFICATE)
+            written(tmp_path / "key", SECOND_KEY)
+            await transport.get(NAMESPACE, REF)
+    assert seen == ["client", "client", "second"]
 
 
 async def test_client_certificate_and_server_name(tmp_path: Path) -> None:

@@ -123,6 +123,21 @@ async def test_errors_by_class(tmp_path: Path, code: int, reason: str, expected:
     assert caught.value.path in str(caught.value)
 
 
+async def test_redirect_is_not_followed(tmp_path: Path) -> None:
+    """Our credentials go to no other address than the configured one."""
+    asked: list[str] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.Response(status=307, headers={"Location": "/elsewhere"})
+
+    async with serving(handler, tmp_path) as path, transport_to(path) as transport:
+        with pytest.raises(kube.ApiError) as caught:
+            await transport.request("GET", "/here")
+    assert caught.value.status == 307
+    assert asked == ["/here"]
+
+
 async def test_html_of_a_proxy_is_legible_and_bounded(tmp_path: Path) -> None:
     async def handler(_request: web.Request) -> web.Response:
         text = "<html><head><style>x{}</style></head><body><h1>Bad\n gateway</h1>" + "<p>x</p>" * 9999
@@ -134,6 +149,16 @@ async def test_html_of_a_proxy_is_legible_and_bounded(tmp_path: Path) -> None:
     assert caught.value.message.startswith("Bad gateway x x")
     assert len(caught.value.message) <= 1000
     assert caught.value.reason == "HTTP502"
+
+
+async def test_long_message_is_bounded(tmp_path: Path) -> None:
+    async def handler(_request: web.Request) -> web.Response:
+        return status(422, "Invalid", "x" * 100_000)
+
+    async with serving(handler, tmp_path) as path, transport_to(path) as transport:
+        with pytest.raises(kube.Invalid) as caught:
+            await transport.get(NETWORK_POLICY, REF)
+    assert len(str(caught.value)) < 1200
 
 
 async def test_what_is_sent(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, cast
@@ -12,15 +13,17 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @contextlib.asynccontextmanager
-async def serving(handler: Handler, folder: Path, token: str = "t") -> AsyncIterator[Path]:
+async def serving(
+    handler: Handler, folder: Path, token: str = "t", tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Path]:
     """A kubeconfig for a server whose every request goes to `handler`."""
     runner = web.ServerRunner(web.Server(cast(Any, handler)), shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
     await site.start()
     port = runner.addresses[0][1]
     path = folder / "kubeconfig"
-    path.write_text(json.dumps(kubeconfig(f"http://127.0.0.1:{port}", {"token": token})))
+    path.write_text(json.dumps(kubeconfig(f"{'https' if tls else 'http'}://127.0.0.1:{port}", {"token": token})))
     try:
         yield path
     finally:

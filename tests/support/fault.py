@@ -58,12 +58,13 @@ class Seen:
 
 @dataclass(slots=True)
 class _Trap:
-    """SIGKILL for `pid` at the n-th write that has to do with `name`."""
+    """A signal for `pid` at the n-th write that has to do with `name`."""
 
     name: str
     nth: int
     when: When
     pid: int
+    sig: signal.Signals
 
 
 @dataclass(slots=True)
@@ -78,8 +79,12 @@ class Front:
     watches: list[str] = field(default_factory=list)
     #: Paths (parts of) of which the next watch is answered with 410 Gone.
     expired: set[str] = field(default_factory=set)
+    #: Paths (parts of) of which the next write is answered with 409 Conflict.
+    conflicts: set[str] = field(default_factory=set)
     #: While True, every request is cut off, as if there were no API server.
     down: bool = False
+    #: Whether what was armed last has come to pass.
+    fired: bool = False
     _trap: _Trap | None = None
     _mark: int = 0
     _epoch: int = 0
@@ -123,10 +128,11 @@ class Front:
         path.write_text(yaml.safe_dump(config))
         return path
 
-    def arm(self, name: str, nth: int, when: When, pid: int) -> None:
+    def arm(self, name: str, nth: int, when: When, pid: int, sig: signal.Signals = signal.SIGKILL) -> None:
         """Kill the operator at its n-th write from now on that concerns `name`: before the API server sees it, or
-        after it has done it, without the answer."""
-        self._trap = _Trap(name, nth, when, pid)
+        after it has done it, without the answer. With SIGSTOP the answer waits for it."""
+        self._trap = _Trap(name, nth, when, pid, sig)
+        self.fired = False
         self._mark = len(self.seen)
 
     def disarm(self) -> None:
@@ -158,13 +164,16 @@ class Front:
         body = await request.read()
         seen = Seen(request.method, request.path, body.decode(errors="replace"), time.monotonic())
         self.seen.append(seen)
+        if seen.is_write and (refused := next((part for part in self.conflicts if part in seen.path), None)):
+            self.conflicts.discard(refused)
+            return web.json_response({"kind": "Status", "code": 409, "reason": "Conflict"}, status=409)
         caught = self._caught(seen)
-        if caught == "before":
-            return self._kill(request)
+        if caught == "before" and (cut := self._kill(request)) is not None:
+            return cut
         async with self._forward(request, body) as answer:
             content = await answer.read()
-        if caught == "after":
-            return self._kill(request)
+        if caught == "after" and (cut := self._kill(request)) is not None:
+            return cut
         headers = {k: v for k, v in answer.headers.items() if k.lower() not in _DROPPED}
         return web.Response(status=answer.status, body=content, headers=headers)
 
@@ -175,11 +184,13 @@ class Front:
         writes = [s for s in self.seen[self._mark :] if s.is_write and s.concerns(trap.name)]
         return trap.when if len(writes) == trap.nth and writes[-1] is seen else None
 
-    def _kill(self, request: web.BaseRequest) -> web.StreamResponse:
+    def _kill(self, request: web.BaseRequest) -> web.StreamResponse | None:
+        """The end of the request; None if it goes on."""
         assert self._trap is not None
+        self.fired = True
         with contextlib.suppress(ProcessLookupError):
-            os.kill(self._trap.pid, signal.SIGKILL)
-        return _cut(request)
+            os.kill(self._trap.pid, self._trap.sig)
+        return _cut(request) if self._trap.sig == signal.SIGKILL else None
 
     @asynccontextmanager
     async def _forward(self, request: web.BaseRequest, body: bytes | None) -> AsyncIterator[aiohttp.ClientResponse]:

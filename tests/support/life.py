@@ -130,8 +130,11 @@ async def settled(operator: Operator, name: str, deadline: float = 20.0) -> None
     """Wait until this instance has judged the tenant, and has nothing to do."""
 
     async def is_settled() -> bool:
-        told = await operator.metric("securetenant_tenant_info", tenant=name)
-        depth = await operator.metric("securetenant_workqueue_depth")
+        try:
+            told = await operator.metric("securetenant_tenant_info", tenant=name)
+            depth = await operator.metric("securetenant_workqueue_depth")
+        except TimeoutError:
+            return False
         return told == 1 and depth == 0
 
     await wait_for(is_settled, deadline, f"a pass over {name} by operator {operator.pid}")

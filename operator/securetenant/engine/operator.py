@@ -11,10 +11,11 @@ from typing import Any
 import msgspec
 import structlog
 
-from securetenant.api import kinds
+from securetenant.api import kinds, names
 from securetenant.api.kinds import SECURE_TENANT, Kind
-from securetenant.api.objects import Observed
+from securetenant.api.objects import Observed, Ref
 from securetenant.controls.plan import Platform
+from securetenant.engine.echoes import Echoes
 from securetenant.engine.index import Index
 from securetenant.engine.reconciler import Again, Reconciler
 from securetenant.engine.reporter import Reporter
@@ -22,7 +23,7 @@ from securetenant.engine.tenants import Tenants
 from securetenant.engine.workqueue import Item, WorkQueue
 from securetenant.engine.world import World, indexes
 from securetenant.engine.writer import Writer
-from securetenant.kube.informer import Event, Informer
+from securetenant.kube.informer import Event, Informer, OnChange
 from securetenant.kube.lease import LeaseLost
 from securetenant.kube.transport import ApiError, NotFound, Transport
 from securetenant.telemetry.events import Events
@@ -61,20 +62,24 @@ class Operator:
         self._leading = False
         self._relisted = asyncio.Event()
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._echoes = Echoes()
         self.tenants = Tenants()
         self.queue = WorkQueue(clock)
         indexed = indexes()
         self.informers = {
-            kind.name: _informer(transport, kind, self._on_event, indexed.get(kind.name)) for kind in kinds.CACHED
+            kind.name: _informer(transport, kind, self._on_event, self._on_change, indexed.get(kind.name))
+            for kind in kinds.CACHED
         }
         self.world = World(self.informers, indexed, self.tenants, platform)
+        self.tenants.node_rivals = self.world.node_rivals
         self._reconciler = Reconciler(
             transport,
-            Writer(transport, self.informers),
+            Writer(transport, self.informers, self._echoes),
             self.tenants,
             self.world,
             Reporter(metrics, events),
             lambda names: self._enqueue(names, clock()),
+            self._echoes,
         )
         metrics.watch_queue(lambda: self.queue.depth, self.queue.oldest)
         metrics.watch_leader(lambda: self._leading)
@@ -83,7 +88,14 @@ class Operator:
 
     def observe(self, event_type: str | None, body: Mapping[str, Any]) -> None:
         """A SecureTenant came, changed or went."""
-        self._enqueue(self.tenants.observe(event_type, body), self._clock())
+        metadata, since = body["metadata"], self._clock()
+
+        def tell() -> None:
+            self._enqueue(self.tenants.observe(event_type, body), since)
+
+        ref = Ref(SECURE_TENANT.name, "", metadata["name"])
+        if not self._echoes.hold(ref, event_type, int(metadata["resourceVersion"]), tell):
+            tell()
 
     def relisted(self) -> None:
         """The watcher had to list the SecureTenants anew: of those that went meanwhile it will never tell."""
@@ -92,7 +104,17 @@ class Operator:
     def _on_event(self, event: Event) -> None:
         # A DELETED event carries the object's last state: beside the old one it would look as if nothing changed.
         old = None if event.type == "DELETED" else event.old
-        self._enqueue(self.world.concerned(event.object, old), event.received)
+
+        def tell() -> None:
+            self._enqueue(self.world.concerned(event.object, old), event.received)
+
+        if not self._echoes.hold(event.object.ref, event.type, int(event.object.resource_version), tell):
+            tell()
+
+    def _on_change(self, old: Observed | None, new: Observed | None) -> None:
+        """Our own writes are no events; but for a namespace or node that one tenant gives up, another may wait."""
+        if old is not None and new is not None and _hand(old) != _hand(new):
+            self._enqueue(self.world.concerned(new, old), self._clock())
 
     def _enqueue(self, tenants: set[str], since: float) -> None:
         if self._leading:
@@ -240,8 +262,17 @@ class Operator:
         return found
 
 
-def _informer(transport: Transport, kind: Kind, on_event: Callable[[Event], None], index: Index | None) -> Informer:
-    on_change = index.change if index is not None else _unindexed
+def _informer(
+    transport: Transport, kind: Kind, on_event: Callable[[Event], None], on_shared: OnChange, index: Index | None
+) -> Informer:
+    hooks: list[OnChange] = [index.change] if index is not None else []
+    if kind in (kinds.NAMESPACE, kinds.NODE):
+        hooks.append(on_shared)
+
+    def on_change(old: Observed | None, new: Observed | None) -> None:
+        for hook in hooks:
+            hook(old, new)
+
     if kind is kinds.ENDPOINT_SLICE:
         # The only endpoints that matter here: those of the API server itself.
         return Informer(
@@ -255,8 +286,9 @@ def _informer(transport: Transport, kind: Kind, on_event: Callable[[Event], None
     return Informer(transport, kind, on_event=on_event, on_change=on_change)
 
 
-def _unindexed(old: Observed | None, new: Observed | None) -> None:
-    """Kinds that are found by namespace and name alone."""
+def _hand(shared: Observed) -> str:
+    """Whose mark a namespace or a node carries."""
+    return shared.tenant or shared.labels.get(names.NODE_LABEL_TENANT, "")
 
 
 def _last_contact(informer: Informer) -> float | None:

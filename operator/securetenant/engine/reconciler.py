@@ -18,6 +18,7 @@ from securetenant.drift.judge import Finding
 from securetenant.engine import deletion, status
 from securetenant.engine.attribution import manager_of
 from securetenant.engine.contest import Contests
+from securetenant.engine.echoes import Echoes
 from securetenant.engine.reporter import Reporter
 from securetenant.engine.status import Drifted, Pass
 from securetenant.engine.survey import Survey, survey
@@ -25,6 +26,7 @@ from securetenant.engine.tenants import Tenants
 from securetenant.engine.writer import Writer
 from securetenant.kube.transport import (
     JSON_PATCH,
+    MERGE_PATCH,
     AlreadyExists,
     ApiError,
     Conflict,
@@ -61,6 +63,7 @@ class Reconciler:
         world: World,
         reporter: Reporter,
         enqueue: Callable[[set[str]], None],
+        echoes: Echoes,
         *,
         monotonic: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -71,6 +74,7 @@ class Reconciler:
         self._world = world
         self._reporter = reporter
         self._enqueue = enqueue
+        self._echoes = echoes
         self._contests = Contests(monotonic)
         self._monotonic = monotonic
         self._now = now
@@ -168,12 +172,18 @@ class Reconciler:
         """Before anything is created, so that nothing can be left behind; NotFound stops a pass over a ghost."""
         finalizers: list[JsonValue] = [*tenant.metadata.finalizers, names.FINALIZER]
         patch: JsonValue = {"metadata": {"resourceVersion": tenant.metadata.resource_version, "finalizers": finalizers}}
-        self._stored(await self._transport.merge_patch(SECURE_TENANT, _ref(tenant), patch))
+        await self._patch(tenant, patch)
 
-    def _stored(self, raw: bytes) -> None:
-        """Take in the answer to a write of the SecureTenant. An edit that is in it is judged by a pass of its own;
-        this pass goes on with the spec that it judged."""
-        self._enqueue(self._tenants.store(raw))
+    async def _patch(
+        self, tenant: SecureTenant, body: JsonValue, content_type: str = MERGE_PATCH, subresource: str = ""
+    ) -> None:
+        """Write the SecureTenant, and take in the answer. An edit that is in it is judged by a pass of its own; this
+        pass goes on with the spec that it judged."""
+        ref = Ref(SECURE_TENANT.name, "", tenant.name)
+        with self._echoes.writing(ref) as write:
+            raw = await self._transport.patch(SECURE_TENANT, ref, body, content_type, subresource)
+            self._enqueue(self._tenants.store(raw))
+            write.answer(raw)
 
     async def _forget_applied(self, tenant: SecureTenant, todo: Sequence[Finding]) -> SecureTenant:
         """Take what a rollout is about to delete off the record first: killed in between, it is no drift later."""
@@ -231,11 +241,10 @@ class Reconciler:
             {"op": "add", "path": "/status", "value": body},
         ]
         try:
-            raw = await self._transport.patch(SECURE_TENANT, _ref(tenant), operations, JSON_PATCH, subresource="status")
+            await self._patch(tenant, operations, JSON_PATCH, "status")
         except NotFound:
             # Deleted in between; its DELETED event forgets it.
             return
-        self._stored(raw)
 
     async def _delete(self, tenant: SecureTenant) -> Again:
         """Carry out the deletion policy, say what it waits for, then let the SecureTenant go."""
@@ -276,10 +285,9 @@ class Reconciler:
         finalizers: list[JsonValue] = [f for f in tenant.metadata.finalizers if f != names.FINALIZER]
         patch: JsonValue = {"metadata": {"resourceVersion": tenant.metadata.resource_version, "finalizers": finalizers}}
         try:
-            raw = await self._transport.merge_patch(SECURE_TENANT, _ref(tenant), patch)
+            await self._patch(tenant, patch)
         except NotFound:
             return
-        self._stored(raw)
         log.info("tenant released", tenant=tenant.name, policy=tenant.spec.deletion_policy)
 
     def _namespace(self, name: str) -> Observed | None:
@@ -288,10 +296,6 @@ class Reconciler:
     def _until(self, when: datetime | None) -> float | None:
         """Seconds until a time, and a moment more, so that it has come by then."""
         return max(0.0, (when - self._now()).total_seconds()) + 0.05 if when is not None else None
-
-
-def _ref(tenant: SecureTenant) -> Ref:
-    return Ref(SECURE_TENANT.name, "", tenant.name)
 
 
 def _applied(found: Survey, done: set[Finding]) -> set[Ref]:

@@ -1,7 +1,7 @@
 """The SecureTenants as kopf's events gave them, kept small: JSON bytes, parsed on demand."""
 
 from collections import OrderedDict
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,8 @@ import msgspec
 from pydantic import ValidationError
 
 from securetenant.api.objects import Json
-from securetenant.api.tenant import NamespaceSpec, SecureTenant, SecureTenantSpec
+from securetenant.api.status import SecureTenantStatus
+from securetenant.api.tenant import Metadata, NamespaceSpec, SecureTenant, SecureTenantSpec
 from securetenant.engine import interests
 from securetenant.engine.interests import Interests
 
@@ -41,6 +42,8 @@ class Tenants:
         self._entries: dict[str, Entry] = {}
         self._parsed: OrderedDict[str, SecureTenant] = OrderedDict()
         self.interests = Interests()
+        # Who selects a node that is also selected by one with these tokens; the world knows the nodes.
+        self.node_rivals: Callable[[Iterable[str]], set[str]] = _none_known
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -97,7 +100,7 @@ class Tenants:
         tokens = self.interests.tokens(name)
         self.interests.replace(name, frozenset())
         touched = interests.touched_by_change(name, tokens, frozenset())
-        return {name} | self.interests.tenants(touched) | interests.named_peers(tokens)
+        return {name} | self.interests.tenants(touched) | interests.named_peers(tokens) | self.node_rivals(tokens)
 
     def get(self, name: str) -> SecureTenant | None:
         """The parsed tenant; None if unknown. One whose spec the models refuse comes back with a bare spec."""
@@ -126,7 +129,13 @@ class Tenants:
 
     def _store(self, body: Mapping[str, Any]) -> Entry:
         metadata = {key: value for key, value in body["metadata"].items() if key != "managedFields"}
-        parsed, problem = parse({**body, "metadata": metadata})
+        before = self._entries.get(metadata["name"])
+        known = self._parsed.get(metadata["name"])
+        if before is not None and known is not None and _same_spec(before, metadata):
+            # Parsing the spec is the dearest part of an event, and our own writes change none.
+            parsed, problem = _with_news(known, metadata, body.get("status")), before.problem
+        else:
+            parsed, problem = parse({**body, "metadata": metadata})
         entry = Entry(
             raw=msgspec.json.encode({**body, "metadata": metadata}),
             uid=metadata["uid"],
@@ -151,7 +160,27 @@ class Tenants:
         self.interests.replace(name, after)
         touched = self.interests.tenants(interests.touched_by_change(name, before, after))
         peers = {peer for peer in interests.named_peers(before | after) if peer in self._entries}
-        return {name} | touched | peers
+        return {name} | touched | peers | self.node_rivals(before | after)
+
+
+def _none_known(tokens: Iterable[str]) -> set[str]:
+    return set()
+
+
+def _same_spec(before: Entry, metadata: Mapping[str, Any]) -> bool:
+    return (before.uid, before.generation) == (metadata["uid"], metadata["generation"])
+
+
+def _with_news(known: SecureTenant, metadata: Mapping[str, Any], status: object) -> SecureTenant:
+    return known.model_copy(update={"metadata": Metadata.model_validate(metadata), "status": _status(status)})
+
+
+def _status(raw: object) -> SecureTenantStatus:
+    """The status; empty if it is not one that we could have written. The next pass writes it anew."""
+    try:
+        return SecureTenantStatus.model_validate(raw or {})
+    except ValidationError:
+        return SecureTenantStatus()
 
 
 def _same_intent(before: Entry, after: Entry) -> bool:
@@ -164,8 +193,9 @@ def parse(body: Mapping[str, Any]) -> tuple[SecureTenant, str]:
     A refused spec (let through by an older schema, or by ratcheting) still holds its namespaces, so that no
     other tenant can take them: it comes back Paused with the names alone, and nothing is written for it.
     """
+    judged = {**body, "status": _status(body.get("status"))}
     try:
-        return SecureTenant.model_validate(body), ""
+        return SecureTenant.model_validate(judged), ""
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -179,5 +209,5 @@ def parse(body: Mapping[str, Any]) -> tuple[SecureTenant, str]:
         if isinstance(item, dict) and isinstance(item.get("name"), str):
             held.append(NamespaceSpec.model_construct(name=item["name"], labels={}, annotations={}))
     bare = SecureTenantSpec.model_construct(mode="Paused", namespaces=held)
-    known = SecureTenant.model_validate({**{k: v for k, v in body.items() if k != "spec"}, "spec": {}})
+    known = SecureTenant.model_validate({**{k: v for k, v in judged.items() if k != "spec"}, "spec": {}})
     return known.model_copy(update={"spec": bare}), problem

@@ -106,6 +106,12 @@ class World:
         index = self._indexes[kinds.CLUSTER_ROLE_BINDING.name]
         return {o.ref: o for key in subjects for o in index.get(key)}.values()
 
+    def node_rivals(self, tokens: Iterable[str]) -> set[str]:
+        """The tenants that select, by whatever label, a node that one with these tokens may select."""
+        index = self._indexes[kinds.NODE.name]
+        shared = {node.ref: node for token in tokens if token.startswith("node:") for node in index.get(token)}
+        return self._tenants.interests.tenants({key for node in shared.values() for key in _node_keys(node)})
+
     def concerned(self, new: Observed, old: Observed | None) -> set[str]:
         """The tenants that have to be judged anew because an object came, changed or went."""
         if old is not None and new is not old and _same(old, new):

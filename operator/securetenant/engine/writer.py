@@ -12,6 +12,7 @@ from securetenant.api.kinds import KINDS
 from securetenant.api.objects import JsonValue, Ref
 from securetenant.drift.judge import Finding
 from securetenant.engine import requests
+from securetenant.engine.echoes import Echoes
 from securetenant.engine.requests import Request
 from securetenant.kube.transport import JSON_PATCH, ApiError, NotFound, Transport
 
@@ -39,9 +40,10 @@ class Outcome:
 class Writer:
     """Writes for one tenant at a time; several tenants at once. The transport bounds what is in flight."""
 
-    def __init__(self, transport: Transport, stores: Mapping[str, Store]) -> None:
+    def __init__(self, transport: Transport, stores: Mapping[str, Store], echoes: Echoes) -> None:
         self._transport = transport
         self._stores = stores
+        self._echoes = echoes
 
     async def undo(self, findings: Sequence[Finding], tenant: str, salt: str) -> Outcome:
         """Carry out the findings' actions in order: namespaces, closing policies, all else, then what is given up.
@@ -72,19 +74,21 @@ class Writer:
     async def send(self, request: Request) -> None:
         """One write. Its answer goes into the cache; deleting what is gone already is no error. Raises ApiError."""
         kind, ref = KINDS[request.ref.kind], request.ref
-        match request.verb:
-            case "create":
-                raw = await self._transport.create(kind, ref.namespace, request.body)
-            case "replace":
-                raw = await self._transport.replace(kind, ref, request.body)
-            case "merge":
-                raw = await self._transport.merge_patch(kind, ref, request.body)
-            case "json":
-                raw = await self._transport.patch(kind, ref, request.body, JSON_PATCH)
-            case "delete":
-                await self._delete(ref, request.body)
-                return
-        self._stores[kind.name].store(raw)
+        with self._echoes.writing(ref) as write:
+            match request.verb:
+                case "create":
+                    raw = await self._transport.create(kind, ref.namespace, request.body)
+                case "replace":
+                    raw = await self._transport.replace(kind, ref, request.body)
+                case "merge":
+                    raw = await self._transport.merge_patch(kind, ref, request.body)
+                case "json":
+                    raw = await self._transport.patch(kind, ref, request.body, JSON_PATCH)
+                case "delete":
+                    await self._delete(ref, request.body)
+                    return
+            self._stores[kind.name].store(raw)
+            write.answer(raw)
 
     async def _delete(self, ref: Ref, preconditions: JsonValue) -> None:
         given = preconditions if isinstance(preconditions, dict) else {}

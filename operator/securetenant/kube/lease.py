@@ -214,7 +214,8 @@ class Elector:
                     event = _decode_event(line)
                     if event.type == "ERROR":
                         raise ApiError(0, "WatchError", bytes(event.object).decode(errors="replace")[:200])
-                    if event.type != "DELETED" and not self._see(event.object).holder:
+                    # Of a deleted one too: its holder makes it anew, unless it had released it.
+                    if not self._see(event.object).holder:
                         return True
                 limit.reschedule(asyncio.get_running_loop().time() + self._standby())
         return False
