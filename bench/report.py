@@ -42,6 +42,8 @@ ROWS: Final = (
     Row("  floor, s (median)", lambda r: f"{r['floor_seconds']:.2f}"),
     Row("  its rounds", _spread("floor_rounds_seconds")),
     Row("  over the floor", lambda r: f"{r['converge_ratio']:.2f} ×", "≤ 1.3 ×"),
+    Row("  CPU, control plane included, over the floor", lambda r: f"{r['cpu_ratio']:.2f} ×"),
+    Row("  the operator's CPU per tenant, ms", lambda r: f"{r['operator_cpu_ms_per_tenant']:.1f}"),
     Row("  objects alone, s", lambda r: f"{r['objects_only_seconds']:.2f}"),
     Row("heal a deleted policy, p50 / p99, ms", _quantiles("heal_deleted_ms"), "≤ 20 / 100"),
     Row("  floor", _quantiles("heal_deleted_floor_ms")),

@@ -172,8 +172,15 @@ def _converged(tenants: int, options: Options, rounds: Rounds, model: Template) 
         "converge_ratio": round(seconds / floor, 2),
         "converge_rounds_seconds": [round(one, 3) for one in rounds.operator],
         "floor_rounds_seconds": [round(one, 3) for one in rounds.floor],
+        "cpu_ratio": round(_median_total(rounds.cpu["operator"]) / _median_total(rounds.cpu["floor"]), 2),
+        "operator_cpu_ms_per_tenant": round(median(r["operator"] for r in rounds.cpu["operator"]) * 1000 / tenants, 2),
         "cpu_seconds": rounds.cpu,
     }
+
+
+def _median_total(rounds: list[dict[str, float]]) -> float:
+    """CPU seconds of control plane, client and operator together: what other work on the machine disturbs least."""
+    return max(median(sum(round_.values()) for round_ in rounds), 0.01)  # a clock tick
 
 
 def _cpu(plane: Plane, operator: int | None) -> dict[str, float]:

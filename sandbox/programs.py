@@ -109,6 +109,7 @@ def _etcd(_assets: Path, layout: Layout, ports: Ports) -> list[str]:
         f"--initial-advertise-peer-urls={peer}",
         f"--initial-cluster=sandbox={peer}",
         "--unsafe-no-fsync",  # the data is thrown away
+        "--watch-progress-notify-interval=5s",  # as kubeadm does: without it quiet kinds get no bookmarks
         "--quota-backend-bytes=4294967296",
         "--log-level=warn",
     ]

@@ -9,6 +9,7 @@ import contextlib
 import logging
 import random
 import time
+from asyncio.sslproto import SSLProtocol
 from collections.abc import AsyncGenerator, Callable, Mapping
 from types import TracebackType
 from typing import Final, Self, TypeAlias
@@ -64,6 +65,10 @@ _WRITES: Final = {"POST", "PUT", "PATCH"}
 _MANAGER: Final = {"fieldManager": names.FIELD_MANAGER}
 
 _encode = msgspec.json.encode
+
+# Each TLS connection of asyncio holds a read buffer of this size, 256 KiB unless told: 10 MB for our connections. A
+# TLS record has 16 KiB at most.
+SSLProtocol.max_size = 32 * 1024  # type: ignore[misc]
 
 
 class _ListMeta(msgspec.Struct, rename="camel"):
