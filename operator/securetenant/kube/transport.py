@@ -68,7 +68,7 @@ _encode = msgspec.json.encode
 
 # Each TLS connection of asyncio holds a read buffer of this size, 256 KiB unless told: 10 MB for our connections. A
 # TLS record has 16 KiB at most.
-SSLProtocol.max_size = 32 * 1024  # type: ignore[misc]
+SSLProtocol.max_size = 32 * 1024
 
 
 class _ListMeta(msgspec.Struct, rename="camel"):
