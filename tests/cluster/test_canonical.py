@@ -16,6 +16,7 @@ from securetenant.api import kinds, names
 from securetenant.api.objects import Observed, Ref
 from securetenant.controls.plan import Platform
 from securetenant.drift.judge import Finding
+from securetenant.engine.echoes import Echoes
 from securetenant.engine.listing import fetch, world_of
 from securetenant.engine.status import grouped
 from securetenant.engine.survey import Survey, survey
@@ -137,7 +138,7 @@ def told(finding: Finding) -> str:
 
 async def test_a_second_look_finds_nothing(transport: Transport, groups: list[list[Document]]) -> None:
     objects = await fetch(transport)
-    writer = Writer(transport, {kind: _Unheard() for kind in kinds.KINDS})
+    writer = Writer(transport, {kind: _Unheard() for kind in kinds.KINDS}, Echoes())
     first: list[dict[str, Survey]] = []
     for group in groups:
         found = look(group, known(group), objects)

@@ -1,4 +1,4 @@
-"""Dedicated nodes, on a real control plane with its real scheduler: label and taint from the first to the giving back."""
+"""Dedicated nodes, on a real control plane with its real scheduler, from the first taint to the giving back."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping

@@ -110,8 +110,8 @@ def _condition(
         taken = _some([f"{node.ref.name} (SecureTenant {owner.name})" for node, owner in lost])
         return _not_ready(
             "Conflict",
-            f"Of {_count(len(selected))} that spec.nodes.selector matches, {len(lost)} belong to an older tenant: {taken}. "
-            "Select by another label here or there.",
+            f"Of {_count(len(selected))} that spec.nodes.selector matches, {len(lost)} belong to an older tenant: "
+            f"{taken}. Select by another label here or there.",
         )
     if not selected:
         labels = tenant.spec.nodes.selector.match_labels if tenant.spec.nodes else {}
