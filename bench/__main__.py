@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m bench",
         description="Measure the operator, with the rights it ships with, on control planes of the sandbox. Beside "
         "each figure stands its floor: what a bare client needs for the same writes in the same run.",
-        epilog="Takes about 3 minutes for 10 tenants and 8 for 1,000. Nothing else should run on the machine.",
+        epilog="Takes about 4 minutes for 10 tenants and 10 for 1,000. Nothing else should run meanwhile.",
     )
     parser.add_argument(
         "--tenants",

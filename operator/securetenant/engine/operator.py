@@ -62,6 +62,7 @@ class Operator:
         self._leading = False
         self._relisted = asyncio.Event()
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._caught_up = asyncio.Event()
         self._echoes = Echoes()
         self.tenants = Tenants()
         self.queue = WorkQueue(clock)
@@ -127,6 +128,10 @@ class Operator:
             for name, informer in self.informers.items():
                 self._tasks[name] = group.create_task(informer.run(), name=f"informer {name}")
 
+    async def caught_up(self) -> None:
+        """Return when every tenant that was there at the start has been looked at."""
+        await self._caught_up.wait()
+
     async def synced(self) -> None:
         """Return when every cache holds its kind."""
         for informer in self.informers.values():
@@ -144,6 +149,7 @@ class Operator:
         log.info("leading", tenants=len(self.tenants), objects=sum(map(len, self.informers.values())))
         for name in self.tenants.names():
             self.queue.add(name)
+        self._note_progress()
         stopping = asyncio.Event()
         try:
             async with asyncio.TaskGroup() as group:
@@ -220,7 +226,12 @@ class Operator:
                 log.exception("pass failed by a defect", tenant=item.key, retry_seconds=round(delay, 2))
             finally:
                 self.queue.done(item.key)
+                self._note_progress()
                 self._metrics.reconciled(result, self._clock() - started)
+
+    def _note_progress(self) -> None:
+        if not self.queue.depth and not self.queue.active:
+            self._caught_up.set()
 
     def _schedule(self, name: str, again: Again) -> None:
         if again.retry:
