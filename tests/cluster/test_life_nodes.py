@@ -217,7 +217,7 @@ async def test_only_pods_that_tolerate_it_are_placed(stage: Stage) -> None:
     await stage.admin.create(pods, pod("own", tolerated))
 
     async def is_placed() -> bool:
-        return (await stage.admin.get(f"{pods}/own"))["spec"].get("nodeName") == name
+        return bool((await stage.admin.get(f"{pods}/own"))["spec"].get("nodeName") == name)
 
     async def is_refused(pod_name: str) -> bool:
         found = await stage.admin.get(f"{pods}/{pod_name}")
