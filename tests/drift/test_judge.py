@@ -90,6 +90,18 @@ def test_another_role_needs_a_new_binding() -> None:
     assert (found.action, found.path) == ("Recreate", "roleRef.name")
 
 
+def test_a_role_replaced_by_hand_needs_a_new_binding_whatever_differs_before_it() -> None:
+    """The labels differ first; a PUT that changes roleRef would be refused for ever."""
+    theirs = observed("RoleBinding", BINDING.ref.name, "pay", roleRef={"name": "edit"}, subjects=[{"name": "mallory"}])
+    assert only(judge.wanted(owner([BINDING.ref]), [BINDING], lookup(theirs))).action == "Recreate"
+
+
+def test_a_quota_with_scopes_is_made_anew() -> None:
+    want = Desired(Ref("ResourceQuota", "pay", "securetenant"), "quota", body={"spec": {"hard": {"pods": "1"}}})
+    scoped = observe(want, PAY, spec={"hard": {"pods": "1"}, "scopes": ["Terminating"]})
+    assert only(judge.wanted(owner([want.ref]), [want], lookup(scoped))).action == "Recreate"
+
+
 def test_added_subjects_are_replaced() -> None:
     other = observe(BINDING, PAY, subjects=[{"name": "a"}, {"name": "b"}])
     assert only(judge.wanted(owner(), [BINDING], lookup(other))).action == "Replace"

