@@ -21,5 +21,6 @@ def read(log: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
 def requests(log: Path, user: str, offset: int = 0) -> tuple[list[str], int]:
     """``"verb /uri"`` of each finished request of ``user`` (``system:serviceaccount:ns:name``), and the new offset."""
     events, after = read(log, offset)
-    mine = (e for e in events if e["user"]["username"] == user and e["stage"] == "ResponseComplete")
+    # A request that was not authenticated has no user's name.
+    mine = (e for e in events if e["user"].get("username") == user and e["stage"] == "ResponseComplete")
     return [f"{event['verb']} {event['requestURI']}" for event in mine], after

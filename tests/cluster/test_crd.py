@@ -155,7 +155,6 @@ async def test_what_kubectl_shows(admin: Admin) -> None:
             ],
             "drift": {"total": 3, "byControl": {"network": 3}, "items": []},
             "whitelist": {"declared": 2, "agreed": 1, "nextExpiry": "2026-01-01T00:00:00Z"},
-            "quota": {"requests.cpu": {"hard": "40", "used": "1500m"}},
             "nodes": ["node-0"],
             "applied": {"": ["Namespace/a"], "a": ["NetworkPolicy/securetenant-default-deny"]},
         }
