@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import gc
 import logging
-import os
 import signal
 import threading
 import time
@@ -23,7 +22,7 @@ from securetenant import __version__
 from securetenant.api import names
 from securetenant.api.kinds import SECURE_TENANT
 from securetenant.controls.registry import NAMES
-from securetenant.engine.operator import Operator
+from securetenant.engine.operator import SILENT, Operator
 from securetenant.kube.config import ClientConfig, ConfigError
 from securetenant.kube.config import load as load_config
 from securetenant.kube.lease import Elector, LeaseLost
@@ -82,7 +81,7 @@ async def run(settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     config = await load_config(settings.kubeconfig, settings.context)
     metrics = Metrics(NAMES)
-    metrics.build_info(__version__, os.environ.get("SECURETENANT_REVISION", ""))
+    metrics.build_info(__version__, settings.revision)
     async with Transport(config, in_flight=settings.requests_in_flight, on_request=metrics.request) as transport:
         elector = Elector(
             transport,
@@ -102,7 +101,7 @@ async def run(settings: Settings) -> None:
             workers=settings.workers,
             resync_seconds=settings.resync_seconds,
         )
-        watcher = TenantWatcher(config, operator)
+        watcher = TenantWatcher(config, operator, metrics)
         async with serve(
             settings.http_host,
             settings.http_port,
@@ -117,6 +116,7 @@ async def run(settings: Settings) -> None:
 
 async def _live(operator: Operator, elector: Elector, watcher: "TenantWatcher", stop: asyncio.Event) -> None:
     """Caches and watcher always; workers and renewals while leading. The first that fails ends the others."""
+    await _unless(stop, elector.peek())
     async with asyncio.TaskGroup() as group:
         always = [
             group.create_task(operator.run_caches(), name="caches"),
@@ -137,7 +137,7 @@ async def _lead(operator: Operator, elector: Elector, stop: asyncio.Event) -> No
         await elector.release()
         return
     keeping = asyncio.create_task(elector.keep(), name="lease")
-    leading = asyncio.create_task(_work(operator, stop), name="work")
+    leading = asyncio.create_task(_work(operator, stop, fresh=elector.fresh), name="work")
     try:
         await asyncio.wait([keeping, leading], return_when=asyncio.FIRST_COMPLETED)
         if keeping.done():
@@ -150,9 +150,9 @@ async def _lead(operator: Operator, elector: Elector, stop: asyncio.Event) -> No
     await elector.release()
 
 
-async def _work(operator: Operator, stop: asyncio.Event) -> None:
+async def _work(operator: Operator, stop: asyncio.Event, *, fresh: bool) -> None:
     try:
-        await operator.lead(stop)
+        await operator.lead(stop, fresh=fresh)
     except* NotFound as group:
         raise StartError(
             "the API server does not know securetenants.securetenant.dev: apply the CRD first"
@@ -190,14 +190,18 @@ def _finish(future: "asyncio.Future[None]") -> None:
 class TenantWatcher:
     """kopf, in a thread of its own, watching SecureTenants. What it sees goes to the operator's loop."""
 
-    def __init__(self, config: ClientConfig, operator: Operator) -> None:
+    def __init__(self, config: ClientConfig, operator: Operator, metrics: Metrics) -> None:
         self._config = config
         self._operator = operator
+        self._metrics = metrics
         self._stop = threading.Event()
-        self._ready = threading.Event()
         self._thread: threading.Thread | None = None
         self._loop = asyncio.get_running_loop()
         self._given: int | None = None  # generation of the credentials that kopf has
+        self._listed = False
+        self._failure = ""  # of its last request
+        self._contact = 0.0  # time.time of the last list, accepted watch or event
+        metrics.watch_informer(names.KIND, operator.tenants.__len__, lambda: self._contact or None)
 
     async def run(self) -> None:
         """Run kopf until cancelled. Its own end is fatal: a process that sees nothing must not live on.
@@ -218,11 +222,15 @@ class TenantWatcher:
         raise StartError("kopf's watcher of SecureTenants ended")
 
     def unready(self) -> list[str]:
-        return [] if self._ready.is_set() else ["SecureTenant: kopf has not started yet"]
+        return [] if self._listed else [f"SecureTenant: {self._failure or 'not listed yet'}"]
 
     def unhealthy(self) -> list[str]:
-        is_dead = self._thread is not None and not self._thread.is_alive()
-        return ["SecureTenant: its watcher is not running"] if is_dead else []
+        """A watcher that is dead, or silent: kopf asks anew after WATCH_SILENT, so that one is heard of in time."""
+        if self._thread is not None and not self._thread.is_alive():
+            return ["SecureTenant: its watcher is not running"]
+        silent = time.time() - self._contact
+        is_silent = self._listed and not self._failure and silent > SILENT
+        return [f"SecureTenant: silent for {silent:.0f} s"] if is_silent else []
 
     def _run_kopf(self, ended: "asyncio.Future[None]") -> None:
         try:
@@ -244,7 +252,6 @@ class TenantWatcher:
                 clusterwide=True,
                 standalone=True,
                 stop_flag=self._stop,
-                ready_flag=self._ready,
             )
 
     def _login(self, sessions: contextlib.AsyncExitStack) -> Any:
@@ -254,6 +261,8 @@ class TenantWatcher:
             session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, ssl=self._config.tls if self._config.tls is not None else True),
                 headers={"Authorization": authorization} if authorization else {},
+                proxy=self._config.proxy or None,
+                middlewares=(self._named,),
                 trace_configs=[self._tracing()],
             )
             sessions.push_async_callback(session.close)
@@ -261,17 +270,42 @@ class TenantWatcher:
 
         return login
 
+    async def _named(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """The kubeconfig's tls-server-name, which a session has no setting for."""
+        request.server_hostname = self._config.tls_server_name or None
+        return await handler(request)
+
     def _tracing(self) -> aiohttp.TraceConfig:
-        """Tells the operator of each list that kopf makes. After a 410 it lists, and has no event for what is gone."""
+        """Follows kopf's requests, of which it tells nobody."""
+
+        def told(request: aiohttp.TraceRequestEndParams | aiohttp.TraceRequestExceptionParams, code: str) -> None:
+            url = request.url
+            verb = "watch" if "watch" in url.query else "list" if url.path.endswith(SECURE_TENANT.plural) else "get"
+            self._loop.call_soon_threadsafe(self._asked, verb, code)
 
         async def on_end(_session: Any, _context: Any, request: aiohttp.TraceRequestEndParams) -> None:
-            is_list = request.url.path.endswith(f"/{SECURE_TENANT.plural}") and "watch" not in request.url.query
-            if is_list and request.response.status == 200:
-                self._loop.call_soon_threadsafe(self._operator.relisted)
+            told(request, str(request.response.status))
+
+        async def on_exception(_session: Any, _context: Any, request: aiohttp.TraceRequestExceptionParams) -> None:
+            told(request, "error")
 
         config = aiohttp.TraceConfig()
         config.on_request_end.append(on_end)
+        config.on_request_exception.append(on_exception)
         return config
+
+    def _asked(self, verb: str, code: str) -> None:
+        self._metrics.request(verb, names.KIND if verb != "get" else "", code, 0.0)
+        self._failure = "" if code == "200" else f"{verb}: {code}"
+        if code != "200":
+            return
+        self._contact = time.time()
+        if verb == "list":
+            self._listed = True
+            # After a 410 it lists, and has no event for what is gone.
+            self._operator.relisted()
 
     async def _credentials(self) -> str:
         """The Authorization header, renewed if kopf was given this one before."""
@@ -282,7 +316,11 @@ class TenantWatcher:
 
     async def _on_event(self, event: Any, **_: Any) -> None:
         """Only hand it over: kopf never calls again for an event whose handler failed."""
-        self._loop.call_soon_threadsafe(self._operator.observe, event["type"], dict(event["object"]))
+        self._loop.call_soon_threadsafe(self._observe, event["type"], dict(event["object"]))
+
+    def _observe(self, event_type: str | None, body: dict[str, Any]) -> None:
+        self._contact = time.time()
+        self._operator.observe(event_type, body)
 
 
 async def _configure(settings: kopf.OperatorSettings, **_: Any) -> None:

@@ -72,7 +72,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
 
     kubeconfig: str | None = Field(
-        None, description="Path of the kubeconfig; not given: KUBECONFIG, then the pod's own account."
+        None, description="Path of the kubeconfig; not given: KUBECONFIG, the pod's own account, ~/.kube/config."
     )
     context: str | None = Field(None, description="Context of the kubeconfig; not given: its current one.")
     http_host: str = Field(
@@ -104,6 +104,7 @@ class Settings(BaseSettings):
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
         "info", description="Least severity that is logged."
     )
+    revision: str = Field("", max_length=64, description="Source revision of the build, for securetenant_build_info.")
     dns_namespace: str = Field("kube-system", description="Namespace of the cluster's DNS pods.")
     dns_pod_labels: Annotated[dict[str, str], NoDecode, BeforeValidator(_pairs)] = Field(
         {"k8s-app": "kube-dns"}, min_length=1, description="Labels of the cluster's DNS pods: k=v,k=v or a JSON object."

@@ -103,7 +103,7 @@ def test_bounds_of_lists_and_maps() -> None:
     limits = {path: bound for path, bound in every.items() if re.search(r"(^|\.)limits\.", path)}
     egress = {path for path in every if path.startswith("network.egress[]")}
     assert set(limits.values()) == {(NONE, "16")}
-    told = {code(row[0])[0]: (row[1], row[2]) for row in table(DOCS / "limits.md", "field", "at least", "at most")}
+    told = {code(row[0])[0]: (row[1], row[2]) for row in table(DOCS / "bounds.md", "field", "at least", "at most")}
     assert told == {path: bound for path, bound in every.items() if path not in limits and path not in egress}
 
 
@@ -156,8 +156,6 @@ def exported() -> dict[str, tuple[str, set[str]]]:
             tenant="t",
             mode="Enforce",
             deletion_policy="Retain",
-            generation=1,
-            observed_generation=1,
             conditions={"Ready": "True"},
             next_expiry=1.0,
             quota_hard={"pods": 1.0},

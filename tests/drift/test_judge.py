@@ -1,6 +1,7 @@
 """Missing, changed, foreign, stale; and what is a rollout instead."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import pytest
 
@@ -31,6 +32,10 @@ def owner(applied: Iterable[Ref] = (), settled: bool = True) -> Owner:
 
 def lookup(*objects: Observed) -> Callable[[Ref], Observed | None]:
     return {o.ref: o for o in objects}.get
+
+
+def of_network(*objects: Observed) -> list[tuple[str, Observed]]:
+    return [("network", o) for o in objects]
 
 
 def only(findings: Iterable[Finding]) -> Finding:
@@ -126,24 +131,50 @@ def test_a_new_label_in_the_spec_is_a_rollout() -> None:
 
 
 def test_what_our_change_of_mind_left_is_deleted_as_a_rollout() -> None:
-    found = only(judge.unwanted(owner(), [observe(DENY, PAY)], [], lambda ns: True))
+    found = only(judge.unwanted(owner(), of_network(observe(DENY, PAY)), [], lambda ns: True))
     assert (found.reason, found.action, found.rollout, found.control) == ("Stale", "Delete", True, "network")
 
 
 def test_a_forged_mark_is_stale_drift() -> None:
     forged = observed("NetworkPolicy", "allow-all", "pay", labels=observe(DENY, PAY).labels, spec={"ingress": [{}]})
-    found = only(judge.unwanted(owner(), [forged], [], lambda ns: True))
+    found = only(judge.unwanted(owner(), of_network(forged), [], lambda ns: True))
     assert (found.reason, found.action, found.rollout) == ("Stale", "Delete", False)
 
 
 def test_in_a_namespace_given_up_only_our_own_mark_is_taken_off() -> None:
     ours, forged = observe(DENY, PAY), observed("NetworkPolicy", "x", "pay", labels=observe(DENY, PAY).labels)
-    found = only(judge.unwanted(owner(), [ours, forged], [], lambda ns: False))
+    found = only(judge.unwanted(owner(), of_network(ours, forged), [], lambda ns: False))
     assert (found.ref, found.action, found.rollout) == (ours.ref, "Release", True)
 
 
 def test_what_is_going_already_is_left_alone() -> None:
-    assert not list(judge.unwanted(owner(), [observe(DENY, PAY, deleting=True)], [], lambda ns: True))
+    assert not list(judge.unwanted(owner(), of_network(observe(DENY, PAY, deleting=True)), [], lambda ns: True))
+
+
+def test_what_a_finalizer_holds_is_not_gone() -> None:
+    """Terminating policies and bindings stay in force: a forged one could hide so for ever."""
+    held = observe(DENY, PAY, deleting=True, finalizers=("a.example/hold",))
+    found = only(judge.unwanted(owner(), of_network(held), [], lambda ns: True))
+    assert (found.reason, found.action, found.rollout) == ("Stale", "Delete", False)
+
+
+def test_the_control_is_the_kinds_whatever_the_label_says() -> None:
+    labels = {**observe(DENY, PAY).labels, names.LABEL_CONTROL: "a-name-of-my-own"}
+    forged = observed("NetworkPolicy", "allow-all", "pay", labels=labels, spec={})
+    assert only(judge.unwanted(owner(), of_network(forged), [], lambda ns: True)).control == "network"
+
+
+def test_an_old_state_of_ours_that_comes_back_is_drift() -> None:
+    """A copy kept from before the rule was tightened, or a restored backup, has a good record of its own."""
+    older = Desired(DENY.ref, "network", body={"spec": {**_spec(DENY), "ingress": [{}]}})
+    replayed, record = observe(older, PAY), observe(DENY, PAY).annotations[names.ANNOTATION_APPLIED]
+    known = replace(owner([DENY.ref]), last={DENY.ref: record}.get)
+    found = only(judge.wanted(known, [DENY], lookup(replayed)))
+    assert (found.reason, found.action, found.rollout) == ("Changed", "Replace", False)
+    # After a restart nothing is known of it, and a rollout that was interrupted looks the same.
+    assert only(judge.wanted(owner([DENY.ref]), [DENY], lookup(replayed))).rollout
+    gone = replace(owner(), last={DENY.ref: ""}.get)
+    assert not only(judge.unwanted(gone, of_network(replayed), [], lambda ns: True)).rollout
 
 
 @pytest.mark.parametrize(("remove", "action"), [(True, "Delete"), (False, "Keep")])

@@ -126,3 +126,36 @@ def test_a_released_namespace_loses_each_mark_and_keeps_its_labels(label: str) -
     labels = sent(request)["metadata"]["labels"]
     assert labels[label] is None
     assert "env" not in labels
+
+
+def test_what_finalizers_hold_is_freed_before_it_is_deleted() -> None:
+    """Terminating, a policy or binding stays in force for as long as they stand."""
+    have = observe(DENY, PAY, finalizers=("a.example/hold",))
+    free, gone = requests.of(finding("Delete", None, have), "pay", UID)
+    assert (free.verb, sent(free)["metadata"]["finalizers"], sent(free)["spec"]) == ("replace", [], {"podSelector": {}})
+    assert sent(free)["metadata"]["labels"] == dict(have.labels)
+    assert (gone.verb, sent(gone)) == ("delete", {"uid": have.uid})
+    going = observe(DENY, PAY, finalizers=("a.example/hold",), deleting=True)
+    assert [request.verb for request in requests.of(finding("Delete", None, going), "pay", UID)] == ["replace"]
+
+
+def test_a_replaced_binding_is_deleted_instead_of_released() -> None:
+    """The API server would not let us write it, and the deletion of the tenant would never end."""
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "securetenant-viewer"}
+    want = Desired(Ref("RoleBinding", "pay", "securetenant-viewer"), "access", body={"roleRef": role, "subjects": []})
+    verbs = [request.verb for request in requests.of(finding("Release", None, observe(want, PAY)), "pay", UID)]
+    assert verbs == ["replace"]
+    replaced = observe(want, PAY, roleRef={**role, "name": "cluster-admin"})
+    assert [r.verb for r in requests.of(finding("Release", None, replaced), "pay", UID)] == ["delete"]
+
+
+def test_a_forged_record_takes_no_label_of_the_clusters_away() -> None:
+    level = "pod-security.kubernetes.io/enforce"
+    record = json.dumps({"digest": "x", "labels": [level, "team"], "annotations": []})
+    have = observe(
+        SPACE, PAY, labels={level: "restricted", "team": "a"}, annotations={names.ANNOTATION_APPLIED: record}
+    )
+    (request,) = requests.of(finding("Patch", SPACE, have), "pay", UID)
+    labels = sent(request)["metadata"]["labels"]
+    assert level not in labels
+    assert labels["team"] is None

@@ -88,3 +88,14 @@ def test_oldest_is_the_age_of_what_waited_longest(queue: WorkQueue, clock: Clock
     queue.add("a", since=97.0)
     queue.add("b")
     assert queue.oldest() == 3.0
+
+
+def test_superseded_timers_do_not_pile_up(queue: WorkQueue, clock: Clock) -> None:
+    """An expiry in a year, superseded by each resync, lies below a live timer and never comes to the top."""
+    for number in range(5_000):
+        queue.add_after("a", 1e7)
+        queue.add_after("a", 100 + number % 7)
+        clock.now += 200
+        queue.release_due()
+        queue.add_after("b", 1.0)
+    assert len(queue._timers) < 200

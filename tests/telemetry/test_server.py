@@ -58,7 +58,7 @@ async def test_a_probe_says_ok_or_each_problem_on_its_line(path: str) -> None:
 async def test_the_metrics_are_whole_packed_or_not(accept: str, packed: bool) -> None:
     metrics = Metrics(["network", "access"])
     for number in range(120):  # more than one piece; and families without a line in between
-        metrics.tenant(TenantReport(f"tenant-{number}", "Enforce", "Retain", 1, 1))
+        metrics.tenant(TenantReport(f"tenant-{number}", "Enforce", "Retain"))
     async with serve("127.0.0.1", 0, metrics.exposition, nothing, nothing) as port:
         status, text, response = await fetch(port, "/metrics", **({"Accept-Encoding": accept} if accept else {}))
     assert status == 200

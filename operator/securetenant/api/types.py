@@ -87,14 +87,20 @@ _VALID_KEYS: Final = EachEntry(
 # the name label that selectors trust); app.kubernetes.io is the recommended set for people, but for who manages.
 _RESERVED: Final = r"([-a-z0-9.]+\.)?(securetenant\.dev|kubernetes\.io|k8s\.io)/.*"
 _RESERVED_KEY: Final = re.compile(_RESERVED, re.ASCII | re.DOTALL)
+
+
+def is_reserved_key(key: str) -> bool:
+    """Whether a label or annotation is the operator's or the cluster's own, and never a spec's."""
+    is_open = key.startswith("app.kubernetes.io/") and key != names.LABEL_MANAGED_BY
+    return _RESERVED_KEY.fullmatch(key) is not None and not is_open
+
+
 _UNRESERVED_KEYS: Final = EachEntry(
     f"""!k.matches('^{_RESERVED.replace(chr(92), chr(92) * 2)}$')
     || (k.startsWith('app.kubernetes.io/') && k != '{names.LABEL_MANAGED_BY}')""",
     "keys under securetenant.dev, kubernetes.io and k8s.io are reserved for the operator and the cluster "
     "(app.kubernetes.io is open, but for managed-by): choose a prefix of your own",
-    lambda key, _: (
-        not _RESERVED_KEY.fullmatch(key) or (key.startswith("app.kubernetes.io/") and key != names.LABEL_MANAGED_BY)
-    ),
+    lambda key, _: not is_reserved_key(key),
 )
 NamespaceLabels = Annotated[dict[str, LabelValue], Field(max_length=32), _VALID_KEYS, _UNRESERVED_KEYS]
 NamespaceAnnotations = Annotated[dict[str, AnnotationValue], Field(max_length=32), _VALID_KEYS, _UNRESERVED_KEYS]

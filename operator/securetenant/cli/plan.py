@@ -45,7 +45,8 @@ def plan(
     ] = None,
     tenant: Annotated[str | None, typer.Option("--tenant", "-t", metavar="NAME", help="Tell only of this one.")] = None,
     kubeconfig: Annotated[
-        str | None, typer.Option("--kubeconfig", metavar="PATH", help="Default: KUBECONFIG, then ~/.kube/config.")
+        str | None,
+        typer.Option("--kubeconfig", metavar="PATH", help="Default: KUBECONFIG, the pod's account, ~/.kube/config."),
     ] = None,
     context: Annotated[
         str | None,

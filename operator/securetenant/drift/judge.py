@@ -42,13 +42,22 @@ class Owner:
     """For whom is judged: the tenant, the salt of its records (its UID), and its own record.
 
     `applied`: it wrote this object before. `settled`: it has finished a pass over this namespace before ("" is
-    always settled); until then nothing that stands there can be drift from it.
+    always settled); until then nothing that stands there can be drift from it. `last`: the record that was last
+    written to this object ("": it was given up), None where that is not known (any more).
     """
 
     tenant: str
     salt: str
     applied: Callable[[Ref], bool]
     settled: Callable[[str], bool]
+    last: Callable[[Ref], str | None] = lambda ref: None
+
+    def wrote(self, have: Observed) -> bool:
+        """Whether what stands is what we last wrote. An older state of ours that somebody put back (a copy kept from
+        before a rule was tightened, a restored backup) has a good record too, and is still his doing."""
+        last = self.last(have.ref)
+        is_replayed = last is not None and last != have.annotations.get(names.ANNOTATION_APPLIED)
+        return not is_replayed and is_recorded(have, self.salt)
 
 
 # What the API server refuses to change in place: the object has to be made anew.
@@ -74,7 +83,7 @@ def _whole(owner: Owner, want: Desired, have: Observed) -> Iterator[Finding]:
         return
     path = first_difference(content, actual) or f"annotations.{names.ANNOTATION_APPLIED}"
     action: Action = "Replace" if all(_at(content, p) == _at(actual, p) for p in _IMMUTABLE) else "Recreate"
-    rollout = is_recorded(have, owner.salt) or not owner.settled(want.ref.namespace)
+    rollout = owner.wrote(have) or not owner.settled(want.ref.namespace)
     yield Finding(want.ref, want.control, "Changed", action, rollout, path=path, desired=want, observed=have)
 
 
@@ -92,7 +101,7 @@ def _shared(owner: Owner, want: Desired, have: Observed) -> Iterator[Finding]:
     if content == actual and same_record:
         return
     path = first_difference(content, actual) or f"annotations.{names.ANNOTATION_APPLIED}"
-    rollout = is_recorded(have, owner.salt) or not owner.applied(want.ref)
+    rollout = owner.wrote(have) or not owner.applied(want.ref)
     yield Finding(want.ref, want.control, "Changed", "Patch", rollout, path=path, desired=want, observed=have)
 
 
@@ -101,27 +110,32 @@ def _keys(value: JsonValue) -> Iterable[str]:
 
 
 def unwanted(
-    owner: Owner, marked: Iterable[Observed], desired: Iterable[Desired], held: Callable[[str], bool]
+    owner: Owner, marked: Iterable[tuple[str, Observed]], desired: Iterable[Desired], held: Callable[[str], bool]
 ) -> Iterator[Finding]:
     """Objects with our mark that nobody wants: left by our own change of mind, or put there by others (Stale).
 
-    In a namespace that the tenant does not hold (any more) only what we wrote ourselves is touched, and only
-    its mark: a spec reaches its own namespaces alone. Nodes are given back.
+    `marked`: each with the control whose kind it is; what its own label says is anybody's word. In a namespace that
+    the tenant does not hold (any more) only what we wrote ourselves is touched, and only its mark: a spec reaches its
+    own namespaces alone. Nodes are given back.
     """
     wanted_refs = {want.ref for want in desired}
-    for have in marked:
-        if have.ref in wanted_refs or have.deleting:
+    for control, have in marked:
+        if have.ref in wanted_refs or _goes_by_itself(have):
             continue
-        ours = is_recorded(have, owner.salt) or owner.applied(have.ref)
+        ours = owner.wrote(have) or owner.applied(have.ref)
         message = "carries this tenant's mark, but is not part of its posture"
         if have.ref.kind == NODE.name:
-            yield Finding(have.ref, "nodes", "Stale", "Release", rollout=ours, message=message, observed=have)
+            yield Finding(have.ref, control, "Stale", "Release", rollout=ours, message=message, observed=have)
         elif have.ref.namespace and held(have.ref.namespace):
-            control = have.labels.get(names.LABEL_CONTROL, "")
             yield Finding(have.ref, control, "Stale", "Delete", rollout=ours, message=message, observed=have)
         elif ours:
-            control = have.labels.get(names.LABEL_CONTROL, "")
             yield Finding(have.ref, control, "Stale", "Release", rollout=True, observed=have)
+
+
+def _goes_by_itself(have: Observed) -> bool:
+    """Whether a deletion is under way that nothing of the object's own holds up. What a finalizer holds is in force
+    for as long as that stands, and so is judged like all else."""
+    return have.deleting and not (have.finalizers and have.ref.namespace)
 
 
 def foreign(found: Iterable[Foreign]) -> Iterator[Finding]:

@@ -27,7 +27,11 @@ def is_pending(tenant: SecureTenant) -> bool:
 def releases(tenant: SecureTenant, world: World) -> list[Finding]:
     """Every object of ours that is still there loses its marks: with Retain all, with Delete the nodes and what is
     no longer declared. Namespaces in which nothing is ours lose nothing."""
-    return [_release(have) for have in marked(tenant, world) if not have.deleting and _written_by_us(tenant, have)]
+    return [
+        Finding(have.ref, control, "Stale", "Release", rollout=True, observed=have)
+        for control, have in marked(tenant, world)
+        if not have.deleting and _written_by_us(tenant, have)
+    ]
 
 
 def doomed(tenant: SecureTenant, world: World) -> list[Observed]:
@@ -71,11 +75,6 @@ def _written_by_us(tenant: SecureTenant, have: Observed) -> bool:
         return True
     recorded = f"{have.ref.kind}/{have.ref.name}" in tenant.status.applied.get(have.ref.namespace, ())
     return recorded or is_recorded(have, tenant.metadata.uid)
-
-
-def _release(have: Observed) -> Finding:
-    control = have.labels.get(names.LABEL_CONTROL, "")
-    return Finding(have.ref, control, "Stale", "Release", rollout=True, observed=have)
 
 
 def _why(have: Observed) -> str:

@@ -37,6 +37,11 @@ SILENT = 240.0
 DRAIN = 15.0
 # How long to wait after a failed list of the SecureTenants (seconds).
 RELOAD = 5.0
+# A kind that could not be watched for this long (seconds): its cache proves nothing any more.
+STALE = 60.0
+# How often (seconds) the clock and the watches are looked at, and what step of the clock is worth a look at all.
+PULSE = 5.0
+CLOCK_STEP = 2.0
 
 
 class Operator:
@@ -62,6 +67,7 @@ class Operator:
         self._leading = False
         self._relisted = asyncio.Event()
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._group: asyncio.TaskGroup | None = None
         self._caught_up = asyncio.Event()
         self._echoes = Echoes()
         self.tenants = Tenants()
@@ -81,7 +87,9 @@ class Operator:
             Reporter(metrics, events),
             lambda names: self._enqueue(names, clock()),
             self._echoes,
+            stale=self._stale,
         )
+        metrics.watch_generation_lag(self.tenants.generation_lag)
         metrics.watch_queue(lambda: self.queue.depth, self.queue.oldest)
         metrics.watch_leader(lambda: self._leading)
         for name, informer in self.informers.items():
@@ -125,8 +133,23 @@ class Operator:
     async def run_caches(self) -> None:
         """Keep the caches for ever. Raises if one of them cannot go on."""
         async with asyncio.TaskGroup() as group:
-            for name, informer in self.informers.items():
-                self._tasks[name] = group.create_task(informer.run(), name=f"informer {name}")
+            self._group = group
+            for name in self.informers:
+                self._watch(name)
+
+    def _watch(self, name: str) -> None:
+        assert self._group is not None
+        self._tasks[name] = self._group.create_task(self.informers[name].run(), name=f"informer {name}")
+
+    async def _relist(self) -> None:
+        """List every kind anew. What a standby's caches hold may lag behind the last leader's own writes, and shares
+        of a quota, say, must not be given away twice."""
+        for name, informer in self.informers.items():
+            self._tasks[name].cancel()
+            await asyncio.wait([self._tasks[name]])
+            informer.synced.clear()
+            self._watch(name)
+        await self.synced()
 
     async def caught_up(self) -> None:
         """Return when every tenant that was there at the start has been looked at."""
@@ -137,14 +160,17 @@ class Operator:
         for informer in self.informers.values():
             await informer.synced.wait()
 
-    async def lead(self, stop: asyncio.Event) -> None:
+    async def lead(self, stop: asyncio.Event, *, fresh: bool) -> None:
         """Work as the active instance until `stop` is set, then finish the passes under way.
 
-        Raises LeaseLost as soon as a write finds the Lease gone.
+        `fresh`: nobody else has led since the caches were filled. Raises LeaseLost as soon as a write finds the Lease
+        gone.
         """
         await self.synced()
-        self._relisted.clear()
-        await self.load_tenants()
+        if not fresh:
+            await self._relist()
+        self._relisted.set()
+        await self._reload(once=True)
         self._leading = True
         log.info("leading", tenants=len(self.tenants), objects=sum(map(len, self.informers.values())))
         for name in self.tenants.names():
@@ -157,6 +183,7 @@ class Operator:
                     group.create_task(self.queue.run_timers(), name="timers"),
                     group.create_task(self._events.run(), name="events"),
                     group.create_task(self._reload(), name="reload"),
+                    group.create_task(self._pulse(), name="pulse"),
                 ]
                 workers = [group.create_task(self._work(stopping), name=f"worker {n}") for n in range(self._workers)]
                 await _either(stop, workers)
@@ -184,17 +211,47 @@ class Operator:
         for ghost in {name for name, uid in self.tenants.uids().items() if known.get(name) == uid} - listed:
             self._enqueue(self.tenants.remove(ghost), self._clock())
 
-    async def _reload(self) -> None:
-        """The same whenever the watcher has listed anew."""
+    async def _reload(self, *, once: bool = False) -> None:
+        """The same whenever the watcher has listed anew, or once; tried again until it succeeds."""
         while True:
             await self._relisted.wait()
             self._relisted.clear()
             try:
                 await self.load_tenants()
+            except NotFound:
+                raise
             except ApiError as error:
                 log.warning("SecureTenants not listed, tried again", cause=str(error), retry_seconds=RELOAD)
                 await asyncio.sleep(RELOAD)
                 self._relisted.set()
+            else:
+                if once:
+                    return
+
+    async def _pulse(self) -> None:
+        """Look at all tenants when the clock was set (expiries are times of day, timers are not), and when a cache
+        went stale or came back."""
+        offset, stale = time.time() - self._clock(), self._stale()
+        while True:
+            await asyncio.sleep(PULSE)
+            before = offset, stale
+            offset, stale = time.time() - self._clock(), self._stale()
+            stepped = abs(offset - before[0]) > CLOCK_STEP
+            if stepped:
+                log.warning("the clock was set, looking at all tenants", step_seconds=round(offset - before[0], 1))
+            if stale != before[1]:
+                log.warning("caches stale" if stale else "caches kept again", cause=stale)
+            if stepped or stale != before[1]:
+                self._enqueue(set(self.tenants.names()), self._clock())
+
+    def _stale(self) -> str:
+        """Which caches prove nothing any more, and why; "" where all are well."""
+        found = [
+            f"{name} cannot be watched: {informer.failure}"
+            for name, informer in self.informers.items()
+            if informer.failing_since and time.monotonic() - informer.failing_since > STALE
+        ]
+        return f"what is known may be old: {'; '.join(found)}" if found else ""
 
     async def _drain(self, workers: Sequence["asyncio.Task[None]"]) -> None:
         """Wait for the passes under way, not for the workers: those that are idle wait for a key for ever."""
@@ -220,14 +277,24 @@ class Operator:
             except ApiError as error:
                 delay = self.queue.failed(item.key)
                 log.warning("pass failed", tenant=item.key, cause=str(error), retry_seconds=round(delay, 2))
-            except Exception:
+            except Exception as error:
                 # A defect that one tenant's data brings out must not stop the others.
                 delay = self.queue.failed(item.key)
                 log.exception("pass failed by a defect", tenant=item.key, retry_seconds=round(delay, 2))
+                await self._unjudged(item.key, error)
             finally:
                 self.queue.done(item.key)
                 self._note_progress()
                 self._metrics.reconciled(result, self._clock() - started)
+
+    async def _unjudged(self, name: str, defect: Exception) -> None:
+        cause = f"a defect in the operator broke its look at this tenant off ({type(defect).__name__}: see its log)"
+        try:
+            await self._reconciler.unjudged(name, cause)
+        except LeaseLost:
+            raise
+        except Exception as error:
+            log.exception("nor can it be said in the status", tenant=name, cause=str(error))
 
     def _note_progress(self) -> None:
         if not self.queue.depth and not self.queue.active:
@@ -236,15 +303,14 @@ class Operator:
     def _schedule(self, name: str, again: Again) -> None:
         if again.retry:
             self.queue.failed(name)
-            return
-        self.queue.succeeded(name)
+        else:
+            self.queue.succeeded(name)
         if name not in self.tenants:
             self.queue.forget(name)
             return
-        if again.after is not None:
-            self.queue.add_after(name, again.after)
         # The safety net, spread over time.
-        self.queue.add_after(name, self._resync_seconds * random.uniform(0.75, 1.25))  # noqa: S311
+        resync = self._resync_seconds * random.uniform(0.75, 1.25)  # noqa: S311
+        self.queue.add_after(name, resync if again.after is None else min(resync, again.after))
 
     def _gone(self, item: Item, error: ApiError) -> None:
         """The SecureTenant that a pass wrote to is no more."""

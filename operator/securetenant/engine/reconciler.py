@@ -46,14 +46,18 @@ Known = dict[tuple[Ref, str], str]  # (object, reason) of a deviation that stand
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """When a tenant has to be looked at again: in `after` seconds, or (`retry`) after its back-off."""
+    """When a tenant has to be looked at again: in `after` seconds, and (`retry`) after its back-off."""
 
     after: float | None = None
     retry: bool = False
 
 
 class Reconciler:
-    """Holds nothing that cannot be read back from the cluster: `_standing` only spares a second count or look-up."""
+    """Holds nothing that cannot be read back from the cluster: `_standing` only spares a second count or look-up, and
+    `_records` (what was last written to each object) tells an old state that came back from our own rollout.
+
+    `stale` says why what the caches hold may not be so any more; "" while they are kept well.
+    """
 
     def __init__(
         self,
@@ -65,6 +69,7 @@ class Reconciler:
         enqueue: Callable[[set[str]], None],
         echoes: Echoes,
         *,
+        stale: Callable[[], str] = lambda: "",
         monotonic: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -75,10 +80,12 @@ class Reconciler:
         self._reporter = reporter
         self._enqueue = enqueue
         self._echoes = echoes
+        self._stale = stale
         self._contests = Contests(monotonic)
         self._monotonic = monotonic
         self._now = now
         self._standing: dict[str, Known] = {}
+        self._records: dict[str, dict[Ref, str]] = {}
 
     async def reconcile(self, name: str, since: float, failures: int = 0) -> Again:
         """Make one tenant so. `since`: when the event behind this pass arrived (monotonic seconds).
@@ -94,7 +101,7 @@ class Reconciler:
         problem = self._tenants.problem(name)
         if problem or tenant.spec.mode == "Paused":
             return await self._hold(tenant, problem)
-        found = survey(tenant, self._world, self._now())
+        found = survey(tenant, self._world, self._now(), self._records.get(name, {}).get)
         if tenant.spec.mode == "Audit":
             return await self._audit(found)
         return await self._enforce(found, since, failures)
@@ -102,8 +109,19 @@ class Reconciler:
     def forget(self, name: str) -> None:
         """The tenant is gone."""
         self._standing.pop(name, None)
+        self._records.pop(name, None)
         self._contests.forget(name)
         self._reporter.forget(name)
+
+    async def unjudged(self, name: str, cause: str) -> None:
+        """A pass broke off by a defect: say that nothing is known of the tenant, instead of what was known last."""
+        tenant = self._tenants.get(name)
+        if tenant is None or tenant.metadata.deletion_timestamp is not None:
+            return
+        result = Pass(tenant, {}, (), applied=status.recorded(tenant.status), unknown=cause)
+        computed = status.compute(result, self._namespace, self._now())
+        self._reporter.report(result, computed, 0.0)
+        await self._write_status(tenant, computed)
 
     async def _hold(self, tenant: SecureTenant, problem: str) -> Again:
         """Paused or invalid: nothing is judged, nothing is written, and the status says so."""
@@ -115,7 +133,8 @@ class Reconciler:
         """Every difference is a deviation from what is declared; nothing but status, metrics and events is written."""
         tenant = found.tenant
         outstanding = await self._attributed(tenant, found.findings)
-        result = Pass(tenant, found.plans, found.held, outstanding=outstanding, applied=status.recorded(tenant.status))
+        applied = status.recorded(tenant.status)
+        result = Pass(tenant, found.plans, found.held, outstanding, applied=applied, unknown=self._stale())
         result.detected = self._newly(tenant, outstanding)
         await self._report(result)
         return Again(after=self._until(found.wake_at))
@@ -133,6 +152,7 @@ class Reconciler:
 
         done = set(outcome.done) if outcome else set()
         failed = outcome.failed if outcome else []
+        self._remember(found, done)
         corrected = [Drifted(finding, blamed[finding]) for finding in done if not finding.rollout]
         seconds = self._monotonic() - since
         # A correction that came too late, because the object changed meanwhile, is a round of the same fight.
@@ -148,14 +168,33 @@ class Reconciler:
             contested=self._contests.contested(tenant.name),
             applied=_applied(found, done),
             errors=[_told(f, error) for f, error in failed if _is_news(error, failures)],
+            unknown=self._stale(),
+            unsettled=any(not _is_news(error, failures) for _, error in failed),
         )
         result.detected = self._newly(tenant, [*result.outstanding, *corrected])
-        await self._report(result, seconds)
-        return self._again(found, result, {f.ref for f in done}, is_failed=bool(failed))
+        is_failed = bool(failed)
+        try:
+            await self._report(result, seconds)
+        except ApiError as error:
+            log.warning("status not written, tried again", tenant=tenant.name, cause=str(error))
+            is_failed = True
+        return self._again(found, result, {f.ref for f in done}, is_failed=is_failed)
+
+    def _remember(self, found: Survey, done: set[Finding]) -> None:
+        """Note the record on each object that is as we want it, and that there is none on what we gave up."""
+        records = self._records.setdefault(found.tenant.name, {})
+        off = {finding.ref for finding in found.findings if finding not in done}
+        for want in found.desired:
+            have = self._world.get(want.ref) if want.ref not in off else None
+            if have is not None:
+                records[have.ref] = have.annotations.get(names.ANNOTATION_APPLIED, "")
+        for finding in done:
+            if finding.desired is None and finding.ref in records:
+                records[finding.ref] = ""
 
     def _again(self, found: Survey, result: Pass, written: set[Ref], *, is_failed: bool) -> Again:
         if is_failed:
-            return Again(retry=True)
+            return Again(after=self._until(found.wake_at), retry=True)
         if any(item.kind == NODE.name for item in written):
             # What a node's condition says is read off the node: look again, now that it is written.
             return Again(after=0.0)
@@ -276,7 +315,7 @@ class Reconciler:
         """A deleting tenant's one condition; nothing else of its status changes."""
         others = [c for c in tenant.status.conditions if c.type not in ("Ready", "Reconciling", "Stalled")]
         reconciling = Condition(type="Reconciling", status="True", reason=condition.reason, message=condition.message)
-        conditions = status.timed([condition, reconciling], tenant, self._now())
+        conditions = status.timed([condition, reconciling], tenant, self._now(), tenant.metadata.generation)
         said = tenant.status.model_copy(update={"conditions": [*conditions, *others]})
         self._reporter.deleting(tenant, condition)
         await self._write_status(tenant, said)
@@ -299,8 +338,8 @@ class Reconciler:
 
 
 def _applied(found: Survey, done: set[Finding]) -> set[Ref]:
-    """The new record: what is wanted and stands, and, of declared namespaces that cannot be written to now
-    (Terminating), what was recorded before, so that their loss is still known when they can."""
+    """The new record: what is wanted and stands; of declared namespaces that cannot be written to now (Terminating),
+    what was recorded before, so that their loss is still known when they can; and what is still to be released."""
     failed = {f.ref for f in found.findings if f.desired is not None and f not in done}
     wanted = {want.ref for want in found.desired}
     standing = {ref for ref in wanted if ref not in failed or ref in found.record}
@@ -310,7 +349,8 @@ def _applied(found: Survey, done: set[Finding]) -> set[Ref]:
         for ref in status.recorded(found.tenant.status)
         if (ref.name if ref.kind == NAMESPACE.name else ref.namespace) in declared
     }
-    return standing | kept
+    unreleased = {f.ref for f in found.findings if f.action == "Release" and f not in done and f.ref in found.record}
+    return standing | kept | unreleased
 
 
 def _is_going(finding: Finding) -> bool:

@@ -39,7 +39,16 @@ class Reporter:
         self._metrics.tenant(_tenant_report(result, computed))
 
     def deleting(self, tenant: SecureTenant, condition: Condition) -> None:
-        """A deletion that waits."""
+        """A deletion that waits: nothing is judged any more."""
+        self._metrics.tenant(
+            TenantReport(
+                tenant=tenant.name,
+                mode=tenant.spec.mode,
+                deletion_policy=tenant.spec.deletion_policy,
+                drift=None,
+                conditions={condition.type: condition.status},
+            )
+        )
         before = next((c.message for c in tenant.status.conditions if c.type == "Ready"), "")
         if before != condition.message:
             self._events.emit(_subject(tenant), "Normal", condition.reason, condition.message)
@@ -101,10 +110,8 @@ def _tenant_report(result: Pass, computed: SecureTenantStatus) -> TenantReport:
         tenant=tenant.name,
         mode=tenant.spec.mode,
         deletion_policy=tenant.spec.deletion_policy,
-        generation=tenant.metadata.generation,
-        observed_generation=computed.observed_generation,
         drift=Counter((item.finding.control, item.finding.reason) for item in result.outstanding)
-        if not result.problem and tenant.spec.mode != "Paused"
+        if result.is_judged
         else None,
         contested=Counter(control for control, _ in result.contested.values()),
         conditions={condition.type: condition.status for condition in computed.conditions},

@@ -1,13 +1,14 @@
 """What has to be sent to the API server for a finding, as values: pure, so that it is tested exactly."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from securetenant.api import names
-from securetenant.api.kinds import KINDS, RESOURCE_QUOTA
+from securetenant.api.kinds import KINDS, RESOURCE_QUOTA, ROLE_BINDING
 from securetenant.api.objects import Desired, Json, JsonValue, Observed, Ref
 from securetenant.api.record import annotation, node_taints, shared, shared_record, whole
+from securetenant.api.types import is_reserved_key
 from securetenant.drift.judge import Finding
 
 Verb = Literal["create", "replace", "merge", "json", "delete"]
@@ -33,15 +34,15 @@ def of(finding: Finding, tenant: str, salt: str) -> list[Request]:
         case "Replace" if want is not None and have is not None:
             return [Request("replace", want.ref, body(want, tenant, salt, have))]
         case "Recreate" if want is not None and have is not None:
-            return [delete(have), Request("create", want.ref, body(want, tenant, salt))]
+            return [*_gone(have), Request("create", want.ref, body(want, tenant, salt))]
         case "Patch" if want is not None and have is not None:
             if want.ref.kind == "Node":
                 return [Request("json", want.ref, _dedicate(want, have, annotation(want, tenant, salt)))]
             return [Request("merge", want.ref, _merge(want, have, tenant, salt))]
         case "Delete" if have is not None:
-            return [delete(have)]
+            return _gone(have)
         case "Release" if have is not None:
-            return [release(have)]
+            return _gone(have) if _is_replaced(have) else [release(have)]
         case _:
             return []
 
@@ -78,6 +79,18 @@ def delete(have: Observed) -> Request:
     return Request("delete", have.ref, _seen(have))
 
 
+def _gone(have: Observed) -> list[Request]:
+    """Delete an object, and not merely make it Terminating: held by a finalizer, a policy or a binding stays in force.
+
+    So finalizers are taken off first. A change of them alone is also what the API server admits of a binding to a
+    role that we may not bind.
+    """
+    if not have.finalizers:
+        return [delete(have)]
+    free = Request("replace", have.ref, _as_it_stands(have, have.labels, have.annotations, ()))
+    return [free] if have.deleting else [free, Request("delete", have.ref, {"uid": have.uid})]
+
+
 def delete_namespace(have: Observed) -> Request:
     """Delete this very namespace, whatever was written to it meanwhile."""
     return Request("delete", have.ref, {"uid": have.uid})
@@ -96,21 +109,35 @@ def release(have: Observed) -> Request:
             "annotations": {names.ANNOTATION_APPLIED: None},
         }
         return Request("merge", have.ref, {"metadata": metadata})
+    labels = {key: value for key, value in have.labels.items() if key not in _MARKS}
+    annotations = {key: value for key, value in have.annotations.items() if key != names.ANNOTATION_APPLIED}
+    return Request("replace", have.ref, _as_it_stands(have, labels, annotations, have.finalizers))
+
+
+def _is_replaced(have: Observed) -> bool:
+    """Whether a RoleBinding of ours gives another role by now. The API server would not let us write it, not even to
+    take our marks off, and it is not ours to leave behind."""
+    if have.ref.kind != ROLE_BINDING.name:
+        return False
+    role = have.field("roleRef")
+    return not isinstance(role, dict) or (role.get("kind"), role.get("name")) != ("ClusterRole", have.ref.name)
+
+
+def _as_it_stands(
+    have: Observed, labels: Mapping[str, str], annotations: Mapping[str, str], finalizers: Sequence[str]
+) -> Json:
+    """The whole object with its content as it was seen."""
     kind = KINDS[have.ref.kind]
-    labels: Json = {key: value for key, value in have.labels.items() if key not in _MARKS}
-    annotations: Json = {k: v for k, v in have.annotations.items() if k != names.ANNOTATION_APPLIED}
-    kept: Json = {
+    metadata: Json = {
         "name": have.ref.name,
         "namespace": have.ref.namespace,
         **_seen(have),
-        "labels": labels,
-        "annotations": annotations,
-        "finalizers": list(have.finalizers),
+        "labels": dict(labels),
+        "annotations": dict(annotations),
+        "finalizers": list(finalizers),
     }
     content = {name: have.field(name) for name in kind.content if name in have.fields}
-    return Request(
-        "replace", have.ref, {"apiVersion": kind.api_version, "kind": kind.name, "metadata": kept, **content}
-    )
+    return {"apiVersion": kind.api_version, "kind": kind.name, "metadata": metadata, **content}
 
 
 def _merge(want: Desired, have: Observed, tenant: str, salt: str) -> Json:
@@ -118,7 +145,8 @@ def _merge(want: Desired, have: Observed, tenant: str, salt: str) -> Json:
 
     A merge patch with the resourceVersion, not server-side apply: the namespace is created with POST (apply
     would silently take over one that somebody made in the same moment), and apply does not remove what POST
-    wrote. The record says which keys are ours.
+    wrote. The record says which keys are ours, and is anybody's word who may patch the object: a key that no spec can
+    hold (a Pod Security level, say) is never taken away because of it.
     """
     content = shared(want, tenant)
     record = shared_record(have)
@@ -130,14 +158,18 @@ def _merge(want: Desired, have: Observed, tenant: str, salt: str) -> Json:
     metadata: Json = {
         "uid": have.uid,
         "resourceVersion": have.resource_version,
-        "labels": {**dict.fromkeys(k for k in old_labels if k not in labels), **labels},
+        "labels": {**_taken_back(old_labels), **labels},
         "annotations": {
-            **dict.fromkeys(k for k in old_annotations if k not in annotations),
+            **_taken_back(old_annotations),
             **annotations,
             names.ANNOTATION_APPLIED: annotation(want, tenant, salt),
         },
     }
     return {"metadata": metadata}
+
+
+def _taken_back(keys: Iterable[str]) -> Json:
+    return {key: None for key in keys if not is_reserved_key(key)}
 
 
 def _dedicate(want: Desired, have: Observed, record: str) -> list[JsonValue]:

@@ -47,26 +47,33 @@ class Pass:
     contested: Mapping[Ref, tuple[str, str]] = field(default_factory=dict)
     applied: Collection[Ref] = ()
     problem: str = ""  # why the models refuse the spec
+    unknown: str = ""  # why this pass cannot vouch for what it found, or found nothing
+    unsettled: bool = False  # a write is to be tried again at once: nothing can be said of this generation yet
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether "no deviation" means that there is none."""
+        return bool(self.plans) and (not self.unknown or bool(self.outstanding))
 
 
 def compute(result: Pass, namespace: Callable[[str], Observed | None], now: datetime) -> SecureTenantStatus:
     """The whole status. Condition times stay where the condition's status did not change."""
     tenant = result.tenant
-    paused = tenant.spec.mode == "Paused"
+    generation = tenant.status.observed_generation if result.unsettled else tenant.metadata.generation
     conditions = [
         _ready(result),
         _drifted(result),
-        *([] if paused else (c for plan in result.plans.values() for c in plan.conditions)),
+        *(c for plan in result.plans.values() for c in plan.conditions),
         *_abnormal(result),
     ]
     whitelist = next((plan.whitelist for plan in result.plans.values() if plan.whitelist is not None), None)
     return SecureTenantStatus(
-        observed_generation=tenant.metadata.generation,
-        conditions=timed(conditions, tenant, now),
+        observed_generation=generation,
+        conditions=timed(conditions, tenant, now, generation),
         namespaces=_namespaces(result, namespace),
-        whitelist=whitelist if not paused else tenant.status.whitelist,
+        whitelist=whitelist if result.plans else tenant.status.whitelist,
         nodes=sorted({name for plan in result.plans.values() for name in plan.nodes})
-        if not paused
+        if result.plans
         else tenant.status.nodes,
         drift=_drift(result, now),
         applied=grouped(result.applied),
@@ -97,7 +104,9 @@ def recorded(status: SecureTenantStatus) -> set[Ref]:
     }
 
 
-def timed(conditions: Sequence[Condition], tenant: SecureTenant, now: datetime) -> list[Condition]:
+def timed(
+    conditions: Sequence[Condition], tenant: SecureTenant, now: datetime, generation: int | None
+) -> list[Condition]:
     """Conditions with observedGeneration and the time of their last change of status."""
     before = {condition.type: condition for condition in tenant.status.conditions}
     stamped = []
@@ -109,7 +118,7 @@ def timed(conditions: Sequence[Condition], tenant: SecureTenant, now: datetime) 
             condition.model_copy(
                 update={
                     "message": shortened(condition.message),
-                    "observed_generation": tenant.metadata.generation,
+                    "observed_generation": generation,
                     "last_transition_time": time,
                 }
             )
@@ -136,6 +145,8 @@ def _ready(result: Pass) -> Condition:
         return _condition("Ready", "False", "InvalidSpec", f"{result.problem}: nothing is written until it is mended")
     if mode == "Paused":
         return _condition("Ready", "Unknown", "Paused", "mode is Paused: nothing is judged and nothing is corrected")
+    if result.unknown:
+        return _condition("Ready", "Unknown", "NotJudged", result.unknown)
     if result.errors:
         return _condition("Ready", "False", "WriteFailed", "; ".join(result.errors))
     if blocking := _blocking(result):
@@ -143,14 +154,22 @@ def _ready(result: Pass) -> Condition:
     if result.contested:
         # Between two corrections it stands as the other manager wants it.
         return _condition("Ready", "False", "Contested", _contested(result))
+    if result.unsettled:
+        return _before(result.tenant) or _condition("Ready", "Unknown", "Retrying", "its objects are being written")
     if mode == "Audit":
         return _condition("Ready", "True", "Audited", "mode is Audit: deviations are reported, nothing is written")
     return _condition("Ready", "True", "Enforced", f"posture in force in {len(result.held)} namespaces")
 
 
+def _before(tenant: SecureTenant) -> Condition | None:
+    """The condition Ready as it stands."""
+    return next((condition for condition in tenant.status.conditions if condition.type == "Ready"), None)
+
+
 def _drifted(result: Pass) -> Condition:
-    if result.problem or result.tenant.spec.mode == "Paused":
-        return _condition("Drifted", "Unknown", "NotJudged", "nothing is judged while Paused or invalid")
+    if not result.is_judged:
+        message = result.unknown or "nothing is judged while Paused or invalid"
+        return _condition("Drifted", "Unknown", "NotJudged", message)
     if not result.outstanding:
         return _condition("Drifted", "False", "InSync", "")
     first = ", ".join(_told(item) for item in result.outstanding[:3])
@@ -169,7 +188,7 @@ def _abnormal(result: Pass) -> list[Condition]:
     if result.problem:
         found.append(_condition("Stalled", "True", "InvalidSpec", result.problem))
     elif result.tenant.spec.mode != "Paused":
-        waiting = any(c.reason in _PASSING for plan in result.plans.values() for c in plan.conditions)
+        waiting = any(plan.blocking and c.reason in _PASSING for plan in result.plans.values() for c in plan.conditions)
         blocking = _blocking(result)
         if result.errors or waiting:
             found.append(_condition("Reconciling", "True", "Retrying", "; ".join(result.errors or blocking)))

@@ -6,6 +6,7 @@ The reconciler acts on it; `securetenant plan` prints it.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from securetenant.api.kinds import NAMESPACE, NODE
 from securetenant.api.objects import Desired, Observed, Ref
@@ -35,8 +36,10 @@ class Survey:
         return (want for plan in self.plans.values() for want in plan.desired)
 
 
-def survey(tenant: SecureTenant, world: World, now: datetime) -> Survey:
-    """Look at a tenant in Enforce or Audit."""
+def survey(
+    tenant: SecureTenant, world: World, now: datetime, last: Callable[[Ref], str | None] = lambda ref: None
+) -> Survey:
+    """Look at a tenant in Enforce or Audit. `last`: as in `judge.Owner`."""
     plans = {control.name: control.plan(tenant, world, now) for control in CONTROLS}
     held = frozenset(claims.held(tenant, world))
     record = frozenset(_record(tenant, world))
@@ -45,10 +48,11 @@ def survey(tenant: SecureTenant, world: World, now: datetime) -> Survey:
         salt=tenant.metadata.uid,
         applied=record.__contains__,
         settled=_settled(tenant, world),
+        last=last,
     )
     desired = [want for plan in plans.values() for want in plan.desired]
     findings = [
-        *judge.wanted(owner, desired, world.get),
+        *judge.wanted(owner, desired, partial(_seen, world)),
         *judge.unwanted(owner, marked(tenant, world), desired, held.__contains__),
         *(f for plan in plans.values() for f in judge.foreign(plan.foreign)),
     ]
@@ -56,14 +60,23 @@ def survey(tenant: SecureTenant, world: World, now: datetime) -> Survey:
     return Survey(tenant, plans, held, record, findings, min(wakes, default=None))
 
 
-def marked(tenant: SecureTenant, world: World) -> Iterator[Observed]:
-    """All that carries the tenant's mark, nodes that it no longer selects included. What a Terminating namespace
-    takes with it is left alone."""
+def marked(tenant: SecureTenant, world: World) -> Iterator[tuple[str, Observed]]:
+    """All that carries the tenant's mark, nodes that it no longer selects included, each with the control whose kind
+    it is. What a Terminating namespace takes with it is left alone."""
     for control in CONTROLS:
         for kind in control.kinds:
             if kind != NODE.name:
-                yield from (have for have in world.marked(kind, tenant.name) if not _is_doomed(have, world))
-    yield from nodes.given_back(tenant, world)
+                found = world.marked(kind, tenant.name)
+                yield from ((control.name, have) for have in found if not _is_doomed(have, world))
+    yield from ((nodes.NAME, node) for node in nodes.given_back(tenant, world))
+
+
+def _seen(world: World, ref: Ref) -> Observed | None:
+    """What is in no namespace is not there: of one that was deleted and is to be made anew, the caches of its
+    contents may not have heard yet."""
+    if ref.namespace and world.get(Ref(NAMESPACE.name, "", ref.namespace)) is None:
+        return None
+    return world.get(ref)
 
 
 def _is_doomed(have: Observed, world: World) -> bool:

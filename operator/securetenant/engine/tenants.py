@@ -11,7 +11,7 @@ from pydantic.alias_generators import to_camel
 
 from securetenant.api.objects import Json
 from securetenant.api.status import SecureTenantStatus
-from securetenant.api.tenant import Metadata, NamespaceSpec, SecureTenant, SecureTenantSpec
+from securetenant.api.tenant import DeletionPolicy, Metadata, NamespaceSpec, SecureTenant, SecureTenantSpec
 from securetenant.engine import interests
 from securetenant.engine.interests import Interests
 
@@ -27,12 +27,14 @@ class _Status(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One SecureTenant as it was last seen. `uid` and `generation` tell an edit from our own status."""
+    """One SecureTenant as it was last seen. `uid` and `generation` tell an edit from our own status; `observed` is the
+    generation that the status speaks of."""
 
     raw: bytes
     uid: str
     resource_version: int
     generation: int
+    observed: int
     deleting: bool
     finalized: bool
     problem: str = ""
@@ -93,7 +95,10 @@ class Tenants:
         if before is None or int(body["metadata"]["resourceVersion"]) <= before.resource_version:
             return set()
         entry = self._store(body)
-        return set() if _same_intent(before, entry) else self._rewire(name, entry)
+        if not _same_intent(before, entry):
+            return self._rewire(name, entry)
+        # Somebody took our finalizer off before our write: it has to be put back while there is time.
+        return {name} if before.finalized and not entry.finalized and not entry.deleting else set()
 
     def remove(self, name: str) -> set[str]:
         """Forget a tenant; those that it concerned, itself included."""
@@ -125,6 +130,11 @@ class Tenants:
         entry = self._entries.get(name)
         return msgspec.json.decode(entry.raw, type=_Status).status if entry is not None else {}
 
+    def generation_lag(self, name: str) -> int:
+        """How many edits no status tells of yet."""
+        entry = self._entries.get(name)
+        return max(0, entry.generation - entry.observed) if entry is not None else 0
+
     def problem(self, name: str) -> str:
         """Why the models refuse the tenant's spec; "" if they do not."""
         entry = self._entries.get(name)
@@ -144,6 +154,7 @@ class Tenants:
             uid=metadata["uid"],
             resource_version=int(metadata["resourceVersion"]),
             generation=int(metadata["generation"]),
+            observed=parsed.status.observed_generation or 0,
             deleting="deletionTimestamp" in metadata,
             finalized=bool(metadata.get("finalizers")),
             problem=problem,
@@ -194,7 +205,8 @@ def parse(body: Mapping[str, Any]) -> tuple[SecureTenant, str]:
     """The tenant, and why the models refuse it ("" if they do not).
 
     A refused spec (let through by an older schema, or by ratcheting) still holds its namespaces, so that no
-    other tenant can take them: it comes back Paused with the names alone, and nothing is written for it.
+    other tenant can take them: it comes back Paused with the names and the deletion policy alone, and nothing is
+    written for it.
     """
     judged = {**body, "status": _status(body.get("status"))}
     try:
@@ -211,6 +223,8 @@ def parse(body: Mapping[str, Any]) -> tuple[SecureTenant, str]:
     for item in entries if isinstance(entries, list) else []:
         if isinstance(item, dict) and isinstance(item.get("name"), str):
             held.append(NamespaceSpec.model_construct(name=item["name"], labels={}, annotations={}))
-    bare = SecureTenantSpec.model_construct(mode="Paused", namespaces=held)
+    policy = spec.get("deletionPolicy") if isinstance(spec, dict) else None
+    kept: DeletionPolicy = "Delete" if policy == "Delete" else "Retain"
+    bare = SecureTenantSpec.model_construct(mode="Paused", namespaces=held, deletion_policy=kept)
     known = SecureTenant.model_validate({**{k: v for k, v in judged.items() if k != "spec"}, "spec": {}})
     return known.model_copy(update={"spec": bare}), problem

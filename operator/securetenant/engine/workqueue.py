@@ -12,6 +12,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+# Superseded timers that are kept beside the live ones, at least.
+_SLACK = 64
+
 
 @dataclass(frozen=True, slots=True)
 class Item:
@@ -75,6 +78,10 @@ class WorkQueue:
             return
         self._due[key] = due
         heapq.heappush(self._timers, (due, key))
+        if len(self._timers) > 2 * len(self._due) + _SLACK:
+            # Superseded entries leave by themselves only where they come to the top.
+            self._timers = [(due, key) for key, due in self._due.items()]
+            heapq.heapify(self._timers)
         self._rearm.set()
 
     async def get(self) -> Item:

@@ -14,7 +14,7 @@ from securetenant.drift.judge import Finding
 from securetenant.engine import requests
 from securetenant.engine.echoes import Echoes
 from securetenant.engine.requests import Request
-from securetenant.kube.transport import JSON_PATCH, ApiError, NotFound, Transport
+from securetenant.kube.transport import JSON_PATCH, ApiError, Conflict, NotFound, Transport
 
 
 class Store(Protocol):
@@ -25,8 +25,15 @@ class Store(Protocol):
     def forget(self, ref: Ref, uid: str) -> None: ...
 
 
+class _Meta(msgspec.Struct):
+    finalizers: list[str] = []
+
+
 class _Answer(msgspec.Struct):
+    """What a DELETE answers: a Status, or the object, be it gone (a ResourceQuota) or Terminating."""
+
     kind: str = ""
+    metadata: _Meta = msgspec.field(default_factory=_Meta)
 
 
 @dataclass(slots=True)
@@ -98,11 +105,14 @@ class Writer:
         except NotFound:
             self._stores[ref.kind].forget(ref, uid)
             return
-        if msgspec.json.decode(raw, type=_Answer).kind == "Status":
-            self._stores[ref.kind].forget(ref, uid)
-        else:
-            # It goes in its own time, a namespace for instance: the answer is the object, Terminating.
+        answer = msgspec.json.decode(raw, type=_Answer)
+        if ref.kind == kinds.NAMESPACE.name and answer.kind == ref.kind:
+            self._stores[ref.kind].store(raw)  # it goes in its own time, with all that is in it
+        elif answer.metadata.finalizers:
             self._stores[ref.kind].store(raw)
+            raise Conflict(409, "Held", "a finalizer was put on it meanwhile, and holds it", "DELETE", str(ref))
+        else:
+            self._stores[ref.kind].forget(ref, uid)
 
 
 def _steps(findings: Iterable[Finding]) -> list[list[Finding]]:

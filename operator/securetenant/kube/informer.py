@@ -62,8 +62,9 @@ class Informer:
 
     Attributes to watch it by: `synced` is set after the first whole list; `last_contact` (time.time) is the last
     event, bookmark, list or accepted watch, and so never much older than `read_deadline` where all is well;
-    `forbidden` says that RBAC does not permit the kind; `failure` is the last error, "" when the watch is well;
-    `relists` counts lists after the first.
+    `forbidden` says that RBAC does not permit the kind; `failure` is the last error, "" when the watch is well, and
+    `failing_since` (time.monotonic) when the first of a row was, 0 when it is well; `relists` counts lists after the
+    first.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Informer:
         self.last_contact = 0.0
         self.forbidden = False
         self.failure = ""
+        self.failing_since = 0.0
         self.relists = 0
         self._transport = transport
         self._on_event = on_event
@@ -182,7 +184,9 @@ class Informer:
     def _note(self, error: Exception | None, wait: float, step: str, failures: int) -> None:
         self.failure = str(error) if error is not None else ""
         if error is None:
+            self.failing_since = 0.0
             return
+        self.failing_since = self.failing_since or time.monotonic()
         was_forbidden, self.forbidden = self.forbidden, isinstance(error, Forbidden)
         # One connection that ends is everyday: the API server restarts, or a kind is so quiet that no bookmark comes.
         level = logging.INFO if failures <= 1 and not self.forbidden else logging.WARNING
@@ -194,7 +198,7 @@ class Informer:
         """Note the contact; returns time.monotonic."""
         self.last_contact = time.time()
         if self.failure or self.forbidden:
-            self.failure, self.forbidden = "", False
+            self.failure, self.failing_since, self.forbidden = "", 0.0, False
         return time.monotonic()
 
     async def _list(self) -> None:

@@ -79,7 +79,7 @@ class Elector:
     `identity` must be unique per process (pod name and a random part). `duration`, `renew`, `retry` and `margin` are
     seconds: what others wait before they take over, between our renewals, after a failure, and how long before
     `duration` is over we stop. `on_change(leading)` hears of the two transitions. `transitions` is the Lease's own
-    count of holders. `clock` is for tests.
+    count of holders. `fresh`, once acquired: nobody else has held it since `peek`. `clock` is for tests.
 
     A standby *watches* the Lease: it costs no request, and a clean release is taken up in milliseconds, where a
     poll would cost a GET per `retry` and half of it in delay. Where watching is not permitted, it polls.
@@ -101,6 +101,7 @@ class Elector:
     ) -> None:
         self.identity = identity
         self.transitions = 0
+        self.fresh = False
         self._transport = transport
         self._ref = Ref(LEASE.name, namespace, name)
         self._duration = duration
@@ -115,6 +116,7 @@ class Elector:
         self._seen = 0.0  # when it was seen to change
         self._acquired = ""  # wall clock, for people
         self._sent: float | None = None  # when the last successful renewal was sent; None: not ours
+        self._peeked: str | None = None  # the resourceVersion that `peek` found free, "" if there was no Lease
 
     @property
     def valid(self) -> bool:
@@ -130,6 +132,17 @@ class Elector:
         if self._sent is None:
             return 0.0
         return self._sent + self._duration - self._margin - self._clock()
+
+    async def peek(self) -> None:
+        """Look at the Lease before the caches are filled, for `fresh` to be told. Failures say nothing of it."""
+        try:
+            lease = await self._read()
+        except NotFound:
+            self._peeked = ""
+        except ApiError as error:
+            log.info("%s not read yet: %s", self._ref, error)
+        else:
+            self._peeked = None if lease.holder else lease.metadata.resource_version
 
     async def acquire(self) -> None:
         """Wait until the Lease is ours. Failures are tried again for ever."""
@@ -159,6 +172,8 @@ class Elector:
         transitions = (lease.spec.lease_transitions or 0) if lease is not None else 0
         self._acquired = _now()
         await self._write(lease, transitions + changes_hands, self._duration)
+        # An unchanged resourceVersion: nobody took it, worked and gave it back in between.
+        self.fresh = self._peeked == (lease.metadata.resource_version if lease is not None else "")
         return self.valid
 
     async def _read(self) -> _Lease:

@@ -49,8 +49,6 @@ class TenantReport:
     tenant: str
     mode: str
     deletion_policy: str
-    generation: int
-    observed_generation: int | None
     # (control, reason) -> objects outstanding; None: not judged (Paused), so that no zero passes for compliance
     drift: Mapping[tuple[str, str], int] | None = field(default_factory=dict)
     contested: Mapping[str, int] = field(default_factory=dict)  # control -> objects that another manager rewrites
@@ -118,7 +116,8 @@ class Metrics:
         for result in RESULTS:
             self._reconciles.labels(result)
         self._tenants: dict[str, _Tenant] = {}
-        self._families = _families(tuple(controls))
+        self._generation_lag: Callable[[str], int] = lambda tenant: 0
+        self._families = _families(tuple(controls), lambda tenant: self._generation_lag(tenant))
 
     def tenant(self, report: TenantReport) -> None:
         """Replace what is shown of a tenant. Series that the report no longer has are gone with it."""
@@ -162,6 +161,10 @@ class Metrics:
     def watch_informer(self, kind: str, count: Callable[[], int], last_contact: Callable[[], float | None]) -> None:
         """Ask for a kind's cached objects and its last event or bookmark (seconds since the epoch) at each scrape."""
         self._callbacks.informers[kind] = (count, last_contact)
+
+    def watch_generation_lag(self, lag: Callable[[str], int]) -> None:
+        """Ask for a tenant's edits that no status tells of yet, at each scrape: a pass that never ends reports none."""
+        self._generation_lag = lag
 
     def watch_leader(self, leader: Callable[[], bool]) -> None:
         """Ask at each scrape whether this is the active instance."""
@@ -227,7 +230,7 @@ class _Callbacks:
         yield contact
 
 
-def _families(controls: Sequence[str]) -> tuple[_Family, ...]:
+def _families(controls: Sequence[str], lag: Callable[[str], int]) -> tuple[_Family, ...]:
     """The families of the tenants' series, in the order of the text."""
     by_reason: list[tuple[str, str]] = [(control, reason) for control in controls for reason in REASONS]
     drift = _enumerated("securetenant_drift_objects", ("control", "reason"), by_reason)
@@ -273,12 +276,7 @@ def _families(controls: Sequence[str]) -> tuple[_Family, ...]:
             "securetenant_tenant_generation_lag",
             "gauge",
             "metadata.generation minus status.observedGeneration: edits that no pass has seen yet.",
-            lambda tenant, report: _line(
-                "securetenant_tenant_generation_lag",
-                tenant.name,
-                "",
-                max(0, report.generation - (report.observed_generation or 0)),
-            ),
+            lambda tenant, report: _line("securetenant_tenant_generation_lag", tenant.name, "", lag(report.tenant)),
         ),
         _family(
             "securetenant_whitelist_flows",
