@@ -106,6 +106,10 @@ async def test_a_stuck_namespace_is_named_and_the_deletion_ends_when_it_is_freed
     try:
         await wait_for(is_explained, 20, "the condition that says what the deletion waits for")
         assert life.condition(await life.get(stage.admin, name), "Reconciling")["status"] == "True"
+        # The metrics say so as well, and of drift nothing: it is not judged any more.
+        not_ready = {"condition": "Ready", "status": "False"}
+        assert await stage.operator.metric("securetenant_tenant_condition", tenant=name, **not_ready) == 1
+        assert "securetenant_drift_objects" not in await stage.series(name)
         mark = stage.proxy.mark()
     finally:
         await stage.admin.patch(f"{path}/held", {"metadata": {"finalizers": None}})

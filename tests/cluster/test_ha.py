@@ -95,6 +95,25 @@ async def test_the_leader_is_killed(pair: Pair) -> None:
     assert await life.drift(pair.standby, pair.name) == {("network", "Missing"): 1}
 
 
+async def test_a_standby_that_heard_nothing_of_late(pair: Pair) -> None:
+    """Its watches stand and say nothing. What the leader wrote meanwhile is no drift to it: it lists anew first."""
+    name = f"{pair.name}-2"
+    pair.of_standby.mute()
+    try:
+        await life.create(pair.admin, name, life.spec(f"{name}-a", f"{name}-b"))
+        await life.ready(pair.admin, name)
+        pair.leader.child.kill()
+        await wait_for(lambda: leads(pair.standby), DURATION + 5, "the standby to lead")
+        await life.settled(pair.standby, name)
+        assert await life.drift(pair.standby, name) == {}
+        writes = [
+            f"{seen.method} {seen.path}" for seen in pair.of_standby.seen if seen.is_write and seen.concerns(name)
+        ]
+        assert writes == []
+    finally:
+        await life.remove(pair.admin, name)
+
+
 async def test_the_leader_hangs(pair: Pair) -> None:
     """SIGSTOP. When it goes on, it finds out before it writes, says so and exits."""
     os.kill(pair.leader.pid, signal.SIGSTOP)

@@ -9,12 +9,13 @@ import pytest_asyncio
 from sandbox.plane import Plane
 from tests.support import tampering, tenants
 from tests.support.life import APPLIED
-from tests.support.sandbox import Admin
+from tests.support.sandbox import Admin, wait_for
 from tests.support.tampering import MANAGER, Tampering
 from tests.support.tenants import POLICIES, Stage, Tenant
 
 pytestmark = pytest.mark.cluster
 FOREIGN: Final = ("network", "Foreign")
+SLICES: Final = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
 DENY: Final = "securetenant-default-deny"
 RULE: Final = "securetenant-ingress-office"
 OFFICE: Final = {
@@ -104,6 +105,12 @@ async def policies(admin: Admin, namespace: str) -> dict[str, Any]:
     return {name: body["spec"] for name, body in (await tenants.bodies(admin, POLICIES.format(namespace))).items()}
 
 
+async def versions(admin: Admin, namespace: str) -> dict[str, str]:
+    """The resource versions of all policies there, by name."""
+    listed = (await admin.get(POLICIES.format(namespace)))["items"]
+    return {item["metadata"]["name"]: item["metadata"]["resourceVersion"] for item in listed}
+
+
 async def create(admin: Admin, namespace: str, name: str, spec: dict[str, Any], **metadata: Any) -> None:
     """As another manager would."""
     body = {"metadata": {"name": name, **metadata}, "spec": spec}
@@ -184,7 +191,7 @@ async def test_edits_are_rolled_out_and_are_no_drift(stage: Stage) -> None:
 
 async def test_the_api_server_is_reached_by_its_endpoints(stage: Stage) -> None:
     await stage.tenant("net-api", {"namespaces": [{"name": "net-api-a"}], "network": {"apiServer": True}})
-    slices = await stage.admin.get("/apis/discovery.k8s.io/v1/namespaces/default/endpointslices")
+    slices = await stage.admin.get(SLICES)
     (endpoints,) = [s for s in slices["items"] if s["metadata"]["labels"].get("kubernetes.io/service-name")]
     (port,) = endpoints["ports"]
     addresses = sorted(address for endpoint in endpoints["endpoints"] for address in endpoint["addresses"])
@@ -198,6 +205,58 @@ async def test_the_api_server_is_reached_by_its_endpoints(stage: Stage) -> None:
             }
         ],
     }
+
+
+async def test_egress_by_addresses_stays_closed_to_the_api_server(stage: Stage) -> None:
+    """Whatever its endpoints are at the time: when they change, that is a rollout."""
+    everywhere = {"name": "everywhere", "to": [{"cidr": "0.0.0.0/0", "except": ["10.0.0.0/8"]}]}
+    itself = {"name": "itself", "to": [{"cidr": "192.0.2.10/32"}]}
+    spec = {"namespaces": [{"name": "net-out-a"}], "network": {"egress": [everywhere, itself]}}
+    tenant = await stage.tenant("net-out", spec)
+
+    async def closed_to(*addresses: str) -> None:
+        excepts = ["10.0.0.0/8", *(f"{address}/32" for address in addresses)]
+
+        async def is_closed() -> bool:
+            found = await policies(stage.admin, "net-out-a")
+            assert found["securetenant-egress-everywhere"]["egress"] == [
+                {"to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": excepts}}]}
+            ]
+            assert "securetenant-egress-itself" not in found
+            return True
+
+        await wait_for(is_closed, 20, f"egress to be closed to {addresses}")
+        await tenant.agrees("the change of the endpoints to be no drift")
+
+    await closed_to("192.0.2.10")
+    whitelist = (await tenant.get())["status"]["whitelist"]
+    assert (whitelist["agreed"], whitelist["pendingCount"]) == (1, 1)
+    assert whitelist["pending"][0]["rule"] == "itself"
+    assert "set network.apiServer: true" in whitelist["pending"][0]["reason"]
+
+    before = await versions(stage.admin, "net-out-a")
+    await tenant.edit({"displayName": "looked at again"})
+    assert await versions(stage.admin, "net-out-a") == before
+
+    metadata = {"name": "net-out", "labels": {"kubernetes.io/service-name": "kubernetes"}}
+    down = {"addresses": ["192.0.2.77"], "conditions": {"ready": False}}
+    try:
+        await stage.admin.create(SLICES, {"metadata": metadata, "addressType": "IPv4", "endpoints": [down]})
+        await closed_to("192.0.2.10", "192.0.2.77")
+        up = {"addresses": ["192.0.2.78"], "conditions": {"ready": True}}
+        await stage.admin.patch(f"{SLICES}/net-out", {"endpoints": [up, down]})
+        await closed_to("192.0.2.10", "192.0.2.77", "192.0.2.78")
+    finally:
+        await stage.admin.delete(f"{SLICES}/net-out")
+    await closed_to("192.0.2.10")
+    assert await versions(stage.admin, "net-out-a") != before
+
+    await tenant.edit({"network": {"apiServer": True}})
+    found = await policies(stage.admin, "net-out-a")
+    assert found["securetenant-egress-everywhere"]["egress"] == [
+        {"to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": ["10.0.0.0/8"]}}]}
+    ]
+    assert found["securetenant-egress-itself"]["egress"] == [{"to": [{"ipBlock": {"cidr": "192.0.2.10/32"}}]}]
 
 
 async def test_a_foreign_one_is_reported_removed_or_ignored_as_told(stage: Stage) -> None:

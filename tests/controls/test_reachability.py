@@ -4,6 +4,7 @@ the declarations say, and no more. The model reads the specs, the evaluator the 
 
 from dataclasses import dataclass, field
 from datetime import timedelta
+from ipaddress import ip_address, ip_network
 from itertools import product
 from random import Random
 from typing import Any
@@ -11,11 +12,12 @@ from typing import Any
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from securetenant.api.objects import Desired
+from securetenant.api.objects import Desired, Observed
 from securetenant.api.tenant import Peer, PodSelector, Port, SecureTenant, Side
 from securetenant.controls import network
 from tests.support.reachability import Endpoint, Reachability
-from tests.support.world import NOW, StaticWorld, mine, namespace, tenant
+from tests.support.specs import cidr_peers
+from tests.support.world import NOW, StaticWorld, mine, namespace, observed, tenant
 
 TENANTS = ("alpha", "beta", "gamma")
 NAMESPACES = ("n0", "n1", "n2", "n3", "n4")
@@ -23,7 +25,11 @@ PACTS = [(a, b) for a, b in product(TENANTS, TENANTS) if a != b or a == "alpha"]
 PLATFORM, LIMBO = "-platform", "-limbo"  # of nobody; declared by a tenant that may not have it
 LABELS: tuple[dict[str, str], ...] = ({}, {"app": "a"}, {"app": "b", "tier": "x"}, {"tier": "y"})
 CALLS = (("TCP", 1), ("TCP", 2), ("TCP", 4), ("UDP", 2), ("SCTP", 9), ("UDP", 53))
-OUTSIDE = ("10.8.1.1", "10.8.9.9", "10.9.0.1")
+API_SERVER = {"10.8.1.2": True, "10.8.9.1": True, "10.9.0.2": False}  # its addresses, and which are ready
+API_CALL = ("TCP", 4)
+OUTSIDE = ("10.8.1.1", "10.8.9.9", "10.9.0.1", *API_SERVER)
+# What specs.cidr_peers draws lies at, or next to it.
+ADDRESSES = ("10.0.0.0", "10.0.0.1", "10.0.0.2", "192.168.0.0", "192.168.0.1", "2001:db8::", "2001:db8::1")
 EXPIRIES = (None, NOW - timedelta(days=1), NOW, NOW + timedelta(days=1))
 
 pods: st.SearchStrategy[dict[str, Any] | None] = st.one_of(
@@ -61,7 +67,14 @@ peers = st.one_of(
     ),
     st.fixed_dictionaries({"tenant": st.sampled_from(TENANTS)}),
     st.fixed_dictionaries({"namespace": st.sampled_from((*NAMESPACES, "kube-system")), "pods": pods}),
-    st.sampled_from(({"cidr": "10.8.0.0/16", "except": ["10.8.9.0/24"]}, {"cidr": "10.8.0.0/15"})),
+    st.sampled_from(
+        (
+            {"cidr": "10.8.0.0/16", "except": ["10.8.9.0/24"]},
+            {"cidr": "10.8.0.0/15"},
+            {"cidr": "10.8.1.0/30"},
+            {"cidr": "10.8.1.2/32"},
+        )
+    ),
 )
 port_lists = st.lists(
     st.one_of(
@@ -95,6 +108,20 @@ def meant_for(name: str) -> st.SearchStrategy[list[dict[str, Any]]]:
     return st.lists(
         whole | whole.flatmap(lambda p: some_namespaces.map(lambda n: {**p, "namespaces": n})), min_size=1, max_size=1
     )
+
+
+def endpoints(ready: dict[str, bool]) -> list[Observed]:
+    """The EndpointSlices of the API server at these addresses, one for each."""
+    return [
+        observed(
+            *("EndpointSlice", f"kubernetes-{n}", "default"),
+            labels={"kubernetes.io/service-name": "kubernetes"},
+            addressType=f"IPv{ip_address(address).version}",
+            endpoints=[{"addresses": [address], "conditions": {"ready": is_ready}}],
+            ports=[{"name": "https", "protocol": API_CALL[0], "port": API_CALL[1]}],
+        )
+        for n, (address, is_ready) in enumerate(ready.items())
+    ]
 
 
 @dataclass
@@ -136,13 +163,14 @@ def clusters(draw: st.DrawFn) -> Cluster:
             namespaces=declared[name],
             network={
                 "isolation": draw(st.sampled_from(("Namespace", "Tenant"))),
+                "apiServer": draw(st.sampled_from((False, False, True))),
                 "ingress": [{"name": f"rule{n}", **r} for n, r in enumerate(rules[name, "ingress"])],
                 "egress": [{"name": f"rule{n}", **r} for n, r in enumerate(rules[name, "egress"])],
             },
         )
         for age, name in enumerate(TENANTS)
     }
-    world = StaticWorld(tenants.values())
+    world = StaticWorld(tenants.values(), endpoints(API_SERVER))
     for name, owner in owners.items():
         world.put(*(mine(tenants[owner], name) if owner in tenants else [namespace(name)]))
     cluster = Cluster(tenants, owners, world)
@@ -181,9 +209,8 @@ def own_end(side: Side, pod: Endpoint) -> bool:
 def names(peer: Peer, other: Endpoint, owner: str) -> bool:
     """Whether a peer of a rule means this endpoint, which `owner` has."""
     if peer.cidr is not None:
-        excepted = "10.8.9." if peer.except_ else "never"
-        within = other.ip.startswith("10.8.") or (peer.cidr.endswith("/15") and other.ip.startswith("10.9."))
-        return not other.namespace and within and not other.ip.startswith(excepted)
+        excepted = any(ip_address(other.ip) in ip_network(part) for part in peer.except_)
+        return not other.namespace and ip_address(other.ip) in ip_network(peer.cidr) and not excepted
     if not other.namespace or owner == LIMBO or not chosen(peer.pods, dict(other.labels)):
         return False
     if peer.namespace is not None:
@@ -219,6 +246,9 @@ def expected(cluster: Cluster, source: Endpoint, target: Endpoint, call: tuple[s
         if any(cluster.tenants[name].metadata.deletion_timestamp for name in (a, b)):
             return False
     out = a not in cluster.tenants or declares(cluster, "egress", source, target, call)
+    if a in cluster.tenants and not target.namespace and target.ip in API_SERVER:
+        opened = API_SERVER[target.ip] and call == API_CALL
+        return cluster.tenants[a].spec.network.api_server and (out or opened)
     dns = target.namespace == "kube-system" and target.labels.get("k8s-app") == "kube-dns" and call[1] == 53
     inward = b not in cluster.tenants or declares(cluster, "ingress", target, source, call)
     return (out or (dns and call[0] in ("TCP", "UDP"))) and inward
@@ -243,3 +273,37 @@ def test_rendered_policies_open_what_is_declared_by_both_and_no_more(cluster: Cl
             assert reachability.admitted(source, target, CALLS) == wanted, (source, target)
         opened += all(ours) and source.namespace != target.namespace and len(wanted)
     event(f"calls between tenants: {'none' if not opened else 'some' if opened < 100 else 'many'}")
+
+
+@st.composite
+def open_to_addresses(draw: st.DrawFn) -> SecureTenant:
+    """A tenant that may not reach the API server, with rules of any addresses."""
+    rules = draw(st.lists(st.tuples(st.lists(cidr_peers(), min_size=1, max_size=3), port_lists), max_size=3))
+    network = {
+        "egress": [{"name": f"rule{n}", "to": ends, "ports": ports} for n, (ends, ports) in enumerate(rules)],
+        "ingress": [{"name": f"rule{n}", "from": ends, "ports": ports} for n, (ends, ports) in enumerate(rules)],
+    }
+    return tenant("alpha", namespaces=["n0"], network=network)
+
+
+@settings(max_examples=300, deadline=None)
+@given(open_to_addresses(), st.dictionaries(st.sampled_from(ADDRESSES), st.booleans(), min_size=1, max_size=4))
+def test_no_rule_of_addresses_opens_the_api_server_or_closes_more(
+    alpha: SecureTenant, servers: dict[str, bool]
+) -> None:
+    unknown, known = (
+        network.CONTROL.plan(alpha, StaticWorld([alpha], [*mine(alpha), *slices]), NOW).desired
+        for slices in ([], endpoints(servers))
+    )
+    pod, hosts = Endpoint("n0", LABELS[0]), [Endpoint("", {}, ip) for ip in ADDRESSES]
+    before, after = Reachability(unknown), Reachability(known)
+    opened = 0
+    for host in hosts:
+        calls = before.released(pod, host, CALLS)
+        assert after.released(pod, host, CALLS) == (set() if host.ip in servers else calls), host
+        assert after.admitted(host, pod, CALLS) == calls, host  # as far as the same peers let it in
+        opened += host.ip in servers and len(calls)
+    event(f"calls to the API server that its addresses close: {'some' if opened else 'none'}")
+    for whole, part in after.excepted():
+        assert ip_network(part) != ip_network(whole)  # the API server refuses it
+        assert ip_address(part.partition("/")[0]) in ip_network(whole)

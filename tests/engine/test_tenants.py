@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from securetenant.engine import interests
 from securetenant.engine.tenants import Tenants, parse
 
 
@@ -112,3 +113,40 @@ def test_a_recreated_tenant_is_news_whatever_its_version() -> None:
     again = body("pay", 3)
     again["metadata"]["uid"] = "another"
     assert tenants.observe("ADDED", again) == {"pay"}
+
+
+def test_who_may_reach_addresses_hears_of_the_api_servers() -> None:
+    """Egress by CIDR leaves the API server's endpoints out, and so rests on them."""
+    tenants = Tenants()
+    everywhere = {"name": "out", "to": [{"cidr": "0.0.0.0/0"}]}
+    tenants.observe("ADDED", body("by-address", network={"egress": [everywhere]}))
+    tenants.observe("ADDED", body("by-name", network={"apiServer": True}))
+    tenants.observe("ADDED", body("neither", network={"ingress": [{"name": "in", "from": [{"cidr": "10.0.0.0/8"}]}]}))
+    assert tenants.interests.tenants((interests.API_SERVER,)) == {"by-address", "by-name"}
+
+
+def test_a_refused_spec_keeps_its_deletion_policy() -> None:
+    tenants = Tenants()
+    tenants.observe("ADDED", body("bad", namespaces=["kube-system"], deletionPolicy="Delete"))
+    refused = tenants.get("bad")
+    assert tenants.problem("bad")
+    assert refused is not None
+    assert refused.spec.deletion_policy == "Delete"
+
+
+def test_a_finalizer_that_was_taken_off_before_our_write_is_news() -> None:
+    tenants = Tenants()
+    ours = body("pay")
+    ours["metadata"]["finalizers"] = ["securetenant.dev/cleanup"]
+    tenants.observe("ADDED", ours)
+    answer = body("pay", version=2)
+    assert tenants.store(msgspec.json.encode(answer)) == {"pay"}
+
+
+def test_the_lag_is_of_edits_that_no_status_tells_of() -> None:
+    tenants = Tenants()
+    assert tenants.generation_lag("pay") == 0
+    tenants.observe("ADDED", body("pay", generation=3))
+    assert tenants.generation_lag("pay") == 3
+    tenants.observe("MODIFIED", {**body("pay", version=2, generation=3), "status": {"observedGeneration": 2}})
+    assert tenants.generation_lag("pay") == 1

@@ -5,7 +5,7 @@ It shares no code with the operator on purpose: it is the judge of what the oper
 included, as Calico and Kube-OVN do.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from typing import Any, TypeAlias
@@ -39,6 +39,14 @@ class Reachability:
     def admitted(self, source: Endpoint, target: Endpoint, calls: Iterable[Call]) -> set[Call]:
         """The calls that the policies at the target let in. A connection needs both."""
         return _passing(self._entries("Ingress", target, source), calls)
+
+    def excepted(self) -> Iterator[tuple[str, str]]:
+        """Each block of addresses that a policy opens, with each part that is taken out of it."""
+        for spec in (spec for specs in self.policies.values() for spec in specs):
+            entries = [*spec.get("ingress", []), *spec.get("egress", [])]
+            for peer in (peer for entry in entries for peer in [*entry.get("from", []), *entry.get("to", [])]):
+                block = peer.get("ipBlock", {})
+                yield from ((block["cidr"], part) for part in block.get("except", []))
 
     def _entries(self, direction: str, own: Endpoint, other: Endpoint) -> list[Any] | None:
         """The entries for this peer in the policies that select `own`; None if no policy selects it."""

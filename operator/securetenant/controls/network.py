@@ -1,15 +1,15 @@
 """Who may talk to whom: default deny, then what the tenant declares and, between tenants, the other one agrees to."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Final
 
-from securetenant.api.kinds import ENDPOINT_SLICE, NETWORK_POLICY
-from securetenant.api.objects import Desired, Json, JsonValue, Ref
+from securetenant.api.kinds import NETWORK_POLICY
+from securetenant.api.objects import Desired, Json, Ref
 from securetenant.api.status import Condition, PendingFlow, WhitelistStatus
 from securetenant.api.tenant import Peer, SecureTenant
-from securetenant.controls import claims, policies, ports, selectors
+from securetenant.controls import claims, endpoints, policies, ports, selectors
 from securetenant.controls.plan import Control, Foreign, Plan, Platform, World
 from securetenant.controls.policies import Within
 from securetenant.controls.ports import Ports, Range
@@ -63,7 +63,9 @@ def _shared(
     found.append((ISOLATION, policies.among(sorted(held) if together else ())))
     if not network.api_server:
         return found, [], []
-    ends = _api_server_ends(world)
+    ends: dict[policies.End, Ports] = {
+        Block(canonical_cidr(str(address))): allowed for address, allowed in endpoints.ready(world).items()
+    }
     if not ends:
         message = (
             "the API server's endpoints are not known (no ready EndpointSlice of the service default/kubernetes), "
@@ -86,39 +88,6 @@ def _dns(platform: Platform) -> Json:
     if platform.dns_namespace:
         ends[Within(platform.dns_namespace, Selector(tuple(sorted(platform.dns_pod_labels))))] = allowed
     return policies.opening("egress", selectors.ALL, ends) if ends else {}
-
-
-def _api_server_ends(world: World) -> dict[policies.End, Ports]:
-    """The API server as packets see it after the Service's address was translated: ready endpoints and their ports."""
-    ends: dict[policies.End, Ports] = {}
-    for observed in world.in_namespace(ENDPOINT_SLICE.name, "default"):
-        if observed.labels.get("kubernetes.io/service-name") != "kubernetes":
-            continue
-        allowed = ports.merged(_slice_ports(observed.field("ports")))
-        if not allowed or observed.field("addressType") not in ("IPv4", "IPv6"):
-            continue
-        for address in _ready_addresses(observed.field("endpoints")):
-            block = Block(canonical_cidr(address))  # a bare address is its own /32 or /128
-            ends[block] = ports.union(ends.get(block, ports.NONE), allowed)
-    return ends
-
-
-def _slice_ports(listed: JsonValue) -> Iterator[Range]:
-    for port in listed if isinstance(listed, list) else []:
-        number = port.get("port") if isinstance(port, dict) else None
-        if isinstance(port, dict) and isinstance(number, int):
-            yield Range(str(port.get("protocol") or "TCP"), number, number)
-
-
-def _ready_addresses(endpoints: JsonValue) -> Iterator[str]:
-    for endpoint in endpoints if isinstance(endpoints, list) else []:
-        if not isinstance(endpoint, dict):
-            continue
-        conditions, addresses = endpoint.get("conditions"), endpoint.get("addresses")
-        # Unknown readiness counts as ready, so the API's own words (EndpointConditions.ready).
-        if isinstance(conditions, dict) and conditions.get("ready") is False:
-            continue
-        yield from (str(address) for address in (addresses if isinstance(addresses, list) else []))
 
 
 def _whitelisted(declared: Iterable[Declaration]) -> dict[str, list[tuple[str, Json]]]:

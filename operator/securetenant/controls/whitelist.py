@@ -8,11 +8,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from securetenant.api.tenant import EgressRule, IngressRule, Peer, SecureTenant, Side
-from securetenant.controls import claims, ports, selectors
+from securetenant.controls import claims, endpoints, ports, selectors
+from securetenant.controls.endpoints import Address
 from securetenant.controls.plan import World
 from securetenant.controls.ports import Ports
 from securetenant.controls.selectors import Selector
@@ -84,12 +85,16 @@ class Declaration(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What one look at a tenant's whitelist shares between its rules: the arguments, and what was worked out."""
+    """What one look at a tenant's whitelist shares between its rules: the arguments, and what was worked out.
+
+    `closed` are the addresses that no egress rule opens: the API server's, unless the tenant may reach it.
+    """
 
     tenant: SecureTenant
     held: Sequence[str]
     world: World
     now: datetime
+    closed: frozenset[Address]
     _offers: dict[tuple[str, Direction], list[Offer]] = field(default_factory=dict)
     _writable: dict[tuple[str, str], bool] = field(default_factory=dict)
 
@@ -119,6 +124,26 @@ def canonical_cidr(text: str) -> str:
     return str(ip_network(text, strict=False))
 
 
+def without(block: Block, addresses: frozenset[Address]) -> Block | None:
+    """The block with these addresses excepted, so far as it opens them; None if nothing else is left of it.
+
+    Never the whole block as its own exception: the API server demands that each lies strictly inside.
+    """
+    whole, excepted = ip_network(block.cidr), [ip_network(text) for text in block.excepts]
+    inside = [a for a in addresses if a in whole and not any(a in part for part in excepted)]
+    if not inside:
+        return block
+    excepts = tuple(sorted((*block.excepts, *(canonical_cidr(str(address)) for address in inside))))
+    return None if _cover(excepts, whole) else Block(block.cidr, excepts)
+
+
+def _cover(parts: Iterable[str], whole: IPv4Network | IPv6Network) -> bool:
+    """Whether these parts of a block are together all of it."""
+    if isinstance(whole, IPv4Network):
+        return list(collapse_addresses(map(IPv4Network, parts))) == [whole]
+    return list(collapse_addresses(map(IPv6Network, parts))) == [whole]
+
+
 def has_expired(expires: datetime | None, now: datetime) -> bool:
     """A rule is over at its very time, not after it."""
     return expires is not None and expires <= now
@@ -136,7 +161,9 @@ def rules(tenant: SecureTenant, direction: Direction) -> Iterator[tuple[IngressR
 
 def declarations(tenant: SecureTenant, held: Sequence[str], world: World, now: datetime) -> list[Declaration]:
     """All that the tenant declares, in the spec's order, each with the flows that are open because of it."""
-    scope = Scope(tenant, held, world, now)
+    network = tenant.spec.network
+    closed = endpoints.addresses(world) if network.egress and not network.api_server else frozenset[Address]()
+    scope = Scope(tenant, held, world, now, closed)
     found: list[Declaration] = []
     for direction in OPPOSITE:
         for rule, side, peers in rules(tenant, direction):
@@ -206,7 +233,11 @@ def _open(scope: Scope, direction: Direction, mine: Offer, peer: Peer) -> Opened
         return Opened(reason="its pod selector contradicts itself and matches no pod: correct it")
     if peer.cidr is not None:
         block = Block(canonical_cidr(peer.cidr), tuple(sorted({canonical_cidr(text) for text in peer.except_})))
-        return Opened((Flow(here, mine.own, block, mine.ports),))
+        left = without(block, scope.closed) if direction == "egress" else block
+        if left is None:
+            remedy = "set network.apiServer: true, or take the peer out"
+            return Opened(reason=f"it names the API server's address and no other: {remedy}")
+        return Opened((Flow(here, mine.own, left, mine.ports),))
     if peer.namespace is None:
         return _between(scope, direction, mine, peer.tenant or "", here)
     owner = claims.holder(peer.namespace, scope.world)

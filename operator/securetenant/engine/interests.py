@@ -2,8 +2,8 @@
 
 ns:X          the tenant declares namespace X          platform:X    a rule names namespace X as a peer
 peer:T        a rule names tenant T                    node:k=v      the first label of the tenant's node selector
-subject:S     a ClusterRoleBinding of S widens it      apiserver     the tenant may reach the API server
-usage:X       the tenant shares a quota out to X
+subject:S     a ClusterRoleBinding of S widens it      apiserver     it may reach the API server, or has egress
+usage:X       the tenant shares a quota out to X                     to addresses, which the API server's are taken from
 """
 
 from collections import defaultdict
@@ -36,7 +36,7 @@ def _tokens(tenant: SecureTenant) -> Iterator[str]:
     yield from (f"subject:{key}" for key in access.subject_keys(tenant, namespaces))
     if spec.quota.tenant:
         yield from (f"usage:{name}" for name in namespaces)
-    if spec.network.api_server:
+    if spec.network.api_server or any(peer.cidr is not None for rule in spec.network.egress for peer in rule.to):
         yield API_SERVER
 
 

@@ -1,6 +1,6 @@
 """What has to be sent to the API server for a finding, as values: pure, so that it is tested exactly."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,14 +11,15 @@ from securetenant.api.record import annotation, node_taints, shared, shared_reco
 from securetenant.api.types import is_reserved_key
 from securetenant.drift.judge import Finding
 
-Verb = Literal["create", "replace", "merge", "json", "delete"]
+Verb = Literal["create", "replace", "merge", "json", "free", "delete"]
 
 _MARKS = (names.LABEL_MANAGED_BY, names.LABEL_TENANT, names.LABEL_CONTROL)
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One write. `merge` and `json` are patches (RFC 7386, RFC 6902); `body` of a delete holds the preconditions."""
+    """One write. `merge` and `json` are patches (RFC 7386, RFC 6902). `free` takes the finalizers off and leaves all
+    else to the byte; its `body`, and that of a delete, holds the preconditions."""
 
     verb: Verb
     ref: Ref
@@ -87,7 +88,7 @@ def _gone(have: Observed) -> list[Request]:
     """
     if not have.finalizers:
         return [delete(have)]
-    free = Request("replace", have.ref, _as_it_stands(have, have.labels, have.annotations, ()))
+    free = Request("free", have.ref, {"uid": have.uid})
     return [free] if have.deleting else [free, Request("delete", have.ref, {"uid": have.uid})]
 
 
@@ -109,9 +110,21 @@ def release(have: Observed) -> Request:
             "annotations": {names.ANNOTATION_APPLIED: None},
         }
         return Request("merge", have.ref, {"metadata": metadata})
-    labels = {key: value for key, value in have.labels.items() if key not in _MARKS}
-    annotations = {key: value for key, value in have.annotations.items() if key != names.ANNOTATION_APPLIED}
-    return Request("replace", have.ref, _as_it_stands(have, labels, annotations, have.finalizers))
+    labels: Json = {key: value for key, value in have.labels.items() if key not in _MARKS}
+    annotations: Json = {k: v for k, v in have.annotations.items() if k != names.ANNOTATION_APPLIED}
+    kind = KINDS[have.ref.kind]
+    kept: Json = {
+        "name": have.ref.name,
+        "namespace": have.ref.namespace,
+        **_seen(have),
+        "labels": labels,
+        "annotations": annotations,
+        "finalizers": list(have.finalizers),
+    }
+    content = {name: have.field(name) for name in kind.content if name in have.fields}
+    return Request(
+        "replace", have.ref, {"apiVersion": kind.api_version, "kind": kind.name, "metadata": kept, **content}
+    )
 
 
 def _is_replaced(have: Observed) -> bool:
@@ -121,23 +134,6 @@ def _is_replaced(have: Observed) -> bool:
         return False
     role = have.field("roleRef")
     return not isinstance(role, dict) or (role.get("kind"), role.get("name")) != ("ClusterRole", have.ref.name)
-
-
-def _as_it_stands(
-    have: Observed, labels: Mapping[str, str], annotations: Mapping[str, str], finalizers: Sequence[str]
-) -> Json:
-    """The whole object with its content as it was seen."""
-    kind = KINDS[have.ref.kind]
-    metadata: Json = {
-        "name": have.ref.name,
-        "namespace": have.ref.namespace,
-        **_seen(have),
-        "labels": dict(labels),
-        "annotations": dict(annotations),
-        "finalizers": list(finalizers),
-    }
-    content = {name: have.field(name) for name in kind.content if name in have.fields}
-    return {"apiVersion": kind.api_version, "kind": kind.name, "metadata": metadata, **content}
 
 
 def _merge(want: Desired, have: Observed, tenant: str, salt: str) -> Json:

@@ -91,11 +91,23 @@ class Writer:
                     raw = await self._transport.merge_patch(kind, ref, request.body)
                 case "json":
                     raw = await self._transport.patch(kind, ref, request.body, JSON_PATCH)
+                case "free":
+                    raw = await self._free(ref, request.body)
                 case "delete":
                     await self._delete(ref, request.body)
                     return
             self._stores[kind.name].store(raw)
             write.answer(raw)
+
+    async def _free(self, ref: Ref, preconditions: JsonValue) -> bytes:
+        """Write the object back without finalizers. Read first, because of a binding to a role that we may not bind
+        the API server admits nothing else: to a field that the caches do not hold it would be another change."""
+        given = preconditions if isinstance(preconditions, dict) else {}
+        whole = msgspec.json.decode(await self._transport.get(KINDS[ref.kind], ref))
+        if whole["metadata"]["uid"] != given.get("uid"):
+            raise Conflict(409, "Conflict", "another object by now", "PUT", str(ref))
+        whole["metadata"]["finalizers"] = []
+        return await self._transport.replace(KINDS[ref.kind], ref, whole)
 
     async def _delete(self, ref: Ref, preconditions: JsonValue) -> None:
         given = preconditions if isinstance(preconditions, dict) else {}
