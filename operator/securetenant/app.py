@@ -156,7 +156,7 @@ async def _work(operator: Operator, stop: asyncio.Event, *, fresh: bool) -> None
     except* NotFound as group:
         raise StartError(
             "the API server does not know securetenants.securetenant.dev: apply the CRD first"
-            " (kubectl apply -k manifests/)"
+            " (kubectl apply -k crds/)"
         ) from group
 
 

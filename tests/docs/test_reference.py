@@ -112,7 +112,7 @@ def test_bounds_of_lists_and_maps() -> None:
 
 def _default_of(name: str) -> str:
     info = Settings.model_fields[name]
-    if info.default_factory is not None or info.default in (None, ()):
+    if info.default_factory is not None or info.default in (None, "", ()):
         return NONE
     if isinstance(info.default, dict):
         return "`" + ",".join(f"{key}={value}" for key, value in info.default.items()) + "`"

@@ -37,7 +37,7 @@ _NAME_RULE: Final = Rule(
 _COLUMNS: Final = (
     ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', "Whether the posture is in place."),
     ("Mode", "string", ".spec.mode", "Enforce, Audit or Paused."),
-    ("Namespaces", "integer", ".status.namespaceCount", "How many namespaces the tenant holds."),
+    ("Namespaces", "integer", ".status.namespaceCount", "How many namespaces the tenant declares."),
     ("Drift", "integer", ".status.drift.total", "How many objects are not as they must be."),
     ("Age", "date", ".metadata.creationTimestamp", "Since when the tenant exists."),
 )

@@ -164,7 +164,7 @@ async def _standing(transport: "Transport", may_be_absent: bool) -> dict[str, di
         if may_be_absent:
             return {}  # not installed yet: a plan of the first tenants is all the more welcome
         raise PlanError(
-            "the cluster does not know SecureTenants: apply the CRD first (kubectl apply -k manifests/), "
+            "the cluster does not know SecureTenants: apply the CRD first (kubectl apply -k crds/), "
             "or give files to plan"
         ) from error
 
