@@ -12,7 +12,7 @@ from sandbox.plane import Plane
 from tests.support import life, tenants
 from tests.support.sandbox import Admin, wait_for
 from tests.support.tampering import MANAGER
-from tests.support.tenants import BINDINGS, POLICIES, Stage
+from tests.support.tenants import BINDINGS, POLICIES, Stage, Tenant
 
 pytestmark = pytest.mark.cluster
 HOLD: Final = {"finalizers": ["example.com/never"]}
@@ -32,12 +32,14 @@ async def stage(
         yield stage
 
 
-async def make_held(admin: Admin, collection: str, body: dict[str, Any], **metadata: Any) -> str:
-    """Create an object that a finalizer holds, and delete it; its path."""
+async def make_held(admin: Admin, tenant: Tenant, collection: str, body: dict[str, Any], **metadata: Any) -> str:
+    """Create an object that a finalizer holds, and delete it; its path. Nobody looks meanwhile."""
     whole = {**body, "metadata": {"name": "held", **HOLD, **metadata}}
+    await tenant.edit({"mode": "Paused"})
     status, answer = await admin.request("POST", collection, whole, params={"fieldManager": MANAGER})
     assert status == 201, answer
     await admin.delete(f"{collection}/held")
+    await life.edit(admin, tenant.name, {"mode": "Enforce"})
     return f"{collection}/held"
 
 
@@ -54,7 +56,7 @@ async def test_a_forged_one_does_not_hide_by_being_deleted(
     name = f"held-{control}"
     tenant = await stage.tenant(name, life.spec(f"{name}-a"))
     labels = tenants.marks(name, control)
-    path = await make_held(stage.admin, collection.format(f"{name}-a"), body, labels=labels)
+    path = await make_held(stage.admin, tenant, collection.format(f"{name}-a"), body, labels=labels)
     await life.gone(stage.admin, path)
     await wait_for(lambda: bool(tenant.told()), 10, "it to be told of")
     assert {line["reason"] for line in tenant.told()} == {"Stale"}
@@ -74,7 +76,7 @@ async def test_a_foreign_one_is_removed_whatever_holds_it(
     name = f"held-foreign-{control}"
     spec = life.spec(f"{name}-a")
     tenant = await stage.tenant(name, {**spec, control: {**spec[control], "foreign": "Remove"}})
-    path = await make_held(stage.admin, collection.format(f"{name}-a"), body)
+    path = await make_held(stage.admin, tenant, collection.format(f"{name}-a"), body)
     await life.gone(stage.admin, path)
     await wait_for(lambda: bool(tenant.told()), 10, "it to be told of")
     assert {line["reason"] for line in tenant.told()} == {"Foreign"}
@@ -83,7 +85,7 @@ async def test_a_foreign_one_is_removed_whatever_holds_it(
 
 async def test_a_held_foreign_one_that_stays_is_shown(stage: Stage) -> None:
     tenant = await stage.tenant("held-shown", life.spec("held-shown-a"))
-    path = await make_held(stage.admin, POLICIES.format("held-shown-a"), OPEN)
+    path = await make_held(stage.admin, tenant, POLICIES.format("held-shown-a"), OPEN)
     await tenant.reported(("network", "Foreign"))
     await stage.admin.patch(path, {"metadata": {"finalizers": None}})
     await tenant.cleared(("network", "Foreign"))
