@@ -16,7 +16,7 @@ from demo.scenes import Scene, scenes
 from demo.screen import Played
 from sandbox.client import Admin, wait_for
 from sandbox.errors import SandboxError
-from sandbox.operator import Operator, run_operator
+from sandbox.operator import Metrics, Operator, run_operator
 from sandbox.plane import Plane
 
 HELP = """usage: make demo   (or: python -m demo)
@@ -25,7 +25,9 @@ Starts a real control plane on 127.0.0.1, runs the operator with the rights of i
 tenants of examples/bank, tampers with them, and shows each deviation found and undone.
 
   HOLD=0                          stop everything at the end also on a terminal
-  SECURETENANT_TEST_KUBECONFIG    play on this cluster instead (refused if it looks like production)
+  SECURETENANT_TEST_KUBECONFIG    play on this cluster instead; refused if it looks like production, and where the
+                                  Deployment securetenant-system/securetenant or one of the bank's namespaces is there
+                                  already
 """
 # A scene that takes longer than this (seconds) did not happen as told.
 PATIENCE = 15.0
@@ -52,22 +54,25 @@ async def play(folder: Path) -> int:
     screen.heading("A real control plane")
     async with stage.control_plane(folder) as plane, Admin(plane) as admin:
         screen.say(f"kube-apiserver at {plane.url}")
-        await stage.install(admin)
-        nodes = await stage.dedicated_nodes(plane)
-        screen.say(
-            "applied: CRD, least rights, tenant roles (examples/with-nodes, which is manifests/ and the nodes' right)"
-        )
-        async with run_operator(plane, folder) as operator:
-            screen.say(f"operator running as ServiceAccount securetenant-system/securetenant, pid {operator.pid}")
-            await _tenants(admin, problems, has_nodes=bool(nodes))
-            await _tamper(admin, operator, nodes[0] if nodes else None, problems)
-            await _metrics(operator)
-            if problems:
-                screen.failed(problems)
-            elif _holds():
-                await _hold(plane, operator)
-        if not plane.owned:
-            await stage.remove_bank(admin)
+        await stage.refuse_if_in_use(plane, admin)
+        async with stage.installed(plane, admin):
+            nodes = await stage.dedicated_nodes(plane)
+            screen.say(
+                "applied: CRD, least rights, tenant roles (examples/with-nodes, which is manifests/ and the nodes'"
+                " right)"
+            )
+            async with run_operator(plane, folder) as operator, stage.bank(plane, admin):
+                screen.say(f"operator running as ServiceAccount securetenant-system/securetenant, pid {operator.pid}")
+                await _tenants(admin, problems, has_nodes=bool(nodes))
+                await _tamper(admin, operator, nodes[0] if nodes else None, problems)
+                await _metrics(operator, len(nodes), problems)
+                if problems:
+                    screen.failed(problems)
+                elif _holds():
+                    await _hold(plane, operator)
+    if not plane.owned:
+        names = " ".join(stage.bank_namespaces())
+        screen.say(f"\nthe tenants are removed; their namespaces stay: kubectl delete namespace {names}")
     if not problems:
         screen.say("\n[bold green]all of it happened as told[/bold green]; everything is stopped")
     return 1 if problems else 0
@@ -102,8 +107,10 @@ async def _all_tenants(admin: Admin) -> list[dict[str, Any]]:
 
 def _is_ready(tenant: dict[str, Any]) -> bool:
     status = tenant["status"]
+    conditions = {c["type"]: c["status"] for c in status["conditions"]}
     seen = status.get("observedGeneration") == tenant["metadata"]["generation"]
-    return seen and any(c["type"] == "Ready" and c["status"] == "True" for c in status["conditions"])
+    # Nodes are seen to be in order a pass after they were written.
+    return bool(seen and conditions["Ready"] == conditions.get("NodesReady", "True") == "True")
 
 
 async def _tamper(admin: Admin, operator: Operator, node: str | None, problems: list[str]) -> None:
@@ -121,20 +128,31 @@ async def _tamper(admin: Admin, operator: Operator, node: str | None, problems: 
 
 async def _act(admin: Admin, operator: Operator, scene: Scene) -> Played:
     """Tamper, and wait until it is undone (or reported) and the operator has said and counted it."""
-    labels = {"tenant": scene.tenant, "control": scene.control, "reason": scene.reason}
-    before = await operator.metric("securetenant_drift_detected_total", **labels)
+    before = await operator.metrics()
     offset = operator.log.stat().st_size
     await scene.tamper(admin)
     begin = time.monotonic()
     await wait_for(lambda: scene.done(admin), PATIENCE, f"{scene.object} to be {scene.outcome}", 0.002)
     milliseconds = (time.monotonic() - begin) * 1000
     said = await wait_for(lambda: _said(operator, offset, scene), PATIENCE, f"a log line about {scene.object}")
-
-    async def counted() -> bool:
-        return await operator.metric("securetenant_drift_detected_total", **labels) > before
-
-    await wait_for(counted, PATIENCE, f"securetenant_drift_detected_total{labels} to rise")
+    await wait_for(lambda: _counted(operator, before, scene), PATIENCE, f"the counters of {scene.object}")
     return Played(scene, said.get("path", ""), said.get("manager", ""), milliseconds)
+
+
+async def _counted(operator: Operator, before: Metrics, scene: Scene) -> bool:
+    """Whether the operator counts it as found, and as undone or (`reported`) as standing; AssertionError if not yet."""
+    after = await operator.metrics()
+    labels = frozenset({"tenant": scene.tenant, "control": scene.control, "reason": scene.reason}.items())
+
+    def rose(name: str) -> bool:
+        return after.get((name, labels), 0) > before.get((name, labels), 0)
+
+    assert rose("securetenant_drift_detected_total"), f"detected: {dict(labels)} did not rise"
+    if scene.outcome == "reported":
+        assert after.get(("securetenant_drift_objects", labels), 0) >= 1, f"standing: {dict(labels)} is 0"
+    else:
+        assert rose("securetenant_drift_corrected_total"), f"corrected: {dict(labels)} did not rise"
+    return True
 
 
 def _said(operator: Operator, offset: int, scene: Scene) -> dict[str, str] | None:
@@ -147,8 +165,16 @@ def _said(operator: Operator, offset: int, scene: Scene) -> dict[str, str] | Non
     return None
 
 
-async def _metrics(operator: Operator) -> None:
+async def _metrics(operator: Operator, nodes: int, problems: list[str]) -> None:
     screen.heading(f"The metrics that say so: curl {operator.url}/metrics")
+
+    async def all_counted() -> bool:
+        return await operator.metric("securetenant_node_dedicated") == nodes
+
+    try:
+        await wait_for(all_counted, PATIENCE, f"{nodes} dedicated nodes to be counted")
+    except AssertionError as error:
+        problems.append(str(error))
     _, text = await operator.get("/metrics")
     lines = [line for line in text.splitlines() if line.startswith(tuple(f"securetenant_{name}" for name in _SHOWN))]
     # treasury's are the ten deviations that Audit found at the start.

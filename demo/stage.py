@@ -4,16 +4,19 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from sandbox import build, cluster, nodes, plane
-from sandbox.client import Admin, ApiError, wait_for
+from sandbox.client import Admin, wait_for
+from sandbox.errors import SandboxError
 from sandbox.plane import Plane
 
 ROOT = Path(__file__).resolve().parents[1]
 BANK = ROOT / "examples" / "bank"
 TENANTS = "/apis/securetenant.dev/v1alpha1/securetenants"
+DEPLOYMENT = "/apis/apps/v1/namespaces/securetenant-system/deployments/securetenant"
 
 
 @contextlib.asynccontextmanager
@@ -29,13 +32,39 @@ async def control_plane(folder: Path) -> AsyncIterator[Plane]:
         yield started
 
 
-async def install(admin: Admin) -> None:
+async def refuse_if_in_use(stage: Plane, admin: Admin) -> None:
+    """Raise SandboxError on a cluster of others that has the operator (the demo would stop it to play in its place),
+    or namespaces of the bank's names (a tenant takes none that it is not told to adopt)."""
+    if stage.owned:
+        return
+    other = f"Play on another cluster (without {cluster.KUBECONFIG}: on one of the demo's own)"
+    if await admin.find(DEPLOYMENT) is not None:
+        raise SandboxError(
+            f"{stage.url} has the Deployment securetenant-system/securetenant already, and the demo would scale it to 0"
+            f" and overwrite what is installed. {other}, or, if a demo that was interrupted left it, remove it first:"
+            " kubectl delete deployment -n securetenant-system securetenant"
+        )
+    there = {item["metadata"]["name"] for item in (await admin.get("/api/v1/namespaces"))["items"]}
+    if taken := sorted(there & set(bank_namespaces())):
+        raise SandboxError(
+            f"{stage.url} has namespaces of the bank's names already. {other}, or, if an earlier demo left them, remove"
+            f" them first: kubectl delete namespace {' '.join(taken)}"
+        )
+
+
+@contextlib.asynccontextmanager
+async def installed(stage: Plane, admin: Admin) -> AsyncIterator[None]:
     """Apply what an administrator applies. The Deployment's pods would need a kubelet and an image: here the
-    operator runs as a process, with the rights of the same account, so none are asked for."""
+    operator runs as a process, with the rights of the same account, so none are asked for. From a cluster of others
+    it is removed at the end, or the next demo would be refused there."""
     await admin.kubectl("apply", "-k", str(ROOT / "examples" / "with-nodes"))
-    await wait_for(lambda: _served(admin), 30, "the API server to serve securetenants")
-    scale = {"spec": {"replicas": 0}}
-    await admin.patch("/apis/apps/v1/namespaces/securetenant-system/deployments/securetenant", scale)
+    try:
+        await wait_for(lambda: _served(admin), 30, "the API server to serve securetenants")
+        await admin.patch(DEPLOYMENT, {"spec": {"replicas": 0}})
+        yield
+    finally:
+        if not stage.owned:
+            await admin.delete(DEPLOYMENT)
 
 
 async def dedicated_nodes(stage: Plane) -> list[str]:
@@ -49,8 +78,17 @@ async def dedicated_nodes(stage: Plane) -> list[str]:
 
 def bank_tenants() -> list[str]:
     """The names of the SecureTenants in examples/bank, in the order of the files."""
+    return [tenant["metadata"]["name"] for tenant in _bank()]
+
+
+def bank_namespaces() -> list[str]:
+    """The namespaces that they make."""
+    return [entry["name"] for tenant in _bank() for entry in tenant["spec"]["namespaces"] if not entry.get("adopt")]
+
+
+def _bank() -> list[dict[str, Any]]:
     documents = [d for file in sorted(BANK.glob("*.yaml")) for d in yaml.safe_load_all(file.read_text())]
-    return [d["metadata"]["name"] for d in documents if d and d["kind"] == "SecureTenant"]
+    return [d for d in documents if d and d["kind"] == "SecureTenant"]
 
 
 async def apply_bank(admin: Admin) -> None:
@@ -58,11 +96,23 @@ async def apply_bank(admin: Admin) -> None:
     await admin.kubectl("apply", "--validate=strict", "-f", str(BANK))
 
 
-async def remove_bank(admin: Admin) -> None:
-    """Take the tenants off a cluster that is not ours; their namespaces stay (deletionPolicy Retain)."""
-    for name in bank_tenants():
-        with contextlib.suppress(ApiError):
-            await admin.delete(f"{TENANTS}/{name}")
+@contextlib.asynccontextmanager
+async def bank(stage: Plane, admin: Admin) -> AsyncIterator[None]:
+    """Take the tenants off a cluster of others at the end, while the operator still runs that lets them go. Their
+    namespaces stay (deletionPolicy Retain)."""
+    try:
+        yield
+    finally:
+        if not stage.owned:
+            for name in bank_tenants():
+                await admin.delete(f"{TENANTS}/{name}")
+            await wait_for(lambda: _are_gone(admin), 30, "the tenants of the bank to be gone")
+
+
+async def _are_gone(admin: Admin) -> bool:
+    left = {tenant["metadata"]["name"] for tenant in (await admin.get(TENANTS))["items"]} & set(bank_tenants())
+    assert not left, left
+    return True
 
 
 async def _served(admin: Admin) -> bool:

@@ -1,9 +1,12 @@
 """kill -9 at every write of a rollout: the next instance ends where an undisturbed one would, and counts no drift."""
 
+import asyncio
 import contextlib
+import itertools
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -11,16 +14,22 @@ from typing import Any, Final
 import pytest
 import pytest_asyncio
 
+from sandbox import nodes
 from tests.support import life
-from tests.support.fault import Front, When, dead, free_lease, front, run_behind
+from tests.support.fault import Front, Seen, When, dead, free_lease, front, run_behind
 from tests.support.life import NAMESPACES, TENANTS, Json
-from tests.support.sandbox import JSON_PATCH, Admin, Operator, Plane, wait_for
+from tests.support.sandbox import JSON_PATCH, ROOT, Admin, Operator, Plane, wait_for
 
 pytestmark = pytest.mark.cluster
 
-#: SECURETENANT_TEST_EVERY_WRITE=1 kills at each write in both ways; else at some, spread over all.
+#: SECURETENANT_TEST_EVERY_WRITE=1 kills on both sides of each write. Else the first rollout is killed at each of its
+#: writes, on one side in turn; what follows at some, spread over all.
 EVERY: Final = os.environ.get("SECURETENANT_TEST_EVERY_WRITE", "") not in ("", "0")
 ENV: Final = {"SECURETENANT_LEASE_DURATION": "3"}
+
+COMPONENT: Final = ROOT / "manifests" / "components" / "nodes" / "role.yaml"
+NODES: Final = "/api/v1/nodes"
+LABEL: Final = "securetenant.node-restriction.kubernetes.io/tenant"
 
 Act = Callable[[str], Awaitable[Any]]
 
@@ -56,9 +65,9 @@ class Stage:
         self.running.child.kill()
         await dead(self.running)
 
-    async def create(self, name: str, policy: str = "Retain") -> None:
+    async def create(self, name: str, **other: Any) -> None:
         self.names.append(name)
-        await life.create(self.admin, name, life.spec(*namespaces(name), deletionPolicy=policy))
+        await life.create(self.admin, name, life.spec(*namespaces(name), **other))
 
 
 @pytest_asyncio.fixture
@@ -73,6 +82,19 @@ async def stage(plane: Plane, admin: Admin, manifests: None, tmp_path: Path) -> 
             await life.remove(admin, *stage.names)
 
 
+@pytest_asyncio.fixture
+async def pool(plane: Plane, admin: Admin, manifests: None) -> AsyncIterator[list[str]]:
+    """Nodes, each for the tenant of its name, and the operator's right to them."""
+    await admin.apply(COMPONENT)
+    names = await asyncio.to_thread(nodes.create, plane, 60 if EVERY else 30, prefix="crash-new")
+    try:
+        yield names
+    finally:
+        await admin.kubectl("delete", "-f", str(COMPONENT))
+        for name in names:
+            await admin.delete(f"{NODES}/{name}")
+
+
 def namespaces(name: str) -> list[str]:
     return [f"{name}-a", f"{name}-b"]
 
@@ -80,9 +102,18 @@ def namespaces(name: str) -> list[str]:
 def points(count: int) -> list[tuple[int, When]]:
     """At which writes of so many to kill, and on which side of them."""
     if EVERY:
-        return [(nth, when) for nth in range(1, count + 1) for when in ("before", "after")]
+        return list(itertools.islice(each_write(), 2 * count))
     some = sorted({1, 3, count // 2, count} & set(range(1, count + 1)))
     return [(nth, "before" if index % 2 else "after") for index, nth in enumerate(some)]
+
+
+def each_write() -> Iterator[tuple[int, When]]:
+    """One write after the other, without end: on one side of each in turn, or on both."""
+    for nth in itertools.count(1):
+        if EVERY or nth % 2 == 0:
+            yield nth, "before"
+        if EVERY or nth % 2 == 1:
+            yield nth, "after"
 
 
 async def writes_of(stage: Stage, name: str, act: Act, check: Act) -> int:
@@ -90,10 +121,39 @@ async def writes_of(stage: Stage, name: str, act: Act, check: Act) -> int:
     mark = stage.proxy.mark()
     await act(name)
     await wait_for(lambda: holds(check, name), 30, f"{name}, undisturbed")
-    return sum(1 for seen in stage.proxy.since(mark) if seen.is_write and seen.concerns(name))
+    return len(writes(stage, mark, name))
 
 
-async def kill_at_each(
+def writes(stage: Stage, mark: int, name: str) -> list[Seen]:
+    """Those that have to do with the tenant since then."""
+    return [seen for seen in stage.proxy.since(mark) if seen.is_write and seen.concerns(name)]
+
+
+async def killed(stage: Stage, name: str, nth: int, when: When, act: Act, check: Act, *, late: bool = False) -> bool:
+    """Do it to one tenant, with a kill at its n-th write; False if it was through before. After a restart `check` must
+    hold (unless `late`), and nothing may count as drift."""
+    mark = stage.proxy.mark()
+    stage.proxy.arm(name, nth, when, stage.running.pid)
+    await act(name)
+    await wait_for(partial(over, stage, check, name), 30, f"the kill at write {nth} of {name}")
+    stage.proxy.disarm()
+    if not stage.proxy.fired:
+        return False
+    operator = await stage.restart()
+    try:
+        if not late:
+            await wait_for(partial(holds, check, name), 30, name)
+        await life.settled_or_gone(stage.admin, operator, name)
+        if not late:
+            await check(name)
+        assert await life.drift(operator, name) == {}
+    except AssertionError as error:
+        at = writes(stage, mark, name)[nth - 1]
+        raise AssertionError(f"killed {when} write {nth}, {at.method} {at.path}: {error}") from error
+    return True
+
+
+async def kill_at_some(
     stage: Stage, prefix: str, count: int, act: Act, check: Act, prepare: Act | None = None, *, late: bool = False
 ) -> None:
     """Do it to one tenant after the other, with a kill at another write each time; `check` must hold after a restart
@@ -104,27 +164,9 @@ async def kill_at_each(
             await prepare(name)
         for name, _, _ in todo:
             await life.ready(stage.admin, name)
-    died = 0
-    for name, nth, when in todo:
-        stage.proxy.arm(name, nth, when, stage.running.pid)
-        await act(name)
-        # The last one may not be met: what is written in parallel to others is not always the same number.
-        await wait_for(partial(over, stage, check, name), 30, f"the kill at write {nth} of {name}")
-        stage.proxy.disarm()
-        if not stage.proxy.fired:
-            continue
-        died += 1
-        operator = await stage.restart()
-        try:
-            if not late:
-                await wait_for(partial(holds, check, name), 30, name)
-            await life.settled_or_gone(stage.admin, operator, name)
-            if not late:
-                await check(name)
-            assert await life.drift(operator, name) == {}
-        except AssertionError as error:
-            raise AssertionError(f"killed {when} write {nth} of {count}: {error}") from error
-    assert died >= len(todo) - 2
+    # The last one may not be met: what is written in parallel to others is not always the same number.
+    died = [await killed(stage, name, nth, when, act, check, late=late) for name, nth, when in todo]
+    assert sum(died) >= len(todo) - 2
     for name, nth, when in todo if late else []:
         await wait_for(partial(holds, check, name), 30, f"{name}, killed {when} write {nth} of {count}")
 
@@ -138,21 +180,46 @@ async def over(stage: Stage, check: Act, name: str) -> bool:
     return stage.proxy.fired or await holds(check, name)
 
 
-async def test_first_rollout(stage: Stage) -> None:
+async def test_first_rollout(pool: list[str], stage: Stage) -> None:
+    """At each write of it, and every sort of write is in it."""
     expected: dict[str, Json] = {}
+    model, *names = pool
+
+    async def act(name: str) -> None:
+        quota = {"namespace": {"pods": "10"}, "tenant": {"services": "8"}}
+        own = {"selector": {"matchLabels": {"kubernetes.io/hostname": name}}}
+        await stage.create(name, quota=quota, nodes=own)
 
     async def check(name: str) -> None:
         tenant = await life.is_ready(stage.admin, name)
-        found = life.renamed(await life.picture(stage.admin, namespaces(name)), name, "crash-new-model")
+        # Told last of all, when node and quotas are seen to be in order.
+        conditions = [life.condition(tenant, kind).get("status") for kind in ("NodesReady", "QuotaHeld")]
+        assert conditions == ["True", "True"], tenant["status"]
+        found = life.renamed(await posture(stage.admin, name), name, "crash-new-model")
         assert not expected or found == expected
         assert recorded(tenant) == set(found)
 
     await stage.start()
-    count = await writes_of(stage, "crash-new-model", stage.create, check)
-    expected |= await life.picture(stage.admin, namespaces("crash-new-model"))
-    assert len(expected) == 2 * (1 + 4 + 1 + 1 + 1)
+    count = await writes_of(stage, model, act, check)
+    await life.settled(stage.running, model)
+    expected |= life.renamed(await posture(stage.admin, model), model, "crash-new-model")
+    assert len(expected) == 2 * (1 + 4 + 1 + 1 + 1) + 1
     assert count >= len(expected) + 2
-    await kill_at_each(stage, "crash-new", count, stage.create, check)
+    # Until one is through before its turn comes: what is written in parallel to others is not always the same number.
+    for name, (nth, when) in zip(names, each_write(), strict=False):
+        if not await killed(stage, name, nth, when, act, check):
+            break
+    else:
+        pytest.fail(f"more writes than the {count} of the first")
+    assert nth > len(expected) + 2
+
+
+async def posture(admin: Admin, name: str) -> dict[str, Json]:
+    """All that a tenant with a node of its name holds."""
+    node = await admin.get(f"{NODES}/{name}")
+    labels, annotations = node["metadata"]["labels"], node["metadata"]["annotations"]
+    held = {"label": labels.get(LABEL), "taints": node["spec"].get("taints"), "record": life.APPLIED in annotations}
+    return {name: held, **await life.picture(admin, namespaces(name))}
 
 
 async def test_edit(stage: Stage) -> None:
@@ -183,7 +250,7 @@ async def test_edit(stage: Stage) -> None:
     # What was let go stands as it was, the marks aside.
     after = await life.picture(stage.admin, ["crash-edit-model-b"])
     assert {path: item.get("spec") for path, item in after.items()} == {p: i.get("spec") for p, i in before.items()}
-    await kill_at_each(stage, "crash-edit", count, act, check, stage.create)
+    await kill_at_some(stage, "crash-edit", count, act, check, stage.create)
 
 
 async def test_deletion_with_retain(stage: Stage) -> None:
@@ -201,7 +268,7 @@ async def test_deletion_with_retain(stage: Stage) -> None:
     before |= specs(await life.picture(stage.admin, namespaces("crash-retain-model")))
     count = await writes_of(stage, "crash-retain-model", delete(stage), check)
     assert len(before) + 1 <= count <= len(before) + 4  # a conflict with a quota's status may be tried again
-    await kill_at_each(stage, "crash-retain", count, delete(stage), check, stage.create)
+    await kill_at_some(stage, "crash-retain", count, delete(stage), check, stage.create)
 
 
 async def test_deletion_with_delete(stage: Stage) -> None:
@@ -210,14 +277,14 @@ async def test_deletion_with_delete(stage: Stage) -> None:
         assert await life.picture(stage.admin, namespaces(name)) == {}
 
     async def prepare(name: str) -> None:
-        await stage.create(name, "Delete")
+        await stage.create(name, deletionPolicy="Delete")
 
     await stage.start()
     await prepare("crash-delete-model")
     await life.ready(stage.admin, "crash-delete-model")
     count = await writes_of(stage, "crash-delete-model", delete(stage), check)
     assert count >= 4  # two namespaces, what it waits for, the finalizer
-    await kill_at_each(stage, "crash-delete", count, delete(stage), check, prepare, late=True)
+    await kill_at_some(stage, "crash-delete", count, delete(stage), check, prepare, late=True)
 
 
 def delete(stage: Stage) -> Act:
@@ -291,3 +358,38 @@ async def test_tampering_while_nobody_looks_is_drift(stage: Stage) -> None:
         assert await life.picture(stage.admin, namespaces(name)) == expected[name]
         assert await life.drift(operator, name) == drift, name
         assert await life.drift(operator, name, "corrected_total") == drift, name
+
+
+async def test_a_rule_that_expires_while_nobody_looks_is_no_drift(stage: Stage) -> None:
+    """It is closed by the first pass of the next instance, as it was declared to be."""
+    name = "crash-expiry"
+    expires = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=4)
+    visit = life.cidr_rule("visit", "10.9.0.0/16") | {"expires": expires.strftime("%Y-%m-%dT%H:%M:%SZ")}
+    opened = [f"{life.CHILDREN['networkpolicies'].format(n)}/securetenant-ingress-visit" for n in namespaces(name)]
+    await stage.start()
+    await stage.create(name, network={"ingress": [life.cidr_rule("office", "10.8.0.0/16"), visit]})
+    await life.ready(stage.admin, name)
+    before = await life.picture(stage.admin, namespaces(name))
+    assert before.keys() > set(opened)
+    await stage.kill()
+    assert datetime.now(UTC) < expires, "the machine was too slow for this test"
+    await wait_for(lambda: datetime.now(UTC) > expires, 10, "the rule to expire")
+    assert await life.picture(stage.admin, namespaces(name)) == before
+    mark = stage.proxy.mark()
+    operator = await stage.restart()
+    await life.settled(operator, name)
+    tenant = await life.is_ready(stage.admin, name)
+    for path in opened:
+        del before[path]
+    assert await life.picture(stage.admin, namespaces(name)) == before
+    assert recorded(tenant) == set(life.renamed(before, name, "crash-expiry-model"))
+    assert await life.drift(operator, name) == {}
+    assert await life.drift(operator, name, "corrected_total") == {}
+    status = f"PATCH {TENANTS}/{name}/status"
+    first, *closed, last = [f"{seen.method} {seen.path}" for seen in writes(stage, mark, name)]
+    assert (first, sorted(closed), last) == (status, [f"DELETE {path}" for path in opened], status)
+    whitelist = tenant["status"]["whitelist"]
+    assert (whitelist["declared"], whitelist["agreed"], whitelist["expiredCount"]) == (2, 1, 1)
+    (expired,) = whitelist["expired"]
+    assert (expired["direction"], expired["rule"], expired["peer"]) == ("ingress", "visit", "cidr/10.9.0.0/16")
+    assert "expired at" in expired["reason"]

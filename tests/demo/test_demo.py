@@ -1,0 +1,82 @@
+"""The demo as its reader runs it: everything happens as told, and nothing is left of it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from demo.scenes import Scene, scenes
+from sandbox.cluster import KUBECONFIG
+from tests.support.sandbox import ROOT, Admin, Plane
+
+pytestmark = pytest.mark.cluster
+
+DEPLOYMENT: Final = "/apis/apps/v1/namespaces/securetenant-system/deployments/securetenant"
+BANK: Final = "/apis/securetenant.dev/v1alpha1/securetenants/payments"
+
+
+def demo(folder: Path, **environment: str) -> tuple[int, str]:
+    """Run it with its temporary files in `folder`, on a wide screen; the exit code, and all that it said."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("SECURETENANT_TEST_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "demo"],
+        cwd=ROOT,
+        env=inherited | {"HOLD": "0", "COLUMNS": "300", "TMPDIR": str(folder)} | environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+def left_running(folder: Path) -> list[str]:
+    """The processes that still run and have to do with `folder`: it is in their command line, or their environment."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command, environment = ((process / name).read_bytes() for name in ("cmdline", "environ"))
+        except OSError:  # ended meanwhile, or another's
+            continue
+        if str(folder).encode() in command + environment:
+            found.append(command.replace(b"\0", b" ").decode())
+    return found
+
+
+def part(output: str, acts: list[Scene], number: int) -> str:
+    """What was printed of one act: from its title to the next one's, or to the metrics."""
+    begin = output.index(f"{number}/{len(acts)} {acts[number - 1].title}\n")
+    end = output.find(f"\n{number + 1}/{len(acts)} ", begin)
+    return output[begin : end if end >= 0 else output.index("The metrics that say so", begin)]
+
+
+@pytest.mark.skipif(bool(os.environ.get(KUBECONFIG)), reason="another cluster is used, and the demo would play on it")
+def test_all_happens_as_told_and_nothing_is_left(tmp_path: Path) -> None:
+    code, output = demo(tmp_path)
+    assert code == 0, output
+    assert "all of it happened as told" in output
+    acts = scenes("risk-0")
+    assert len(acts) == 7
+    for number, scene in enumerate(acts, 1):
+        printed = part(output, acts, number)
+        assert f"found: {scene.reason} {scene.object}" in printed
+        assert f"{scene.outcome} after" in printed
+    assert left_running(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_an_installed_operator_is_left_alone(plane: Plane, admin: Admin, manifests: None, tmp_path: Path) -> None:
+    """Attached to a cluster that has it, the demo says what to do and touches nothing."""
+    before = await admin.get(DEPLOYMENT)
+    code, output = demo(tmp_path, **{KUBECONFIG: str(plane.kubeconfig)})
+    assert code == 2, output
+    assert "has the Deployment securetenant-system/securetenant already" in output
+    assert "Play on another cluster" in output
+    assert (await admin.get(DEPLOYMENT))["spec"] == before["spec"]
+    assert await admin.find(BANK) is None
+    assert left_running(tmp_path) == []
