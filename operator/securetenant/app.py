@@ -6,6 +6,7 @@ ours have to finish their passes first.
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import logging
 import signal
@@ -17,12 +18,13 @@ from typing import Any
 import aiohttp
 import kopf
 import structlog
+from kopf._core.reactor.inventory import ResourceMemories
 
 from securetenant import __version__
 from securetenant.api import names
 from securetenant.api.kinds import SECURE_TENANT
 from securetenant.controls.registry import NAMES
-from securetenant.engine.operator import SILENT, Operator
+from securetenant.engine.operator import PAGE, SILENT, Operator
 from securetenant.kube.config import ClientConfig, ConfigError
 from securetenant.kube.config import load as load_config
 from securetenant.kube.lease import Elector, LeaseLost
@@ -39,6 +41,11 @@ log = structlog.get_logger("securetenant.app")
 WATCH_SILENT = 90.0
 
 
+# malloc.h
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
+_M_ARENA_MAX = -8
+
 # How long kopf waits for the first look at all tenants (seconds).
 FIRST_LOOK = 3.0
 
@@ -52,6 +59,7 @@ def main(settings: Settings) -> int:
     logs.configure(settings.log_format, settings.log_level)
     # The caches are many small objects without cycles: looking for cycles in them costs a quarter of the start.
     gc.set_threshold(50_000, 20, 100)
+    _tune_allocator()
     # kopf warns at each start that signals are ignored outside of the main thread: they are ours to handle.
     logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
     problem = ""
@@ -64,6 +72,28 @@ def main(settings: Settings) -> int:
         problem = "; ".join(str(error) for error in _leaves(group))
         log.error("the Lease is lost: exiting, a standby takes over", cause=problem)
     return 1 if problem else 0
+
+
+def _tune_allocator() -> None:
+    """Keep large buffers (pages of a list) out of the heap, where each would leave a hole: glibc maps what is past
+    128 KiB by itself, but raises that limit with the first such buffer that is freed, unless it is set. And one heap
+    for all threads: they never run at once. Saves 19 of 131 MB at 1,000 tenants."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+        for option in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
+            mallopt(option, 128 * 1024)
+        mallopt(_M_ARENA_MAX, 1)
+
+
+async def _settle_memory(operator: Operator) -> None:
+    """The start is over: what it built lives on, and is not looked through for cycles ever again; what it left behind
+    goes. From here on cycles are few, and looked for often."""
+    await operator.caught_up()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(5_000, 20, 100)
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _leaves(group: BaseExceptionGroup[Exception]) -> Iterator[Exception]:
@@ -121,6 +151,7 @@ async def _live(operator: Operator, elector: Elector, watcher: "TenantWatcher", 
         always = [
             group.create_task(operator.run_caches(), name="caches"),
             group.create_task(watcher.run(), name="tenants"),
+            group.create_task(_settle_memory(operator), name="memory"),
             group.create_task(_lead(operator, elector, stop), name="leader"),
         ]
         await always[-1]
@@ -155,8 +186,7 @@ async def _work(operator: Operator, stop: asyncio.Event, *, fresh: bool) -> None
         await operator.lead(stop, fresh=fresh)
     except* NotFound as group:
         raise StartError(
-            "the API server does not know securetenants.securetenant.dev: apply the CRD first"
-            " (kubectl apply -k crds/)"
+            "the API server does not know securetenants.securetenant.dev: apply the CRD first (kubectl apply -k crds/)"
         ) from group
 
 
@@ -249,6 +279,7 @@ class TenantWatcher:
             kopf.on.event(names.GROUP, names.VERSION, SECURE_TENANT.plural, registry=registry)(self._on_event)
             await kopf.operator(
                 registry=registry,
+                memories=_NoMemories(),
                 clusterwide=True,
                 standalone=True,
                 stop_flag=self._stop,
@@ -329,7 +360,7 @@ async def _configure(settings: kopf.OperatorSettings, **_: Any) -> None:
     settings.watching.server_timeout = 300
     settings.watching.connect_timeout = 10
     settings.watching.inactivity_timeout = WATCH_SILENT
-    settings.watching.chunk_size = 500
+    settings.watching.chunk_size = PAGE  # each item of a page is 25 KB of Python at kopf's
     settings.queueing.worker_limit = 100
     settings.queueing.idle_timeout = 0.01
     # Long enough for an API server's upgrade: 15 minutes in all.
@@ -338,6 +369,13 @@ async def _configure(settings: kopf.OperatorSettings, **_: Any) -> None:
     settings.persistence.diffbase_storage = _NoDiffBase()
     # Not ours: kopf takes its own finalizer off whatever no handler of its needs it on, and we need ours.
     settings.persistence.finalizer = f"{names.GROUP}/not-in-use"
+
+
+class _NoMemories(ResourceMemories):
+    """Nothing is remembered of an object between its events: 4 KB each, for handlers that we do not have."""
+
+    async def recall(self, raw_body: Any, **given: Any) -> Any:
+        return await super().recall(raw_body, **{**given, "ephemeral": True})
 
 
 class _NoProgress(kopf.ProgressStorage):

@@ -166,8 +166,8 @@ def test_the_control_is_the_kinds_whatever_the_label_says() -> None:
 
 def test_an_old_state_of_ours_that_comes_back_is_drift() -> None:
     """A copy kept from before the rule was tightened, or a restored backup, has a good record of its own."""
-    older = Desired(DENY.ref, "network", body={"spec": {**_spec(DENY), "ingress": [{}]}})
-    replayed, record = observe(older, PAY), observe(DENY, PAY).annotations[names.ANNOTATION_APPLIED]
+    older = Desired(DENY.ref, "network", body={"spec": {"podSelector": {}, "ingress": [{}]}})
+    replayed, record = observe(older, PAY), observe(DENY, PAY).record or ""
     known = replace(owner([DENY.ref]), last={DENY.ref: record}.get)
     found = only(judge.wanted(known, [DENY], lookup(replayed)))
     assert (found.reason, found.action, found.rollout) == ("Changed", "Replace", False)

@@ -21,7 +21,7 @@ def test_all_that_is_kept() -> None:
         "p",
         7,
         labels={"a": "b"},
-        annotations={"c": "d"},
+        annotations={"c": "d", "securetenant.dev/applied": "0" * 32},
         finalizers=["f"],
         ownerReferences=[{"uid": "o", "name": "x", "kind": "K", "apiVersion": "v1"}],
         deletionTimestamp="2026-01-02T00:00:00Z",
@@ -30,7 +30,7 @@ def test_all_that_is_kept() -> None:
     assert observed.ref == ("NetworkPolicy", "a", "p")
     assert (observed.uid, observed.resource_version, observed.created) == ("uid-p", "7", "2026-01-01T00:00:00Z")
     assert observed.deleting
-    assert (observed.labels, observed.annotations) == ({"a": "b"}, {"c": "d"})
+    assert (observed.labels, observed.annotations, observed.record) == ({"a": "b"}, {"c": "d"}, "0" * 32)
     assert (observed.finalizers, observed.owners) == (("f",), ("o",))
     assert observed.field("spec") == body["spec"]
     assert list(observed.fields) == ["spec"]
@@ -41,6 +41,7 @@ def test_absent_is_absent() -> None:
     assert list(observed.fields) == ["roleRef"]
     assert observed.field("subjects") is None
     assert observed.labels == {}
+    assert observed.record is None
     assert observed.finalizers == ()
     assert not observed.deleting
 
@@ -76,3 +77,15 @@ def test_equal_labels_are_one_object() -> None:
     )
     assert one.labels is two.labels
     assert other.labels == {"x": "z", "y": "w"}
+
+
+def test_equal_contents_are_one_object_unless_they_are_long() -> None:
+    """What closes a namespace is alike for every tenant."""
+    specs: list[tuple[dict[str, Any], bool]] = [
+        ({"podSelector": {}}, True),
+        ({"podSelector": {"matchLabels": {"a": "b" * 2000}}}, False),
+    ]
+    for spec, is_shared in specs:
+        one, two = (decode(NETWORK_POLICY, raw({**policy(name, 1), "spec": spec})) for name in ("a", "b"))
+        assert (one.fields is two.fields) is is_shared
+        assert one.field("spec") == two.field("spec") == spec

@@ -8,9 +8,10 @@ from urllib.parse import urlsplit
 
 
 class Proxy:
-    """Stands on 127.0.0.1 before `target` (a URL). While it hangs, connections are taken and nothing is passed on."""
+    """Stands on `address` before `target` (a URL). While it hangs, connections are taken and nothing is passed on."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, address: str = "127.0.0.1") -> None:
+        self._address = address
         parts = urlsplit(target)
         self._scheme, self._host, self._port = parts.scheme, parts.hostname or "", parts.port or 443
         self._passing = asyncio.Event()
@@ -23,8 +24,8 @@ class Proxy:
         self.connections = 0
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.url = f"{self._scheme}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        self._server = await asyncio.start_server(self._serve, self._address, 0)
+        self.url = f"{self._scheme}://{self._address}:{self._server.sockets[0].getsockname()[1]}"
         return self
 
     async def __aexit__(self, *_: object) -> None:

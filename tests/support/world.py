@@ -138,6 +138,8 @@ def observed(
 ) -> Observed:
     """An object as the caches hold it; `fields` are its top-level fields (`spec={...}`, `subjects=[...]`)."""
     ref = Ref(kind, namespace, name)
+    others = dict(annotations or {})
+    record = others.pop(names.ANNOTATION_APPLIED, None)
     return Observed(
         ref=ref,
         uid=uid or f"uid-{ref}",
@@ -145,10 +147,11 @@ def observed(
         created=created,
         deleting=deleting,
         labels=dict(labels or {}),
-        annotations=dict(annotations or {}),
+        annotations=others,
         finalizers=tuple(finalizers),
         owners=tuple(owners),
         fields={key: msgspec.Raw(msgspec.json.encode(value)) for key, value in fields.items()},
+        record=record,
     )
 
 

@@ -28,7 +28,8 @@ class Ref(NamedTuple):
 class Observed(msgspec.Struct, frozen=True, gc=False):
     """An object as the API server last gave it, kept as small as it can be.
 
-    `fields` holds the kind's `content` and `extra` fields that were present, as undecoded JSON.
+    `fields` holds the kind's `content` and `extra` fields that were present, as undecoded JSON. `record` is our
+    annotation `securetenant.dev/applied`, None if absent; `annotations` are the others.
     """
 
     ref: Ref
@@ -41,6 +42,7 @@ class Observed(msgspec.Struct, frozen=True, gc=False):
     finalizers: tuple[str, ...]
     owners: tuple[str, ...]
     fields: dict[str, msgspec.Raw]
+    record: str | None = None
 
     def field(self, name: str) -> JsonValue:
         """The decoded value of a top-level field; None if absent. Decoded anew each time."""

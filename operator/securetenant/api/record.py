@@ -48,7 +48,7 @@ def whole_of(observed: Observed) -> Json:
     content = {name: observed.field(name) for name in KINDS[observed.ref.kind].content if name in observed.fields}
     return {
         "labels": dict(observed.labels),
-        "annotations": {k: v for k, v in observed.annotations.items() if k != names.ANNOTATION_APPLIED},
+        "annotations": dict(observed.annotations),
         "finalizers": list(observed.finalizers),
         "owners": list(observed.owners),
         **content,
@@ -115,11 +115,10 @@ def annotation(desired: Desired, tenant: str, salt: str) -> str:
 
 def shared_record(observed: Observed) -> Shared | None:
     """The record on a shared object; None if there is none or if it does not parse."""
-    text = observed.annotations.get(names.ANNOTATION_APPLIED)
-    if text is None:
+    if observed.record is None:
         return None
     try:
-        return msgspec.json.decode(text, type=Shared)
+        return msgspec.json.decode(observed.record, type=Shared)
     except msgspec.DecodeError:
         return None
 
@@ -127,7 +126,7 @@ def shared_record(observed: Observed) -> Shared | None:
 def is_recorded(observed: Observed, salt: str) -> bool:
     """Whether what stands in the cluster is what we last wrote there, for the tenant with this UID."""
     if KINDS[observed.ref.kind].content:
-        return observed.annotations.get(names.ANNOTATION_APPLIED) == digest(whole_of(observed), observed.ref, salt)
+        return observed.record == digest(whole_of(observed), observed.ref, salt)
     record = shared_record(observed)
     if record is None:
         return False

@@ -86,7 +86,9 @@ class SecureTenantStatus(StatusModel):
 
     observed_generation: int | None = Field(None, description="The generation of the spec that this speaks of.")
     conditions: list[Condition] = Field(default_factory=list, description="What holds of the tenant, by aspect.")
-    namespaces: list[NamespaceStatus] = Field(default_factory=list, description="The namespaces that it declares; uid: held, now or before.")
+    namespaces: list[NamespaceStatus] = Field(
+        default_factory=list, description="The namespaces that it declares; uid: held, now or before."
+    )
     whitelist: WhitelistStatus | None = Field(None, description="The declared flows, by state.")
     nodes: list[str] = Field(default_factory=list, description="The nodes that serve this tenant alone.")
     drift: DriftStatus = Field(default_factory=DriftStatus, description="What is not as it must be.")

@@ -56,7 +56,7 @@ class Owner:
         """Whether what stands is what we last wrote. An older state of ours that somebody put back (a copy kept from
         before a rule was tightened, a restored backup) has a good record too, and is still his doing."""
         last = self.last(have.ref)
-        is_replayed = last is not None and last != have.annotations.get(names.ANNOTATION_APPLIED)
+        is_replayed = last is not None and last != (have.record or "")
         return not is_replayed and is_recorded(have, self.salt)
 
 
@@ -78,7 +78,7 @@ def wanted(owner: Owner, desired: Iterable[Desired], observed: Callable[[Ref], O
 
 def _whole(owner: Owner, want: Desired, have: Observed) -> Iterator[Finding]:
     content, actual = whole(want, owner.tenant), whole_of(have)
-    same_record = have.annotations.get(names.ANNOTATION_APPLIED) == digest(content, want.ref, owner.salt)
+    same_record = have.record == digest(content, want.ref, owner.salt)
     if content == actual and same_record:
         return
     path = first_difference(content, actual) or f"annotations.{names.ANNOTATION_APPLIED}"
@@ -97,7 +97,7 @@ def _shared(owner: Owner, want: Desired, have: Observed) -> Iterator[Finding]:
     content = shared(want, owner.tenant)
     labels, annotations = content["labels"], content["annotations"]
     actual = shared_of(have, _keys(labels), _keys(annotations))
-    same_record = have.annotations.get(names.ANNOTATION_APPLIED) == annotation(want, owner.tenant, owner.salt)
+    same_record = have.record == annotation(want, owner.tenant, owner.salt)
     if content == actual and same_record:
         return
     path = first_difference(content, actual) or f"annotations.{names.ANNOTATION_APPLIED}"

@@ -35,6 +35,8 @@ log = structlog.get_logger("securetenant.operator")
 SILENT = 240.0
 # How long a clean stop waits for the passes under way (seconds).
 DRAIN = 15.0
+# SecureTenants of one page of a list: they are the largest objects that there are.
+PAGE = 50
 # How long to wait after a failed list of the SecureTenants (seconds).
 RELOAD = 5.0
 # A kind that could not be watched for this long (seconds): its cache proves nothing any more.
@@ -203,7 +205,7 @@ class Operator:
         Raises NotFound where the CRD is not installed.
         """
         known, listed = self.tenants.uids(), set()
-        async for page in self._transport.pages(SECURE_TENANT):
+        async for page in self._transport.pages(SECURE_TENANT, page_size=PAGE):
             for body in msgspec.json.decode(page)["items"]:
                 listed.add(body["metadata"]["name"])
                 self.observe("ADDED", body)
@@ -297,8 +299,10 @@ class Operator:
             log.exception("nor can it be said in the status", tenant=name, cause=str(error))
 
     def _note_progress(self) -> None:
-        if not self.queue.depth and not self.queue.active:
-            self._caught_up.set()
+        if self._caught_up.is_set() or self.queue.depth or self.queue.active:
+            return
+        self._caught_up.set()
+        log.info("looked at all tenants", tenants=len(self.tenants))
 
     def _schedule(self, name: str, again: Again) -> None:
         if again.retry:

@@ -187,7 +187,7 @@ class Reconciler:
         for want in found.desired:
             have = self._world.get(want.ref) if want.ref not in off else None
             if have is not None:
-                records[have.ref] = have.annotations.get(names.ANNOTATION_APPLIED, "")
+                records[have.ref] = have.record or ""
         for finding in done:
             if finding.desired is None and finding.ref in records:
                 records[finding.ref] = ""

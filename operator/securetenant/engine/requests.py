@@ -111,7 +111,7 @@ def release(have: Observed) -> Request:
         }
         return Request("merge", have.ref, {"metadata": metadata})
     labels: Json = {key: value for key, value in have.labels.items() if key not in _MARKS}
-    annotations: Json = {k: v for k, v in have.annotations.items() if k != names.ANNOTATION_APPLIED}
+    annotations: Json = dict(have.annotations.items())
     kind = KINDS[have.ref.kind]
     kept: Json = {
         "name": have.ref.name,
@@ -186,7 +186,7 @@ def _give_back(have: Observed) -> list[JsonValue]:
     patch = _unchanged(have)
     if names.NODE_LABEL_TENANT in have.labels:
         patch.append({"op": "remove", "path": f"/metadata/labels/{_escape(names.NODE_LABEL_TENANT)}"})
-    if names.ANNOTATION_APPLIED in have.annotations:
+    if have.record is not None:
         patch.append({"op": "remove", "path": f"/metadata/annotations/{_escape(names.ANNOTATION_APPLIED)}"})
     if len(others) != len(taints):
         patch.append({"op": "add", "path": "/spec/taints", "value": list(others)})

@@ -1,5 +1,6 @@
-"""The SecureTenants as kopf's events gave them, kept small: JSON bytes, parsed on demand."""
+"""The SecureTenants as kopf's events gave them, kept small: JSON, compressed, parsed on demand."""
 
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -28,9 +29,9 @@ class _Status(msgspec.Struct):
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One SecureTenant as it was last seen. `uid` and `generation` tell an edit from our own status; `observed` is the
-    generation that the status speaks of."""
+    generation that the status speaks of. `packed`: its JSON, by zlib (a quarter of it, for 50 us)."""
 
-    raw: bytes
+    packed: bytes
     uid: str
     resource_version: int
     generation: int
@@ -117,7 +118,7 @@ class Tenants:
             return None
         parsed = self._parsed.get(name)
         if parsed is None:
-            parsed, _ = parse(msgspec.json.decode(entry.raw))
+            parsed, _ = parse(msgspec.json.decode(zlib.decompress(entry.packed)))
             self._parsed[name] = parsed
             if len(self._parsed) > _PARSED:
                 self._parsed.popitem(last=False)
@@ -128,7 +129,7 @@ class Tenants:
     def status(self, name: str) -> Json:
         """The status as it stands in the cluster, undigested; {} if there is none."""
         entry = self._entries.get(name)
-        return msgspec.json.decode(entry.raw, type=_Status).status if entry is not None else {}
+        return msgspec.json.decode(zlib.decompress(entry.packed), type=_Status).status if entry is not None else {}
 
     def generation_lag(self, name: str) -> int:
         """How many edits no status tells of yet."""
@@ -150,7 +151,7 @@ class Tenants:
         else:
             parsed, problem = parse({**body, "metadata": metadata})
         entry = Entry(
-            raw=msgspec.json.encode({**body, "metadata": metadata}),
+            packed=_packed(msgspec.json.encode({**body, "metadata": metadata})),
             uid=metadata["uid"],
             resource_version=int(metadata["resourceVersion"]),
             generation=int(metadata["generation"]),
@@ -175,6 +176,12 @@ class Tenants:
         touched = self.interests.tenants(interests.touched_by_change(name, before, after))
         peers = {peer for peer in interests.named_peers(before | after) if peer in self._entries}
         return {name} | touched | peers | self.node_rivals(before | after)
+
+
+def _packed(text: bytes) -> bytes:
+    """By zlib, with a window for texts of a few KB: the usual one takes 256 KB of memory at each call."""
+    packer = zlib.compressobj(1, zlib.DEFLATED, 12, 5)
+    return packer.compress(text) + packer.flush()
 
 
 def _none_known(tokens: Iterable[str]) -> set[str]:

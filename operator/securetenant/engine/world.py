@@ -155,6 +155,7 @@ def _same(old: Observed, new: Observed, but: str = "") -> bool:
         and old.deleting == new.deleting
         and old.labels == new.labels
         and old.annotations == new.annotations
+        and old.record == new.record
         and old.finalizers == new.finalizers
         and old.owners == new.owners
         and {k: bytes(v) for k, v in old.fields.items() if k != but}

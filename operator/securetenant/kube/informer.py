@@ -77,7 +77,7 @@ class Informer:
         namespace: str = "",
         label_selector: str = "",
         field_selector: str = "",
-        page_size: int = 500,
+        page_size: int = 200,
         read_deadline: float = 90.0,
         backoff: tuple[float, float] = (0.5, 30.0),
     ) -> None:
