@@ -54,7 +54,7 @@ async def test_retries_are_bounded_and_only_where_nothing_was_done(
         return status(**answer)  # type: ignore[arg-type]
 
     async with serving(handler, tmp_path) as path, transport_to(path) as plain:
-        async with Transport(plain.config, attempts=2) as transport:
+        async with Transport(plain.config, attempts=2, max_wait=0.01) as transport:
             with pytest.raises(kube.ApiError) as caught:
                 await transport.create(NETWORK_POLICY, "a", {})
         assert caught.value.status == answer["code"]
@@ -234,7 +234,7 @@ async def test_waiting_for_the_server_takes_no_slot(tmp_path: Path) -> None:
     async with (
         serving(handler, tmp_path) as path,
         transport_to(path) as plain,
-        Transport(plain.config, in_flight=1) as transport,
+        Transport(plain.config, in_flight=1, max_wait=0.1) as transport,
         asyncio.TaskGroup() as group,
     ):
         group.create_task(transport.request("GET", "/slow"))
@@ -317,7 +317,11 @@ async def test_guard_before_each_write(tmp_path: Path) -> None:
         if asked > 1:
             raise PermissionError("no longer")
 
-    async with serving(handler, tmp_path) as path, transport_to(path) as transport:
+    async with (
+        serving(handler, tmp_path) as path,
+        transport_to(path) as plain,
+        Transport(plain.config, max_wait=0.01) as transport,
+    ):
         transport.before_write = guard
         with pytest.raises(PermissionError):
             await transport.create(NETWORK_POLICY, "a", {})

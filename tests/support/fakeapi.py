@@ -17,7 +17,7 @@ async def serving(
     handler: Handler, folder: Path, token: str = "t", tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[Path]:
     """A kubeconfig for a server whose every request goes to `handler`."""
-    runner = web.ServerRunner(web.Server(cast(Any, handler)), shutdown_timeout=0.1)
+    runner = web.ServerRunner(web.Server(cast(Any, handler)), shutdown_timeout=0.01)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
     await site.start()
