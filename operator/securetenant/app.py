@@ -240,7 +240,8 @@ class TenantWatcher:
         operator ran is corrected half a second sooner without kopf's listing beside it. A standby does not wait long.
         """
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._operator.caught_up(), FIRST_LOOK)
+            async with asyncio.timeout(FIRST_LOOK):
+                await self._operator.caught_up()
         ended = self._loop.create_future()
         self._thread = threading.Thread(target=self._run_kopf, args=(ended,), name="kopf", daemon=True)
         self._thread.start()

@@ -99,3 +99,18 @@ def test_superseded_timers_do_not_pile_up(queue: WorkQueue, clock: Clock) -> Non
         queue.release_due()
         queue.add_after("b", 1.0)
     assert len(queue._timers) < 200
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_timers_end_when_they_are_told_to_in_the_moment_of_news(queue: WorkQueue, turns: int) -> None:
+    """Seen: a process that had lost its Lease lived on, for its timers had swallowed the cancellation."""
+    queue.add_after("b", 60.0)
+    running = asyncio.create_task(queue.run_timers())
+    for _ in range(3):
+        await asyncio.sleep(0)  # until it waits
+    queue.add_after("a", 30.0)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    running.cancel()
+    ended, _ = await asyncio.wait([running], timeout=1)
+    assert ended

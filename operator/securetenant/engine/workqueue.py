@@ -5,6 +5,7 @@ back-off, resync) are entries of one heap, so that ten thousand of them cost one
 """
 
 import asyncio
+import contextlib
 import heapq
 import math
 import random
@@ -126,10 +127,9 @@ class WorkQueue:
         while True:
             self._rearm.clear()
             delay = self.release_due()
-            try:
-                await asyncio.wait_for(self._rearm.wait(), timeout=delay)
-            except TimeoutError:
-                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(delay):
+                    await self._rearm.wait()
 
     def release_due(self) -> float | None:
         """Queue what is due now; the seconds until the next timer, or None."""

@@ -8,6 +8,7 @@ it from pushing out the others' Events. Metrics hold the true counts; an Event t
 """
 
 import asyncio
+import contextlib
 import heapq
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -126,10 +127,9 @@ class Events:
             self._wake.clear()
             await self.flush()
             timeout = max(0.0, self._due[0][0] - self._clock()) if self._due else None
-            try:
-                await asyncio.wait_for(self._wake.wait(), timeout)
-            except TimeoutError:
-                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._wake.wait()
 
     async def flush(self) -> None:
         """Write what is due now and what the tenants' rates allow. Failures are logged, never raised."""
