@@ -6,8 +6,6 @@ ours have to finish their passes first.
 
 import asyncio
 import contextlib
-import ctypes
-import gc
 import logging
 import signal
 import threading
@@ -20,7 +18,7 @@ import kopf
 import structlog
 from kopf._core.reactor.inventory import ResourceMemories
 
-from securetenant import __version__
+from securetenant import __version__, memory
 from securetenant.api import names
 from securetenant.api.kinds import SECURE_TENANT
 from securetenant.controls.registry import NAMES
@@ -41,11 +39,6 @@ log = structlog.get_logger("securetenant.app")
 WATCH_SILENT = 90.0
 
 
-# malloc.h
-_M_TRIM_THRESHOLD = -1
-_M_MMAP_THRESHOLD = -3
-_M_ARENA_MAX = -8
-
 # How long kopf waits for the first look at all tenants (seconds).
 FIRST_LOOK = 3.0
 
@@ -57,9 +50,7 @@ class StartError(RuntimeError):
 def main(settings: Settings) -> int:
     """Run until a signal; the exit code. 0: stopped cleanly. 1: could not start, lost the Lease, or a watcher died."""
     logs.configure(settings.log_format, settings.log_level)
-    # The caches are many small objects without cycles: looking for cycles in them costs a quarter of the start.
-    gc.set_threshold(50_000, 20, 100)
-    _tune_allocator()
+    memory.prepare()
     # kopf warns at each start that signals are ignored outside of the main thread: they are ours to handle.
     logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
     problem = ""
@@ -72,28 +63,6 @@ def main(settings: Settings) -> int:
         problem = "; ".join(str(error) for error in _leaves(group))
         log.error("the Lease is lost: exiting, a standby takes over", cause=problem)
     return 1 if problem else 0
-
-
-def _tune_allocator() -> None:
-    """Keep large buffers (pages of a list) out of the heap, where each would leave a hole: glibc maps what is past
-    128 KiB by itself, but raises that limit with the first such buffer that is freed, unless it is set. And one heap
-    for all threads: they never run at once. Saves 19 of 131 MB at 1,000 tenants."""
-    with contextlib.suppress(OSError, AttributeError):  # another C library
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-        for option in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
-            mallopt(option, 128 * 1024)
-        mallopt(_M_ARENA_MAX, 1)
-
-
-async def _settle_memory(operator: Operator) -> None:
-    """The start is over: what it built lives on, and is not looked through for cycles ever again; what it left behind
-    goes. From here on cycles are few, and looked for often."""
-    await operator.caught_up()
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(5_000, 20, 100)
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _leaves(group: BaseExceptionGroup[Exception]) -> Iterator[Exception]:
@@ -151,12 +120,17 @@ async def _live(operator: Operator, elector: Elector, watcher: "TenantWatcher", 
         always = [
             group.create_task(operator.run_caches(), name="caches"),
             group.create_task(watcher.run(), name="tenants"),
-            group.create_task(_settle_memory(operator), name="memory"),
+            group.create_task(_settle(operator), name="memory"),
             group.create_task(_lead(operator, elector, stop), name="leader"),
         ]
         await always[-1]
         for task in always[:-1]:
             task.cancel()
+
+
+async def _settle(operator: Operator) -> None:
+    await operator.caught_up()
+    memory.settle()
 
 
 async def _lead(operator: Operator, elector: Elector, stop: asyncio.Event) -> None:

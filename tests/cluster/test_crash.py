@@ -18,7 +18,7 @@ from sandbox import nodes
 from tests.support import life
 from tests.support.fault import Front, Seen, When, dead, free_lease, front, run_behind
 from tests.support.life import NAMESPACES, TENANTS, Json
-from tests.support.sandbox import JSON_PATCH, ROOT, Admin, Operator, Plane, wait_for
+from tests.support.sandbox import JSON_PATCH, Admin, Operator, Plane, wait_for
 
 pytestmark = pytest.mark.cluster
 
@@ -27,7 +27,6 @@ pytestmark = pytest.mark.cluster
 EVERY: Final = os.environ.get("SECURETENANT_TEST_EVERY_WRITE", "") not in ("", "0")
 ENV: Final = {"SECURETENANT_LEASE_DURATION": "3"}
 
-COMPONENT: Final = ROOT / "manifests" / "components" / "nodes" / "role.yaml"
 NODES: Final = "/api/v1/nodes"
 LABEL: Final = "securetenant.node-restriction.kubernetes.io/tenant"
 
@@ -83,14 +82,12 @@ async def stage(plane: Plane, admin: Admin, manifests: None, tmp_path: Path) -> 
 
 
 @pytest_asyncio.fixture
-async def pool(plane: Plane, admin: Admin, manifests: None) -> AsyncIterator[list[str]]:
+async def pool(plane: Plane, admin: Admin, node_rights: None) -> AsyncIterator[list[str]]:
     """Nodes, each for the tenant of its name, and the operator's right to them."""
-    await admin.apply(COMPONENT)
     names = await asyncio.to_thread(nodes.create, plane, 60 if EVERY else 30, prefix="crash-new")
     try:
         yield names
     finally:
-        await admin.kubectl("delete", "-f", str(COMPONENT))
         for name in names:
             await admin.delete(f"{NODES}/{name}")
 

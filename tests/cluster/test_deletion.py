@@ -14,7 +14,7 @@ from securetenant.api import names
 from tests.support import life
 from tests.support.fault import Front, dead, free_lease, front, run_behind
 from tests.support.life import NAMESPACES, TENANTS, Json
-from tests.support.sandbox import ROOT, Admin, Operator, Plane, wait_for
+from tests.support.sandbox import Admin, Operator, Plane, wait_for
 
 pytestmark = pytest.mark.cluster
 
@@ -47,10 +47,8 @@ class Stage:
 
 @pytest_asyncio.fixture(scope="module")
 async def stage(
-    plane: Plane, admin: Admin, manifests: None, tmp_path_factory: pytest.TempPathFactory
+    plane: Plane, admin: Admin, node_rights: None, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Stage]:
-    role = ROOT / "manifests" / "components" / "nodes" / "role.yaml"
-    await admin.apply(role)
     made: list[str] = []
     try:
         async with front(plane) as proxy, run_behind(proxy, tmp_path_factory.mktemp("deletion")) as operator:
@@ -58,7 +56,6 @@ async def stage(
             yield stage
     finally:
         await life.remove(admin, *made)
-        await admin.kubectl("delete", "--ignore-not-found", "-f", str(role))
 
 
 async def test_retain_leaves_the_posture_and_takes_the_marks(stage: Stage) -> None:

@@ -6,9 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import pytest
-import pytest_asyncio
 
-from sandbox.plane import Plane
 from tests.support import life, tenants
 from tests.support.sandbox import Admin, wait_for
 from tests.support.tampering import MANAGER
@@ -22,14 +20,6 @@ MASTER: Final = {
     "roleRef": {"apiGroup": _RBAC, "kind": "ClusterRole", "name": "cluster-admin"},
     "subjects": [{"apiGroup": _RBAC, "kind": "User", "name": "mallory"}],
 }
-
-
-@pytest_asyncio.fixture(scope="module")
-async def stage(
-    plane: Plane, admin: Admin, manifests: None, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Stage]:
-    async with tenants.stage(plane, admin, tmp_path_factory.mktemp("operator")) as stage:
-        yield stage
 
 
 async def make_held(admin: Admin, tenant: Tenant, collection: str, body: dict[str, Any], **metadata: Any) -> str:

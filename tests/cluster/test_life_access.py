@@ -1,12 +1,10 @@
 """Who may do what in a tenant's namespaces: its RoleBindings' life, and the bindings of others."""
 
-from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import pytest
 import pytest_asyncio
 
-from sandbox.plane import Plane
 from tests.support import tampering, tenants
 from tests.support.life import APPLIED
 from tests.support.sandbox import Admin
@@ -55,14 +53,6 @@ TAMPERINGS: Final = (
 )
 IN_STEPS: Final = (*tampering.TWO_STEPS, Tampering("change-role", _another_role))
 NAMESPACES: Final = [f"acc-shop-{number}" for number in range(len(TAMPERINGS) + len(IN_STEPS) + 1)]
-
-
-@pytest_asyncio.fixture(scope="module")
-async def stage(
-    plane: Plane, admin: Admin, manifests: None, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Stage]:
-    async with tenants.stage(plane, admin, tmp_path_factory.mktemp("operator")) as stage:
-        yield stage
 
 
 @pytest_asyncio.fixture(scope="module")

@@ -1,15 +1,12 @@
 """The LimitRanges of a tenant from their creation to their removal, on a real control plane."""
 
-from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import pytest
 import pytest_asyncio
 
-from sandbox.plane import Plane
 from tests.support import tampering, tenants
 from tests.support.life import APPLIED
-from tests.support.sandbox import Admin
 from tests.support.tampering import MANAGER, Tampering
 from tests.support.tenants import RANGES, Stage, Tenant
 
@@ -33,14 +30,6 @@ TAMPERINGS: Final = (
     tampering.json_patch("add-item", {"op": "add", "path": "/spec/limits/-", "value": {"type": "Pod"}}),
     tampering.merge("empty", {"spec": {"limits": []}}),
 )
-
-
-@pytest_asyncio.fixture(scope="module")
-async def stage(
-    plane: Plane, admin: Admin, manifests: None, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Stage]:
-    async with tenants.stage(plane, admin, tmp_path_factory.mktemp("operator")) as stage:
-        yield stage
 
 
 @pytest_asyncio.fixture(scope="module")

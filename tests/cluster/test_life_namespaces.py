@@ -1,28 +1,18 @@
 """The namespaces of a tenant from their creation to their release, on a real control plane."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from sandbox.plane import Plane
 from tests.support import life, tenants
 from tests.support.life import APPLIED, MARKS, NAMESPACES
-from tests.support.sandbox import Admin, wait_for
+from tests.support.sandbox import wait_for
 from tests.support.tampering import MANAGER
 from tests.support.tenants import Stage, Tenant
 
 pytestmark = pytest.mark.cluster
 CHANGED = ("namespaces", "Changed")
-
-
-@pytest_asyncio.fixture(scope="module")
-async def stage(
-    plane: Plane, admin: Admin, manifests: None, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Stage]:
-    async with tenants.stage(plane, admin, tmp_path_factory.mktemp("operator")) as stage:
-        yield stage
 
 
 def entry(name: str, **other: Any) -> dict[str, Any]:

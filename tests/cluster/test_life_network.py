@@ -1,12 +1,10 @@
 """Who may talk to whom: the life of a tenant's NetworkPolicies, and what others put beside them."""
 
-from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import pytest
 import pytest_asyncio
 
-from sandbox.plane import Plane
 from tests.support import tampering, tenants
 from tests.support.life import APPLIED
 from tests.support.sandbox import Admin, wait_for
@@ -79,14 +77,6 @@ ON_RULE: Final = (
 )
 ROWS: Final = [(DENY, done) for done in ON_DENY] + [(RULE, done) for done in ON_RULE]
 NAMESPACES: Final = [f"net-shop-{number}" for number in range(len(ROWS) + len(tampering.TWO_STEPS) + 1)]
-
-
-@pytest_asyncio.fixture(scope="module")
-async def stage(
-    plane: Plane, admin: Admin, manifests: None, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Stage]:
-    async with tenants.stage(plane, admin, tmp_path_factory.mktemp("operator")) as stage:
-        yield stage
 
 
 @pytest_asyncio.fixture(scope="module")

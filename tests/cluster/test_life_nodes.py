@@ -11,7 +11,7 @@ from sandbox import nodes
 from sandbox.plane import Plane
 from tests.support import life, tenants
 from tests.support.life import APPLIED
-from tests.support.sandbox import JSON_PATCH, ROOT, Admin, wait_for
+from tests.support.sandbox import JSON_PATCH, Admin, wait_for
 from tests.support.tampering import MANAGER
 from tests.support.tenants import Stage, Tenant
 
@@ -25,15 +25,13 @@ RIGHTS: Final = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/securete
 
 @pytest_asyncio.fixture(scope="module")
 async def stage(
-    plane: Plane, admin: Admin, manifests: None, tmp_path_factory: pytest.TempPathFactory
+    plane: Plane, admin: Admin, node_rights: None, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Stage]:
-    """With the rights over nodes, as examples/with-nodes gives them."""
-    await admin.kubectl("apply", "-k", str(ROOT / "examples" / "with-nodes"))
+    """With the right over nodes."""
     try:
         async with tenants.stage(plane, admin, tmp_path_factory.mktemp("operator")) as stage:
             yield stage
     finally:
-        await admin.kubectl("delete", "-f", str(ROOT / "manifests" / "components" / "nodes" / "role.yaml"))
         for node in (await admin.get(NODES))["items"]:
             if node["metadata"]["name"].startswith("nod-"):
                 await admin.delete(f"{NODES}/{node['metadata']['name']}")

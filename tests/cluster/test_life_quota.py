@@ -2,14 +2,12 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import pytest
 import pytest_asyncio
 
 from sandbox import nodes
-from sandbox.plane import Plane
 from tests.support import life, tampering, tenants
 from tests.support.life import APPLIED
 from tests.support.sandbox import Admin, wait_for
@@ -27,14 +25,6 @@ TAMPERINGS: Final = (
     tampering.merge("add-one", {"spec": {"hard": {"secrets": "1"}}}),
     tampering.merge("empty", {"spec": {"hard": None}}, blamed=False),
 )
-
-
-@pytest_asyncio.fixture(scope="module")
-async def stage(
-    plane: Plane, admin: Admin, manifests: None, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Stage]:
-    async with tenants.stage(plane, admin, tmp_path_factory.mktemp("operator")) as stage:
-        yield stage
 
 
 @pytest_asyncio.fixture(scope="module")

@@ -1,28 +1,17 @@
 """Flows between tenants, on a real control plane: open only while both declare them, and exactly as far."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import pytest
-import pytest_asyncio
 
-from sandbox.plane import Plane
 from tests.support import life, tenants
 from tests.support.sandbox import Admin, wait_for
 from tests.support.tenants import POLICIES, Stage, Tenant, peer_rule
 
 pytestmark = pytest.mark.cluster
 OURS: Final = {"securetenant-default-deny", "securetenant-dns", "securetenant-isolation"}
-
-
-@pytest_asyncio.fixture(scope="module")
-async def stage(
-    plane: Plane, admin: Admin, manifests: None, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Stage]:
-    async with tenants.stage(plane, admin, tmp_path_factory.mktemp("operator")) as stage:
-        yield stage
 
 
 def spec(*namespaces: str, ingress: list[Any] | None = None, egress: list[Any] | None = None) -> dict[str, Any]:

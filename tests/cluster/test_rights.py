@@ -24,11 +24,10 @@ pytestmark = pytest.mark.cluster
 USER: Final = f"system:serviceaccount:{NAMESPACE}:securetenant"
 NODES: Final = "/api/v1/nodes"
 CLUSTER_BINDINGS: Final = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"
-COMPONENT: Final = ROOT / "manifests" / "components" / "nodes" / "role.yaml"
 SHIPPED: Final = (
     ROOT / "manifests" / "rbac" / "operator.yaml",
     ROOT / "manifests" / "rbac" / "operator-namespaced.yaml",
-    COMPONENT,
+    ROOT / "manifests" / "components" / "nodes" / "role.yaml",
 )
 # A repeated Event is written a minute after the first; here at once.
 IMPATIENT: Final = "import securetenant.telemetry.events as e; e.INTERVAL = 0.1"
@@ -111,14 +110,12 @@ def last_line(log: Path) -> int:
 
 
 @pytest_asyncio.fixture
-async def node(plane: Plane, admin: Admin, manifests: None) -> AsyncIterator[str]:
+async def node(plane: Plane, admin: Admin, node_rights: None) -> AsyncIterator[str]:
     """A node that a tenant may have, and the operator's right to it."""
-    await admin.apply(COMPONENT)
     (name,) = await asyncio.to_thread(nodes.create, plane, 1, {"pool": "rights"}, prefix="rights")
     try:
         yield name
     finally:
-        await admin.kubectl("delete", "-f", str(COMPONENT))
         await admin.delete(f"{NODES}/{name}")
 
 
