@@ -289,7 +289,8 @@ class TenantWatcher:
         def told(request: aiohttp.TraceRequestEndParams | aiohttp.TraceRequestExceptionParams, code: str) -> None:
             url = request.url
             verb = "watch" if "watch" in url.query else "list" if url.path.endswith(SECURE_TENANT.plural) else "get"
-            self._loop.call_soon_threadsafe(self._asked, verb, code)
+            is_first = verb == "list" and "continue" not in url.query
+            self._loop.call_soon_threadsafe(self._asked, verb, code, is_first)
 
         async def on_end(_session: Any, _context: Any, request: aiohttp.TraceRequestEndParams) -> None:
             told(request, str(request.response.status))
@@ -302,14 +303,15 @@ class TenantWatcher:
         config.on_request_exception.append(on_exception)
         return config
 
-    def _asked(self, verb: str, code: str) -> None:
+    def _asked(self, verb: str, code: str, is_first_page: bool) -> None:
         self._metrics.request(verb, names.KIND if verb != "get" else "", code, 0.0)
         self._failure = "" if code == "200" else f"{verb}: {code}"
         if code != "200":
             return
         self._contact = time.time()
-        if verb == "list":
-            self._listed = True
+        if verb == "watch":
+            self._listed = True  # it watches from where its list, the whole of it, ended
+        elif is_first_page and self._listed:
             # After a 410 it lists, and has no event for what is gone.
             self._operator.relisted()
 

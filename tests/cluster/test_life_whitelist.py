@@ -174,6 +174,10 @@ async def test_a_peer_that_is_deleted_closes(stage: Stage) -> None:
     await opened(stage.admin, "wl-v1", "wl-w1")
     await peer.delete()
     await closed(stage.admin, "wl-v1")
-    assert "there is no tenant wl-w" in await pending(tenant)
+
+    async def is_told() -> bool:
+        return "there is no tenant wl-w" in await pending(tenant)
+
+    await wait_for(is_told, 10, "the pending flow to say that the peer is gone")
     await tenant.agrees("that to be no drift")
     assert life.marked(await life.picture(stage.admin, ["wl-w1"])) == []

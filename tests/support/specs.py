@@ -177,7 +177,7 @@ def _ordered_amounts(draw: st.DrawFn, fields: Sequence[str], resources: Sequence
     """Amounts that rise from field to field for each resource."""
     made: dict[str, Document] = {}
     for resource in draw(_some(resources)):
-        values = sorted(draw(st.lists(quantities(), min_size=len(fields), max_size=len(fields))), key=quantity.parse)
+        values = sorted(draw(st.lists(quantities(), min_size=len(fields), max_size=len(fields))), key=quantity.nanos)
         for name, value in zip(fields, values, strict=True):
             if draw(st.booleans()):
                 made.setdefault(name, {})[resource] = value

@@ -60,24 +60,36 @@ def add(a: str, b: str) -> str:
 
 
 def compare(a: str, b: str) -> int:
-    """-1, 0 or 1 as `a` is less than, equal to or more than `b`."""
-    left, right = _read(a)[0], _read(b)[0]
+    """-1, 0 or 1 as `a` is less than, equal to or more than `b`, in nanos."""
+    left, right = nanos(a), nanos(b)
     return (left > right) - (left < right)
+
+
+def nanos(text: str) -> int:
+    """Billionths of a unit, rounded up: the precision of the parser, and so of the CEL that judges the same texts."""
+    value, _ = _exact(text)
+    return -(-value.numerator * 10**9 // value.denominator)
 
 
 @lru_cache(maxsize=4096)
 def _read(text: str) -> tuple[int, Family]:
     """Thousandths of a unit, and the suffix family."""
+    value, family = _exact(text)
+    return _milli(value), family
+
+
+@lru_cache(maxsize=4096)
+def _exact(text: str) -> tuple[Fraction, Family]:
     match = _SYNTAX.fullmatch(text) if len(text) <= MAX_LENGTH else None
     if match is None:
         raise ValueError(f'{text[:MAX_LENGTH]!r} is not a quantity: write a number with a suffix, as "500m" or "2Gi"')
     whole, decimals, suffix, binary, exponent = match.groups(default="")
     value = Fraction(int(whole + decimals), 10 ** len(decimals))
     if binary:
-        return _milli(value * 1024 ** _BINARY[binary]), "BinarySI"
+        return value * 1024 ** _BINARY[binary], "BinarySI"
     if exponent:
-        return _milli(value * Fraction(10) ** int(exponent)), "DecimalExponent"
-    return _milli(value * Fraction(10) ** _DECIMAL[suffix]), "DecimalSI"
+        return value * Fraction(10) ** int(exponent), "DecimalExponent"
+    return value * Fraction(10) ** _DECIMAL[suffix], "DecimalSI"
 
 
 def _milli(value: Fraction) -> int:

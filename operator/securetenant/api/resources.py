@@ -112,8 +112,8 @@ def _ratio_is_reachable(limits: "ObjectLimits") -> bool:
     """With the tolerance that the CEL side needs, which has floating point alone."""
     ratios = limits.max_limit_request_ratio
     return all(quantity.compare(ratio, "1") >= 0 for ratio in ratios.values()) and all(
-        float(quantity.parse(ratio)) * float(quantity.parse(limits.min[key]))
-        <= float(quantity.parse(limits.max[key])) * 1.000001
+        (quantity.nanos(ratio) / 1e9) * (quantity.nanos(limits.min[key]) / 1e9)
+        <= (quantity.nanos(limits.max[key]) / 1e9) * 1.000001
         for key, ratio in ratios.items()
         if key in limits.min and key in limits.max
     )
