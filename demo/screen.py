@@ -30,7 +30,7 @@ def heading(text: str) -> None:
 
 
 def say(text: str) -> None:
-    console.print(text)
+    console.print(text, soft_wrap=True)  # what is to be copied must stay one line
 
 
 def tenants(found: Iterable[Mapping[str, Any]], seconds: Mapping[str, float]) -> None:
