@@ -16,7 +16,6 @@ from typing import Any
 import aiohttp
 import kopf
 import structlog
-from kopf._core.reactor.inventory import ResourceMemories
 
 from securetenant import __version__, memory
 from securetenant.api import names
@@ -254,7 +253,6 @@ class TenantWatcher:
             kopf.on.event(names.GROUP, names.VERSION, SECURE_TENANT.plural, registry=registry)(self._on_event)
             await kopf.operator(
                 registry=registry,
-                memories=_NoMemories(),
                 clusterwide=True,
                 standalone=True,
                 stop_flag=self._stop,
@@ -346,13 +344,6 @@ async def _configure(settings: kopf.OperatorSettings, **_: Any) -> None:
     settings.persistence.diffbase_storage = _NoDiffBase()
     # Not ours: kopf takes its own finalizer off whatever no handler of its needs it on, and we need ours.
     settings.persistence.finalizer = f"{names.GROUP}/not-in-use"
-
-
-class _NoMemories(ResourceMemories):
-    """Nothing is remembered of an object between its events: 4 KB each, for handlers that we do not have."""
-
-    async def recall(self, raw_body: Any, **given: Any) -> Any:
-        return await super().recall(raw_body, **{**given, "ephemeral": True})
 
 
 class _NoProgress(kopf.ProgressStorage):

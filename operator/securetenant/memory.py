@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import gc
+import sys
 from typing import Final
 
 # malloc.h
@@ -11,8 +12,13 @@ _M_MMAP_THRESHOLD: Final = -3
 _M_ARENA_MAX: Final = -8
 
 
+def leave_out(module: str) -> None:
+    """Have the import of an optional module fail: structlog loads rich (3 MB) for tracebacks that we print plainly."""
+    sys.modules.setdefault(module, None)  # type: ignore[arg-type]
+
+
 def prepare() -> None:
-    """Before anything is loaded.
+    """Before anything is built.
 
     Cycles are looked for seldom: what is built at the start are many small objects without any, and to look through
     them costs a quarter of the start. Large buffers (pages of a list) stay out of the heap, where each would leave a

@@ -3,13 +3,14 @@ held against kubectl."""
 
 import asyncio
 import json
+import os
 import re
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 import pytest_asyncio
@@ -26,6 +27,8 @@ pytestmark = pytest.mark.cluster
 BANK = ROOT / "examples" / "bank"
 TENANTS = ("cli-core-banking", "cli-payments", "cli-risk", "cli-treasury")
 STNS = "/apis/securetenant.dev/v1alpha1/securetenants"
+# The rest of the caller's environment is not the command's affair.
+COVERAGE: Final = {key: value for key, value in os.environ.items() if key.startswith("COVERAGE_")}
 POLICIES = "/apis/networking.k8s.io/v1/namespaces/cli-payments-prod/networkpolicies"
 
 
@@ -62,7 +65,7 @@ async def cli(config: Path, *args: object, text: str = "") -> Done:
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env={"KUBECONFIG": str(config), "PATH": "/usr/bin:/bin", "HOME": "/nonexistent"},
+        env={"KUBECONFIG": str(config), "PATH": "/usr/bin:/bin", "HOME": "/nonexistent"} | COVERAGE,
     )
     out, err = await asyncio.wait_for(process.communicate(text.encode()), 60)
     assert process.returncode is not None

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import typer
 from pydantic.fields import FieldInfo
 
+from securetenant import memory
 from securetenant.cli.output import fail
 from securetenant.settings import Settings, flag, variable
 
@@ -38,6 +39,7 @@ def command() -> Callable[..., None]:
         except ValueError as error:
             fail(str(error), 2)
         # The operator, kopf and aiohttp are not loaded before the settings are known to be good.
+        memory.leave_out("rich")
         from securetenant import app
 
         raise typer.Exit(app.main(settings))
