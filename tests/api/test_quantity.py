@@ -91,6 +91,12 @@ def test_canonical_keeps_the_value_and_is_a_fixed_point(text: str) -> None:
     assert quantity.compare(canonical, text) in (0, 1)  # it may have been rounded up
 
 
+def test_a_binary_one_without_a_binary_suffix_is_written_as_it_is_read_back() -> None:
+    assert quantity.canonical("3031.25Ki") == "3104k"
+    assert quantity.from_units(3_104_000, "1Gi") == "3104k"
+    assert quantity.canonical("1025") == quantity.from_units(1025, "1Ki") == "1025"
+
+
 def test_what_is_equal_when_it_is_written_may_still_be_in_order() -> None:
     """The API server's CEL compares what stands in the spec, to the billionth."""
     assert quantity.canonical("92u") == quantity.canonical("91999n") == "1m"

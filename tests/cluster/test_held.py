@@ -22,6 +22,15 @@ MASTER: Final = {
 }
 
 
+EACH: Final = pytest.mark.parametrize(
+    ("control", "collection", "body"),
+    [
+        pytest.param("network", POLICIES, OPEN, id="policy"),
+        pytest.param("access", BINDINGS, MASTER, id="binding-to-cluster-admin"),
+    ],
+)
+
+
 async def make_held(admin: Admin, tenant: Tenant, collection: str, body: dict[str, Any], **metadata: Any) -> str:
     """Create an object that a finalizer holds, and delete it; its path. Nobody looks meanwhile."""
     whole = {**body, "metadata": {"name": "held", **HOLD, **metadata}}
@@ -33,13 +42,7 @@ async def make_held(admin: Admin, tenant: Tenant, collection: str, body: dict[st
     return f"{collection}/held"
 
 
-@pytest.mark.parametrize(
-    ("control", "collection", "body"),
-    [
-        pytest.param("network", POLICIES, OPEN, id="policy"),
-        pytest.param("access", BINDINGS, MASTER, id="binding-to-cluster-admin"),
-    ],
-)
+@EACH
 async def test_a_forged_one_does_not_hide_by_being_deleted(
     stage: Stage, control: str, collection: str, body: dict[str, Any]
 ) -> None:
@@ -53,13 +56,7 @@ async def test_a_forged_one_does_not_hide_by_being_deleted(
     await life.ready(stage.admin, name)
 
 
-@pytest.mark.parametrize(
-    ("control", "collection", "body"),
-    [
-        pytest.param("network", POLICIES, OPEN, id="policy"),
-        pytest.param("access", BINDINGS, MASTER, id="binding-to-cluster-admin"),
-    ],
-)
+@EACH
 async def test_a_foreign_one_is_removed_whatever_holds_it(
     stage: Stage, control: str, collection: str, body: dict[str, Any]
 ) -> None:

@@ -111,7 +111,9 @@ def _write(milli: int, family: Family) -> str:
     # Small and broken numbers leave the binary family rather than being rounded.
     if family == "BinarySI" and milli % 1000 == 0 and milli >= 1024 * 1000:
         mantissa, power = _strip(milli // 1000, 1024)
-        return f"{mantissa}{_BINARY_SUFFIX[power]}"
+        if power:
+            return f"{mantissa}{_BINARY_SUFFIX[power]}"
+        # Without a suffix it is read back as a decimal one: 3031.25Ki is 3104000, and that 3104k.
     mantissa, thousands = _strip(milli, 1000)
     exponent = 3 * (thousands - 1)
     if family == "DecimalExponent":
