@@ -40,7 +40,7 @@ Objects = dict[str, list[Observed]]
 class _Unheard:
     """A cache that nobody asks: the answers to the writes are read back from the server."""
 
-    def store(self, raw: bytes) -> None: ...
+    def store(self, observed: Observed) -> None: ...
 
     def forget(self, ref: Ref, uid: str) -> None: ...
 
@@ -143,6 +143,8 @@ async def written(transport: Transport, writer: Writer, group: list[Document], o
     for _ in range(TRIES):
         found = look(group, known(group), objects)
         outcomes = [await writer.undo(one.findings, name, one.tenant.metadata.uid) for name, one in found.items()]
+        # What the API server answered is what was asked for, to the byte: it defaults and normalizes nothing.
+        assert [(one.finding.ref, one.path) for outcome in outcomes for one in outcome.altered] == []
         failed = [(finding.ref, error) for outcome in outcomes for finding, error in outcome.failed]
         if not failed:
             return found

@@ -1,9 +1,11 @@
-"""Another manager rewrites what we correct, as fast as it can: no fight at full speed, and everybody can see why."""
+"""Another manager changes back what we correct, as fast as it can: what closes is corrected each time, all else ever
+more seldom, and everybody can see why."""
 
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
@@ -11,36 +13,85 @@ import pytest
 
 from tests.support import life
 from tests.support.fault import front, run_behind, shortened
-from tests.support.sandbox import JSON_PATCH, Admin, Plane, wait_for
+from tests.support.sandbox import JSON_PATCH, Admin, ApiError, Plane, wait_for
 
 pytestmark = pytest.mark.cluster
 
 # It is calm after a minute; here after seconds.
-IMPATIENT: Final = "import securetenant.engine.contest as c; c.WINDOW = 5.0; c.LONGEST_WAIT = 2.0"
+IMPATIENT: Final = "import securetenant.engine.contest as c; c.WINDOW = 5.0; c.LONGEST_WAIT = 2.0; c.LASTING = 2.0"
 RIVAL: Final = "rival-controller"
-POLICY: Final = "/apis/networking.k8s.io/v1/namespaces/{}-a/networkpolicies/securetenant-default-deny"
+POLICIES: Final = "/apis/networking.k8s.io/v1/namespaces/{}-a/networkpolicies"
+POLICY: Final = POLICIES + "/securetenant-default-deny"
+OPEN: Final = {"podSelector": {}, "policyTypes": ["Ingress"], "ingress": [{}]}
+ROUNDS: Final = 40
 
 
 @contextlib.asynccontextmanager
-async def rewriting(admin: Admin, path: str, pause: float) -> AsyncIterator[list[int]]:
-    """Open the policy, whenever it is found closed, `pause` seconds after the last look. Yields its successes."""
-    done: list[int] = []
-    operations = [{"op": "add", "path": "/spec/ingress", "value": [{}]}]
+async def again_and_again(act: Callable[[], Awaitable[bool]], pause: float) -> AsyncIterator[list[float]]:
+    """Act for as long as the context stands, `pause` seconds after each time; yields when it had an effect."""
+    done: list[float] = []
 
-    async def rewrite() -> None:
+    async def loop() -> None:
         while True:
-            if "ingress" not in (await admin.get(path))["spec"]:
-                await admin.patch(path, operations, JSON_PATCH, params={"fieldManager": RIVAL})
-                done.append(1)
+            if await act():
+                done.append(time.monotonic())
             await asyncio.sleep(pause)
 
-    task = asyncio.create_task(rewrite())
+    task = asyncio.create_task(loop())
     try:
         yield done
     finally:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+
+def opening(admin: Admin, path: str) -> Callable[[], Awaitable[bool]]:
+    """Open the policy wherever it is found closed."""
+
+    async def act() -> bool:
+        if "ingress" in (await admin.get(path))["spec"]:
+            return False
+        operations = [{"op": "add", "path": "/spec/ingress", "value": [{}]}]
+        await admin.patch(path, operations, JSON_PATCH, params={"fieldManager": RIVAL})
+        return True
+
+    return act
+
+
+def labelling(admin: Admin, path: str) -> Callable[[], Awaitable[bool]]:
+    async def act() -> bool:
+        if "example.com/mine" in (await admin.get(path))["metadata"]["labels"]:
+            return False
+        await admin.patch(path, {"metadata": {"labels": {"example.com/mine": "1"}}}, params={"fieldManager": RIVAL})
+        return True
+
+    return act
+
+
+def deleting(admin: Admin, path: str) -> Callable[[], Awaitable[bool]]:
+    """Delete the object, `pause` after it came back."""
+
+    async def act() -> bool:
+        try:
+            await admin.delete(path)
+        except ApiError:
+            return False
+        await wait_for(lambda: admin.find(path), 10, f"{path} to return")
+        return True
+
+    return act
+
+
+def inviting(admin: Admin, path: str, name: str = "") -> Callable[[], Awaitable[bool]]:
+    """Make an opening policy, under this name or a new one each time; an effect is that it was gone before."""
+
+    async def act() -> bool:
+        body = {"metadata": {"name": name} if name else {"generateName": "let-me-in-"}, "spec": OPEN}
+        status, _ = await admin.request("POST", path, body, params={"fieldManager": RIVAL})
+        return status == 201
+
+    return act
 
 
 @contextlib.asynccontextmanager
@@ -67,32 +118,67 @@ async def touching(admin: Admin, path: str) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_a_rival_is_named_and_the_fight_is_spaced(
+async def contest(admin: Admin, name: str, reason: str = "") -> str:
+    """The message of the condition Contested; AssertionError while there is none (with that reason)."""
+    found = life.condition(await life.get(admin, name), "Contested")
+    assert found.get("status") == "True"
+    assert reason in ("", found["reason"])
+    return str(found["message"])
+
+
+async def is_calm(admin: Admin, name: str) -> bool:
+    return life.condition(await life.get(admin, name), "Contested") == {}
+
+
+async def test_an_opening_is_closed_each_time_and_the_rival_is_named(
     plane: Plane, admin: Admin, manifests: None, tmp_path: Path
 ) -> None:
-    name = "contested"
+    name, other = "contested", "contested-other"
     path = POLICY.format(name)
-
-    async def is_contested() -> str:
-        found = life.condition(await life.get(admin, name), "Contested")
-        assert found.get("status") == "True"
-        return str(found["message"])
-
-    async def is_calm() -> bool:
-        return life.condition(await life.get(admin, name), "Contested") == {}
-
     try:
         async with front(plane) as proxy, run_behind(proxy, tmp_path, env=shortened(tmp_path, IMPATIENT)) as operator:
-            await life.create(admin, name, life.spec(f"{name}-a"))
-            await life.ready(admin, name)
+            for each in (name, other):
+                await life.create(admin, each, life.spec(f"{each}-a"))
+                await life.ready(admin, each)
             assert await operator.metric("securetenant_drift_contested", tenant=name) == 0
-            async with rewriting(admin, path, 0.01) as rewritten:
-                message = await wait_for(is_contested, 15, "the condition Contested")
+            mark = proxy.mark()
+            async with again_and_again(opening(admin, path), 0.01) as rewritten:
+                message = await wait_for(lambda: contest(admin, name), 15, "the condition Contested")
                 assert RIVAL in message
                 assert f"NetworkPolicy/{name}-a/securetenant-default-deny" in message
                 assert await operator.metric("securetenant_drift_contested", tenant=name, control="network") == 1
                 # Between two corrections the policy stands open: that is not Ready.
                 assert life.condition(await life.get(admin, name), "Ready")["reason"] == "Contested"
+                # Spaced out, so many rounds would take half an hour.
+                await wait_for(lambda: len(rewritten) >= ROUNDS, 30, f"{ROUNDS} rounds")
+                # Another tenant's objects are kept meanwhile.
+                await admin.delete(f"{POLICIES.format(other)}/securetenant-default-deny")
+                await wait_for(lambda: admin.find(POLICY.format(other)), 2, "the other tenant's policy")
+                advice = await wait_for(lambda: contest(admin, name, "ContestLasts"), 15, "advice")
+                assert "ValidatingAdmissionPolicy" in advice
+            puts = [seen.at for seen in proxy.since(mark) if seen.is_write and seen.path == path]
+            a_second = [later - earlier for earlier, later in zip(puts, puts[21:], strict=False)]
+            assert all(seconds > 0.9 for seconds in a_second), "at most 20 a second"
+            await wait_for(lambda: is_calm(admin, name), 20, "calm")
+            assert "ingress" not in (await admin.get(path))["spec"]
+            assert await operator.metric("securetenant_drift_contested", tenant=name) == 0
+            assert (await life.drift(operator, name))["network", "Changed"] >= ROUNDS
+            await life.ready(admin, name)
+    finally:
+        await life.remove(admin, name, other)
+
+
+async def test_what_does_not_open_is_corrected_ever_more_seldom(
+    plane: Plane, admin: Admin, manifests: None, tmp_path: Path
+) -> None:
+    name = "contested-label"
+    path = POLICY.format(name)
+    try:
+        async with front(plane) as proxy, run_behind(proxy, tmp_path, env=shortened(tmp_path, IMPATIENT)):
+            await life.create(admin, name, life.spec(f"{name}-a"))
+            await life.ready(admin, name)
+            async with again_and_again(labelling(admin, path), 0.01) as rewritten:
+                await wait_for(lambda: contest(admin, name), 15, "the condition Contested")
                 mark, before = proxy.mark(), len(rewritten)
                 await wait_for(lambda: len(rewritten) >= before + 3, 15, "three more rounds")
             puts = [seen.at for seen in proxy.since(mark) if seen.is_write and seen.path == path]
@@ -102,11 +188,54 @@ async def test_a_rival_is_named_and_the_fight_is_spaced(
             # The others of the tenant's objects are kept meanwhile and after at full speed.
             await admin.delete(f"{path.rpartition('/')[0]}/securetenant-dns")
             await wait_for(lambda: admin.find(f"{path.rpartition('/')[0]}/securetenant-dns"), 2, "the other policy")
-            await wait_for(is_calm, 20, "calm")
-            assert "ingress" not in (await admin.get(path))["spec"]
-            assert await operator.metric("securetenant_drift_contested", tenant=name) == 0
-            assert (await life.drift(operator, name))["network", "Changed"] >= 6
+            await wait_for(lambda: is_calm(admin, name), 20, "calm")
             await life.ready(admin, name)
+    finally:
+        await life.remove(admin, name)
+
+
+async def test_a_closing_policy_that_is_deleted_whenever_it_returns(
+    plane: Plane, admin: Admin, manifests: None, tmp_path: Path
+) -> None:
+    """Deleted 50 ms after each return, it is there for most of the time."""
+    name = "contested-gone"
+    path = POLICY.format(name)
+    try:
+        async with front(plane) as proxy, run_behind(proxy, tmp_path):
+            await life.create(admin, name, life.spec(f"{name}-a"))
+            await life.ready(admin, name)
+            async with again_and_again(deleting(admin, path), 0.05) as returned:
+                await wait_for(lambda: len(returned) >= 2 * ROUNDS, 40, f"{2 * ROUNDS} returns")
+            gaps = sorted(later - earlier for earlier, later in itertools.pairwise(returned))
+            # Of a spaced correction the pause alone is 2 s and more; here half of all are back in a few ms.
+            print(f"absent {1 - 0.05 / gaps[len(gaps) // 2]:.0%} of the time")
+            assert gaps[len(gaps) // 2] < 0.5, gaps
+            await wait_for(lambda: contest(admin, name), 10, "the condition Contested")
+    finally:
+        await life.remove(admin, name)
+
+
+@pytest.mark.parametrize("fixed", ["let-me-in", ""], ids=["one-name", "new-names"])
+async def test_openings_that_come_back_are_removed_each_time(
+    plane: Plane, admin: Admin, manifests: None, tmp_path: Path, fixed: str
+) -> None:
+    name = "contested-foreign"
+    path = POLICIES.format(name)
+
+    async def is_clean() -> bool:
+        return all(item["metadata"]["name"].startswith("securetenant-") for item in (await admin.get(path))["items"])
+
+    try:
+        async with front(plane) as proxy, run_behind(proxy, tmp_path):
+            await life.create(admin, name, life.spec(f"{name}-a", network={"foreign": "Remove"}))
+            await life.ready(admin, name)
+            async with again_and_again(inviting(admin, path, fixed), 0.2) as came:
+                message = await wait_for(lambda: contest(admin, name), 40, "the condition Contested")
+                assert RIVAL in message
+                assert f"NetworkPolicy/{name}-a/" in message
+                before = len(came)
+                await wait_for(lambda: len(came) >= before + 10, 30, "ten more rounds")
+            await wait_for(is_clean, 5, "the last of them to be removed")
     finally:
         await life.remove(admin, name)
 

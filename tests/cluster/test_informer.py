@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from securetenant.api.kinds import LIMIT_RANGE, NAMESPACE
 from securetenant.api.objects import Json, Ref
-from securetenant.kube.informer import Event, Informer
+from securetenant.kube.informer import Event, Informer, decode
 from securetenant.kube.transport import Transport
 from tests.support.kube import running, transport_to, until
 from tests.support.proxy import Proxy
@@ -119,8 +119,8 @@ async def test_own_writes_are_read_at_once_and_not_told(stage: Stage) -> None:
     async with running(informer):
         await until(informer.synced.is_set, "synced")
         stage.proxy.delay = 0.2  # the watch is slow: our answers come first
-        informer.store(await stage.create("ours"))
-        informer.store(await stage.label("ours", "1"))
+        informer.store(decode(LIMIT_RANGE, await stage.create("ours")))
+        informer.store(decode(LIMIT_RANGE, await stage.label("ours", "1")))
         ours = informer.get(stage.ref("ours"))
         assert ours is not None
         assert ours.labels == {"v": "1"}

@@ -168,12 +168,12 @@ def test_an_old_state_of_ours_that_comes_back_is_drift() -> None:
     """A copy kept from before the rule was tightened, or a restored backup, has a good record of its own."""
     older = Desired(DENY.ref, "network", body={"spec": {"podSelector": {}, "ingress": [{}]}})
     replayed, record = observe(older, PAY), observe(DENY, PAY).record or ""
-    known = replace(owner([DENY.ref]), last={DENY.ref: record}.get)
+    known = replace(owner([DENY.ref]), last=lambda ref: (record,) if ref == DENY.ref else ())
     found = only(judge.wanted(known, [DENY], lookup(replayed)))
     assert (found.reason, found.action, found.rollout) == ("Changed", "Replace", False)
     # After a restart nothing is known of it, and a rollout that was interrupted looks the same.
     assert only(judge.wanted(owner([DENY.ref]), [DENY], lookup(replayed))).rollout
-    gone = replace(owner(), last={DENY.ref: ""}.get)
+    gone = replace(owner(), last=lambda ref: ("",) if ref == DENY.ref else ())
     assert not only(judge.unwanted(gone, of_network(replayed), [], lambda ns: True)).rollout
 
 
@@ -203,3 +203,52 @@ def _spec(want: Desired) -> dict[str, object]:
     spec = want.body["spec"]
     assert isinstance(spec, dict)
     return dict(spec)
+
+
+QUOTA = Desired(Ref("ResourceQuota", "pay", "securetenant"), "quota", body={"spec": {"hard": {"pods": "2"}}})
+NODE = Desired(
+    Ref("Node", "", "n1"),
+    "nodes",
+    body={"taint": {"key": names.NODE_TAINT, "value": "pay", "effect": "NoSchedule"}},
+    labels={names.NODE_LABEL_TENANT: "pay"},
+)
+LEVEL = Desired(Ref("Namespace", "", "pay"), "namespaces", labels={"pod-security.kubernetes.io/enforce": "restricted"})
+
+
+def changed(want: Desired, have: Observed | None = None) -> Finding:
+    reason, action = ("Missing", "Create") if have is None else ("Changed", "Replace")
+    return Finding(want.ref, want.control, reason, action, False, desired=want, observed=have)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("finding", "is_closing"),
+    [
+        (changed(DENY), True),
+        (changed(QUOTA), True),
+        (changed(BINDING), False),
+        (changed(SPACE), False),
+        (changed(DENY, observed("NetworkPolicy", DENY.ref.name, "pay", spec={"ingress": [{}]})), True),
+        (changed(DENY, observe(DENY, PAY)), False),
+        (changed(BINDING, observe(BINDING, PAY)), False),
+        (changed(BINDING, observed("RoleBinding", BINDING.ref.name, "pay", subjects=[{"name": "b"}])), True),
+        (changed(SPACE, observed("Namespace", "pay", labels={"env": "test"})), False),
+        (changed(LEVEL, observed("Namespace", "pay", labels={"pod-security.kubernetes.io/enforce": "baseline"})), True),
+        (changed(NODE, observed("Node", "n1", labels=dict(NODE.labels), spec={})), True),
+        (changed(NODE, observed("Node", "n1", spec={"taints": [NODE.body["taint"]]})), False),
+        (Finding(DENY.ref, "network", "Foreign", "Delete", False), True),
+    ],
+)
+def test_what_closes_is_told_from_what_may_wait(finding: Finding, is_closing: bool) -> None:
+    assert judge.closes(finding) is is_closing
+
+
+def test_an_answer_that_is_not_what_was_asked_for_is_told_by_its_first_field() -> None:
+    assert judge.difference(DENY, observe(DENY, PAY), "pay", PAY.metadata.uid) == ""
+    opened = replace(DENY, body={"spec": {**DENY.body["spec"], "ingress": [{}]}})  # type: ignore[dict-item]
+    assert judge.difference(DENY, observe(opened, PAY), "pay", PAY.metadata.uid) == "spec.ingress"
+
+
+def test_what_may_have_been_deleted_by_ourselves_is_no_drift() -> None:
+    doubtful = replace(owner([DENY.ref]), last=lambda ref: ("", "a-record"))
+    assert only(judge.wanted(doubtful, [DENY], lookup())).rollout
+    assert not only(judge.wanted(owner([DENY.ref]), [DENY], lookup())).rollout

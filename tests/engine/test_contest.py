@@ -1,7 +1,17 @@
 """When corrections are spaced out, and when the fight is over."""
 
 from securetenant.api.objects import Ref
-from securetenant.engine.contest import CORRECTIONS, FIRST_WAIT, LONGEST_WAIT, WINDOW, Contests
+from securetenant.engine.contest import (
+    CLOSING_RATE,
+    CORRECTIONS,
+    FIRST_WAIT,
+    LASTING,
+    LONGEST_WAIT,
+    PLACE_SECONDS,
+    WINDOW,
+    Contest,
+    Contests,
+)
 
 DENY = Ref("NetworkPolicy", "pay", "securetenant-default-deny")
 
@@ -23,7 +33,7 @@ def test_a_few_corrections_are_no_contest() -> None:
     clock = Clock()
     contests = Contests(clock)
     fight(contests, clock, CORRECTIONS - 1, 1.0)
-    assert contests.wait("pay", DENY) == 0.0
+    assert contests.wait("pay", DENY, closes=False) == 0.0
     assert not contests.contested("pay")
 
 
@@ -31,8 +41,8 @@ def test_many_in_a_short_time_are_and_name_the_manager() -> None:
     clock = Clock()
     contests = Contests(clock)
     fight(contests, clock, CORRECTIONS, 1.0)
-    assert contests.contested("pay") == {DENY: ("network", "helm")}
-    assert contests.wait("pay", DENY) == FIRST_WAIT
+    assert contests.contested("pay") == {DENY: Contest("network", "helm")}
+    assert contests.wait("pay", DENY, closes=False) == FIRST_WAIT
 
 
 def test_the_same_number_over_a_long_time_are_not() -> None:
@@ -46,9 +56,9 @@ def test_the_spacing_doubles_up_to_a_limit() -> None:
     clock = Clock()
     contests = Contests(clock)
     fight(contests, clock, CORRECTIONS + 1, 1.0)
-    assert contests.wait("pay", DENY) == 2 * FIRST_WAIT
+    assert contests.wait("pay", DENY, closes=False) == 2 * FIRST_WAIT
     fight(contests, clock, 10, 1.0)
-    assert contests.wait("pay", DENY) == LONGEST_WAIT
+    assert contests.wait("pay", DENY, closes=False) == LONGEST_WAIT
 
 
 def test_it_is_over_when_it_has_been_calm() -> None:
@@ -58,5 +68,37 @@ def test_it_is_over_when_it_has_been_calm() -> None:
     assert contests.calm_at("pay") == WINDOW
     clock.now += WINDOW + 1
     assert not contests.contested("pay")
-    assert contests.wait("pay", DENY) == 0.0
+    assert contests.wait("pay", DENY, closes=False) == 0.0
     assert contests.calm_at("pay") == 0.0
+
+
+def test_what_closes_waits_for_nothing_but_a_rate() -> None:
+    clock = Clock()
+    contests = Contests(clock)
+    fight(contests, clock, 200, 0.06)
+    assert contests.contested("pay")
+    assert contests.wait("pay", DENY, closes=True) == 0.0
+    fight(contests, clock, CLOSING_RATE, 0.01)
+    assert 0.0 < contests.wait("pay", DENY, closes=True) <= 1.0
+    clock.now += 1.0
+    assert contests.wait("pay", DENY, closes=True) == 0.0
+
+
+def test_names_that_are_always_new_are_one_fight_by_place_and_manager() -> None:
+    clock = Clock()
+    contests = Contests(clock)
+    for number in range(4 * CORRECTIONS):
+        clock.now += PLACE_SECONDS / 4
+        contests.removed("pay", Ref("NetworkPolicy", "pay", f"open-{number}"), "network", "helm")
+        if number < CORRECTIONS:
+            assert not contests.contested("pay"), "many at once are one round"
+    assert contests.contested("pay") == {Ref("NetworkPolicy", "pay", "*"): Contest("network", "helm")}
+
+
+def test_a_fight_that_lasts_is_said_to() -> None:
+    clock = Clock()
+    contests = Contests(clock)
+    fight(contests, clock, CORRECTIONS, 1.0)
+    assert not contests.contested("pay")[DENY].lasting
+    fight(contests, clock, int(LASTING), 1.0)
+    assert contests.contested("pay")[DENY].lasting

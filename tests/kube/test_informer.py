@@ -13,7 +13,7 @@ from aiohttp import web
 from securetenant.api.kinds import NETWORK_POLICY
 from securetenant.api.objects import Ref
 from securetenant.kube import informer as module
-from securetenant.kube.informer import Event, Informer
+from securetenant.kube.informer import Event, Informer, decode
 from tests.support.fakeapi import line, page, policy, serving, status
 from tests.support.kube import running, transport_to, until
 
@@ -243,10 +243,10 @@ class TestStore:
             )
             async with running(informer):
                 await informer.synced.wait()
-                informer.store(self.raw("a", 11))
-                informer.store(self.raw("b", 12))
-                informer.store(self.raw("a", 4))  # older than what is known
-                informer.store(self.raw("old", 9))  # the list had passed it: it is gone again
+                informer.store(decode(NETWORK_POLICY, self.raw("a", 11)))
+                informer.store(decode(NETWORK_POLICY, self.raw("b", 12)))
+                informer.store(decode(NETWORK_POLICY, self.raw("a", 4)))  # older than what is known
+                informer.store(decode(NETWORK_POLICY, self.raw("old", 9)))  # the list had passed it: it is gone again
                 assert names(informer) == {"a": "11", "b": "12"}
                 assert len(events) == 1
                 go.set()
@@ -275,9 +275,10 @@ class TestStore:
             informer = Informer(transport, NETWORK_POLICY, on_event=events.append, backoff=(0.01, 0.01))
             async with running(informer):
                 await asked.wait()
-                informer.store(self.raw("a", 11))
-                informer.store(self.raw("b", 12))
-                informer.store(self.raw("again", 13))  # deleted unseen, and made anew by us after the list
+                informer.store(decode(NETWORK_POLICY, self.raw("a", 11)))
+                informer.store(decode(NETWORK_POLICY, self.raw("b", 12)))
+                # Deleted unseen, and made anew by us after the list.
+                informer.store(decode(NETWORK_POLICY, self.raw("again", 13)))
                 go.set()
                 await until(lambda: informer.relists, "the second list")
         assert names(informer) == {"a": "11", "b": "12", "again": "13"}

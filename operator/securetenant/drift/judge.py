@@ -5,14 +5,14 @@ to them counts (reference: an added `ingress: [{}]` on a default-deny policy is 
 objects that others put beside ours are judged as well.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from securetenant.api import names
-from securetenant.api.kinds import NODE
+from securetenant.api.kinds import KINDS, LIMIT_RANGE, NODE, RESOURCE_QUOTA
 from securetenant.api.objects import Desired, Foreign, JsonValue, Observed, Ref
-from securetenant.api.record import annotation, digest, is_recorded, shared, shared_of, whole, whole_of
+from securetenant.api.record import annotation, digest, is_recorded, node_taint, shared, shared_of, whole, whole_of
 from securetenant.api.status import DriftReason
 
 Action = Literal["Create", "Replace", "Recreate", "Patch", "Delete", "Release", "Keep"]
@@ -43,23 +43,29 @@ class Owner:
 
     `applied`: it wrote this object before. `settled`: it has finished a pass over this namespace before ("" is
     always settled); until then nothing that stands there can be drift from it. `last`: the record that was last
-    written to this object ("": it was given up), None where that is not known (any more).
+    written to this object ("": it was given up or deleted by ourselves), several where it is uncertain whether a
+    write was carried out, none where nothing is known (any more).
     """
 
     tenant: str
     salt: str
     applied: Callable[[Ref], bool]
     settled: Callable[[str], bool]
-    last: Callable[[Ref], str | None] = lambda ref: None
+    last: Callable[[Ref], Collection[str]] = lambda ref: ()
 
     def wrote(self, have: Observed) -> bool:
         """Whether what stands is what we last wrote. An older state of ours that somebody put back (a copy kept from
         before a rule was tightened, a restored backup) has a good record too, and is still his doing."""
         last = self.last(have.ref)
-        is_replayed = last is not None and last != (have.record or "")
+        is_replayed = bool(last) and (have.record or "") not in last
         return not is_replayed and is_recorded(have, self.salt)
 
+    def deleted(self, ref: Ref) -> bool:
+        """Whether what is missing may well be our own doing: never written, or a deletion of ours without an answer."""
+        return not self.applied(ref) or "" in self.last(ref)
 
+
+_POD_SECURITY = "pod-security.kubernetes.io/"
 # What the API server refuses to change in place: the object has to be made anew.
 _IMMUTABLE = (("roleRef",), ("spec", "scopes"), ("spec", "scopeSelector"))
 
@@ -69,7 +75,7 @@ def wanted(owner: Owner, desired: Iterable[Desired], observed: Callable[[Ref], O
     for want in desired:
         have = observed(want.ref)
         if have is None:
-            yield Finding(want.ref, want.control, "Missing", "Create", not owner.applied(want.ref), desired=want)
+            yield Finding(want.ref, want.control, "Missing", "Create", owner.deleted(want.ref), desired=want)
         elif want.is_shared:
             yield from _shared(owner, want, have)
         else:
@@ -77,14 +83,45 @@ def wanted(owner: Owner, desired: Iterable[Desired], observed: Callable[[Ref], O
 
 
 def _whole(owner: Owner, want: Desired, have: Observed) -> Iterator[Finding]:
-    content, actual = whole(want, owner.tenant), whole_of(have)
-    same_record = have.record == digest(content, want.ref, owner.salt)
-    if content == actual and same_record:
+    path = difference(want, have, owner.tenant, owner.salt)
+    if not path:
         return
-    path = first_difference(content, actual) or f"annotations.{names.ANNOTATION_APPLIED}"
+    content, actual = whole(want, owner.tenant), whole_of(have)
     action: Action = "Replace" if all(_at(content, p) == _at(actual, p) for p in _IMMUTABLE) else "Recreate"
     rollout = owner.wrote(have) or not owner.settled(want.ref.namespace)
     yield Finding(want.ref, want.control, "Changed", action, rollout, path=path, desired=want, observed=have)
+
+
+def difference(want: Desired, have: Observed, tenant: str, salt: str) -> str:
+    """The path of the first place where what stands (or what a write returned) is not what is wanted, "" if it is;
+    of an object that others write too in our fields alone. The record counts."""
+    if want.is_shared:
+        content = shared(want, tenant)
+        actual = shared_of(have, _keys(content["labels"]), _keys(content["annotations"]))
+        record = annotation(want, tenant, salt)
+    else:
+        content, actual = whole(want, tenant), whole_of(have)
+        record = digest(content, want.ref, salt)
+    if content == actual and have.record == record:
+        return ""
+    return first_difference(content, actual) or f"annotations.{names.ANNOTATION_APPLIED}"
+
+
+def closes(finding: Finding) -> bool:
+    """Whether undoing the finding closes something that stands open: such a correction may not wait. Only of what
+    plainly opens (an object that grants something is missing) or changes nothing in force (labels and the like of
+    an object of ours, a namespace or a node) is it not so."""
+    want, have = finding.desired, finding.observed
+    if want is None:
+        return True
+    if have is None:
+        return want.closing or want.ref.kind in (RESOURCE_QUOTA.name, LIMIT_RANGE.name)
+    if want.ref.kind == NODE.name:
+        return want.body["taint"] != node_taint(have)
+    if want.is_shared:
+        levels = {key: level for key, level in want.labels.items() if key.startswith(_POD_SECURITY)}
+        return any(have.labels.get(key) != level for key, level in levels.items())
+    return any(want.body.get(field) != have.field(field) for field in KINDS[want.ref.kind].content)
 
 
 def _at(value: JsonValue, path: tuple[str, ...]) -> JsonValue:
@@ -94,13 +131,9 @@ def _at(value: JsonValue, path: tuple[str, ...]) -> JsonValue:
 
 
 def _shared(owner: Owner, want: Desired, have: Observed) -> Iterator[Finding]:
-    content = shared(want, owner.tenant)
-    labels, annotations = content["labels"], content["annotations"]
-    actual = shared_of(have, _keys(labels), _keys(annotations))
-    same_record = have.record == annotation(want, owner.tenant, owner.salt)
-    if content == actual and same_record:
+    path = difference(want, have, owner.tenant, owner.salt)
+    if not path:
         return
-    path = first_difference(content, actual) or f"annotations.{names.ANNOTATION_APPLIED}"
     rollout = owner.wrote(have) or not owner.applied(want.ref)
     yield Finding(want.ref, want.control, "Changed", "Patch", rollout, path=path, desired=want, observed=have)
 

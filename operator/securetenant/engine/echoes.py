@@ -9,20 +9,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-import msgspec
-
 from securetenant.api.objects import Ref
-
-
-class _Meta(msgspec.Struct, rename="camel"):
-    resource_version: str = ""
-
-
-class _Object(msgspec.Struct):
-    metadata: _Meta = msgspec.field(default_factory=_Meta)
-
-
-_decode = msgspec.json.Decoder(_Object).decode
 
 
 @dataclass(slots=True)
@@ -33,9 +20,9 @@ class Write:
     answered: int = 0
     held: list[tuple[int, Callable[[], None]]] = field(default_factory=list)
 
-    def answer(self, raw: bytes) -> None:
-        """Take note of the answer's version."""
-        self.answered = max(self.answered, int(_decode(raw).metadata.resource_version or 0))
+    def answer(self, version: int) -> None:
+        """Take note of the answer's resourceVersion."""
+        self.answered = max(self.answered, version)
 
 
 class Echoes:

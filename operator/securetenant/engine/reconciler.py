@@ -2,28 +2,33 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+import msgspec
 import structlog
 
 from securetenant.api import names
 from securetenant.api.kinds import NAMESPACE, NODE, SECURE_TENANT
 from securetenant.api.objects import JsonValue, Observed, Ref
+from securetenant.api.record import annotation
 from securetenant.api.status import Condition, SecureTenantStatus
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls.plan import World
-from securetenant.drift.judge import Finding
-from securetenant.engine import deletion, status
+from securetenant.drift.judge import Finding, closes
+from securetenant.engine import alterations, deletion, status
+from securetenant.engine.alterations import Alterations
 from securetenant.engine.attribution import manager_of
 from securetenant.engine.contest import Contests
+from securetenant.engine.doubts import Doubts
 from securetenant.engine.echoes import Echoes
 from securetenant.engine.reporter import Reporter
 from securetenant.engine.status import Drifted, Pass
 from securetenant.engine.survey import Survey, survey
 from securetenant.engine.tenants import Tenants
-from securetenant.engine.writer import Writer
+from securetenant.engine.writer import Outcome, Writer
+from securetenant.kube.errors import BadAnswer
 from securetenant.kube.transport import (
     JSON_PATCH,
     MERGE_PATCH,
@@ -54,7 +59,8 @@ class Again:
 
 class Reconciler:
     """Holds nothing that cannot be read back from the cluster: `_standing` only spares a second count or look-up, and
-    `_records` (what was last written to each object) tells an old state that came back from our own rollout.
+    `_records` (what was last written to each object) tells an old state that came back from our own rollout; `_doubts`
+    and `_alterations` know what became of writes that were not answered as they should be.
 
     `stale` says why what the caches hold may not be so any more; "" while they are kept well.
     """
@@ -82,6 +88,8 @@ class Reconciler:
         self._echoes = echoes
         self._stale = stale
         self._contests = Contests(monotonic)
+        self._alterations = Alterations(monotonic)
+        self._doubts = Doubts()
         self._monotonic = monotonic
         self._now = now
         self._standing: dict[str, Known] = {}
@@ -101,7 +109,7 @@ class Reconciler:
         problem = self._tenants.problem(name)
         if problem or tenant.spec.mode == "Paused":
             return await self._hold(tenant, problem)
-        found = survey(tenant, self._world, self._now(), self._records.get(name, {}).get)
+        found = survey(tenant, self._world, self._now(), self._last(name))
         if tenant.spec.mode == "Audit":
             return await self._audit(found)
         return await self._enforce(found, since, failures)
@@ -111,6 +119,8 @@ class Reconciler:
         self._standing.pop(name, None)
         self._records.pop(name, None)
         self._contests.forget(name)
+        self._alterations.forget(name)
+        self._doubts.forget(name)
         self._reporter.forget(name)
 
     async def unjudged(self, name: str, cause: str) -> None:
@@ -148,25 +158,26 @@ class Reconciler:
         todo = [f for f in found.findings if f.action != "Keep" and not self._is_deferred(tenant, f)]
         if any(_is_going(f) and f.ref in found.record for f in todo):
             tenant = await self._forget_applied(tenant, todo)
-        outcome = await self._writer.undo(todo, tenant.name, tenant.metadata.uid) if todo else None
+        outcome = await self._writer.undo(todo, tenant.name, tenant.metadata.uid) if todo else Outcome()
 
-        done = set(outcome.done) if outcome else set()
-        failed = outcome.failed if outcome else []
+        done, failed = set(outcome.done), outcome.failed
+        late = self._settle_doubts(found, outcome, blamed)
         self._remember(found, done)
-        corrected = [Drifted(finding, blamed[finding]) for finding in done if not finding.rollout]
+        corrected = [*(Drifted(finding, blamed[finding]) for finding in done if not finding.rollout), *late]
         seconds = self._monotonic() - since
-        # A correction that came too late, because the object changed meanwhile, is a round of the same fight.
-        beaten = [Drifted(f, blamed[f]) for f, error in failed if not f.rollout and _is_beaten(error)]
-        for item in [*corrected, *beaten]:
-            self._contests.corrected(tenant.name, item.finding.ref, item.finding.control, item.manager)
+        self._fought(tenant.name, corrected, outcome, blamed)
+        altered = self._altered(found, outcome, blamed)
+        changed = {item.finding.ref for item in altered}
+        left = [Drifted(f, blamed[f]) for f in drift if f not in done and f.ref not in changed]
         result = Pass(
             tenant,
             found.plans,
             found.held,
-            outstanding=[Drifted(finding, blamed[finding]) for finding in drift if finding not in done],
+            outstanding=[*left, *altered],
             corrected=corrected,
             contested=self._contests.contested(tenant.name),
-            applied=_applied(found, done),
+            altered=altered,
+            applied=_applied(found, done | {item.finding for item in outcome.altered}),
             errors=[_told(f, error) for f, error in failed if _is_news(error, failures)],
             unknown=self._stale(),
             unsettled=any(not _is_news(error, failures) for _, error in failed),
@@ -192,6 +203,76 @@ class Reconciler:
             if finding.desired is None and finding.ref in records:
                 records[finding.ref] = ""
 
+    def _last(self, name: str) -> Callable[[Ref], Collection[str]]:
+        """What was last written to an object, as `judge.Owner.last`."""
+        records = self._records.get(name, {})
+
+        def last(ref: Ref) -> Collection[str]:
+            known, doubtful = records.get(ref), self._doubts.records(name, ref)
+            return doubtful if known is None else {known, *doubtful}
+
+        return last
+
+    def _settle_doubts(self, found: Survey, outcome: Outcome, blamed: dict[Finding, str]) -> list[Drifted]:
+        """Note the writes that ended in doubt, and forget those that are seen to be over; the deviations that were
+        undone by one of which no answer came."""
+        tenant, standing = found.tenant, {finding.ref for finding in found.findings}
+        late = self._doubts.settle(tenant.name, standing)
+        for finding in outcome.done:
+            self._doubts.settled(tenant.name, finding.ref)
+        for finding, error in outcome.failed:
+            if not error.is_uncertain:
+                continue
+            want, have = finding.desired, finding.observed
+            records = {have.record or ""} if have is not None else set[str]()
+            if want is not None:
+                records.add(annotation(want, tenant.name, tenant.metadata.uid))
+            if want is None or finding.action == "Recreate":
+                records.add("")
+            correction = None if finding.rollout else Drifted(finding, blamed[finding])
+            self._doubts.note(tenant.name, finding.ref, records, correction)
+        return late
+
+    def _fought(self, name: str, corrected: Iterable[Drifted], outcome: Outcome, blamed: dict[Finding, str]) -> None:
+        """Count the rounds of fights. A correction that came too late, because the object changed meanwhile, is one
+        too, unless the change may be our own write of which no answer came."""
+        beaten = [
+            Drifted(f, blamed[f])
+            for f, error in outcome.failed
+            if not f.rollout and _is_beaten(error) and not self._doubts.records(name, f.ref)
+        ]
+        for item in [*corrected, *beaten]:
+            finding = item.finding
+            note = self._contests.corrected if finding.desired is not None else self._contests.removed
+            note(name, finding.ref, finding.control, item.manager)
+
+    def _altered(self, found: Survey, outcome: Outcome, blamed: dict[Finding, str]) -> list[Drifted]:
+        """The objects that stand as admission made them of our writes, those written before and let be included."""
+        name = found.tenant.name
+        for one in outcome.altered:
+            self._alterations.note(name, one)
+        news = {one.finding.ref: one for one in outcome.altered}
+        written = {finding.ref for finding in outcome.done} | news.keys()
+        kept = {f.ref: f for f in found.findings if f.ref not in written and self._alterations.path(name, f.observed)}
+        for ref in self._alterations.standing(name) - news.keys() - kept.keys():
+            self._alterations.settled(name, ref)
+        items = [(one.finding, one.observed, one.path) for one in news.values()]
+        items += [(f, f.observed, self._alterations.path(name, f.observed)) for f in kept.values() if f.observed]
+        return [
+            Drifted(
+                replace(
+                    finding,
+                    reason="Changed" if finding.desired is not None else finding.reason,
+                    rollout=False,
+                    path=path,
+                    message=alterations.told(path),
+                    observed=have,
+                ),
+                blamed.get(finding, ""),
+            )
+            for finding, have, path in items
+        ]
+
     def _again(self, found: Survey, result: Pass, written: set[Ref], *, is_failed: bool) -> Again:
         if is_failed:
             return Again(after=self._until(found.wake_at), retry=True)
@@ -199,13 +280,18 @@ class Reconciler:
             # What a node's condition says is read off the node: look again, now that it is written.
             return Again(after=0.0)
         name = found.tenant.name
-        waits = [w for item in result.outstanding if (w := self._contests.wait(name, item.finding.ref)) > 0]
+        waits = [w for item in result.outstanding if (w := self._wait(name, item.finding)) > 0]
         calm = self._contests.calm_at(name)
         times = [*waits, *([calm] if calm else []), *([until] if (until := self._until(found.wake_at)) else [])]
         return Again(after=min(times, default=None))
 
     def _is_deferred(self, tenant: SecureTenant, finding: Finding) -> bool:
-        return not finding.rollout and self._contests.wait(tenant.name, finding.ref) > 0
+        return self._wait(tenant.name, finding) > 0
+
+    def _wait(self, name: str, finding: Finding) -> float:
+        """Seconds until this finding may be undone: of a fight, and of what admission changes each time."""
+        fight = 0.0 if finding.rollout else self._contests.wait(name, finding.ref, closes=closes(finding))
+        return max(fight, self._alterations.wait(name, finding.observed))
 
     async def _add_finalizer(self, tenant: SecureTenant) -> None:
         """Before anything is created, so that nothing can be left behind; NotFound stops a pass over a ghost."""
@@ -221,8 +307,9 @@ class Reconciler:
         ref = Ref(SECURE_TENANT.name, "", tenant.name)
         with self._echoes.writing(ref) as write:
             raw = await self._transport.patch(SECURE_TENANT, ref, body, content_type, subresource)
+            version = _version(raw, tenant)
             self._enqueue(self._tenants.store(raw))
-            write.answer(raw)
+            write.answer(version)
 
     async def _forget_applied(self, tenant: SecureTenant, todo: Sequence[Finding]) -> SecureTenant:
         """Take what a rollout is about to delete off the record first: killed in between, it is no drift later."""
@@ -284,6 +371,8 @@ class Reconciler:
         except NotFound:
             # Deleted in between; its DELETED event forgets it.
             return
+        if self._tenants.status(tenant.name) not in (body, {}):
+            log.warning("the status is not what was written: admission changed it", tenant=tenant.name)
 
     async def _delete(self, tenant: SecureTenant) -> Again:
         """Carry out the deletion policy, say what it waits for, then let the SecureTenant go."""
@@ -335,6 +424,29 @@ class Reconciler:
     def _until(self, when: datetime | None) -> float | None:
         """Seconds until a time, and a moment more, so that it has come by then."""
         return max(0.0, (when - self._now()).total_seconds()) + 0.05 if when is not None else None
+
+
+class _Meta(msgspec.Struct, rename="camel"):
+    uid: str = ""
+    resource_version: str = ""
+
+
+class _Answer(msgspec.Struct):
+    metadata: _Meta = msgspec.field(default_factory=_Meta)
+
+
+_decode = msgspec.json.Decoder(_Answer).decode
+
+
+def _version(raw: bytes, tenant: SecureTenant) -> int:
+    """The resourceVersion in the answer to a write of the SecureTenant. Raises BadAnswer if it is not about that."""
+    try:
+        metadata = _decode(raw).metadata
+    except msgspec.MsgspecError as error:
+        raise BadAnswer(f"it holds no SecureTenant: {error}", tenant.name) from error
+    if metadata.uid != tenant.metadata.uid or not metadata.resource_version.isdecimal():
+        raise BadAnswer("it holds another object than was asked for", tenant.name)
+    return int(metadata.resource_version)
 
 
 def _applied(found: Survey, done: set[Finding]) -> set[Ref]:

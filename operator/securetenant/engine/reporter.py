@@ -86,10 +86,11 @@ class Reporter:
 
     def _conditions(self, tenant: SecureTenant, computed: SecureTenantStatus) -> None:
         """One Event and one line when a condition turns bad."""
-        before = {condition.type: condition.status for condition in tenant.status.conditions}
+        before = {condition.type: (condition.status, condition.reason) for condition in tenant.status.conditions}
         for condition in computed.conditions:
-            bad = _TOLD.get(condition.type)
-            if condition.status == bad and before.get(condition.type) != bad:
+            bad, (status, reason) = _TOLD.get(condition.type), before.get(condition.type, ("", ""))
+            lasts = condition.reason == "ContestLasts" != reason
+            if condition.status == bad and (status != bad or lasts):
                 self._events.emit(_subject(tenant), "Warning", condition.reason, condition.message)
                 log.warning(
                     "not ready" if condition.type == "Ready" else "contested",
@@ -113,7 +114,7 @@ def _tenant_report(result: Pass, computed: SecureTenantStatus) -> TenantReport:
         drift=Counter((item.finding.control, item.finding.reason) for item in result.outstanding)
         if result.is_judged
         else None,
-        contested=Counter(control for control, _ in result.contested.values()),
+        contested=Counter(contest.control for contest in result.contested.values()),
         conditions={condition.type: condition.status for condition in computed.conditions},
         flows={
             "agreed": whitelist.agreed,

@@ -18,6 +18,7 @@ from securetenant.api.status import (
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls.plan import Plan
 from securetenant.drift.judge import Finding
+from securetenant.engine.contest import Contest
 
 ITEMS = 20  # of a list in the status; the totals are whole
 MESSAGE = 1024  # characters of a condition's message
@@ -44,7 +45,8 @@ class Pass:
     corrected: list[Drifted] = field(default_factory=list)
     detected: list[Drifted] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
-    contested: Mapping[Ref, tuple[str, str]] = field(default_factory=dict)
+    contested: Mapping[Ref, Contest] = field(default_factory=dict)
+    altered: Sequence[Drifted] = ()  # of `outstanding`, what admission made of our own writes
     applied: Collection[Ref] = ()
     problem: str = ""  # why the models refuse the spec
     unknown: str = ""  # why this pass cannot vouch for what it found, or found nothing
@@ -149,6 +151,8 @@ def _ready(result: Pass) -> Condition:
         return _condition("Ready", "Unknown", "NotJudged", result.unknown)
     if result.errors:
         return _condition("Ready", "False", "WriteFailed", "; ".join(result.errors))
+    if result.altered:
+        return _condition("Ready", "False", "AdmissionChanged", _alterations(result))
     if blocking := _blocking(result):
         return _condition("Ready", "False", "Blocked", "; ".join(blocking))
     if result.contested:
@@ -192,17 +196,31 @@ def _abnormal(result: Pass) -> list[Condition]:
         blocking = _blocking(result)
         if result.errors or waiting:
             found.append(_condition("Reconciling", "True", "Retrying", "; ".join(result.errors or blocking)))
+        elif result.altered:
+            found.append(_condition("Stalled", "True", "AdmissionChanged", _alterations(result)))
         elif blocking:
             found.append(_condition("Stalled", "True", "Blocked", "; ".join(blocking)))
     if result.contested:
-        found.append(_condition("Contested", "True", "Contested", _contested(result)))
+        lasting = any(contest.lasting for contest in result.contested.values())
+        found.append(_condition("Contested", "True", "ContestLasts" if lasting else "Contested", _contested(result)))
     return found
 
 
+def _alterations(result: Pass) -> str:
+    return "; ".join(f"{item.finding.ref}: {item.finding.message}" for item in result.altered)
+
+
 def _contested(result: Pass) -> str:
-    managers = sorted({manager or "an unknown manager" for _, manager in result.contested.values()})
+    managers = sorted({contest.manager for contest in result.contested.values()} - {""})
+    who = f"the field manager {', '.join(managers)}" if managers else "somebody who is not recorded"
     objects = ", ".join(str(ref) for ref in sorted(result.contested)[:5])
-    return f"{', '.join(managers)} keeps rewriting {objects}; corrections are spaced out until it stops"
+    message = f"{who} keeps changing {objects}; what closes is corrected each time, all else ever more seldom"
+    if not any(contest.lasting for contest in result.contested.values()):
+        return message
+    return (
+        f"{message}. It does not end by itself: find the user in the API server's audit log, and take away its right "
+        "to write there, or refuse its writes by a ValidatingAdmissionPolicy"
+    )
 
 
 def _condition(kind: str, status: ConditionStatus, reason: str, message: str) -> Condition:

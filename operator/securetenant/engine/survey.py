@@ -3,7 +3,7 @@
 The reconciler acts on it; `securetenant plan` prints it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -37,7 +37,7 @@ class Survey:
 
 
 def survey(
-    tenant: SecureTenant, world: World, now: datetime, last: Callable[[Ref], str | None] = lambda ref: None
+    tenant: SecureTenant, world: World, now: datetime, last: Callable[[Ref], Collection[str]] = lambda ref: ()
 ) -> Survey:
     """Look at a tenant in Enforce or Audit. `last`: as in `judge.Owner`."""
     plans = {control.name: control.plan(tenant, world, now) for control in CONTROLS}

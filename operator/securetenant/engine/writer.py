@@ -1,4 +1,8 @@
-"""Sends the writes of a pass: what closes before what opens, in parallel where nothing depends on the order."""
+"""Sends the writes of a pass: what closes before what opens, in parallel where nothing depends on the order.
+
+An answer is not a fact until compared: admission (a webhook, a MutatingAdmissionPolicy) may have changed what was
+sent, and the API server answers 200 or 201 all the same.
+"""
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,18 +13,21 @@ import msgspec
 
 from securetenant.api import kinds
 from securetenant.api.kinds import KINDS
-from securetenant.api.objects import JsonValue, Ref
+from securetenant.api.objects import JsonValue, Observed, Ref
+from securetenant.drift import judge
 from securetenant.drift.judge import Finding
 from securetenant.engine import requests
-from securetenant.engine.echoes import Echoes
+from securetenant.engine.echoes import Echoes, Write
 from securetenant.engine.requests import Request
+from securetenant.kube.errors import BadAnswer
 from securetenant.kube.transport import JSON_PATCH, ApiError, Conflict, NotFound, Transport
+from securetenant.kube.wire import decode
 
 
 class Store(Protocol):
     """A cache that takes the answer to our own write."""
 
-    def store(self, raw: bytes) -> None: ...
+    def store(self, observed: Observed) -> None: ...
 
     def forget(self, ref: Ref, uid: str) -> None: ...
 
@@ -36,12 +43,25 @@ class _Answer(msgspec.Struct):
     metadata: _Meta = msgspec.field(default_factory=_Meta)
 
 
+@dataclass(frozen=True, slots=True)
+class Altered:
+    """A write that was answered with something else than was asked for: the object as it stands now, and the first
+    field that differs."""
+
+    finding: Finding
+    observed: Observed
+    path: str
+
+
 @dataclass(slots=True)
 class Outcome:
-    """What became of the findings of a pass: undone, or failed and why."""
+    """What became of the findings of a pass: undone, failed and why, or altered by admission. `answers`: the objects
+    as the writes returned them."""
 
     done: list[Finding] = field(default_factory=list)
     failed: list[tuple[Finding, ApiError]] = field(default_factory=list)
+    altered: list[Altered] = field(default_factory=list)
+    answers: dict[Ref, Observed] = field(default_factory=dict)
 
 
 class Writer:
@@ -63,23 +83,31 @@ class Writer:
             blocked = {_place(finding.ref) for finding, _ in outcome.failed}
             todo = [finding for finding in step if not (place := _place(finding.ref)) or place not in blocked]
             results = await asyncio.gather(*(self._undo(finding, tenant, salt) for finding in todo))
-            for finding, error in zip(todo, results, strict=True):
-                if error is None:
-                    outcome.done.append(finding)
+            for finding, result in zip(todo, results, strict=True):
+                if isinstance(result, ApiError):
+                    outcome.failed.append((finding, result))
+                    continue
+                if result is not None:
+                    outcome.answers[finding.ref] = result
+                if result is not None and (path := _alteration(finding, result, tenant, salt)):
+                    outcome.altered.append(Altered(finding, result, path))
                 else:
-                    outcome.failed.append((finding, error))
+                    outcome.done.append(finding)
         return outcome
 
-    async def _undo(self, finding: Finding, tenant: str, salt: str) -> ApiError | None:
+    async def _undo(self, finding: Finding, tenant: str, salt: str) -> Observed | ApiError | None:
+        """The object as the last write returned it, None where nothing is left of it; or why it failed."""
+        answer = None
         try:
             for request in requests.of(finding, tenant, salt):
-                await self.send(request)
+                answer = await self.send(request)
         except ApiError as error:
             return error
-        return None
+        return answer
 
-    async def send(self, request: Request) -> None:
-        """One write. Its answer goes into the cache; deleting what is gone already is no error. Raises ApiError."""
+    async def send(self, request: Request) -> Observed | None:
+        """One write. Its answer goes into the cache, and is returned; of a deletion there is none, and deleting what
+        is gone already is no error. Raises ApiError."""
         kind, ref = KINDS[request.ref.kind], request.ref
         with self._echoes.writing(ref) as write:
             match request.verb:
@@ -95,17 +123,24 @@ class Writer:
                     raw = await self._free(ref, request.body)
                 case "delete":
                     await self._delete(ref, request.body)
-                    return
-            self._stores[kind.name].store(raw)
-            write.answer(raw)
+                    return None
+            return self._store(ref, raw, write)
+
+    def _store(self, ref: Ref, raw: bytes, write: Write | None = None) -> Observed:
+        observed = _decoded(ref, raw)
+        self._stores[ref.kind].store(observed)
+        if write is not None:
+            write.answer(int(observed.resource_version))
+        return observed
 
     async def _free(self, ref: Ref, preconditions: JsonValue) -> bytes:
         """Write the object back without finalizers. Read first, because of a binding to a role that we may not bind
         the API server admits nothing else: to a field that the caches do not hold it would be another change."""
         given = preconditions if isinstance(preconditions, dict) else {}
-        whole = msgspec.json.decode(await self._transport.get(KINDS[ref.kind], ref))
-        if whole["metadata"]["uid"] != given.get("uid"):
+        raw = await self._transport.get(KINDS[ref.kind], ref)
+        if _decoded(ref, raw).uid != given.get("uid"):
             raise Conflict(409, "Conflict", "another object by now", "PUT", str(ref))
+        whole = msgspec.json.decode(raw)
         whole["metadata"]["finalizers"] = []
         return await self._transport.replace(KINDS[ref.kind], ref, whole)
 
@@ -117,14 +152,37 @@ class Writer:
         except NotFound:
             self._stores[ref.kind].forget(ref, uid)
             return
-        answer = msgspec.json.decode(raw, type=_Answer)
+        try:
+            answer = msgspec.json.decode(raw, type=_Answer)
+        except msgspec.MsgspecError as error:
+            raise BadAnswer(f"a deletion was answered with no object: {error}", str(ref)) from error
+        if answer.kind not in ("Status", ref.kind):
+            raise BadAnswer(f"a deletion was answered with kind {answer.kind!r}", str(ref))
         if ref.kind == kinds.NAMESPACE.name and answer.kind == ref.kind:
-            self._stores[ref.kind].store(raw)  # it goes in its own time, with all that is in it
+            self._store(ref, raw)  # it goes in its own time, with all that is in it
         elif answer.metadata.finalizers:
-            self._stores[ref.kind].store(raw)
+            self._store(ref, raw)
             raise Conflict(409, "Held", "a finalizer was put on it meanwhile, and holds it", "DELETE", str(ref))
         else:
             self._stores[ref.kind].forget(ref, uid)
+
+
+def _decoded(ref: Ref, raw: bytes) -> Observed:
+    """The object that an answer holds. Raises BadAnswer for anything else than this very object."""
+    try:
+        observed = decode(KINDS[ref.kind], raw)
+    except msgspec.MsgspecError as error:
+        raise BadAnswer(f"it holds no {ref.kind}: {error}", str(ref)) from error
+    if observed.ref != ref or not observed.uid or not observed.resource_version.isdecimal():
+        raise BadAnswer("it holds another object than was asked for", str(ref))
+    return observed
+
+
+def _alteration(finding: Finding, answer: Observed, tenant: str, salt: str) -> str:
+    """The path of the first field in which the answer is not what was asked for; "" if it is."""
+    if finding.desired is not None:
+        return judge.difference(finding.desired, answer, tenant, salt)
+    return "labels" if finding.action == "Release" and answer.tenant == tenant else ""
 
 
 def _steps(findings: Iterable[Finding]) -> list[list[Finding]]:

@@ -55,6 +55,12 @@ class ApiError(Exception):
         self.causes = causes
         self.retry_after = retry_after
 
+    @property
+    def is_uncertain(self) -> bool:
+        """Whether a write that failed so may have been carried out all the same: no answer came, the server broke off
+        within, or something between wrote the answer (`HTTP502` instead of a Status)."""
+        return self.status == 0 or self.status >= 500 or self.reason.startswith("HTTP")
+
 
 class Invalid(ApiError):
     """422 (or 400): the object is refused as it is; sending it again is of no use."""
@@ -90,6 +96,13 @@ class Gone(ApiError):
 
 class Unreachable(ApiError):
     """No answer: connection refused or cut, or out of time. A write may or may not have been done."""
+
+
+class BadAnswer(ApiError):
+    """A success whose body is not what was asked for, such as an empty 200. A write may or may not have been done."""
+
+    def __init__(self, message: str, of: str) -> None:
+        super().__init__(0, "BadAnswer", message, "the answer for", of)
 
 
 _CLASSES: Final[dict[int, type[ApiError]]] = {

@@ -118,13 +118,12 @@ class Informer:
         """All objects; not to be iterated across an await."""
         return chain.from_iterable(objects.values() for objects in self._cache.values())
 
-    def store(self, raw: bytes) -> None:
+    def store(self, observed: Observed) -> None:
         """Read your own writes: put the answer to a create, replace or patch into the cache.
 
         Ignored if the watch has passed it already. No event is emitted for it, nor for the watch's later event of
         the same resourceVersion.
         """
-        observed = decode(self.kind, raw)
         version, old = int(observed.resource_version), self.get(observed.ref)
         if version > (int(old.resource_version) if old is not None else self._passed):
             self._put(observed)
