@@ -10,7 +10,7 @@ import itertools
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,6 +81,8 @@ class Front:
     expired: set[str] = field(default_factory=set)
     #: Paths (parts of) of which the next write is answered with 409 Conflict.
     conflicts: set[str] = field(default_factory=set)
+    #: Of which writes the answer is lost: the API server has carried them out, and the connection is cut.
+    loses: Callable[[Seen], bool] = lambda seen: False
     #: While True, every request is cut off, as if there were no API server.
     down: bool = False
     #: Whether what was armed last has come to pass.
@@ -172,6 +174,8 @@ class Front:
             return cut
         async with self._forward(request, body) as answer:
             content = await answer.read()
+        if seen.is_write and self.loses(seen):
+            return _cut(request)
         if caught == "after" and (cut := self._kill(request)) is not None:
             return cut
         headers = {k: v for k, v in answer.headers.items() if k.lower() not in _DROPPED}

@@ -60,6 +60,10 @@ class Owner:
         is_replayed = bool(last) and (have.record or "") not in last
         return not is_replayed and is_recorded(have, self.salt)
 
+    def meets(self, have: Observed) -> bool:
+        """Whether it stood there, without any record, before the tenant ever wrote it: adopted, or given up earlier."""
+        return have.record is None and not self.applied(have.ref)
+
     def deleted(self, ref: Ref) -> bool:
         """Whether what is missing may well be our own doing: never written, or a deletion of ours without an answer."""
         return not self.applied(ref) or "" in self.last(ref)
@@ -88,7 +92,7 @@ def _whole(owner: Owner, want: Desired, have: Observed) -> Iterator[Finding]:
         return
     content, actual = whole(want, owner.tenant), whole_of(have)
     action: Action = "Replace" if all(_at(content, p) == _at(actual, p) for p in _IMMUTABLE) else "Recreate"
-    rollout = owner.wrote(have) or not owner.settled(want.ref.namespace)
+    rollout = owner.wrote(have) or not owner.settled(want.ref.namespace) or owner.meets(have)
     yield Finding(want.ref, want.control, "Changed", action, rollout, path=path, desired=want, observed=have)
 
 

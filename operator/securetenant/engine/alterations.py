@@ -16,10 +16,10 @@ LONGEST_WAIT = 60.0
 
 @dataclass(slots=True)
 class _Standing:
-    """`version`: the object's resourceVersion after our write; `tries`: writes so far; `due`: when to write again."""
+    """`content`: what the object was after our write; `tries`: writes so far; `due`: when to write again."""
 
     path: str
-    version: str
+    content: int
     tries: int
     due: float
 
@@ -37,12 +37,12 @@ class Alterations:
         before = known.get(altered.finding.ref)
         tries = before.tries + 1 if before is not None else 1
         due = self._clock() + min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(30, tries - 1))
-        known[altered.finding.ref] = _Standing(altered.path, altered.observed.resource_version, tries, due)
+        known[altered.finding.ref] = _Standing(altered.path, _content(altered.observed), tries, due)
 
     def path(self, tenant: str, have: Observed | None) -> str:
         """The field that admission changed, of an object that is still as our write left it; else ""."""
         standing = self._tenants.get(tenant, {}).get(have.ref) if have is not None else None
-        return standing.path if standing is not None and have and have.resource_version == standing.version else ""
+        return standing.path if standing is not None and have and _content(have) == standing.content else ""
 
     def wait(self, tenant: str, have: Observed | None) -> float:
         """Seconds until the object may be written again: 0 once somebody changed it, or when the time has come."""
@@ -63,6 +63,13 @@ class Alterations:
 
     def forget(self, tenant: str) -> None:
         self._tenants.pop(tenant, None)
+
+
+def _content(have: Observed) -> int:
+    """All that is known of the object but its status, which changes by itself."""
+    fields = frozenset((name, bytes(raw)) for name, raw in have.fields.items() if name != "status")
+    texts = frozenset(have.labels.items()), frozenset(have.annotations.items())
+    return hash((have.uid, have.record, have.deleting, have.finalizers, have.owners, fields, texts))
 
 
 def told(path: str) -> str:

@@ -230,6 +230,7 @@ class Transport:
                 allow_redirects=False,
                 server_hostname=self.config.tls_server_name or None,
                 proxy=self.config.proxy or None,
+                middlewares=() if once.method == "GET" else (_sent_once,),
             ) as answer:
                 content = await answer.read()
                 code = str(answer.status)
@@ -374,6 +375,17 @@ class _Once(msgspec.Struct, frozen=True):
     verb: str
     timeout: float
     is_guarded: bool
+
+
+async def _sent_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Keeps aiohttp from sending a PUT or DELETE again by itself when its connection is cut: the second is answered
+    with a conflict where the first was carried out, and looks as if somebody else had come before."""
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise aiohttp.ClientConnectionError(str(error) or "the connection was cut") from error
 
 
 def _may_send_again(error: ApiError) -> bool:
