@@ -49,6 +49,12 @@ ROWS: Final = (
     Row("  floor", _quantiles("heal_deleted_floor_ms")),
     Row("heal a widened policy, p50 / p99, ms", _quantiles("heal_widened_ms"), "≤ 20 / 100"),
     Row("  floor", _quantiles("heal_widened_floor_ms")),
+    Row("fight: a closing policy is absent, % of the time", lambda r: f"{r['fight']['absent_percent']:.1f}", "≤ 10"),
+    Row(
+        "  others are healed meanwhile, p50 / p99, ms",
+        lambda r: f"{r['fight']['heal_others_ms']['p50']:.1f} / {r['fight']['heal_others_ms']['p99']:.1f}",
+        "– / 100",
+    ),
     Row("restart to first heal, s (median)", lambda r: f"{r['restart_seconds']:.2f}", "≤ 2"),
     Row("  after kill -9, s", lambda r: f"{r['restart_after_kill_seconds']:.1f}", "≤ 15 more"),
     Row("quiet: requests per minute", lambda r: f"{r['quiet_requests_per_minute']:g}", "0"),

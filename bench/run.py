@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench import converge, heal, restart
+from bench import converge, fight, heal, restart
 from bench.client import Client, connect
 from bench.heal import Spacing, bare_healer, heals, quantiles
 from bench.process import cpu_seconds, memory
@@ -117,6 +117,9 @@ async def _operator_round(
             taken = await heals(at.admin, found, how, options.heals, spacing)
             figures[f"heal_{how}_ms"] = quantiles(taken)
             say(f"  {figures[f'heal_{how}_ms']}")
+        say("  a fight over one policy")
+        figures["fight"] = await fight.fight(at.admin, found, min(options.heals, 50))
+        say(f"  {figures['fight']}")
         held = memory(operator.pid)
         figures |= {
             "quiet_requests_per_minute": calm.requests,
