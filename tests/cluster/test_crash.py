@@ -360,7 +360,7 @@ async def test_tampering_while_nobody_looks_is_drift(stage: Stage) -> None:
 async def test_a_rule_that_expires_while_nobody_looks_is_no_drift(stage: Stage) -> None:
     """It is closed by the first pass of the next instance, as it was declared to be."""
     name = "crash-expiry"
-    expires = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=4)
+    expires = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=8)
     visit = life.cidr_rule("visit", "10.9.0.0/16") | {"expires": expires.strftime("%Y-%m-%dT%H:%M:%SZ")}
     opened = [f"{life.CHILDREN['networkpolicies'].format(n)}/securetenant-ingress-visit" for n in namespaces(name)]
     await stage.start()
