@@ -140,8 +140,9 @@ def told(finding: Finding) -> str:
 async def written(transport: Transport, writer: Writer, group: list[Document], objects: Objects) -> dict[str, Survey]:
     """A group's first look, all of it written. As in the reconciler, what meets another's write is looked at anew:
     kwok writes the nodes, too."""
+    found: dict[str, Survey] | None = None
     for _ in range(TRIES):
-        found = look(group, known(group), objects)
+        found = look(group, known(group, found, objects), objects)
         outcomes = [await writer.undo(one.findings, name, one.tenant.metadata.uid) for name, one in found.items()]
         # What the API server answered is what was asked for, to the byte: it defaults and normalizes nothing.
         assert [(one.finding.ref, one.path) for outcome in outcomes for one in outcome.altered] == []
@@ -164,7 +165,7 @@ async def test_a_second_look_finds_nothing(transport: Transport, groups: list[li
     for group, found in zip(groups, first, strict=True):
         again = look(group, known(group, found, objects), objects)
         assert [told(finding) for one in again.values() for finding in one.findings] == []
-        assert {name: one.held for name, one in again.items()} == {name: one.held for name, one in found.items()}
+        assert {name: [*one.held] for name, one in again.items()} == {name: [*one.held] for name, one in found.items()}
 
     # What this rests on: there was something of each kind, flows that both sides declare among it.
     made = [want for found in first for one in found.values() for want in one.desired]

@@ -6,7 +6,7 @@ import pytest
 import pytest_asyncio
 
 from tests.support import life, tenants
-from tests.support.life import APPLIED, MARKS, NAMESPACES
+from tests.support.life import APPLIED, CREATION, MARKS, NAMESPACES
 from tests.support.sandbox import wait_for
 from tests.support.tampering import MANAGER
 from tests.support.tenants import Stage, Tenant
@@ -43,7 +43,7 @@ async def test_created_as_declared(stage: Stage, shop: Tenant) -> None:
     found = (await stage.admin.get(f"{NAMESPACES}/ns-shop-0"))["metadata"]
     system = {"kubernetes.io/metadata.name": "ns-shop-0"}
     assert found["labels"] == {"env": "prod", **tenants.marks("ns-shop", "namespaces"), **system}
-    assert found["annotations"].keys() == {"bank.example/cost", APPLIED}
+    assert found["annotations"].keys() == {"bank.example/cost", APPLIED, CREATION}
     assert found["annotations"]["bank.example/cost"] == "42"
     status = (await shop.get())["status"]
     assert status["namespaces"][0] == {"name": "ns-shop-0", "uid": found["uid"]}

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from securetenant.api import names
-from securetenant.api.objects import Desired, Observed, Ref
+from securetenant.api.objects import Desired, Ref
 from securetenant.controls import claims, namespaces
 from tests.support.world import NOW, StaticWorld, mine, namespace, observe, tenant
 
@@ -79,7 +79,7 @@ def test_of_two_that_name_it_the_older_keeps_it() -> None:
 
 def test_an_older_one_cannot_take_what_a_younger_holds() -> None:
     """Never another tenant's: the record, by UID, of the one that made it counts more than age."""
-    (space,) = mine(tenant("alpha", namespaces=["shared"]))
+    space = namespace("shared", uid="u1")
     young = tenant(
         "alpha",
         namespaces=["shared"],
@@ -100,12 +100,9 @@ def test_stripping_all_labels_takes_nothing_away() -> None:
     assert claims.held(world.tenants["pay"], world) == ["pay"]
 
 
-def terminating() -> Observed:
-    (space,) = mine(tenant("pay", namespaces=["pay"]))
-    return namespace("pay", deleting=True, labels=space.labels, annotations=space.annotations)
-
-
 def test_a_terminating_one_is_waited_for() -> None:
-    world = StaticWorld([tenant("pay", namespaces=["pay"])], [terminating()])
+    (space,) = mine(tenant("pay", namespaces=["pay"]))
+    going = namespace("pay", deleting=True, labels=space.labels, annotations=space.annotations)
+    world = StaticWorld([tenant("pay", namespaces=["pay"])], [going])
     assert plan_of(world, "pay").desired == []
     assert reason(world, "pay") == "Terminating"

@@ -253,7 +253,7 @@ TWO = tenant("pay", namespaces=[A, B], quota={"tenant": {"pods": "60"}})
 
 
 def test_a_terminating_namespace_still_counts() -> None:
-    gone = observe(Desired(Ref("Namespace", "", C), "namespaces"), TEN, deleting=True)
+    gone = namespace(C, annotations=mine(TEN, C)[0].annotations, deleting=True)
     world = StaticWorld([TEN], [*mine(TEN, A, B), gone, pods(TEN, A, 20, 20), pods(TEN, B, 20, 0), pods(TEN, C, 20, 9)])
     plan = quota.plan(TEN, world, NOW)
     assert [d.ref.namespace for d in plan.desired] == [A, B]
@@ -264,7 +264,9 @@ def test_a_terminating_namespace_still_counts() -> None:
 
 
 def test_a_namespace_dropped_from_the_spec_still_counts() -> None:
-    plan = look(TWO, namespace(C), pods(TWO, A, 20, 0), pods(TWO, B, 20, 0), pods(TWO, C, 20, 5))
+    owner = TWO.model_copy(update={"status": TWO.status.model_validate({"namespaces": [{"name": C, "uid": "uid-c"}]})})
+    quotas = [pods(owner, A, 20, 0), pods(owner, B, 20, 0), pods(owner, C, 20, 5)]
+    plan = look(owner, namespace(C, uid="uid-c"), *quotas)
     assert hard_pods(plan) == [20, 20]
     assert plan.quota["pods"].used == "5"
 
@@ -276,6 +278,14 @@ def test_a_recorded_namespace_counts_even_if_its_quota_lost_its_marks() -> None:
     stripped = observed("ResourceQuota", "securetenant", C, spec={"hard": {"pods": "30"}})
     plan = look(owner, namespace(C, uid="uid-c"), pods(owner, A, 20, 0), pods(owner, B, 20, 0), stripped)
     assert sum(hard_pods(plan)) <= 30
+
+
+def test_a_copied_quota_in_a_namespace_of_others_does_not_eat_the_total() -> None:
+    """With its record, and in a namespace of a name that the tenant once held."""
+    gone = {"namespaces": [{"name": C, "uid": "uid-c"}]}
+    owner = TWO.model_copy(update={"status": TWO.status.model_validate(gone)})
+    quotas = [pods(owner, A, 30, 0), pods(owner, B, 30, 0), pods(owner, C, 60, 60)]
+    assert hard_pods(look(owner, namespace(C, uid="another"), *quotas)) == [30, 30]
 
 
 def test_a_forged_mark_elsewhere_does_not_eat_the_total() -> None:

@@ -26,6 +26,14 @@ BINDING = Desired(
 SPACE = Desired(Ref("Namespace", "", "pay"), "namespaces", labels={"env": "prod"})
 
 
+def everywhere(namespace: str) -> bool:
+    return True
+
+
+def nowhere(namespace: str) -> bool:
+    return False
+
+
 def owner(applied: Iterable[Ref] = (), settled: bool = True) -> Owner:
     return Owner("pay", PAY.metadata.uid, frozenset(applied).__contains__, lambda namespace: settled or not namespace)
 
@@ -133,37 +141,50 @@ def test_a_new_label_in_the_spec_is_a_rollout() -> None:
 
 
 def test_what_our_change_of_mind_left_is_deleted_as_a_rollout() -> None:
-    found = only(judge.unwanted(owner(), of_network(observe(DENY, PAY)), [], lambda ns: True))
+    found = only(judge.unwanted(owner(), of_network(observe(DENY, PAY)), [], everywhere, nowhere))
     assert (found.reason, found.action, found.rollout, found.control) == ("Stale", "Delete", True, "network")
 
 
 def test_a_forged_mark_is_stale_drift() -> None:
     forged = observed("NetworkPolicy", "allow-all", "pay", labels=observe(DENY, PAY).labels, spec={"ingress": [{}]})
-    found = only(judge.unwanted(owner(), of_network(forged), [], lambda ns: True))
+    found = only(judge.unwanted(owner(), of_network(forged), [], everywhere, nowhere))
     assert (found.reason, found.action, found.rollout) == ("Stale", "Delete", False)
 
 
 def test_in_a_namespace_given_up_only_our_own_mark_is_taken_off() -> None:
     ours, forged = observe(DENY, PAY), observed("NetworkPolicy", "x", "pay", labels=observe(DENY, PAY).labels)
-    found = only(judge.unwanted(owner(), of_network(ours, forged), [], lambda ns: False))
+    found = only(judge.unwanted(owner(), of_network(ours, forged), [], nowhere, everywhere))
     assert (found.ref, found.action, found.rollout) == (ours.ref, "Release", True)
 
 
+def test_in_a_namespace_of_others_nothing_is_touched() -> None:
+    """Mark and record can be made by whoever may write there."""
+    space = ("namespaces", observe(SPACE, PAY))
+    applied = owner([DENY.ref, SPACE.ref])
+    assert not list(judge.unwanted(applied, [space, *of_network(observe(DENY, PAY))], [], nowhere, nowhere))
+
+
+def test_what_is_found_in_a_namespace_that_was_just_adopted_is_no_drift() -> None:
+    left = observed("NetworkPolicy", "securetenant-old", "pay", labels=observe(DENY, PAY).labels, spec={})
+    found = only(judge.unwanted(owner(settled=False), of_network(left), [], everywhere, nowhere))
+    assert (found.reason, found.action, found.rollout) == ("Stale", "Delete", True)
+
+
 def test_what_is_going_already_is_left_alone() -> None:
-    assert not list(judge.unwanted(owner(), of_network(observe(DENY, PAY, deleting=True)), [], lambda ns: True))
+    assert not list(judge.unwanted(owner(), of_network(observe(DENY, PAY, deleting=True)), [], everywhere, nowhere))
 
 
 def test_what_a_finalizer_holds_is_not_gone() -> None:
     """Terminating policies and bindings stay in force: a forged one could hide so for ever."""
     held = observe(DENY, PAY, deleting=True, finalizers=("a.example/hold",))
-    found = only(judge.unwanted(owner(), of_network(held), [], lambda ns: True))
+    found = only(judge.unwanted(owner(), of_network(held), [], everywhere, nowhere))
     assert (found.reason, found.action, found.rollout) == ("Stale", "Delete", False)
 
 
 def test_the_control_is_the_kinds_whatever_the_label_says() -> None:
     labels = {**observe(DENY, PAY).labels, names.LABEL_CONTROL: "a-name-of-my-own"}
     forged = observed("NetworkPolicy", "allow-all", "pay", labels=labels, spec={})
-    assert only(judge.unwanted(owner(), of_network(forged), [], lambda ns: True)).control == "network"
+    assert only(judge.unwanted(owner(), of_network(forged), [], everywhere, nowhere)).control == "network"
 
 
 def test_an_old_state_of_ours_that_comes_back_is_drift() -> None:
@@ -176,7 +197,7 @@ def test_an_old_state_of_ours_that_comes_back_is_drift() -> None:
     # After a restart nothing is known of it, and a rollout that was interrupted looks the same.
     assert only(judge.wanted(owner([DENY.ref]), [DENY], lookup(replayed))).rollout
     gone = replace(owner(), last=lambda ref: ("",) if ref == DENY.ref else ())
-    assert not only(judge.unwanted(gone, of_network(replayed), [], lambda ns: True)).rollout
+    assert not only(judge.unwanted(gone, of_network(replayed), [], everywhere, nowhere)).rollout
 
 
 @pytest.mark.parametrize(("remove", "action"), [(True, "Delete"), (False, "Keep")])

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from securetenant.api import names
+from securetenant.api import commitment, names
 from securetenant.api.objects import Desired, Json, Observed, Ref, marks
 from securetenant.api.record import annotation, node_taints
 from securetenant.api.tenant import SecureTenant
@@ -108,7 +108,8 @@ def tenant(
 ) -> SecureTenant:
     """A SecureTenant from its spec's sections as YAML would have them (camelCase inside).
 
-    `namespaces` may be plain names. The UID is `uid-<name>` unless given.
+    `namespaces` may be plain names. The UID is `uid-<name>` unless given. It is committed to the creation of its
+    namespaces with the values that `mine` gives them.
     """
     spec["namespaces"] = [{"name": n} if isinstance(n, str) else n for n in spec.get("namespaces", [])]
     metadata: dict[str, Any] = {
@@ -119,7 +120,20 @@ def tenant(
     }
     if deleting:
         metadata |= {"deletionTimestamp": "2026-10-31T00:00:00Z", "finalizers": [names.FINALIZER]}
-    return SecureTenant.model_validate({"metadata": metadata, "spec": spec, "status": dict(status or {})})
+    made = SecureTenant.model_validate({"metadata": metadata, "spec": spec, "status": dict(status or {})})
+    return committed(made, *(entry.name for entry in made.spec.namespaces))
+
+
+def committed(tenant: SecureTenant, *names_: str) -> SecureTenant:
+    """The tenant with commitments to create these namespaces."""
+    text = commitment.committed(tenant, {name: commitment.digest(tenant, name, value(name)) for name in names_})
+    metadata = tenant.metadata.model_copy(update={"annotations": {names.ANNOTATION_CREATING: text}})
+    return tenant.model_copy(update={"metadata": metadata})
+
+
+def value(namespace: str) -> str:
+    """What `mine` creates a namespace with."""
+    return f"value-of-{namespace}"
 
 
 def observed(
@@ -182,6 +196,13 @@ def observe(desired: Desired, tenant: SecureTenant, **more: Any) -> Observed:
 
 
 def mine(tenant: SecureTenant, *names_: str) -> list[Observed]:
-    """The namespaces of a tenant (all that its spec names unless told) as its own control wrote them: held."""
+    """The namespaces of a tenant (all that its spec names unless told) as we created them: held."""
     wanted = names_ or [entry.name for entry in tenant.spec.namespaces]
-    return [observe(Desired(Ref("Namespace", "", name), "namespaces"), tenant) for name in wanted]
+    return [
+        observe(
+            Desired(Ref("Namespace", "", name), "namespaces"),
+            tenant,
+            annotations={names.ANNOTATION_CREATION: value(name)},
+        )
+        for name in wanted
+    ]

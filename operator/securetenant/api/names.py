@@ -24,6 +24,10 @@ LABEL_NAMESPACE_NAME: Final = "kubernetes.io/metadata.name"
 # The record, on the object, of what was last written to it (see api/record.py).
 ANNOTATION_APPLIED: Final = f"{GROUP}/applied"
 
+# What a namespace was created with, and the commitment to it on the SecureTenant (see api/commitment.py).
+ANNOTATION_CREATION: Final = f"{GROUP}/creation"
+ANNOTATION_CREATING: Final = f"{GROUP}/creating"
+
 NODE_LABEL_TENANT: Final = f"{GROUP.split('.')[0]}.node-restriction.kubernetes.io/tenant"
 NODE_TAINT: Final = f"{GROUP}/tenant"
 

@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeAlias
 import msgspec
 
 from securetenant.api import names
-from securetenant.api.kinds import KINDS
+from securetenant.api.kinds import KINDS, NAMESPACE
 
 # Deliberately loose inside: it is the JSON that the API server speaks.
 Json: TypeAlias = dict[str, "JsonValue"]
@@ -23,6 +23,11 @@ class Ref(NamedTuple):
 
     def __str__(self) -> str:
         return "/".join(part for part in self if part)
+
+    @property
+    def place(self) -> str:
+        """The namespace that it is, or is in; "" of all else that is cluster-scoped."""
+        return self.name if self.kind == NAMESPACE.name else self.namespace
 
 
 class Observed(msgspec.Struct, frozen=True, gc=False):

@@ -87,7 +87,11 @@ class SecureTenantStatus(StatusModel):
     observed_generation: int | None = Field(None, description="The generation of the spec that this speaks of.")
     conditions: list[Condition] = Field(default_factory=list, description="What holds of the tenant, by aspect.")
     namespaces: list[NamespaceStatus] = Field(
-        default_factory=list, description="The namespaces that it declares; uid: held, now or before."
+        default_factory=list,
+        description="The namespaces that it declares, and those that it still lets go; uid: held, now or before.",
+    )
+    used_commitments: list[str] = Field(
+        default_factory=list, description="What of the annotation securetenant.dev/creating counts no more."
     )
     whitelist: WhitelistStatus | None = Field(None, description="The declared flows, by state.")
     nodes: list[str] = Field(default_factory=list, description="The nodes that serve this tenant alone.")

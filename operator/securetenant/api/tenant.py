@@ -236,6 +236,7 @@ class Metadata(BaseModel):
     creation_timestamp: datetime | None = None
     deletion_timestamp: datetime | None = None
     finalizers: list[str] = Field(default_factory=list)
+    annotations: dict[str, str] = Field(default_factory=dict)
 
 
 class SecureTenant(BaseModel):

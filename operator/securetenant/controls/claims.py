@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from securetenant.api import names
+from securetenant.api import commitment, names
 from securetenant.api.kinds import NAMESPACE
 from securetenant.api.objects import Observed, Ref
-from securetenant.api.record import is_recorded
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls.plan import World
 
@@ -16,9 +15,8 @@ _NEVER = datetime.max.replace(tzinfo=UTC)
 def holder(namespace: str, world: World) -> SecureTenant | None:
     """The tenant that the namespace belongs to, or None.
 
-    Of those that declare it: the one whose status records this very namespace (by UID), else the oldest. A
-    label on the namespace decides nothing: whoever may patch the namespace could forge it
-    (Capsule CVE-2024-39690, CVE-2025-55205).
+    Of those that declare it: the one that owns this very namespace, else the oldest. A label on the namespace
+    decides nothing: whoever may patch the namespace could forge it (Capsule CVE-2024-39690, CVE-2025-55205).
     """
     if is_system(namespace, world):
         return None
@@ -26,7 +24,7 @@ def holder(namespace: str, world: World) -> SecureTenant | None:
     if not candidates:
         return None
     observed = world.get(Ref(NAMESPACE.name, "", namespace))
-    return min(candidates, key=lambda tenant: (not records(tenant, observed), *age(tenant)))
+    return min(candidates, key=lambda tenant: (not owns(tenant, observed), *age(tenant)))
 
 
 def is_system(namespace: str, world: World) -> bool:
@@ -39,6 +37,13 @@ def records(tenant: SecureTenant, namespace: Observed | None) -> bool:
     return namespace is not None and any(
         entry.name == namespace.ref.name and entry.uid == namespace.uid for entry in tenant.status.namespaces
     )
+
+
+def owns(tenant: SecureTenant, namespace: Observed | None) -> bool:
+    """Whether it is shown that this very namespace is the tenant's, declared or not: the status records its UID, or
+    it was created by us and is not recorded yet. Nothing else shows it: labels, and digests of what everybody may
+    read, can be made by whoever may write the namespace."""
+    return namespace is not None and (records(tenant, namespace) or commitment.proves(tenant, namespace))
 
 
 def age(tenant: SecureTenant) -> tuple[datetime, str]:
@@ -65,11 +70,11 @@ def may_write(tenant: SecureTenant, namespace: str, world: World) -> bool:
 
 
 def is_ours(tenant: SecureTenant, namespace: Observed, world: World) -> bool:
-    """Whether an existing namespace is the tenant's: recorded by UID, marked at its creation, or to be adopted.
+    """Whether an existing namespace is the tenant's: its own already, or to be adopted.
 
     One that carries the mark of a living tenant is never adopted by another.
     """
-    if records(tenant, namespace) or (namespace.tenant == tenant.name and is_recorded(namespace, tenant.metadata.uid)):
+    if owns(tenant, namespace):
         return True
     adopt = any(entry.adopt for entry in tenant.spec.namespaces if entry.name == namespace.ref.name)
     return adopt and (namespace.tenant in ("", tenant.name) or world.tenant(namespace.tenant) is None)

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from securetenant.api.kinds import NAMESPACE
-from securetenant.api.objects import Desired, Ref
+from securetenant.api.objects import Desired, Observed, Ref
 from securetenant.api.status import Condition
 from securetenant.api.tenant import NamespaceSpec, SecureTenant
 from securetenant.controls import claims
@@ -45,12 +45,21 @@ def obstacle(tenant: SecureTenant, namespace: str, world: World) -> tuple[str, s
     if observed.deleting:
         return "Terminating", f"{namespace} is Terminating; it is created anew, with its posture, when it is gone"
     if not claims.is_ours(tenant, observed, world):
-        mark = f" and carries the mark of tenant {observed.tenant}" if observed.tenant not in ("", tenant.name) else ""
-        return (
-            "NotOwned",
-            f"{namespace} exists{mark}, and this tenant did not create it: set adopt: true on it to take it over",
-        )
+        return "NotOwned", f"{namespace} {_unowned(tenant, observed)}: set adopt: true on it to take it over"
     return None
+
+
+def _unowned(tenant: SecureTenant, namespace: Observed) -> str:
+    """What there is to say of one that exists and is not the tenant's."""
+    if namespace.tenant == tenant.name:
+        return (
+            "carries this tenant's mark, but nothing shows that this SecureTenant made it (restored from a backup, "
+            "made anew by others, or a copied mark)"
+        )
+    mark = f" and carries the mark of tenant {namespace.tenant}" if namespace.tenant else ""
+    if any(entry.uid for entry in tenant.status.namespaces if entry.name == namespace.ref.name):
+        return f"exists{mark}, and is another than the one that this tenant held, which others deleted"
+    return f"exists{mark}, and this tenant did not create it"
 
 
 def _namespace(entry: NamespaceSpec) -> Desired:

@@ -117,7 +117,7 @@ def _read(quota: Observed, *, believed: bool) -> Seen:
 
 def _leaving(tenant: SecureTenant, held: Collection[str], world: World) -> Iterable[Observed]:
     """Our quotas in namespaces that the tenant may no longer write to (dropped from the spec, Terminating): what
-    runs there still uses. A mark alone is not enough, or a copied label would eat up the tenant's total."""
+    runs there still uses. A mark is not enough, or a copied one would eat up the tenant's total."""
     declared = [entry.name for entry in tenant.spec.namespaces]
     recorded = [entry.name for entry in tenant.status.namespaces]
     found = {quota.ref: quota for quota in world.marked(RESOURCE_QUOTA.name, tenant.name)}
@@ -130,10 +130,7 @@ def _leaving(tenant: SecureTenant, held: Collection[str], world: World) -> Itera
         for ref, quota in found.items()
         if ref.namespace not in held
         and ref.name == names.CHILD_PREFIX
-        and (
-            is_recorded(quota, tenant.metadata.uid)
-            or claims.records(tenant, world.get(Ref(NAMESPACE.name, "", ref.namespace)))
-        )
+        and claims.owns(tenant, world.get(Ref(NAMESPACE.name, "", ref.namespace)))
     ]
 
 

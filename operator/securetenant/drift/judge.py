@@ -147,13 +147,18 @@ def _keys(value: JsonValue) -> Iterable[str]:
 
 
 def unwanted(
-    owner: Owner, marked: Iterable[tuple[str, Observed]], desired: Iterable[Desired], held: Callable[[str], bool]
+    owner: Owner,
+    marked: Iterable[tuple[str, Observed]],
+    desired: Iterable[Desired],
+    held: Callable[[str], bool],
+    owned: Callable[[str], bool],
 ) -> Iterator[Finding]:
     """Objects with our mark that nobody wants: left by our own change of mind, or put there by others (Stale).
 
     `marked`: each with the control whose kind it is; what its own label says is anybody's word. In a namespace that
-    the tenant does not hold (any more) only what we wrote ourselves is touched, and only its mark: a spec reaches its
-    own namespaces alone. Nodes are given back.
+    the tenant does not hold (any more) only what we wrote ourselves is touched, and only its mark, and only where it
+    is the tenant's by UID (`owned`): a spec reaches its own namespaces alone, and a record is anybody's to make.
+    Nodes are given back.
     """
     wanted_refs = {want.ref for want in desired}
     for control, have in marked:
@@ -164,8 +169,9 @@ def unwanted(
         if have.ref.kind == NODE.name:
             yield Finding(have.ref, control, "Stale", "Release", rollout=ours, message=message, observed=have)
         elif have.ref.namespace and held(have.ref.namespace):
-            yield Finding(have.ref, control, "Stale", "Delete", rollout=ours, message=message, observed=have)
-        elif ours:
+            rollout = ours or not owner.settled(have.ref.namespace)
+            yield Finding(have.ref, control, "Stale", "Delete", rollout=rollout, message=message, observed=have)
+        elif ours and owned(have.ref.place):
             yield Finding(have.ref, control, "Stale", "Release", rollout=True, observed=have)
 
 

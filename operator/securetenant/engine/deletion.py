@@ -30,18 +30,22 @@ def releases(tenant: SecureTenant, world: World) -> list[Finding]:
     return [
         Finding(have.ref, control, "Stale", "Release", rollout=True, observed=have)
         for control, have in marked(tenant, world)
-        if not have.deleting and _written_by_us(tenant, have)
+        if not have.deleting and _written_by_us(tenant, have, world)
     ]
 
 
 def doomed(tenant: SecureTenant, world: World) -> list[Observed]:
-    """Delete: the declared namespaces that this tenant holds and that still exist, Terminating ones included.
+    """Delete: the declared namespaces that this tenant owns and that still exist, Terminating ones included.
 
     One that was taken out of the spec is to stay: it is released, however late we come.
     """
     declared = sorted(entry.name for entry in tenant.spec.namespaces)
     found = (world.get(Ref(kinds.NAMESPACE.name, "", name)) for name in declared)
-    return [have for have in found if have is not None and _is_held(tenant, have, world)]
+    return [
+        have
+        for have in found
+        if have is not None and claims.owns(tenant, have) and not claims.is_system(have.ref.name, world)
+    ]
 
 
 def deletions(namespaces: Sequence[Observed]) -> list[Request]:
@@ -60,19 +64,14 @@ def failed(errors: list[str]) -> Condition:
     return Condition(type="Ready", status="False", reason="DeletionBlocked", message="; ".join(errors))
 
 
-def _is_held(tenant: SecureTenant, have: Observed, world: World) -> bool:
-    """Whether a namespace is this tenant's to delete: recorded by its UID, or marked by us; never a system one."""
-    if claims.is_system(have.ref.name, world):
-        return False
-    return claims.records(tenant, have) or (have.tenant == tenant.name and is_recorded(have, tenant.metadata.uid))
-
-
-def _written_by_us(tenant: SecureTenant, have: Observed) -> bool:
-    """A mark alone may be forged: in a namespace of another tenant it gives us no right to write."""
+def _written_by_us(tenant: SecureTenant, have: Observed, world: World) -> bool:
+    """A mark alone may be forged, and so may a record: in a namespace that is not the tenant's nothing is touched."""
     if have.ref.kind == kinds.NODE.name:
         return True
-    if have.ref.kind == kinds.NAMESPACE.name and claims.records(tenant, have):
-        return True
+    if have.ref.kind == kinds.NAMESPACE.name:
+        return claims.owns(tenant, have)
+    if not claims.owns(tenant, world.get(Ref(kinds.NAMESPACE.name, "", have.ref.namespace))):
+        return False
     recorded = f"{have.ref.kind}/{have.ref.name}" in tenant.status.applied.get(have.ref.namespace, ())
     return recorded or is_recorded(have, tenant.metadata.uid)
 

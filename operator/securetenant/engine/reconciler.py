@@ -17,14 +17,16 @@ from securetenant.api.status import Condition, SecureTenantStatus
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls.plan import World
 from securetenant.drift.judge import Finding, closes
-from securetenant.engine import alterations, deletion, status
+from securetenant.engine import alterations, creation, deletion, status
 from securetenant.engine.alterations import Alterations
 from securetenant.engine.attribution import manager_of
 from securetenant.engine.contest import Contests
+from securetenant.engine.creation import Creations
 from securetenant.engine.doubts import Doubts
 from securetenant.engine.echoes import Echoes
 from securetenant.engine.reporter import Reporter
 from securetenant.engine.status import Drifted, Pass
+from securetenant.engine.strays import Strays
 from securetenant.engine.survey import Survey, survey
 from securetenant.engine.tenants import Tenants
 from securetenant.engine.writer import Outcome, Writer
@@ -58,9 +60,10 @@ class Again:
 
 
 class Reconciler:
-    """Holds nothing that cannot be read back from the cluster: `_standing` only spares a second count or look-up, and
-    `_records` (what was last written to each object) tells an old state that came back from our own rollout; `_doubts`
-    and `_alterations` know what became of writes that were not answered as they should be.
+    """Holds nothing that cannot be read back from the cluster, or be done without: `_standing` only spares a second
+    count or look-up, and `_records` (what was last written to each object) tells an old state that came back from our
+    own rollout; `_doubts` and `_alterations` know what became of writes that were not answered as they should be;
+    `_creations` has the values that are committed to, `_strays` what may have landed in a namespace of others.
 
     `stale` says why what the caches hold may not be so any more; "" while they are kept well.
     """
@@ -90,6 +93,8 @@ class Reconciler:
         self._contests = Contests(monotonic)
         self._alterations = Alterations(monotonic)
         self._doubts = Doubts()
+        self._creations = Creations()
+        self._strays = Strays(monotonic)
         self._monotonic = monotonic
         self._now = now
         self._standing: dict[str, Known] = {}
@@ -121,6 +126,8 @@ class Reconciler:
         self._contests.forget(name)
         self._alterations.forget(name)
         self._doubts.forget(name)
+        self._creations.forget(name)
+        self._strays.forget(name)
         self._reporter.forget(name)
 
     async def unjudged(self, name: str, cause: str) -> None:
@@ -128,14 +135,14 @@ class Reconciler:
         tenant = self._tenants.get(name)
         if tenant is None or tenant.metadata.deletion_timestamp is not None:
             return
-        result = Pass(tenant, {}, (), applied=status.recorded(tenant.status), unknown=cause)
-        computed = status.compute(result, self._namespace, self._now())
+        result = Pass(tenant, {}, {}, applied=status.recorded(tenant.status), unknown=cause)
+        computed = status.compute(result, self._now())
         self._reporter.report(result, computed, 0.0)
         await self._write_status(tenant, computed)
 
     async def _hold(self, tenant: SecureTenant, problem: str) -> Again:
         """Paused or invalid: nothing is judged, nothing is written, and the status says so."""
-        result = Pass(tenant, {}, (), applied=status.recorded(tenant.status), problem=problem)
+        result = Pass(tenant, {}, {}, applied=status.recorded(tenant.status), problem=problem)
         await self._report(result)
         return Again()
 
@@ -151,16 +158,19 @@ class Reconciler:
 
     async def _enforce(self, found: Survey, since: float, failures: int) -> Again:
         tenant = found.tenant
-        if names.FINALIZER not in tenant.metadata.finalizers:
-            await self._add_finalizer(tenant)
         drift = [finding for finding in found.findings if not finding.rollout]
         blamed = {item.finding: item.manager for item in await self._attributed(tenant, drift)} if drift else {}
         todo = [f for f in found.findings if f.action != "Keep" and not self._is_deferred(tenant, f)]
+        todo += self._strays.findings(tenant.name, self._world, own=found.held)
+        tenant, todo, unannounced = await self._announced(found, todo)
         if any(_is_going(f) and f.ref in found.record for f in todo):
             tenant = await self._forget_applied(tenant, todo)
-        outcome = await self._writer.undo(todo, tenant.name, tenant.metadata.uid) if todo else Outcome()
+        values = self._creations.values(tenant.name)
+        outcome = await self._writer.undo(todo, tenant.name, tenant.metadata.uid, values) if todo else Outcome()
+        held = found.held | creation.created(outcome)
+        self._strays.note(tenant.name, outcome, held)
 
-        done, failed = set(outcome.done), outcome.failed
+        done, failed = set(outcome.done), [*unannounced, *outcome.failed]
         late = self._settle_doubts(found, outcome, blamed)
         self._remember(found, done)
         corrected = [*(Drifted(finding, blamed[finding]) for finding in done if not finding.rollout), *late]
@@ -172,7 +182,8 @@ class Reconciler:
         result = Pass(
             tenant,
             found.plans,
-            found.held,
+            held,
+            owned=found.owned,
             outstanding=[*left, *altered],
             corrected=corrected,
             contested=self._contests.contested(tenant.name),
@@ -293,11 +304,34 @@ class Reconciler:
         fight = 0.0 if finding.rollout else self._contests.wait(name, finding.ref, closes=closes(finding))
         return max(fight, self._alterations.wait(name, finding.observed))
 
-    async def _add_finalizer(self, tenant: SecureTenant) -> None:
-        """Before anything is created, so that nothing can be left behind; NotFound stops a pass over a ghost."""
-        finalizers: list[JsonValue] = [*tenant.metadata.finalizers, names.FINALIZER]
-        patch: JsonValue = {"metadata": {"resourceVersion": tenant.metadata.resource_version, "finalizers": finalizers}}
-        await self._patch(tenant, patch)
+    async def _announced(
+        self, found: Survey, todo: list[Finding]
+    ) -> tuple[SecureTenant, list[Finding], list[tuple[Finding, ApiError]]]:
+        """Before anything is created the SecureTenant has the finalizer, so that nothing can be left behind, and the
+        commitments to the namespaces among it. Where those cannot be written, these namespaces wait, and their
+        contents.
+
+        Returns the SecureTenant as it was judged, with the commitments; what is to be done now; and what failed.
+        Raises ApiError without the finalizer, and NotFound, which stops a pass over a ghost.
+        """
+        creating = creation.creates(todo)
+        # Contested, say, and so not created now: what would be in it could land in one that somebody else makes.
+        todo = [f for f in todo if found.held.get(f.ref.place) != "" or f.ref.place in creating]
+        tenant = self._creations.commit(found.tenant, creating)
+        patch = creation.announcement(found.tenant, tenant)
+        if patch is None:
+            return tenant, todo, []
+        try:
+            await self._patch(tenant, patch)
+        except NotFound:
+            raise
+        except ApiError as error:
+            if names.FINALIZER not in tenant.metadata.finalizers:
+                raise
+            waiting = [f for f in todo if f.ref.place in creating]
+            failed = [(f, error) for f in waiting if f.ref.kind == NAMESPACE.name]
+            return found.tenant, [f for f in todo if f not in waiting], failed
+        return tenant, todo, []
 
     async def _patch(
         self, tenant: SecureTenant, body: JsonValue, content_type: str = MERGE_PATCH, subresource: str = ""
@@ -353,7 +387,7 @@ class Reconciler:
 
     async def _report(self, result: Pass, seconds: float = 0.0) -> None:
         """Status, metrics and events out of the same value. The status is written only where it differs."""
-        computed = status.compute(result, self._namespace, self._now())
+        computed = status.compute(result, self._now())
         self._settle(result.tenant, result)
         self._reporter.report(result, computed, seconds)
         await self._write_status(result.tenant, computed)
@@ -383,7 +417,9 @@ class Reconciler:
             errors = await self._send_deletions(remaining)
             await self._say(tenant, deletion.failed(errors) if errors else deletion.waiting(remaining))
             return Again(retry=bool(errors))
-        outcome = await self._writer.undo(deletion.releases(tenant, self._world), tenant.name, tenant.metadata.uid)
+        todo = deletion.releases(tenant, self._world)
+        todo += self._strays.findings(tenant.name, self._world, own={f.ref.place for f in todo})
+        outcome = await self._writer.undo(todo, tenant.name, tenant.metadata.uid)
         if outcome.failed:
             if failures := [_told(f, error) for f, error in outcome.failed if _is_news(error, _SILENT_RETRIES)]:
                 await self._say(tenant, deletion.failed(failures))
@@ -417,9 +453,6 @@ class Reconciler:
         except NotFound:
             return
         log.info("tenant released", tenant=tenant.name, policy=tenant.spec.deletion_policy)
-
-    def _namespace(self, name: str) -> Observed | None:
-        return self._world.get(Ref(NAMESPACE.name, "", name))
 
     def _until(self, when: datetime | None) -> float | None:
         """Seconds until a time, and a moment more, so that it has come by then."""
@@ -455,13 +488,10 @@ def _applied(found: Survey, done: set[Finding]) -> set[Ref]:
     failed = {f.ref for f in found.findings if f.desired is not None and f not in done}
     wanted = {want.ref for want in found.desired}
     standing = {ref for ref in wanted if ref not in failed or ref in found.record}
-    declared = {entry.name for entry in found.tenant.spec.namespaces} - found.held
-    kept = {
-        ref
-        for ref in status.recorded(found.tenant.status)
-        if (ref.name if ref.kind == NAMESPACE.name else ref.namespace) in declared
-    }
-    unreleased = {f.ref for f in found.findings if f.action == "Release" and f not in done and f.ref in found.record}
+    declared = {entry.name for entry in found.tenant.spec.namespaces} - found.held.keys()
+    kept = {ref for ref in status.recorded(found.tenant.status) if ref.place in declared}
+    releases = [f for f in found.findings if f.action == "Release" and f not in done]
+    unreleased = {f.ref for f in releases if f.ref.place in found.owned or f.ref in found.record}
     return standing | kept | unreleased
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from securetenant.api import names
-from securetenant.api.kinds import KINDS, RESOURCE_QUOTA, ROLE_BINDING
+from securetenant.api.kinds import KINDS, NAMESPACE, RESOURCE_QUOTA, ROLE_BINDING
 from securetenant.api.objects import Desired, Json, JsonValue, Observed, Ref
 from securetenant.api.record import annotation, node_taints, shared, shared_record, whole
 from securetenant.api.types import is_reserved_key
@@ -26,12 +26,13 @@ class Request:
     body: JsonValue
 
 
-def of(finding: Finding, tenant: str, salt: str) -> list[Request]:
-    """The requests that undo a finding, in order; none for one that is only reported."""
+def of(finding: Finding, tenant: str, salt: str, value: str = "") -> list[Request]:
+    """The requests that undo a finding, in order; none for one that is only reported. `value`: what a namespace is
+    created with."""
     want, have = finding.desired, finding.observed
     match finding.action:
         case "Create" if want is not None:
-            return [Request("create", want.ref, body(want, tenant, salt))]
+            return [Request("create", want.ref, body(want, tenant, salt, value=value))]
         case "Replace" if want is not None and have is not None:
             return [Request("replace", want.ref, body(want, tenant, salt, have))]
         case "Recreate" if want is not None and have is not None:
@@ -48,14 +49,16 @@ def of(finding: Finding, tenant: str, salt: str) -> list[Request]:
             return []
 
 
-def body(want: Desired, tenant: str, salt: str, have: Observed | None = None) -> Json:
-    """The whole object as it is created, or as it replaces what was seen."""
+def body(want: Desired, tenant: str, salt: str, have: Observed | None = None, value: str = "") -> Json:
+    """The whole object as it is created (a namespace with its value), or as it replaces what was seen."""
     kind = KINDS[want.ref.kind]
     content = shared(want, tenant) if want.is_shared else whole(want, tenant)
+    creation: Json = {names.ANNOTATION_CREATION: value} if value and want.ref.kind == NAMESPACE.name else {}
+    record = annotation(want, tenant, salt)
     metadata: Json = {
         "name": want.ref.name,
         "labels": content["labels"],
-        "annotations": {**want.annotations, names.ANNOTATION_APPLIED: annotation(want, tenant, salt)},
+        "annotations": {**want.annotations, **creation, names.ANNOTATION_APPLIED: record},
     }
     if kind.namespaced:
         metadata["namespace"] = want.ref.namespace
@@ -107,7 +110,7 @@ def release(have: Observed) -> Request:
             "uid": have.uid,
             "resourceVersion": have.resource_version,
             "labels": gone,
-            "annotations": {names.ANNOTATION_APPLIED: None},
+            "annotations": {names.ANNOTATION_APPLIED: None, names.ANNOTATION_CREATION: None},
         }
         return Request("merge", have.ref, {"metadata": metadata})
     labels: Json = {key: value for key, value in have.labels.items() if key not in _MARKS}

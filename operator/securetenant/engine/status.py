@@ -1,12 +1,12 @@
 """The status of a tenant, computed from what a pass found and did. Pure."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from securetenant.api.kinds import NAMESPACE
-from securetenant.api.objects import Json, Observed, Ref
+from securetenant.api import commitment
+from securetenant.api.objects import Json, Ref
 from securetenant.api.status import (
     Condition,
     ConditionStatus,
@@ -40,7 +40,8 @@ class Pass:
 
     tenant: SecureTenant
     plans: Mapping[str, Plan]
-    held: Collection[str]
+    # Name -> UID of the very namespace that was judged to be the tenant's, or that answered our Create; "" of none.
+    held: Mapping[str, str]
     outstanding: list[Drifted] = field(default_factory=list)
     corrected: list[Drifted] = field(default_factory=list)
     detected: list[Drifted] = field(default_factory=list)
@@ -48,6 +49,7 @@ class Pass:
     contested: Mapping[Ref, Contest] = field(default_factory=dict)
     altered: Sequence[Drifted] = ()  # of `outstanding`, what admission made of our own writes
     applied: Collection[Ref] = ()
+    owned: Mapping[str, str] = field(default_factory=dict)  # the same of those that are to be let go
     problem: str = ""  # why the models refuse the spec
     unknown: str = ""  # why this pass cannot vouch for what it found, or found nothing
     unsettled: bool = False  # a write is to be tried again at once: nothing can be said of this generation yet
@@ -58,7 +60,7 @@ class Pass:
         return bool(self.plans) and (not self.unknown or bool(self.outstanding))
 
 
-def compute(result: Pass, namespace: Callable[[str], Observed | None], now: datetime) -> SecureTenantStatus:
+def compute(result: Pass, now: datetime) -> SecureTenantStatus:
     """The whole status. Condition times stay where the condition's status did not change."""
     tenant = result.tenant
     generation = tenant.status.observed_generation if result.unsettled else tenant.metadata.generation
@@ -68,11 +70,13 @@ def compute(result: Pass, namespace: Callable[[str], Observed | None], now: date
         *(c for plan in result.plans.values() for c in plan.conditions),
         *_abnormal(result),
     ]
+    entries = _namespaces(result)
     whitelist = next((plan.whitelist for plan in result.plans.values() if plan.whitelist is not None), None)
     return SecureTenantStatus(
         observed_generation=generation,
         conditions=timed(conditions, tenant, now, generation),
-        namespaces=_namespaces(result, namespace),
+        namespaces=entries,
+        used_commitments=commitment.used(tenant, entries),
         whitelist=whitelist if result.plans else tenant.status.whitelist,
         nodes=sorted({name for plan in result.plans.values() for name in plan.nodes})
         if result.plans
@@ -227,21 +231,24 @@ def _condition(kind: str, status: ConditionStatus, reason: str, message: str) ->
     return Condition(type=kind, status=status, reason=reason, message=message)
 
 
-def _namespaces(result: Pass, namespace: Callable[[str], Observed | None]) -> list[NamespaceStatus]:
-    """The declared namespaces; the UID of one that is not held now (Terminating, paused) stays on record."""
-    before = {entry.name: entry.uid for entry in result.tenant.status.namespaces}
+def _namespaces(result: Pass) -> list[NamespaceStatus]:
+    """The declared namespaces, and those of others' that are still to be released. A UID is recorded of what was
+    judged, or created, in this pass; never of what stands under the name by now. That of one that is not held now
+    (Terminating, paused) stays on record."""
+    tenant = result.tenant
+    uids = {entry.name: entry.uid for entry in tenant.status.namespaces}
+    if tenant.spec.mode == "Enforce":
+        uids |= {name: uid for name, uid in (*result.owned.items(), *result.held.items()) if uid}
     drift: dict[str, int] = {}
     for item in result.outstanding:
-        ref = item.finding.ref
-        place = ref.name if ref.kind == NAMESPACE.name else ref.namespace
+        place = item.finding.ref.place
         drift[place] = drift.get(place, 0) + 1
-    entries = []
-    for spec in result.tenant.spec.namespaces:
-        observed = namespace(spec.name)
-        writes = result.tenant.spec.mode == "Enforce" and spec.name in result.held
-        uid = observed.uid if writes and observed is not None else before.get(spec.name, "")
-        entries.append(NamespaceStatus(name=spec.name, uid=uid, drift=drift.get(spec.name, 0)))
-    return entries
+    declared = [spec.name for spec in tenant.spec.namespaces]
+    going = sorted({ref.place for ref in result.applied} - {"", *declared})
+    return [
+        NamespaceStatus(name=name, uid=uids.get(name, ""), drift=drift.get(name, 0))
+        for name in (*declared, *(name for name in going if uids.get(name)))
+    ]
 
 
 def _drift(result: Pass, now: datetime) -> DriftStatus:

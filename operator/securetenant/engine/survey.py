@@ -21,12 +21,14 @@ from securetenant.engine.status import recorded
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """`held`: the namespaces that the tenant may write to. `record`: what its status says it applied, and still
-    holds true. `wake_at`: when the plans change by themselves."""
+    """`held`: the namespaces that the tenant may write to, each with the UID of the very one that was judged ("" while
+    there is none). `owned`: those that it does not, and that are its own all the same, to be let go. `record`: what
+    its status says it applied, and still holds true. `wake_at`: when the plans change by themselves."""
 
     tenant: SecureTenant
     plans: dict[str, Plan]
-    held: frozenset[str]
+    held: dict[str, str]
+    owned: dict[str, str]
     record: frozenset[Ref]
     findings: list[Finding]
     wake_at: datetime | None
@@ -41,7 +43,10 @@ def survey(
 ) -> Survey:
     """Look at a tenant in Enforce or Audit. `last`: as in `judge.Owner`."""
     plans = {control.name: control.plan(tenant, world, now) for control in CONTROLS}
-    held = frozenset(claims.held(tenant, world))
+    held = {name: _uid(world, name) for name in claims.held(tenant, world)}
+    carrying = list(marked(tenant, world))
+    places = {have.ref.place for _, have in carrying} - held.keys()
+    owned = {name: _uid(world, name) for name in places if claims.owns(tenant, _namespace(world, name))}
     record = frozenset(_record(tenant, world))
     owner = Owner(
         tenant=tenant.name,
@@ -53,11 +58,11 @@ def survey(
     desired = [want for plan in plans.values() for want in plan.desired]
     findings = [
         *judge.wanted(owner, desired, partial(_seen, world)),
-        *judge.unwanted(owner, marked(tenant, world), desired, held.__contains__),
+        *judge.unwanted(owner, carrying, desired, held.__contains__, owned.__contains__),
         *(f for plan in plans.values() for f in judge.foreign(plan.foreign)),
     ]
     wakes = [plan.wake_at for plan in plans.values() if plan.wake_at is not None]
-    return Survey(tenant, plans, held, record, findings, min(wakes, default=None))
+    return Survey(tenant, plans, held, owned, record, findings, min(wakes, default=None))
 
 
 def marked(tenant: SecureTenant, world: World) -> Iterator[tuple[str, Observed]]:
@@ -74,20 +79,33 @@ def marked(tenant: SecureTenant, world: World) -> Iterator[tuple[str, Observed]]
 def _seen(world: World, ref: Ref) -> Observed | None:
     """What is in no namespace is not there: of one that was deleted and is to be made anew, the caches of its
     contents may not have heard yet."""
-    if ref.namespace and world.get(Ref(NAMESPACE.name, "", ref.namespace)) is None:
+    if ref.namespace and _namespace(world, ref.namespace) is None:
         return None
     return world.get(ref)
 
 
+def _namespace(world: World, name: str) -> Observed | None:
+    return world.get(Ref(NAMESPACE.name, "", name))
+
+
+def _uid(world: World, name: str) -> str:
+    observed = _namespace(world, name)
+    return observed.uid if observed is not None else ""
+
+
 def _is_doomed(have: Observed, world: World) -> bool:
-    namespace = world.get(Ref(NAMESPACE.name, "", have.ref.namespace)) if have.ref.namespace else None
+    namespace = _namespace(world, have.ref.namespace) if have.ref.namespace else None
     return namespace is not None and namespace.deleting
 
 
 def _record(tenant: SecureTenant, world: World) -> Iterator[Ref]:
-    """What the tenant's status says it applied. Of a namespace that was made anew since, nothing holds."""
+    """What the tenant's status says it applied. Of a namespace that was made anew since, nothing holds, nor of that
+    namespace itself; of one that is not there, that it was."""
     settled = _settled(tenant, world)
-    return (ref for ref in recorded(tenant.status) if settled(ref.namespace))
+    for ref in recorded(tenant.status):
+        is_gone = ref.kind == NAMESPACE.name and _namespace(world, ref.name) is None
+        if is_gone or settled(ref.place):
+            yield ref
 
 
 def _settled(tenant: SecureTenant, world: World) -> Callable[[str], bool]:
@@ -97,7 +115,7 @@ def _settled(tenant: SecureTenant, world: World) -> Callable[[str], bool]:
     def settled(namespace: str) -> bool:
         if not namespace:
             return True
-        observed = world.get(Ref(NAMESPACE.name, "", namespace))
+        observed = _namespace(world, namespace)
         return observed is not None and uids.get(namespace) == observed.uid
 
     return settled

@@ -10,6 +10,7 @@ import msgspec
 from pydantic import ValidationError
 from pydantic.alias_generators import to_camel
 
+from securetenant.api import names
 from securetenant.api.objects import Json
 from securetenant.api.status import SecureTenantStatus
 from securetenant.api.tenant import DeletionPolicy, Metadata, NamespaceSpec, SecureTenant, SecureTenantSpec
@@ -18,7 +19,7 @@ from securetenant.engine.interests import Interests
 
 # Parsed models kept at once: 50 KiB each, against 0.1 ms to parse one anew.
 _PARSED = 32
-# What is kept of the metadata: no managedFields, and not kubectl's copy of the whole spec in an annotation.
+# What is kept of the metadata: no managedFields.
 _METADATA = frozenset(map(to_camel, Metadata.model_fields))
 
 
@@ -142,7 +143,7 @@ class Tenants:
         return entry.problem if entry is not None else ""
 
     def _store(self, body: Mapping[str, Any]) -> Entry:
-        metadata = {key: value for key, value in body["metadata"].items() if key in _METADATA}
+        metadata = _kept(body["metadata"])
         before = self._entries.get(metadata["name"])
         known = self._parsed.get(metadata["name"])
         if before is not None and known is not None and _same_spec(before, metadata):
@@ -176,6 +177,15 @@ class Tenants:
         touched = self.interests.tenants(interests.touched_by_change(name, before, after))
         peers = {peer for peer in interests.named_peers(before | after) if peer in self._entries}
         return {name} | touched | peers | self.node_rivals(before | after)
+
+
+def _kept(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata that is read. Of the annotations one alone: kubectl keeps a copy of the whole spec in another."""
+    kept = {key: value for key, value in metadata.items() if key in _METADATA}
+    annotations = kept.pop("annotations", None) or {}
+    if names.ANNOTATION_CREATING in annotations:
+        kept["annotations"] = {names.ANNOTATION_CREATING: annotations[names.ANNOTATION_CREATING]}
+    return kept
 
 
 def _packed(text: bytes) -> bytes:

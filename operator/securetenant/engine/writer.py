@@ -5,9 +5,9 @@ sent, and the API server answers 200 or 201 all the same.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -20,7 +20,7 @@ from securetenant.engine import requests
 from securetenant.engine.echoes import Echoes, Write
 from securetenant.engine.requests import Request
 from securetenant.kube.errors import BadAnswer
-from securetenant.kube.transport import JSON_PATCH, ApiError, Conflict, NotFound, Transport
+from securetenant.kube.transport import JSON_PATCH, AlreadyExists, ApiError, Conflict, NotFound, Transport
 from securetenant.kube.wire import decode
 
 
@@ -30,6 +30,9 @@ class Store(Protocol):
     def store(self, observed: Observed) -> None: ...
 
     def forget(self, ref: Ref, uid: str) -> None: ...
+
+
+NO_VALUES: Final[Mapping[str, str]] = {}
 
 
 class _Meta(msgspec.Struct):
@@ -63,6 +66,12 @@ class Outcome:
     altered: list[Altered] = field(default_factory=list)
     answers: dict[Ref, Observed] = field(default_factory=dict)
 
+    @property
+    def created(self) -> Iterator[tuple[Finding, Observed]]:
+        """What was created, as it was answered, altered or not."""
+        findings = (*self.done, *(one.finding for one in self.altered))
+        return ((f, self.answers[f.ref]) for f in findings if f.action in ("Create", "Recreate"))
+
 
 class Writer:
     """Writes for one tenant at a time; several tenants at once. The transport bounds what is in flight."""
@@ -72,17 +81,22 @@ class Writer:
         self._stores = stores
         self._echoes = echoes
 
-    async def undo(self, findings: Sequence[Finding], tenant: str, salt: str) -> Outcome:
+    async def undo(
+        self, findings: Sequence[Finding], tenant: str, salt: str, values: Mapping[str, str] = NO_VALUES
+    ) -> Outcome:
         """Carry out the findings' actions in order: namespaces, closing policies, all else, then what is given up.
 
         One that fails stops what depends on it (a namespace's contents on it; its release on theirs), and nothing
-        else.
+        else. Where somebody else was first to create a namespace, what opens waits for the next look: it was planned
+        as if that namespace were the tenant's. `values`: what each namespace is created with.
         """
         outcome = Outcome()
         for step in _steps(findings):
-            blocked = {_place(finding.ref) for finding, _ in outcome.failed}
-            todo = [finding for finding in step if not (place := _place(finding.ref)) or place not in blocked]
-            results = await asyncio.gather(*(self._undo(finding, tenant, salt) for finding in todo))
+            blocked = {finding.ref.place for finding, _ in outcome.failed}
+            todo = [finding for finding in step if not (place := finding.ref.place) or place not in blocked]
+            if any(_is_taken(finding, error) for finding, error in outcome.failed):
+                todo = [finding for finding in todo if finding.desired is None or finding.desired.closing]
+            results = await asyncio.gather(*(self._undo(finding, tenant, salt, values) for finding in todo))
             for finding, result in zip(todo, results, strict=True):
                 if isinstance(result, ApiError):
                     outcome.failed.append((finding, result))
@@ -95,11 +109,13 @@ class Writer:
                     outcome.done.append(finding)
         return outcome
 
-    async def _undo(self, finding: Finding, tenant: str, salt: str) -> Observed | ApiError | None:
+    async def _undo(
+        self, finding: Finding, tenant: str, salt: str, values: Mapping[str, str]
+    ) -> Observed | ApiError | None:
         """The object as the last write returned it, None where nothing is left of it; or why it failed."""
         answer = None
         try:
-            for request in requests.of(finding, tenant, salt):
+            for request in requests.of(finding, tenant, salt, values.get(finding.ref.name, "")):
                 answer = await self.send(request)
         except ApiError as error:
             return error
@@ -203,5 +219,6 @@ def _step(finding: Finding) -> int:
     return 1 if finding.desired is not None and finding.desired.closing else 2
 
 
-def _place(ref: Ref) -> str:
-    return ref.name if ref.kind == kinds.NAMESPACE.name else ref.namespace
+def _is_taken(finding: Finding, error: ApiError) -> bool:
+    """Whether a namespace that was to be created was there already."""
+    return finding.ref.kind == kinds.NAMESPACE.name and isinstance(error, AlreadyExists)

@@ -1,0 +1,72 @@
+"""The namespaces that are about to be created, and what they are created with (see api/commitment.py)."""
+
+import secrets
+from collections.abc import Callable, Collection, Iterable, Mapping
+
+from securetenant.api import commitment, names
+from securetenant.api.kinds import NAMESPACE
+from securetenant.api.objects import Json, JsonValue
+from securetenant.api.tenant import SecureTenant
+from securetenant.drift.judge import Finding
+from securetenant.engine.writer import Outcome
+
+
+class Creations:
+    """The values that were committed to by this process, by tenant and namespace, until the UIDs are on record. They
+    are nowhere else: after a restart another is made."""
+
+    def __init__(self, fresh: Callable[[], str] = lambda: secrets.token_hex(16)) -> None:
+        self._fresh = fresh
+        self._values: dict[str, dict[str, str]] = {}
+
+    def commit(self, tenant: SecureTenant, namespaces: Collection[str]) -> SecureTenant:
+        """The SecureTenant as it must stand before these namespaces are created: the same one if it does already."""
+        pending = commitment.pending(tenant)
+        known = self._values.get(tenant.name, {})
+        values = {
+            name: value
+            for name, value in known.items()
+            if name in pending and commitment.digest(tenant, name, value) in pending[name].digests
+        }
+        new = {name: self._fresh() for name in sorted(namespaces) if name not in values}
+        if values or new:
+            self._values[tenant.name] = values | new
+        else:
+            self._values.pop(tenant.name, None)
+        if not new:
+            return tenant
+        text = commitment.committed(tenant, {name: commitment.digest(tenant, name, new[name]) for name in new})
+        metadata = tenant.metadata.model_copy(update={"annotations": {names.ANNOTATION_CREATING: text}})
+        return tenant.model_copy(update={"metadata": metadata})
+
+    def values(self, tenant: str) -> Mapping[str, str]:
+        return self._values.get(tenant, {})
+
+    def forget(self, tenant: str) -> None:
+        self._values.pop(tenant, None)
+
+
+def creates(findings: Iterable[Finding]) -> set[str]:
+    """The namespaces that are to be created."""
+    return {finding.ref.name for finding in findings if _is_creation(finding)}
+
+
+def created(outcome: Outcome) -> dict[str, str]:
+    """Those that were, with the UIDs that the API server answered."""
+    return {finding.ref.name: answer.uid for finding, answer in outcome.created if _is_creation(finding)}
+
+
+def announcement(before: SecureTenant, after: SecureTenant) -> Json | None:
+    """The merge patch that puts finalizer and commitments on the SecureTenant; None where they are there already."""
+    metadata: Json = {"uid": before.metadata.uid}
+    if after is not before:
+        metadata["annotations"] = dict(after.metadata.annotations)
+    if names.FINALIZER not in before.metadata.finalizers:
+        # The list is written whole, and others may have put theirs on it.
+        finalizers: list[JsonValue] = [*before.metadata.finalizers, names.FINALIZER]
+        metadata |= {"resourceVersion": before.metadata.resource_version, "finalizers": finalizers}
+    return {"metadata": metadata} if len(metadata) > 1 else None
+
+
+def _is_creation(finding: Finding) -> bool:
+    return finding.action == "Create" and finding.ref.kind == NAMESPACE.name
