@@ -71,6 +71,7 @@ async def test_retain_leaves_the_posture_and_takes_the_marks(stage: Stage) -> No
         for key in set(item) - {"labels", "annotations"}:
             assert after[path][key] == item[key], path
     assert after[f"{name}-a"]["labels"]["env"] == "test"
+    assert "annotations" not in (await stage.admin.get(f"{NAMESPACES}/{name}-a"))["metadata"]
     assert (await stage.admin.get(DENY.format(f"{name}-a")))["spec"]["policyTypes"] == ["Ingress", "Egress"]
     await wait_for(lambda: no_series(stage, name), 5, "its series to go")
 

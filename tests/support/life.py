@@ -88,8 +88,8 @@ async def children(admin: Admin, namespace: str) -> list[tuple[str, Json]]:
 
 
 async def picture(admin: Admin, namespaces: Iterable[str]) -> dict[str, Json]:
-    """All that a posture is, by path: labels, annotations and content; of the record, and of what a namespace was
-    created with, only that there is one."""
+    """All that a posture is, by path: labels, annotations and content; of the record only that there is one, and
+    not what a namespace was created with, which means nothing any more."""
     found: dict[str, Json] = {}
     for namespace in namespaces:
         own = await admin.find(f"{NAMESPACES}/{namespace}")
@@ -109,7 +109,8 @@ def renamed(pictured: dict[str, Json], old: str, new: str) -> dict[str, Json]:
 
 def _content(item: Json) -> Json:
     metadata = item["metadata"]
-    annotations = {k: "" if k in (APPLIED, CREATION) else v for k, v in metadata.get("annotations", {}).items()}
+    given = metadata.get("annotations", {}).items()
+    annotations = {k: "" if k == APPLIED else v for k, v in given if k != CREATION}
     content = {k: v for k, v in item.items() if k not in ("metadata", "status", "apiVersion", "kind")}
     return {
         "labels": metadata.get("labels", {}),
@@ -124,7 +125,7 @@ def marked(pictured: dict[str, Json]) -> list[str]:
     return [
         path
         for path, item in pictured.items()
-        if any(mark in item["labels"] for mark in MARKS) or {APPLIED, CREATION} & item["annotations"].keys()
+        if any(mark in item["labels"] for mark in MARKS) or APPLIED in item["annotations"]
     ]
 
 
