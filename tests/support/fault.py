@@ -10,7 +10,7 @@ import itertools
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,6 +83,8 @@ class Front:
     conflicts: set[str] = field(default_factory=set)
     #: Of which writes the answer is lost: the API server has carried them out, and the connection is cut.
     loses: Callable[[Seen], bool] = lambda seen: False
+    #: Awaited before a write goes on to the API server.
+    interpose: Callable[[Seen], Awaitable[None]] | None = None
     #: While True, every request is cut off, as if there were no API server.
     down: bool = False
     #: Whether what was armed last has come to pass.
@@ -169,6 +171,8 @@ class Front:
         if seen.is_write and (refused := next((part for part in self.conflicts if part in seen.path), None)):
             self.conflicts.discard(refused)
             return web.json_response({"kind": "Status", "code": 409, "reason": "Conflict"}, status=409)
+        if seen.is_write and self.interpose is not None:
+            await self.interpose(seen)
         caught = self._caught(seen)
         if caught == "before" and (cut := self._kill(request)) is not None:
             return cut
