@@ -10,6 +10,7 @@ TENANTS: Final = "/apis/securetenant.dev/v1alpha1/securetenants"
 NAMESPACES: Final = "/api/v1/namespaces"
 APPLIED: Final = "securetenant.dev/applied"
 CREATION: Final = "securetenant.dev/creation"
+CREATING: Final = "securetenant.dev/creating"
 MARKS: Final = ("app.kubernetes.io/managed-by", "securetenant.dev/tenant", "securetenant.dev/control")
 CHILDREN: Final = {
     "networkpolicies": "/apis/networking.k8s.io/v1/namespaces/{}/networkpolicies",
