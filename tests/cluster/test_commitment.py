@@ -64,6 +64,32 @@ async def test_what_cannot_be_committed_to_is_not_created(stage: Stage) -> None:
     assert writes[:3] == [("PATCH", f"{TENANTS}/{name}")] * 2 + [("POST", NAMESPACES)]
 
 
+async def test_answers_that_are_lost_lose_no_namespace(stage: Stage) -> None:
+    """That to the commitment, and that to the creation: nothing is created before the first one is known to stand."""
+    name = "commit-lost"
+    path = f"{TENANTS}/{name}"
+    lost: list[Seen] = []
+
+    def loses(seen: Seen) -> bool:
+        is_first = (seen.method, seen.path) not in [(one.method, one.path) for one in lost]
+        is_ours = seen.path == path or (seen.path == NAMESPACES and name in seen.body)
+        if is_first and is_ours and seen.method in ("PATCH", "POST"):
+            lost.append(seen)
+            return True
+        return False
+
+    stage.proxy.loses = loses
+    mark = stage.proxy.mark()
+    await stage.create(name, f"{name}-a")
+    await life.ready(stage.admin, name)
+    stage.proxy.loses = lambda seen: False
+    assert [seen.method for seen in lost] == ["PATCH", "POST"]
+    writes = [seen.method for seen in stage.proxy.since(mark) if seen.path in (path, NAMESPACES) and seen.is_write]
+    assert writes[:3] == ["PATCH", "PATCH", "POST"]
+    assert await stage.recorded(name) == {f"{name}-a": await stage.uid(f"{name}-a")}
+    assert await life.drift(stage.running, name) == {}
+
+
 async def test_an_old_value_does_not_pass_for_a_name_that_was_given_up(stage: Stage) -> None:
     """It was read from the namespace while that was the tenant's; the name is taken out of the spec, and in again."""
     name = "forge-again"
