@@ -26,7 +26,7 @@ from securetenant.engine.echoes import Echoes
 from securetenant.engine.reporter import Reporter
 from securetenant.engine.status import Drifted, Pass
 from securetenant.engine.survey import Survey, survey
-from securetenant.engine.tenants import Tenants
+from securetenant.engine.tenants import Refusal, Tenants
 from securetenant.engine.writer import Outcome, Writer
 from securetenant.kube.errors import BadAnswer
 from securetenant.kube.transport import (
@@ -106,10 +106,10 @@ class Reconciler:
             return Again()
         if tenant.metadata.deletion_timestamp is not None:
             return await self._delete(tenant)
-        problem = self._tenants.problem(name)
-        if problem or tenant.spec.mode == "Paused":
-            return await self._hold(tenant, problem)
-        found = survey(tenant, self._world, self._now(), self._last(name))
+        refusal = self._tenants.refusal(name)
+        if tenant.spec.mode == "Paused":
+            return await self._hold(tenant, refusal)
+        found = survey(tenant, self._world, self._now(), self._last(name), refusal)
         if tenant.spec.mode == "Audit":
             return await self._audit(found)
         return await self._enforce(found, since, failures)
@@ -133,9 +133,9 @@ class Reconciler:
         self._reporter.report(result, computed, 0.0)
         await self._write_status(tenant, computed)
 
-    async def _hold(self, tenant: SecureTenant, problem: str) -> Again:
-        """Paused or invalid: nothing is judged, nothing is written, and the status says so."""
-        result = Pass(tenant, {}, (), applied=status.recorded(tenant.status), problem=problem)
+    async def _hold(self, tenant: SecureTenant, refusal: Refusal | None) -> Again:
+        """Paused: nothing is judged, nothing is written, and the status says so."""
+        result = Pass(tenant, {}, (), applied=status.recorded(tenant.status), refusal=refusal)
         await self._report(result)
         return Again()
 
@@ -145,13 +145,14 @@ class Reconciler:
         outstanding = await self._attributed(tenant, found.findings)
         applied = status.recorded(tenant.status)
         result = Pass(tenant, found.plans, found.held, outstanding, applied=applied, unknown=self._stale())
+        result.refusal = found.refusal
         result.detected = self._newly(tenant, outstanding)
         await self._report(result)
         return Again(after=self._until(found.wake_at))
 
     async def _enforce(self, found: Survey, since: float, failures: int) -> Again:
         tenant = found.tenant
-        if names.FINALIZER not in tenant.metadata.finalizers:
+        if names.FINALIZER not in tenant.metadata.finalizers and not _is_idle(found):
             await self._add_finalizer(tenant)
         drift = [finding for finding in found.findings if not finding.rollout]
         blamed = {item.finding: item.manager for item in await self._attributed(tenant, drift)} if drift else {}
@@ -179,6 +180,7 @@ class Reconciler:
             altered=altered,
             applied=_applied(found, done | {item.finding for item in outcome.altered}),
             errors=[_told(f, error) for f, error in failed if _is_news(error, failures)],
+            refusal=found.refusal,
             unknown=self._stale(),
             unsettled=any(not _is_news(error, failures) for _, error in failed),
         )
@@ -451,7 +453,10 @@ def _version(raw: bytes, tenant: SecureTenant) -> int:
 
 def _applied(found: Survey, done: set[Finding]) -> set[Ref]:
     """The new record: what is wanted and stands; of declared namespaces that cannot be written to now (Terminating),
-    what was recorded before, so that their loss is still known when they can; and what is still to be released."""
+    what was recorded before, so that their loss is still known when they can; and what is still to be released. While
+    nobody knows what is wanted, all that was recorded stays."""
+    if found.is_bare:
+        return status.recorded(found.tenant.status) | {finding.ref for finding in done}
     failed = {f.ref for f in found.findings if f.desired is not None and f not in done}
     wanted = {want.ref for want in found.desired}
     standing = {ref for ref in wanted if ref not in failed or ref in found.record}
@@ -463,6 +468,11 @@ def _applied(found: Survey, done: set[Finding]) -> set[Ref]:
     }
     unreleased = {f.ref for f in found.findings if f.action == "Release" and f not in done and f.ref in found.record}
     return standing | kept | unreleased
+
+
+def _is_idle(found: Survey) -> bool:
+    """Whether no spec is known and there is nothing to write: a tenant that never was in force is to go as it came."""
+    return found.is_bare and all(finding.action == "Keep" for finding in found.findings)
 
 
 def _is_going(finding: Finding) -> bool:

@@ -19,6 +19,7 @@ from securetenant.api.tenant import SecureTenant
 from securetenant.controls.plan import Plan
 from securetenant.drift.judge import Finding
 from securetenant.engine.contest import Contest
+from securetenant.engine.tenants import Refusal
 
 ITEMS = 20  # of a list in the status; the totals are whole
 MESSAGE = 1024  # characters of a condition's message
@@ -48,14 +49,19 @@ class Pass:
     contested: Mapping[Ref, Contest] = field(default_factory=dict)
     altered: Sequence[Drifted] = ()  # of `outstanding`, what admission made of our own writes
     applied: Collection[Ref] = ()
-    problem: str = ""  # why the models refuse the spec
+    refusal: Refusal | None = None  # the models refuse the spec
     unknown: str = ""  # why this pass cannot vouch for what it found, or found nothing
     unsettled: bool = False  # a write is to be tried again at once: nothing can be said of this generation yet
 
     @property
     def is_judged(self) -> bool:
         """Whether "no deviation" means that there is none."""
-        return bool(self.plans) and (not self.unknown or bool(self.outstanding))
+        return bool(self.plans) and (not (self.unknown or self.is_bare) or bool(self.outstanding))
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether the spec is refused and no accepted one is known: what the tenant must be, nobody knows."""
+        return self.refusal is not None and not self.refusal.kept
 
 
 def compute(result: Pass, namespace: Callable[[str], Observed | None], now: datetime) -> SecureTenantStatus:
@@ -143,8 +149,8 @@ def _blocking(result: Pass) -> list[str]:
 
 def _ready(result: Pass) -> Condition:
     mode = result.tenant.spec.mode
-    if result.problem:
-        return _condition("Ready", "False", "InvalidSpec", f"{result.problem}: nothing is written until it is mended")
+    if result.refusal is not None:
+        return _condition("Ready", "False", "InvalidSpec", _refused(result, result.refusal))
     if mode == "Paused":
         return _condition("Ready", "Unknown", "Paused", "mode is Paused: nothing is judged and nothing is corrected")
     if result.unknown:
@@ -172,7 +178,11 @@ def _before(tenant: SecureTenant) -> Condition | None:
 
 def _drifted(result: Pass) -> Condition:
     if not result.is_judged:
-        message = result.unknown or "nothing is judged while Paused or invalid"
+        message = result.unknown or (
+            "what the spec asks for is not known: of what was written nothing was found to differ"
+            if result.is_bare and result.plans
+            else "nothing is judged while Paused"
+        )
         return _condition("Drifted", "Unknown", "NotJudged", message)
     if not result.outstanding:
         return _condition("Drifted", "False", "InSync", "")
@@ -189,8 +199,8 @@ def _told(item: Drifted) -> str:
 def _abnormal(result: Pass) -> list[Condition]:
     """Conditions that are there only while true (kstatus: Reconciling is in progress, Stalled has failed)."""
     found = []
-    if result.problem:
-        found.append(_condition("Stalled", "True", "InvalidSpec", result.problem))
+    if result.refusal is not None:
+        found.append(_condition("Stalled", "True", "InvalidSpec", _refused(result, result.refusal)))
     elif result.tenant.spec.mode != "Paused":
         waiting = any(plan.blocking and c.reason in _PASSING for plan in result.plans.values() for c in plan.conditions)
         blocking = _blocking(result)
@@ -208,6 +218,23 @@ def _abnormal(result: Pass) -> list[Condition]:
 
 def _alterations(result: Pass) -> str:
     return "; ".join(f"{item.finding.ref}: {item.finding.message}" for item in result.altered)
+
+
+def _refused(result: Pass, refusal: Refusal) -> str:
+    """Which field is refused, and what is in force meanwhile."""
+    mode = result.tenant.spec.mode
+    if mode == "Paused":
+        holds = "mode is Paused: nothing is judged and nothing is corrected"
+    elif refusal.kept and mode == "Audit":
+        holds = f"what generation {refusal.kept} asked for is what is judged by; mode is Audit: nothing is written"
+    elif refusal.kept:
+        holds = f"what generation {refusal.kept} asked for is kept in force"
+    else:
+        closing = "mode is Audit: nothing is written" if mode == "Audit" else "only the default-deny policies are kept"
+        holds = f"{closing}; what else stands is left as it is and differences are reported, not corrected"
+    return "; ".join(
+        [f"{refusal.problem}: mend it", holds, *result.errors, *([result.unknown] if result.unknown else [])]
+    )
 
 
 def _contested(result: Pass) -> str:
