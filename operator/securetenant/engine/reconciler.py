@@ -17,12 +17,13 @@ from securetenant.api.status import Condition, SecureTenantStatus
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls.plan import World
 from securetenant.drift.judge import Finding, closes
-from securetenant.engine import alterations, deletion, status
+from securetenant.engine import alterations, deletion, known, status
 from securetenant.engine.alterations import Alterations
 from securetenant.engine.attribution import manager_of
 from securetenant.engine.contest import Contests
 from securetenant.engine.doubts import Doubts
 from securetenant.engine.echoes import Echoes
+from securetenant.engine.known import Known
 from securetenant.engine.reporter import Reporter
 from securetenant.engine.status import Drifted, Pass
 from securetenant.engine.survey import Survey, survey
@@ -45,8 +46,6 @@ log = structlog.get_logger("securetenant.reconcile")
 
 # Conflicts with what the caches have not seen yet are retried in silence this often.
 _SILENT_RETRIES = 4
-
-Known = dict[tuple[Ref, str], str]  # (object, reason) of a deviation that stands -> its manager
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +179,7 @@ class Reconciler:
             altered=altered,
             applied=_applied(found, done | {item.finding for item in outcome.altered}),
             errors=[_told(f, error) for f, error in failed if _is_news(error, failures)],
+            unwritten=_unwritten(todo, outcome, altered, failures),
             refusal=found.refusal,
             unknown=self._stale(),
             unsettled=any(not _is_news(error, failures) for _, error in failed),
@@ -327,31 +327,28 @@ class Reconciler:
         standing = self._known(tenant)
 
         async def manager(finding: Finding) -> str:
-            known = standing.get((finding.ref, finding.reason))
-            if known is not None or finding.observed is None or finding.rollout:
-                return known or ""
+            by = standing.managers.get((finding.ref, finding.reason))
+            if by is not None or finding.observed is None or finding.rollout:
+                return by or ""
             return await manager_of(self._transport, finding.ref, finding.path)
 
         managers = await asyncio.gather(*map(manager, findings))
         return [Drifted(finding, by) for finding, by in zip(findings, managers, strict=True)]
 
     def _known(self, tenant: SecureTenant) -> Known:
-        """The deviations that stood after the last pass; after a restart, those that the status names."""
+        """The deviations that stood after the last pass; after a restart, those that the status knows of."""
         if tenant.name not in self._standing:
-            items = tenant.status.drift.items
-            self._standing[tenant.name] = {
-                (Ref(item.kind, item.namespace, item.name), item.reason): item.manager for item in items
-            }
+            self._standing[tenant.name] = known.of_status(tenant.status.drift)
         return self._standing[tenant.name]
 
     def _newly(self, tenant: SecureTenant, drifted: Iterable[Drifted]) -> list[Drifted]:
-        known = self._known(tenant)
-        return [item for item in drifted if (item.finding.ref, item.finding.reason) not in known]
+        before = self._known(tenant)
+        return [item for item in drifted if item.key not in before]
 
     def _settle(self, tenant: SecureTenant, result: Pass) -> None:
-        self._standing[tenant.name] = {
-            (item.finding.ref, item.finding.reason): item.manager for item in result.outstanding
-        }
+        """What stands is known from now on. Where nothing was judged, what was known before still is."""
+        if result.plans:
+            self._standing[tenant.name] = Known({item.key: item.manager for item in result.outstanding})
 
     async def _report(self, result: Pass, seconds: float = 0.0) -> None:
         """Status, metrics and events out of the same value. The status is written only where it differs."""
@@ -379,6 +376,7 @@ class Reconciler:
     async def _delete(self, tenant: SecureTenant) -> Again:
         """Carry out the deletion policy, say what it waits for, then let the SecureTenant go."""
         if not deletion.is_pending(tenant):
+            await self._say_released(tenant)
             return Again()
         remaining = deletion.doomed(tenant, self._world) if tenant.spec.deletion_policy == "Delete" else []
         if remaining:
@@ -390,7 +388,10 @@ class Reconciler:
             if failures := [_told(f, error) for f, error in outcome.failed if _is_news(error, _SILENT_RETRIES)]:
                 await self._say(tenant, deletion.failed(failures))
             return Again(retry=True)
-        await self._remove_finalizer(tenant)
+        await self._say_released(tenant)
+        fresh = self._tenants.get(tenant.name)  # in the version that the status has made
+        if fresh is not None and fresh.metadata.uid == tenant.metadata.uid:
+            await self._remove_finalizer(fresh)
         return Again()
 
     async def _send_deletions(self, remaining: Sequence[Observed]) -> list[str]:
@@ -403,13 +404,22 @@ class Reconciler:
         return errors
 
     async def _say(self, tenant: SecureTenant, condition: Condition) -> None:
-        """A deleting tenant's one condition; nothing else of its status changes."""
-        others = [c for c in tenant.status.conditions if c.type not in ("Ready", "Reconciling", "Stalled")]
+        """A deleting tenant's condition: nothing is judged any more, so no other is left."""
         reconciling = Condition(type="Reconciling", status="True", reason=condition.reason, message=condition.message)
         conditions = status.timed([condition, reconciling], tenant, self._now(), tenant.metadata.generation)
-        said = tenant.status.model_copy(update={"conditions": [*conditions, *others]})
         self._reporter.deleting(tenant, condition)
-        await self._write_status(tenant, said)
+        await self._write_status(tenant, status.unjudged(tenant.status, conditions))
+
+    async def _say_released(self, tenant: SecureTenant) -> None:
+        """Where others hold the SecureTenant, its status must not go on claiming what is in force no longer."""
+        holders = deletion.others(tenant)
+        if not holders:
+            return
+        condition = deletion.released(holders)
+        conditions = status.timed([condition], tenant, self._now(), tenant.metadata.generation)
+        self._reporter.deleting(tenant, condition)
+        said = status.unjudged(tenant.status, conditions)
+        await self._write_status(tenant, said.model_copy(update={"whitelist": None, "nodes": [], "applied": {}}))
 
     async def _remove_finalizer(self, tenant: SecureTenant) -> None:
         finalizers: list[JsonValue] = [f for f in tenant.metadata.finalizers if f != names.FINALIZER]
@@ -468,6 +478,25 @@ def _applied(found: Survey, done: set[Finding]) -> set[Ref]:
     }
     unreleased = {f.ref for f in found.findings if f.action == "Release" and f not in done and f.ref in found.record}
     return standing | kept | unreleased
+
+
+def _unwritten(
+    todo: Iterable[Finding], outcome: Outcome, altered: Iterable[Drifted], failures: int
+) -> dict[str, list[str]]:
+    """By control, the writes that failed, wait for one that did, or were changed by admission; without those that are
+    tried again at once."""
+    told: dict[str, list[str]] = {}
+    errors, over = dict(outcome.failed), {*outcome.done, *(one.finding for one in outcome.altered)}
+    for finding in todo:
+        error = errors.get(finding)
+        if finding in over or (error is not None and not _is_news(error, failures)):
+            continue
+        ref = finding.ref
+        why = _told(finding, error) if error is not None else f"{finding.action} {ref}: waits for what failed before it"
+        told.setdefault(finding.control, []).append(why)
+    for item in altered:
+        told.setdefault(item.finding.control, []).append(f"{item.finding.ref}: {item.finding.message}")
+    return told
 
 
 def _is_idle(found: Survey) -> bool:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from securetenant.api.kinds import NAMESPACE
 from securetenant.api.objects import Json, Observed, Ref
@@ -18,10 +17,13 @@ from securetenant.api.status import (
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls.plan import Plan
 from securetenant.drift.judge import Finding
+from securetenant.engine import known
 from securetenant.engine.contest import Contest
+from securetenant.engine.known import Key
 from securetenant.engine.tenants import Refusal
 
 ITEMS = 20  # of a list in the status; the totals are whole
+_NAMED = 3  # of a list in a message
 MESSAGE = 1024  # characters of a condition's message
 # Reasons for not being Ready that end without anybody's help.
 _PASSING = ("Terminating", "Shrinking", "Uncounted")
@@ -33,6 +35,10 @@ class Drifted:
 
     finding: Finding
     manager: str = ""
+
+    @property
+    def key(self) -> Key:
+        return self.finding.ref, self.finding.reason
 
 
 @dataclass(slots=True)
@@ -46,6 +52,7 @@ class Pass:
     corrected: list[Drifted] = field(default_factory=list)
     detected: list[Drifted] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    unwritten: Mapping[str, Sequence[str]] = field(default_factory=dict)  # control -> what it could not write, and why
     contested: Mapping[Ref, Contest] = field(default_factory=dict)
     altered: Sequence[Drifted] = ()  # of `outstanding`, what admission made of our own writes
     applied: Collection[Ref] = ()
@@ -71,7 +78,11 @@ def compute(result: Pass, namespace: Callable[[str], Observed | None], now: date
     conditions = [
         _ready(result),
         _drifted(result),
-        *(c for plan in result.plans.values() for c in plan.conditions),
+        *(
+            _as_written(condition, control, result.unwritten.get(control, ()))
+            for control, plan in result.plans.items()
+            for condition in plan.conditions
+        ),
         *_abnormal(result),
     ]
     whitelist = next((plan.whitelist for plan in result.plans.values() if plan.whitelist is not None), None)
@@ -88,10 +99,17 @@ def compute(result: Pass, namespace: Callable[[str], Observed | None], now: date
     )
 
 
+def unjudged(status: SecureTenantStatus, conditions: list[Condition]) -> SecureTenantStatus:
+    """The status of a tenant that is going: these conditions, and no number of deviations."""
+    drift = DriftStatus(last_detected=status.drift.last_detected, last_corrected=status.drift.last_corrected)
+    namespaces = [entry.model_copy(update={"drift": None}) for entry in status.namespaces]
+    return status.model_copy(update={"conditions": conditions, "drift": drift, "namespaces": namespaces})
+
+
 def dump(status: SecureTenantStatus) -> Json:
-    """The status as it is written: without what says nothing, the zero of `kubectl get` excepted."""
-    dumped: dict[str, Any] = status.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
-    return {**dumped, "drift": {"total": 0, **dumped.get("drift", {})}}
+    """The status as it is written: without what says nothing."""
+    dumped: Json = status.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
+    return dumped
 
 
 def grouped(refs: Iterable[Ref]) -> dict[str, list[str]]:
@@ -169,6 +187,15 @@ def _ready(result: Pass) -> Condition:
     if mode == "Audit":
         return _condition("Ready", "True", "Audited", "mode is Audit: deviations are reported, nothing is written")
     return _condition("Ready", "True", "Enforced", f"posture in force in {len(result.held)} namespaces")
+
+
+def _as_written(condition: Condition, control: str, unwritten: Sequence[str]) -> Condition:
+    """A control's condition says what its plan comes to; it does not hold while that is not written."""
+    if condition.status != "True" or not unwritten:
+        return condition
+    more = f"; and {len(unwritten) - _NAMED} more" if len(unwritten) > _NAMED else ""
+    message = f"not all that {control} is to write is written: {'; '.join(unwritten[:_NAMED])}{more}"
+    return _condition(condition.type, "False", "WriteFailed", message)
 
 
 def _before(tenant: SecureTenant) -> Condition | None:
@@ -267,7 +294,8 @@ def _namespaces(result: Pass, namespace: Callable[[str], Observed | None]) -> li
         observed = namespace(spec.name)
         writes = result.tenant.spec.mode == "Enforce" and spec.name in result.held
         uid = observed.uid if writes and observed is not None else before.get(spec.name, "")
-        entries.append(NamespaceStatus(name=spec.name, uid=uid, drift=drift.get(spec.name, 0)))
+        number = drift.get(spec.name, 0) if result.is_judged else None
+        entries.append(NamespaceStatus(name=spec.name, uid=uid, drift=number))
     return entries
 
 
@@ -276,10 +304,12 @@ def _drift(result: Pass, now: datetime) -> DriftStatus:
     by_control: dict[str, int] = {}
     for item in result.outstanding:
         by_control[item.finding.control] = by_control.get(item.finding.control, 0) + 1
+    beyond = [known.digest(item.key) for item in result.outstanding[ITEMS:]]
     return DriftStatus(
-        total=len(result.outstanding),
+        total=len(result.outstanding) if result.is_judged else None,
         by_control=by_control,
         items=[drift_item(item) for item in result.outstanding[:ITEMS]],
+        unlisted=known.packed(beyond) if result.plans else known.unlisted(before),
         last_detected=stamp(now) if result.detected else before.last_detected,
         last_corrected=stamp(now) if result.corrected else before.last_corrected,
     )
