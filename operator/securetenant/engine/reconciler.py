@@ -406,9 +406,8 @@ class Reconciler:
     async def _say(self, tenant: SecureTenant, condition: Condition) -> None:
         """A deleting tenant's condition: nothing is judged any more, so no other is left."""
         reconciling = Condition(type="Reconciling", status="True", reason=condition.reason, message=condition.message)
-        conditions = status.timed([condition, reconciling], tenant, self._now(), tenant.metadata.generation)
         self._reporter.deleting(tenant, condition)
-        await self._write_status(tenant, status.unjudged(tenant.status, conditions))
+        await self._write_status(tenant, status.unjudged(tenant, [condition, reconciling], self._now()))
 
     async def _say_released(self, tenant: SecureTenant) -> None:
         """Where others hold the SecureTenant, its status must not go on claiming what is in force no longer."""
@@ -416,9 +415,8 @@ class Reconciler:
         if not holders:
             return
         condition = deletion.released(holders)
-        conditions = status.timed([condition], tenant, self._now(), tenant.metadata.generation)
         self._reporter.deleting(tenant, condition)
-        said = status.unjudged(tenant.status, conditions)
+        said = status.unjudged(tenant, [condition], self._now())
         await self._write_status(tenant, said.model_copy(update={"whitelist": None, "nodes": [], "applied": {}}))
 
     async def _remove_finalizer(self, tenant: SecureTenant) -> None:

@@ -99,11 +99,17 @@ def compute(result: Pass, namespace: Callable[[str], Observed | None], now: date
     )
 
 
-def unjudged(status: SecureTenantStatus, conditions: list[Condition]) -> SecureTenantStatus:
+def unjudged(tenant: SecureTenant, conditions: Sequence[Condition], now: datetime) -> SecureTenantStatus:
     """The status of a tenant that is going: these conditions, and no number of deviations."""
-    drift = DriftStatus(last_detected=status.drift.last_detected, last_corrected=status.drift.last_corrected)
-    namespaces = [entry.model_copy(update={"drift": None}) for entry in status.namespaces]
-    return status.model_copy(update={"conditions": conditions, "drift": drift, "namespaces": namespaces})
+    before, generation = tenant.status, tenant.metadata.generation
+    return before.model_copy(
+        update={
+            "observed_generation": generation,
+            "conditions": timed(conditions, tenant, now, generation),
+            "drift": DriftStatus(last_detected=before.drift.last_detected, last_corrected=before.drift.last_corrected),
+            "namespaces": [entry.model_copy(update={"drift": None}) for entry in before.namespaces],
+        }
+    )
 
 
 def dump(status: SecureTenantStatus) -> Json:
