@@ -7,9 +7,8 @@ from securetenant.api.status import DriftItem, DriftStatus
 from securetenant.engine import known
 
 DENY = Ref("NetworkPolicy", "pay-a", "deny")
-KEYS = [
-    (Ref("NetworkPolicy", "pay-a", f"p{number}"), reason) for number in range(30) for reason in ("Missing", "Stale")
-]
+_REASONS = ("Missing", "Stale")
+KEYS = [(Ref("NetworkPolicy", "pay-a", f"p{number}"), reason) for number in range(30) for reason in _REASONS]
 
 
 def test_what_was_packed_is_known_and_nothing_else() -> None:
@@ -31,9 +30,7 @@ def test_the_text_is_bounded() -> None:
 
 
 def test_the_listed_are_known_with_their_managers() -> None:
-    item = DriftItem(
-        control="network", kind=DENY.kind, namespace=DENY.namespace, name=DENY.name, reason="Changed", manager="jo"
-    )
+    item = DriftItem(control="network", reason="Changed", manager="jo", **DENY._asdict())
     drift = DriftStatus(items=[item], unlisted=known.packed([known.digest(KEYS[0])]))
     before = known.of_status(drift)
     assert before.managers == {(DENY, "Changed"): "jo"}

@@ -1,6 +1,7 @@
 """What the status claims, and what it leaves open."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ def drifted(number: int = 1) -> list[Drifted]:
     return [Drifted(Finding(ref, "network", "Foreign", "Keep", rollout=False)) for ref in refs]
 
 
-def judged(**more: object) -> Pass:
+def judged(**more: Any) -> Pass:
     return dataclasses.replace(Pass(tenant("pay", namespaces=["pay-a"]), PLANS, ["pay-a"]), **more)
 
 
@@ -58,7 +59,7 @@ def test_no_number_stands_for_what_was_not_judged(result: Pass) -> None:
 
 
 @pytest.mark.parametrize("more", [{"unknown": "caches are stale"}, {"refusal": Refusal("spec.x: no", 0)}])
-def test_a_deviation_that_is_known_is_told_whatever_else_is_not(more: dict[str, object]) -> None:
+def test_a_deviation_that_is_known_is_told_whatever_else_is_not(more: dict[str, Any]) -> None:
     result = judged(outstanding=drifted(), **more)
     assert (computed(result).drift.total, condition(result, "Drifted").status) == (1, "True")
 
@@ -121,10 +122,5 @@ def test_a_tenant_that_is_going_claims_nothing() -> None:
     told = Condition(type="Ready", status="False", reason="Deleting", message="waiting")
     found = status.unjudged(going, [told], NOW)
     assert [c.type for c in found.conditions] == ["Ready"]
-    assert status.dump(found).keys() == {
-        "observedGeneration",
-        "conditions",
-        "namespaces",
-        "namespaceCount",
-        "whitelist",
-    }
+    said = {"observedGeneration", "conditions", "namespaces", "namespaceCount", "whitelist"}
+    assert status.dump(found).keys() == said
