@@ -17,7 +17,7 @@ from securetenant.api.status import Condition, SecureTenantStatus
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls.plan import World
 from securetenant.drift.judge import Finding, closes
-from securetenant.engine import alterations, deletion, known, status
+from securetenant.engine import alterations, deletion, known, outcomes, status
 from securetenant.engine.alterations import Alterations
 from securetenant.engine.attribution import manager_of
 from securetenant.engine.contest import Contests
@@ -33,19 +33,12 @@ from securetenant.kube.errors import BadAnswer
 from securetenant.kube.transport import (
     JSON_PATCH,
     MERGE_PATCH,
-    AlreadyExists,
     ApiError,
-    Conflict,
-    Forbidden,
-    Invalid,
     NotFound,
     Transport,
 )
 
 log = structlog.get_logger("securetenant.reconcile")
-
-# Conflicts with what the caches have not seen yet are retried in silence this often.
-_SILENT_RETRIES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,11 +171,11 @@ class Reconciler:
             contested=self._contests.contested(tenant.name),
             altered=altered,
             applied=_applied(found, done | {item.finding for item in outcome.altered}),
-            errors=[_told(f, error) for f, error in failed if _is_news(error, failures)],
-            unwritten=_unwritten(todo, outcome, altered, failures),
+            errors=[outcomes.told(f, error) for f, error in failed if outcomes.is_news(error, failures)],
+            unwritten=outcomes.unwritten(todo, outcome, altered, failures),
             refusal=found.refusal,
             unknown=self._stale(),
-            unsettled=any(not _is_news(error, failures) for _, error in failed),
+            unsettled=any(not outcomes.is_news(error, failures) for _, error in failed),
         )
         result.detected = self._newly(tenant, [*result.outstanding, *corrected])
         is_failed = bool(failed)
@@ -241,7 +234,7 @@ class Reconciler:
         beaten = [
             Drifted(f, blamed[f])
             for f, error in outcome.failed
-            if not f.rollout and _is_beaten(error) and not self._doubts.records(name, f.ref)
+            if not f.rollout and outcomes.is_beaten(error) and not self._doubts.records(name, f.ref)
         ]
         for item in [*corrected, *beaten]:
             finding = item.finding
@@ -385,12 +378,13 @@ class Reconciler:
             return Again(retry=bool(errors))
         outcome = await self._writer.undo(deletion.releases(tenant, self._world), tenant.name, tenant.metadata.uid)
         if outcome.failed:
-            if failures := [_told(f, error) for f, error in outcome.failed if _is_news(error, _SILENT_RETRIES)]:
-                await self._say(tenant, deletion.failed(failures))
+            news = [(f, error) for f, error in outcome.failed if outcomes.is_news(error, outcomes.SILENT_RETRIES)]
+            if news:
+                await self._say(tenant, deletion.failed([outcomes.told(f, error) for f, error in news]))
             return Again(retry=True)
         await self._say_released(tenant)
-        fresh = self._tenants.get(tenant.name)  # in the version that the status has made
-        if fresh is not None and fresh.metadata.uid == tenant.metadata.uid:
+        fresh = self._tenants.get(tenant.name)  # in the version that our status has made; an edit is a pass of its own
+        if fresh is not None and _same_spec(fresh, tenant):
             await self._remove_finalizer(fresh)
         return Again()
 
@@ -459,6 +453,10 @@ def _version(raw: bytes, tenant: SecureTenant) -> int:
     return int(metadata.resource_version)
 
 
+def _same_spec(one: SecureTenant, other: SecureTenant) -> bool:
+    return (one.metadata.uid, one.metadata.generation) == (other.metadata.uid, other.metadata.generation)
+
+
 def _applied(found: Survey, done: set[Finding]) -> set[Ref]:
     """The new record: what is wanted and stands; of declared namespaces that cannot be written to now (Terminating),
     what was recorded before, so that their loss is still known when they can; and what is still to be released. While
@@ -478,25 +476,6 @@ def _applied(found: Survey, done: set[Finding]) -> set[Ref]:
     return standing | kept | unreleased
 
 
-def _unwritten(
-    todo: Iterable[Finding], outcome: Outcome, altered: Iterable[Drifted], failures: int
-) -> dict[str, list[str]]:
-    """By control, the writes that failed, wait for one that did, or were changed by admission; without those that are
-    tried again at once."""
-    told: dict[str, list[str]] = {}
-    errors, over = dict(outcome.failed), {*outcome.done, *(one.finding for one in outcome.altered)}
-    for finding in todo:
-        error = errors.get(finding)
-        if finding in over or (error is not None and not _is_news(error, failures)):
-            continue
-        ref = finding.ref
-        why = _told(finding, error) if error is not None else f"{finding.action} {ref}: waits for what failed before it"
-        told.setdefault(finding.control, []).append(why)
-    for item in altered:
-        told.setdefault(item.finding.control, []).append(f"{item.finding.ref}: {item.finding.message}")
-    return told
-
-
 def _is_idle(found: Survey) -> bool:
     """Whether no spec is known and there is nothing to write: a tenant that never was in force is to go as it came."""
     return found.is_bare and all(finding.action == "Keep" for finding in found.findings)
@@ -505,25 +484,3 @@ def _is_idle(found: Survey) -> bool:
 def _is_going(finding: Finding) -> bool:
     """Whether it is deleted by our own change of mind. (What is only released stays on record until it is.)"""
     return finding.rollout and finding.action == "Delete"
-
-
-def _is_beaten(error: ApiError) -> bool:
-    return isinstance(error, Conflict | AlreadyExists)
-
-
-def _is_news(error: ApiError, failures: int) -> bool:
-    """Whether a failed write is worth the reader's while: a conflict with what the caches have not seen yet is
-    not, unless it stays."""
-    passing = (
-        isinstance(error, Conflict | AlreadyExists | NotFound)
-        or (isinstance(error, Forbidden) and error.is_namespace_terminating)
-        or (isinstance(error, Invalid) and error.method == "PATCH")
-    )
-    return not passing or failures >= _SILENT_RETRIES
-
-
-def _told(finding: Finding, error: ApiError) -> str:
-    hint = ""
-    if isinstance(error, Forbidden) and finding.ref.kind == NODE.name:
-        hint = " (the right over nodes is opt-in: apply manifests/components/nodes)"
-    return f"{finding.action} {finding.ref}: {error.reason}: {error.message}{hint}"
