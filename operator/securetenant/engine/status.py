@@ -265,9 +265,8 @@ def _refused(result: Pass, refusal: Refusal) -> str:
     else:
         closing = "mode is Audit: nothing is written" if mode == "Audit" else "only the default-deny policies are kept"
         holds = f"{closing}; what else stands is left as it is and differences are reported, not corrected"
-    return "; ".join(
-        [f"{refusal.problem}: mend it", holds, *result.errors, *([result.unknown] if result.unknown else [])]
-    )
+    others = [*result.errors, _alterations(result), *_blocking(result), _contested(result) if result.contested else ""]
+    return "; ".join(part for part in (f"{refusal.problem}: mend it", holds, *others, result.unknown) if part)
 
 
 def _contested(result: Pass) -> str:
