@@ -46,7 +46,7 @@ def tenants(found: Iterable[Mapping[str, Any]], seconds: Mapping[str, float]) ->
             ", ".join(entry["name"] for entry in tenant["spec"]["namespaces"]),
             conditions["Ready"]["status"],
             f"{seconds[name] * 1000:.0f} ms" if name in seconds else "",
-            str(status["drift"]["total"]),
+            str(status.get("drift", {}).get("total", "")),
         )
         remarks += [
             f"  {name}: {c['type']}={c['status']}: {c['message']}"

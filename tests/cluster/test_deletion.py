@@ -279,6 +279,46 @@ async def test_a_release_that_meets_a_conflict_is_finished(stage: Stage) -> None
     assert await life.drift(stage.operator, name) == {}
 
 
+@pytest.mark.parametrize("policy", [pytest.param("Retain", id="retain"), pytest.param("Delete", id="delete")])
+async def test_a_released_tenant_that_others_hold_claims_nothing(stage: Stage, policy: str) -> None:
+    """Said before our finalizer goes, in that case alone: the usual deletion costs no request more."""
+    name, plain = f"del-others-{policy.lower()}", f"del-plain-{policy.lower()}"
+    for one in (name, plain):
+        await stage.create(one, f"{one}-a", deletionPolicy=policy)
+    await stage.admin.patch(f"{TENANTS}/{name}", {"metadata": {"finalizers": [names.FINALIZER, HOLD]}})
+    mark = stage.proxy.mark()
+    try:
+        for one in (name, plain):
+            await stage.delete(one)
+        await wait_for(lambda: is_released(stage.admin, name), 10, "the release to be told")
+        await stage.gone(plain)
+        await wait_for(lambda: is_shown_not_ready(stage.operator, name), 5, "the metric to say so")
+        written = [s for s in stage.proxy.since(mark) if s.is_write and "Deleting" not in s.body]
+        held, gone = ([s.path for s in written if s.path.startswith(f"{TENANTS}/{one}")] for one in (name, plain))
+        assert held == [f"{TENANTS}/{name}/status", f"{TENANTS}/{name}"]
+        assert set(gone) == {f"{TENANTS}/{plain}"}, "the usual deletion wrote a status"
+    finally:
+        await stage.admin.patch(f"{TENANTS}/{name}", {"metadata": {"finalizers": None}})
+    await stage.gone(name)
+    await wait_for(lambda: no_series(stage, name), 5, "its series to go")
+
+
+async def is_released(admin: Admin, name: str) -> bool:
+    tenant = await life.get(admin, name)
+    conditions = tenant["status"]["conditions"]
+    assert [(c["type"], c["status"], c["reason"]) for c in conditions] == [("Ready", "False", "Released")], conditions
+    assert HOLD in conditions[0]["message"], conditions
+    assert "total" not in tenant["status"].get("drift", {})
+    assert "applied" not in tenant["status"]
+    return bool(tenant["metadata"]["finalizers"] == [HOLD])
+
+
+async def is_shown_not_ready(operator: Operator, name: str) -> bool:
+    ready = {"tenant": name, "condition": "Ready"}
+    shown = [await operator.metric("securetenant_tenant_condition", **ready, status=s) for s in ("True", "False")]
+    return shown == [0, 1]
+
+
 async def test_what_was_taken_out_of_the_spec_stays(plane: Plane, stage: Stage, tmp_path: Path) -> None:
     """A namespace is let go, then the tenant deleted with Delete, all while nobody looks: that namespace is not
     among what is deleted."""
@@ -295,3 +335,39 @@ async def test_what_was_taken_out_of_the_spec_stays(plane: Plane, stage: Stage, 
     left = await life.picture(stage.admin, [f"{name}-b"])
     assert life.marked(left) == []
     assert len(left) == 8
+
+
+async def test_what_a_released_tenant_still_claims_is_corrected_once(
+    plane: Plane, stage: Stage, tmp_path: Path
+) -> None:
+    """It was released while its status could not be written, or somebody wrote there since."""
+    name = "del-claims"
+    stage.names.append(name)
+    stage.operator.child.kill()
+    await dead(stage.operator)
+    await free_lease(stage.admin)
+    path = f"{TENANTS}/{name}"
+    await life.create(stage.admin, name, life.spec(f"{name}-a"))
+    await stage.admin.patch(path, {"metadata": {"finalizers": [HOLD]}})
+    since = {"observedGeneration": 1, "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    claims = [
+        {"type": kind, "status": status, "reason": "Claimed", "message": "", **since}
+        for kind, status in (("Ready", "True"), ("Drifted", "False"), ("NamespacesReady", "True"))
+    ]
+    claimed = {"conditions": claims, "drift": {"total": 0}, "applied": {"": [f"Namespace/{name}-a"]}}
+    await stage.admin.patch(f"{path}/status", {"status": claimed})
+    await stage.delete(name)
+    mark = stage.proxy.mark()
+    try:
+        async with run_behind(stage.proxy, tmp_path, env={"SECURETENANT_RESYNC_SECONDS": "1"}) as operator:
+            await wait_for(lambda: is_released(stage.admin, name), 20, "the claim to be corrected")
+            await wait_for(lambda: is_shown_not_ready(operator, name), 5, "the metric to say so")
+            passes = await operator.metric("securetenant_reconcile_total")
+
+            async def is_looked_at_again() -> bool:
+                return await operator.metric("securetenant_reconcile_total") >= passes + 2
+
+            await wait_for(is_looked_at_again, 10, "two passes more")
+            assert [s.path for s in stage.proxy.since(mark) if s.is_write and s.concerns(name)] == [f"{path}/status"]
+    finally:
+        await stage.admin.patch(path, {"metadata": {"finalizers": None}})

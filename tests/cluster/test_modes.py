@@ -137,6 +137,36 @@ async def test_paused_does_neither_and_resumes(stage: Stage) -> None:
     assert await life.drift(stage.operator, name, "corrected_total") == {key: 1}
 
 
+async def test_no_number_stands_for_what_is_not_judged(stage: Stage) -> None:
+    """Neither a zero nor the last number, in the status and in what kubectl shows."""
+    name = "modes-number"
+    await stage.create(name, mode="Audit")
+    tenant = await stage.condition(name, "Drifted", "DriftDetected")
+    assert (tenant["status"]["drift"]["total"], tenant["status"]["namespaces"][0]["drift"]) == (8, 8)
+    assert await column(stage.admin, name) == "8"
+    await life.edit(stage.admin, name, {"mode": "Paused"})
+    tenant = await stage.condition(name, "Ready", "Paused")
+    assert tenant["status"].get("drift", {}).keys() & {"total", "byControl", "items"} == set()
+    assert "drift" not in tenant["status"]["namespaces"][0]
+    assert await column(stage.admin, name) == ""
+    # What was counted before is not counted anew when the tenant goes on.
+    counted = await life.drift(stage.operator, name)
+    await life.edit(stage.admin, name, {"mode": "Audit"})
+    await stage.condition(name, "Drifted", "DriftDetected")
+    assert await column(stage.admin, name) == "8"
+    assert await life.drift(stage.operator, name) == counted
+    await life.edit(stage.admin, name, {"mode": "Enforce"})
+    tenant = await life.ready(stage.admin, name)
+    assert (tenant["status"]["drift"]["total"], tenant["status"]["namespaces"][0]["drift"]) == (0, 0)
+    assert await column(stage.admin, name) == "0"
+
+
+async def column(admin: Admin, name: str) -> str:
+    """What `kubectl get stn` has in the column DRIFT."""
+    header, row = (await admin.kubectl("get", "stn", name)).splitlines()
+    return row[header.index("DRIFT") : header.index("AGE")].strip()
+
+
 async def test_an_edit_while_paused_is_no_drift(stage: Stage) -> None:
     """A rule removed, one changed, a namespace let go: all of it is a rollout when the tenant goes on."""
     name = "modes-edited"

@@ -253,7 +253,7 @@ def test_event_reasons() -> None:
     told = {reason for row in table(DOCS / "operations.md", "reason", "type", "when") for reason in code(row[0])}
     source = (PACKAGE / "engine" / "reporter.py").read_text()
     assert {"DriftDetected", "DriftCorrected"} == set(re.findall(r'"(Drift[A-Z]\w+)"', source))
-    assert told == {"DriftDetected", "DriftCorrected", "Ready", "Contested", "Deleting", "DeletionBlocked"}
+    assert told == {"DriftDetected", "DriftCorrected", "Ready", "Contested", "Deleting", "DeletionBlocked", "Released"}
 
 
 # --- rights -----------------------------------------------------------------------------------------------------
@@ -313,7 +313,7 @@ def test_names_of_policies_are_those_of_the_code() -> None:
 
 def test_constants_that_the_text_gives() -> None:
     """Figures in sentences, beside what they come from."""
-    from securetenant.engine import contest, operator
+    from securetenant.engine import contest, known, operator
     from securetenant.engine.status import ITEMS, MESSAGE
     from securetenant.telemetry import events
 
@@ -325,4 +325,4 @@ def test_constants_that_the_text_gives() -> None:
     )
     assert f"silent for {operator.SILENT:g} s" in operations
     assert f"at most {events.BURST:g} Events at once and one more every {events.REFILL:g} s" in operations
-    assert (ITEMS, MESSAGE) == (20, 1024)
+    assert (ITEMS, MESSAGE, known.MOST) == (20, 1024, 2048)

@@ -3,7 +3,9 @@
 from typing import Any
 
 import msgspec
+import pytest
 
+from securetenant.api.tenant import SecureTenant
 from securetenant.engine import interests
 from securetenant.engine.tenants import Tenants, parse
 
@@ -94,7 +96,107 @@ def test_a_refused_spec_still_holds_its_namespaces() -> None:
     parsed, problem = parse(bad)
     assert "mode" in problem
     assert [entry.name for entry in parsed.spec.namespaces] == ["pay-prod"]
-    assert parsed.spec.mode == "Paused"
+    assert parsed.spec.mode == "Enforce"
+
+
+@pytest.mark.parametrize("mode", ["Paused", "Audit"])
+def test_a_refused_spec_may_say_that_nothing_is_to_be_written(mode: str) -> None:
+    tenants = Tenants()
+    tenants.observe("ADDED", refused("new", mode=mode))
+    tenants.observe("ADDED", body("pay"))
+    tenants.observe("MODIFIED", refused("pay", 2, 2, mode=mode))
+    assert [kept(tenants, name).spec.mode for name in ("new", "pay")] == [mode, mode]
+
+
+def test_a_refused_spec_leaves_the_accepted_one_in_its_place() -> None:
+    tenants = Tenants()
+    tenants.observe("ADDED", body("core"))
+    tenants.observe("ADDED", peer("pay", "core", generation=7))
+    assert tenants.observe("MODIFIED", refused("pay", 2, 8, namespaces=["other"])) == {"pay", "core"}
+    assert tenants.refusal("pay") == (tenants.problem("pay"), 7)
+    found = kept(tenants, "pay")
+    assert [entry.name for entry in found.spec.namespaces] == ["pay"]
+    assert found.spec.network.egress[0].to[0].tenant == "core"
+    assert found.metadata.generation == 8
+    assert tenants.interests.tenants(("peer:core", "ns:pay")) == {"pay"}
+    assert tenants.interests.tenants(("ns:other",)) == set()
+
+
+def test_the_accepted_spec_outlives_refusals_and_our_own_writes_and_ends_with_the_next_accepted() -> None:
+    tenants = Tenants()
+    tenants.observe("ADDED", peer("pay", "core", generation=7))
+    for version, generation in ((2, 8), (3, 9)):
+        tenants.observe("MODIFIED", refused("pay", version, generation))
+    answer = {**refused("pay", 4, 9), "status": {"observedGeneration": 9}}
+    tenants.store(msgspec.json.encode(answer))
+    for number in range(40):  # more than are kept parsed
+        tenants.observe("ADDED", body(f"other-{number}"))
+    found = kept(tenants, "pay")
+    assert (found.spec.network.egress[0].name, found.status.observed_generation) == ("out", 9)
+    tenants.observe("MODIFIED", {**answer, "metadata": {**answer["metadata"], "resourceVersion": "5"}})
+    assert tenants.refusal("pay") == (tenants.problem("pay"), 7)
+    tenants.observe("MODIFIED", body("pay", 6, 10))
+    assert tenants.refusal("pay") is None
+    tenants.observe("MODIFIED", refused("pay", 7, 11))
+    assert tenants.refusal("pay") == (tenants.problem("pay"), 10)
+
+
+def test_another_tenant_of_the_same_name_left_no_spec() -> None:
+    tenants = Tenants()
+    tenants.observe("ADDED", body("pay"))
+    again = refused("pay", 2)
+    again["metadata"]["uid"] = "another"
+    tenants.observe("ADDED", again)
+    assert tenants.refusal("pay") == (tenants.problem("pay"), 0)
+
+
+def test_a_bare_tenant_holds_what_it_names_what_it_recorded_and_its_nodes() -> None:
+    """So that no other can take them; what is no name of a namespace is none, and reaches no request."""
+    given = refused("pay", namespaces=["pay-a", "pay-a", "kube-system", "../secrets"])
+    given["spec"]["namespaces"] += [{"name": 7}, "x", {}]
+    given["spec"]["nodes"] = {"selector": {"matchLabels": {"pool": "pay"}}}
+    given["status"] = {"namespaces": [{"name": "pay-b", "uid": "1"}, {"name": "pay-c"}]}
+    tenants = Tenants()
+    tenants.observe("ADDED", given)
+    assert [entry.name for entry in kept(tenants, "pay").spec.namespaces] == ["pay-a", "pay-b"]
+    assert tenants.interests.tenants((interests.node(("pool", "pay")),)) == {"pay"}
+
+
+@pytest.mark.parametrize("spec", [None, [], "x", {"namespaces": 3, "nodes": "all"}], ids=str)
+def test_a_bare_tenant_out_of_anything(spec: object) -> None:
+    tenants = Tenants()
+    tenants.observe("ADDED", {**body("pay"), "spec": spec})
+    assert tenants.refusal("pay") == (tenants.problem("pay"), 0)
+    assert kept(tenants, "pay").spec.namespaces == []
+
+
+def test_of_a_deleted_tenant_what_was_taken_out_of_the_spec_is_not_held() -> None:
+    """It is to stay, whatever the policy; so the newest spec counts, and neither an older one nor the status."""
+    tenants = Tenants()
+    tenants.observe("ADDED", body("pay", namespaces=["pay-a", "pay-b"]))
+    going = refused("pay", 2, 2, namespaces=["pay-a"])
+    going["metadata"]["deletionTimestamp"] = "2026-01-02T00:00:00Z"
+    going["status"] = {"namespaces": [{"name": "pay-b", "uid": "1"}]}
+    tenants.observe("MODIFIED", going)
+    assert [entry.name for entry in kept(tenants, "pay").spec.namespaces] == ["pay-a"]
+
+
+def test_a_name_that_the_models_refuse_is_a_refusal() -> None:
+    tenants = Tenants()
+    for version in (1, 2):
+        assert tenants.observe("MODIFIED", body("a.b", version)) == {"a.b"}
+    assert "metadata.name" in tenants.problem("a.b")
+    assert kept(tenants, "a.b").name == "a.b"
+
+
+def refused(name: str, version: int = 1, generation: int = 1, **spec: Any) -> dict[str, Any]:
+    return body(name, version, generation, network={"isolation": "Nobody"}, **spec)
+
+
+def kept(tenants: Tenants, name: str) -> SecureTenant:
+    found = tenants.get(name)
+    assert found is not None
+    return found
 
 
 def test_a_status_that_we_could_not_have_written_is_none() -> None:

@@ -65,7 +65,7 @@ async def is_ready(admin: Admin, name: str) -> Json:
     tenant = await get(admin, name)
     status = tenant.get("status", {})
     assert status.get("observedGeneration") == tenant["metadata"]["generation"], status
-    assert status["drift"]["total"] == 0, status
+    assert status.get("drift", {}).get("total") == 0, status
     assert condition(tenant, "Ready").get("status") == "True", status
     return tenant
 

@@ -91,8 +91,8 @@ class Tenant:
         by_control: Counter[str] = Counter()
         for (control, _), number in (+self.standing).items():
             by_control[control] += number
-        assert status["drift"]["total"] == self.standing.total(), status["drift"]
-        assert status["drift"].get("byControl", {}) == dict(by_control)
+        assert status.get("drift", {}).get("total") == self.standing.total(), status
+        assert status.get("drift", {}).get("byControl", {}) == dict(by_control)
         return True
 
     def _drift(self, metrics: Metrics, kind: str) -> dict[Deviation, int]:

@@ -31,7 +31,7 @@ class Condition(StatusModel):
 class NamespaceStatus(StatusModel):
     name: str
     uid: str = ""
-    drift: int = 0
+    drift: int | None = Field(None, description="How many objects deviate there; absent while nothing is judged.")
 
 
 class PendingFlow(StatusModel):
@@ -73,9 +73,16 @@ class DriftItem(StatusModel):
 
 
 class DriftStatus(StatusModel):
-    total: int = 0
+    """`total` is None while nothing is judged: no number may pass for "none"."""
+
+    total: int | None = Field(None, description="How many objects deviate; absent while nothing is judged.")
     by_control: dict[str, int] = Field(default_factory=dict)
     items: list[DriftItem] = Field(default_factory=list)
+    unlisted: str = Field(
+        "",
+        description="Digests (4 bytes each, base64) of known deviations that are not in items: a restarted operator "
+        "counts and reports none of them anew.",
+    )
     last_detected: str | None = None
     last_corrected: str | None = None
 

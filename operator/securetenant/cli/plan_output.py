@@ -75,7 +75,8 @@ def print_as_text(out: "Console", forecasts: Sequence[Forecast]) -> None:
 def _tenant(forecast: Forecast) -> Iterator[Text]:
     yield _header(forecast)
     if forecast.state == "invalid":
-        yield _line(2, "invalid: ", "bold red", f"{forecast.problem}; nothing is written until it is mended")
+        meanwhile = "until it is mended the operator keeps what it last accepted, or after a restart what closes alone"
+        yield _line(2, "invalid: ", "bold red", f"{forecast.problem}; {meanwhile}")
         return
     if forecast.state in _STATES:
         yield _line(2, "", "", _STATES[forecast.state])

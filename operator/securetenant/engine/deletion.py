@@ -24,6 +24,11 @@ def is_pending(tenant: SecureTenant) -> bool:
     return names.FINALIZER in tenant.metadata.finalizers
 
 
+def others(tenant: SecureTenant) -> list[str]:
+    """The finalizers of others, which hold the SecureTenant when we are done with it."""
+    return [finalizer for finalizer in tenant.metadata.finalizers if finalizer != names.FINALIZER]
+
+
 def releases(tenant: SecureTenant, world: World) -> list[Finding]:
     """Every object of ours that is still there loses its marks: with Retain all, with Delete the nodes and what is
     no longer declared. Namespaces in which nothing is ours lose nothing."""
@@ -62,6 +67,15 @@ def waiting(namespaces: Sequence[Observed]) -> Condition:
 
 def failed(errors: list[str]) -> Condition:
     return Condition(type="Ready", status="False", reason="DeletionBlocked", message="; ".join(errors))
+
+
+def released(holders: Sequence[str]) -> Condition:
+    """The condition of a SecureTenant that is there only because somebody else's finalizers hold it."""
+    message = (
+        "nothing of this tenant is enforced any more; the SecureTenant itself is held by the finalizers: "
+        f"{', '.join(holders)}"
+    )
+    return Condition(type="Ready", status="False", reason="Released", message=message)
 
 
 def _written_by_us(tenant: SecureTenant, have: Observed, world: World) -> bool:

@@ -17,38 +17,30 @@ from securetenant.api.status import Condition, SecureTenantStatus
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls.plan import World
 from securetenant.drift.judge import Finding, closes
-from securetenant.engine import alterations, creation, deletion, status
+from securetenant.engine import alterations, creation, deletion, known, outcomes, status
 from securetenant.engine.alterations import Alterations
 from securetenant.engine.attribution import manager_of
 from securetenant.engine.contest import Contests
 from securetenant.engine.creation import Creations
 from securetenant.engine.doubts import Doubts
 from securetenant.engine.echoes import Echoes
+from securetenant.engine.known import Known
 from securetenant.engine.reporter import Reporter
 from securetenant.engine.status import Drifted, Pass
 from securetenant.engine.strays import Strays
 from securetenant.engine.survey import Survey, survey
-from securetenant.engine.tenants import Tenants
+from securetenant.engine.tenants import Refusal, Tenants
 from securetenant.engine.writer import Outcome, Writer
 from securetenant.kube.errors import BadAnswer
 from securetenant.kube.transport import (
     JSON_PATCH,
     MERGE_PATCH,
-    AlreadyExists,
     ApiError,
-    Conflict,
-    Forbidden,
-    Invalid,
     NotFound,
     Transport,
 )
 
 log = structlog.get_logger("securetenant.reconcile")
-
-# Conflicts with what the caches have not seen yet are retried in silence this often.
-_SILENT_RETRIES = 4
-
-Known = dict[tuple[Ref, str], str]  # (object, reason) of a deviation that stands -> its manager
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +103,10 @@ class Reconciler:
             return Again()
         if tenant.metadata.deletion_timestamp is not None:
             return await self._delete(tenant)
-        problem = self._tenants.problem(name)
-        if problem or tenant.spec.mode == "Paused":
-            return await self._hold(tenant, problem)
-        found = survey(tenant, self._world, self._now(), self._last(name))
+        refusal = self._tenants.refusal(name)
+        if tenant.spec.mode == "Paused":
+            return await self._hold(tenant, refusal)
+        found = survey(tenant, self._world, self._now(), self._last(name), refusal)
         if tenant.spec.mode == "Audit":
             return await self._audit(found)
         return await self._enforce(found, since, failures)
@@ -140,9 +132,9 @@ class Reconciler:
         self._reporter.report(result, computed, 0.0)
         await self._write_status(tenant, computed)
 
-    async def _hold(self, tenant: SecureTenant, problem: str) -> Again:
-        """Paused or invalid: nothing is judged, nothing is written, and the status says so."""
-        result = Pass(tenant, {}, {}, applied=status.recorded(tenant.status), problem=problem)
+    async def _hold(self, tenant: SecureTenant, refusal: Refusal | None) -> Again:
+        """Paused: nothing is judged, nothing is written, and the status says so."""
+        result = Pass(tenant, {}, {}, applied=status.recorded(tenant.status), refusal=refusal)
         await self._report(result)
         return Again()
 
@@ -152,6 +144,7 @@ class Reconciler:
         outstanding = await self._attributed(tenant, found.findings)
         applied = status.recorded(tenant.status)
         result = Pass(tenant, found.plans, found.held, outstanding, applied=applied, unknown=self._stale())
+        result.refusal = found.refusal
         result.detected = self._newly(tenant, outstanding)
         await self._report(result)
         return Again(after=self._until(found.wake_at))
@@ -189,9 +182,11 @@ class Reconciler:
             contested=self._contests.contested(tenant.name),
             altered=altered,
             applied=_applied(found, done | {item.finding for item in outcome.altered}),
-            errors=[_told(f, error) for f, error in failed if _is_news(error, failures)],
+            errors=[outcomes.told(f, error) for f, error in failed if outcomes.is_news(error, failures)],
+            unwritten=outcomes.unwritten(todo, outcome, altered, failures),
+            refusal=found.refusal,
             unknown=self._stale(),
-            unsettled=any(not _is_news(error, failures) for _, error in failed),
+            unsettled=any(not outcomes.is_news(error, failures) for _, error in failed),
         )
         result.detected = self._newly(tenant, [*result.outstanding, *corrected])
         is_failed = bool(failed)
@@ -250,7 +245,7 @@ class Reconciler:
         beaten = [
             Drifted(f, blamed[f])
             for f, error in outcome.failed
-            if not f.rollout and _is_beaten(error) and not self._doubts.records(name, f.ref)
+            if not f.rollout and outcomes.is_beaten(error) and not self._doubts.records(name, f.ref)
         ]
         for item in [*corrected, *beaten]:
             finding = item.finding
@@ -314,6 +309,8 @@ class Reconciler:
         Returns the SecureTenant as it was judged, with the commitments; what is to be done now; and what failed.
         Raises ApiError without the finalizer, and NotFound, which stops a pass over a ghost.
         """
+        if found.is_bare and not todo:
+            return found.tenant, todo, []  # never in force: it is to go as it came
         creating = creation.creates(todo)
         # Contested, say, and so not created now: what would be in it could land in one that somebody else makes.
         todo = [f for f in todo if found.held.get(f.ref.place) != "" or f.ref.place in creating]
@@ -359,31 +356,28 @@ class Reconciler:
         standing = self._known(tenant)
 
         async def manager(finding: Finding) -> str:
-            known = standing.get((finding.ref, finding.reason))
-            if known is not None or finding.observed is None or finding.rollout:
-                return known or ""
+            by = standing.managers.get((finding.ref, finding.reason))
+            if by is not None or finding.observed is None or finding.rollout:
+                return by or ""
             return await manager_of(self._transport, finding.ref, finding.path)
 
         managers = await asyncio.gather(*map(manager, findings))
         return [Drifted(finding, by) for finding, by in zip(findings, managers, strict=True)]
 
     def _known(self, tenant: SecureTenant) -> Known:
-        """The deviations that stood after the last pass; after a restart, those that the status names."""
+        """The deviations that stood after the last pass; after a restart, those that the status knows of."""
         if tenant.name not in self._standing:
-            items = tenant.status.drift.items
-            self._standing[tenant.name] = {
-                (Ref(item.kind, item.namespace, item.name), item.reason): item.manager for item in items
-            }
+            self._standing[tenant.name] = known.of_status(tenant.status.drift)
         return self._standing[tenant.name]
 
     def _newly(self, tenant: SecureTenant, drifted: Iterable[Drifted]) -> list[Drifted]:
-        known = self._known(tenant)
-        return [item for item in drifted if (item.finding.ref, item.finding.reason) not in known]
+        before = self._known(tenant)
+        return [item for item in drifted if item.key not in before]
 
     def _settle(self, tenant: SecureTenant, result: Pass) -> None:
-        self._standing[tenant.name] = {
-            (item.finding.ref, item.finding.reason): item.manager for item in result.outstanding
-        }
+        """What stands is known from now on. Where nothing was judged, what was known before still is."""
+        if result.plans:
+            self._standing[tenant.name] = Known({item.key: item.manager for item in result.outstanding})
 
     async def _report(self, result: Pass, seconds: float = 0.0) -> None:
         """Status, metrics and events out of the same value. The status is written only where it differs."""
@@ -411,6 +405,7 @@ class Reconciler:
     async def _delete(self, tenant: SecureTenant) -> Again:
         """Carry out the deletion policy, say what it waits for, then let the SecureTenant go."""
         if not deletion.is_pending(tenant):
+            await self._say_released(tenant)
             return Again()
         remaining = deletion.doomed(tenant, self._world) if tenant.spec.deletion_policy == "Delete" else []
         if remaining:
@@ -421,10 +416,14 @@ class Reconciler:
         todo += self._strays.findings(tenant.name, self._world, own={f.ref.place for f in todo})
         outcome = await self._writer.undo(todo, tenant.name, tenant.metadata.uid)
         if outcome.failed:
-            if failures := [_told(f, error) for f, error in outcome.failed if _is_news(error, _SILENT_RETRIES)]:
-                await self._say(tenant, deletion.failed(failures))
+            news = [(f, error) for f, error in outcome.failed if outcomes.is_news(error, outcomes.SILENT_RETRIES)]
+            if news:
+                await self._say(tenant, deletion.failed([outcomes.told(f, error) for f, error in news]))
             return Again(retry=True)
-        await self._remove_finalizer(tenant)
+        await self._say_released(tenant)
+        fresh = self._tenants.get(tenant.name)  # in the version that our status has made; an edit is a pass of its own
+        if fresh is not None and _same_spec(fresh, tenant):
+            await self._remove_finalizer(fresh)
         return Again()
 
     async def _send_deletions(self, remaining: Sequence[Observed]) -> list[str]:
@@ -437,13 +436,20 @@ class Reconciler:
         return errors
 
     async def _say(self, tenant: SecureTenant, condition: Condition) -> None:
-        """A deleting tenant's one condition; nothing else of its status changes."""
-        others = [c for c in tenant.status.conditions if c.type not in ("Ready", "Reconciling", "Stalled")]
+        """A deleting tenant's condition: nothing is judged any more, so no other is left."""
         reconciling = Condition(type="Reconciling", status="True", reason=condition.reason, message=condition.message)
-        conditions = status.timed([condition, reconciling], tenant, self._now(), tenant.metadata.generation)
-        said = tenant.status.model_copy(update={"conditions": [*conditions, *others]})
         self._reporter.deleting(tenant, condition)
-        await self._write_status(tenant, said)
+        await self._write_status(tenant, status.unjudged(tenant, [condition, reconciling], self._now()))
+
+    async def _say_released(self, tenant: SecureTenant) -> None:
+        """Where others hold the SecureTenant, its status must not go on claiming what is in force no longer."""
+        holders = deletion.others(tenant)
+        if not holders:
+            return
+        condition = deletion.released(holders)
+        self._reporter.deleting(tenant, condition)
+        said = status.unjudged(tenant, [condition], self._now())
+        await self._write_status(tenant, said.model_copy(update={"whitelist": None, "nodes": [], "applied": {}}))
 
     async def _remove_finalizer(self, tenant: SecureTenant) -> None:
         finalizers: list[JsonValue] = [f for f in tenant.metadata.finalizers if f != names.FINALIZER]
@@ -482,9 +488,16 @@ def _version(raw: bytes, tenant: SecureTenant) -> int:
     return int(metadata.resource_version)
 
 
+def _same_spec(one: SecureTenant, other: SecureTenant) -> bool:
+    return (one.metadata.uid, one.metadata.generation) == (other.metadata.uid, other.metadata.generation)
+
+
 def _applied(found: Survey, done: set[Finding]) -> set[Ref]:
     """The new record: what is wanted and stands; of declared namespaces that cannot be written to now (Terminating),
-    what was recorded before, so that their loss is still known when they can; and what is still to be released."""
+    what was recorded before, so that their loss is still known when they can; and what is still to be released. While
+    nobody knows what is wanted, all that was recorded stays."""
+    if found.is_bare:
+        return status.recorded(found.tenant.status) | {finding.ref for finding in done}
     failed = {f.ref for f in found.findings if f.desired is not None and f not in done}
     wanted = {want.ref for want in found.desired}
     standing = {ref for ref in wanted if ref not in failed or ref in found.record}
@@ -498,25 +511,3 @@ def _applied(found: Survey, done: set[Finding]) -> set[Ref]:
 def _is_going(finding: Finding) -> bool:
     """Whether it is deleted by our own change of mind. (What is only released stays on record until it is.)"""
     return finding.rollout and finding.action == "Delete"
-
-
-def _is_beaten(error: ApiError) -> bool:
-    return isinstance(error, Conflict | AlreadyExists)
-
-
-def _is_news(error: ApiError, failures: int) -> bool:
-    """Whether a failed write is worth the reader's while: a conflict with what the caches have not seen yet is
-    not, unless it stays."""
-    passing = (
-        isinstance(error, Conflict | AlreadyExists | NotFound)
-        or (isinstance(error, Forbidden) and error.is_namespace_terminating)
-        or (isinstance(error, Invalid) and error.method == "PATCH")
-    )
-    return not passing or failures >= _SILENT_RETRIES
-
-
-def _told(finding: Finding, error: ApiError) -> str:
-    hint = ""
-    if isinstance(error, Forbidden) and finding.ref.kind == NODE.name:
-        hint = " (the right over nodes is opt-in: apply manifests/components/nodes)"
-    return f"{finding.action} {finding.ref}: {error.reason}: {error.message}{hint}"

@@ -3,7 +3,6 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from securetenant.api import commitment
 from securetenant.api.objects import Json, Ref
@@ -18,9 +17,13 @@ from securetenant.api.status import (
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls.plan import Plan
 from securetenant.drift.judge import Finding
+from securetenant.engine import known
 from securetenant.engine.contest import Contest
+from securetenant.engine.known import Key
+from securetenant.engine.tenants import Refusal
 
 ITEMS = 20  # of a list in the status; the totals are whole
+_NAMED = 3  # of a list in a message
 MESSAGE = 1024  # characters of a condition's message
 # Reasons for not being Ready that end without anybody's help.
 _PASSING = ("Terminating", "Shrinking", "Uncounted")
@@ -32,6 +35,10 @@ class Drifted:
 
     finding: Finding
     manager: str = ""
+
+    @property
+    def key(self) -> Key:
+        return self.finding.ref, self.finding.reason
 
 
 @dataclass(slots=True)
@@ -46,18 +53,24 @@ class Pass:
     corrected: list[Drifted] = field(default_factory=list)
     detected: list[Drifted] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    unwritten: Mapping[str, Sequence[str]] = field(default_factory=dict)  # control -> what it could not write, and why
     contested: Mapping[Ref, Contest] = field(default_factory=dict)
     altered: Sequence[Drifted] = ()  # of `outstanding`, what admission made of our own writes
     applied: Collection[Ref] = ()
     owned: Mapping[str, str] = field(default_factory=dict)  # the same of those that are to be let go
-    problem: str = ""  # why the models refuse the spec
+    refusal: Refusal | None = None  # the models refuse the spec
     unknown: str = ""  # why this pass cannot vouch for what it found, or found nothing
     unsettled: bool = False  # a write is to be tried again at once: nothing can be said of this generation yet
 
     @property
     def is_judged(self) -> bool:
         """Whether "no deviation" means that there is none."""
-        return bool(self.plans) and (not self.unknown or bool(self.outstanding))
+        return bool(self.plans) and (not (self.unknown or self.is_bare) or bool(self.outstanding))
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether the spec is refused and no accepted one is known: what the tenant must be, nobody knows."""
+        return self.refusal is not None and not self.refusal.kept
 
 
 def compute(result: Pass, now: datetime) -> SecureTenantStatus:
@@ -67,7 +80,11 @@ def compute(result: Pass, now: datetime) -> SecureTenantStatus:
     conditions = [
         _ready(result),
         _drifted(result),
-        *(c for plan in result.plans.values() for c in plan.conditions),
+        *(
+            _as_written(condition, control, result.unwritten.get(control, ()))
+            for control, plan in result.plans.items()
+            for condition in plan.conditions
+        ),
         *_abnormal(result),
     ]
     entries = _namespaces(result)
@@ -86,10 +103,23 @@ def compute(result: Pass, now: datetime) -> SecureTenantStatus:
     )
 
 
+def unjudged(tenant: SecureTenant, conditions: Sequence[Condition], now: datetime) -> SecureTenantStatus:
+    """The status of a tenant that is going: these conditions, and no number of deviations."""
+    before, generation = tenant.status, tenant.metadata.generation
+    return before.model_copy(
+        update={
+            "observed_generation": generation,
+            "conditions": timed(conditions, tenant, now, generation),
+            "drift": DriftStatus(last_detected=before.drift.last_detected, last_corrected=before.drift.last_corrected),
+            "namespaces": [entry.model_copy(update={"drift": None}) for entry in before.namespaces],
+        }
+    )
+
+
 def dump(status: SecureTenantStatus) -> Json:
-    """The status as it is written: without what says nothing, the zero of `kubectl get` excepted."""
-    dumped: dict[str, Any] = status.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
-    return {**dumped, "drift": {"total": 0, **dumped.get("drift", {})}}
+    """The status as it is written: without what says nothing."""
+    dumped: Json = status.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
+    return dumped
 
 
 def grouped(refs: Iterable[Ref]) -> dict[str, list[str]]:
@@ -147,8 +177,8 @@ def _blocking(result: Pass) -> list[str]:
 
 def _ready(result: Pass) -> Condition:
     mode = result.tenant.spec.mode
-    if result.problem:
-        return _condition("Ready", "False", "InvalidSpec", f"{result.problem}: nothing is written until it is mended")
+    if result.refusal is not None:
+        return _condition("Ready", "False", "InvalidSpec", _refused(result, result.refusal))
     if mode == "Paused":
         return _condition("Ready", "Unknown", "Paused", "mode is Paused: nothing is judged and nothing is corrected")
     if result.unknown:
@@ -169,6 +199,15 @@ def _ready(result: Pass) -> Condition:
     return _condition("Ready", "True", "Enforced", f"posture in force in {len(result.held)} namespaces")
 
 
+def _as_written(condition: Condition, control: str, unwritten: Sequence[str]) -> Condition:
+    """A control's condition says what its plan comes to; it does not hold while that is not written."""
+    if condition.status != "True" or not unwritten:
+        return condition
+    more = f"; and {len(unwritten) - _NAMED} more" if len(unwritten) > _NAMED else ""
+    message = f"not all that {control} is to write is written: {'; '.join(unwritten[:_NAMED])}{more}"
+    return _condition(condition.type, "False", "WriteFailed", message)
+
+
 def _before(tenant: SecureTenant) -> Condition | None:
     """The condition Ready as it stands."""
     return next((condition for condition in tenant.status.conditions if condition.type == "Ready"), None)
@@ -176,7 +215,11 @@ def _before(tenant: SecureTenant) -> Condition | None:
 
 def _drifted(result: Pass) -> Condition:
     if not result.is_judged:
-        message = result.unknown or "nothing is judged while Paused or invalid"
+        message = result.unknown or (
+            "what the spec asks for is not known: of what was written nothing was found to differ"
+            if result.is_bare and result.plans
+            else "nothing is judged while Paused"
+        )
         return _condition("Drifted", "Unknown", "NotJudged", message)
     if not result.outstanding:
         return _condition("Drifted", "False", "InSync", "")
@@ -193,8 +236,8 @@ def _told(item: Drifted) -> str:
 def _abnormal(result: Pass) -> list[Condition]:
     """Conditions that are there only while true (kstatus: Reconciling is in progress, Stalled has failed)."""
     found = []
-    if result.problem:
-        found.append(_condition("Stalled", "True", "InvalidSpec", result.problem))
+    if result.refusal is not None:
+        found.append(_condition("Stalled", "True", "InvalidSpec", _refused(result, result.refusal)))
     elif result.tenant.spec.mode != "Paused":
         waiting = any(plan.blocking and c.reason in _PASSING for plan in result.plans.values() for c in plan.conditions)
         blocking = _blocking(result)
@@ -212,6 +255,22 @@ def _abnormal(result: Pass) -> list[Condition]:
 
 def _alterations(result: Pass) -> str:
     return "; ".join(f"{item.finding.ref}: {item.finding.message}" for item in result.altered)
+
+
+def _refused(result: Pass, refusal: Refusal) -> str:
+    """Which field is refused, and what is in force meanwhile."""
+    mode = result.tenant.spec.mode
+    if mode == "Paused":
+        holds = "mode is Paused: nothing is judged and nothing is corrected"
+    elif refusal.kept and mode == "Audit":
+        holds = f"what generation {refusal.kept} asked for is what is judged by; mode is Audit: nothing is written"
+    elif refusal.kept:
+        holds = f"what generation {refusal.kept} asked for is kept in force"
+    else:
+        closing = "mode is Audit: nothing is written" if mode == "Audit" else "only the default-deny policies are kept"
+        holds = f"{closing}; what else stands is left as it is and differences are reported, not corrected"
+    others = [*result.errors, _alterations(result), *_blocking(result), _contested(result) if result.contested else ""]
+    return "; ".join(part for part in (f"{refusal.problem}: mend it", holds, *others, result.unknown) if part)
 
 
 def _contested(result: Pass) -> str:
@@ -246,7 +305,7 @@ def _namespaces(result: Pass) -> list[NamespaceStatus]:
     declared = [spec.name for spec in tenant.spec.namespaces]
     going = sorted({ref.place for ref in result.applied} - {"", *declared})
     return [
-        NamespaceStatus(name=name, uid=uids.get(name, ""), drift=drift.get(name, 0))
+        NamespaceStatus(name=name, uid=uids.get(name, ""), drift=drift.get(name, 0) if result.is_judged else None)
         for name in (*declared, *(name for name in going if uids.get(name)))
     ]
 
@@ -256,10 +315,12 @@ def _drift(result: Pass, now: datetime) -> DriftStatus:
     by_control: dict[str, int] = {}
     for item in result.outstanding:
         by_control[item.finding.control] = by_control.get(item.finding.control, 0) + 1
+    beyond = [known.digest(item.key) for item in result.outstanding[ITEMS:]]
     return DriftStatus(
-        total=len(result.outstanding),
+        total=len(result.outstanding) if result.is_judged else None,
         by_control=by_control,
         items=[drift_item(item) for item in result.outstanding[:ITEMS]],
+        unlisted=known.packed(beyond) if result.plans else known.unlisted(before),
         last_detected=stamp(now) if result.detected else before.last_detected,
         last_corrected=stamp(now) if result.corrected else before.last_corrected,
     )

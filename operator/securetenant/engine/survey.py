@@ -7,9 +7,11 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from typing import Final
 
 from securetenant.api.kinds import NAMESPACE, NODE
 from securetenant.api.objects import Desired, Observed, Ref
+from securetenant.api.status import DriftReason
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls import claims, nodes
 from securetenant.controls.plan import Plan, World
@@ -17,13 +19,17 @@ from securetenant.controls.registry import CONTROLS
 from securetenant.drift import judge
 from securetenant.drift.judge import Finding, Owner
 from securetenant.engine.status import recorded
+from securetenant.engine.tenants import Refusal
+
+_CONTROL_OF: Final = {kind: control.name for control in CONTROLS for kind in control.kinds}
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
     """`held`: the namespaces that the tenant may write to, each with the UID of the very one that was judged ("" while
     there is none). `owned`: those that it does not, and that are its own all the same, to be let go. `record`: what
-    its status says it applied, and still holds true. `wake_at`: when the plans change by themselves."""
+    its status says it applied, and still holds true. `wake_at`: when the plans change by themselves. `refusal`: why
+    the plans are not of the newest spec."""
 
     tenant: SecureTenant
     plans: dict[str, Plan]
@@ -32,6 +38,12 @@ class Survey:
     record: frozenset[Ref]
     findings: list[Finding]
     wake_at: datetime | None
+    refusal: Refusal | None = None
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether the spec is refused and no accepted one is known."""
+        return self.refusal is not None and not self.refusal.kept
 
     @property
     def desired(self) -> Iterator[Desired]:
@@ -39,10 +51,21 @@ class Survey:
 
 
 def survey(
-    tenant: SecureTenant, world: World, now: datetime, last: Callable[[Ref], Collection[str]] = lambda ref: ()
+    tenant: SecureTenant,
+    world: World,
+    now: datetime,
+    last: Callable[[Ref], Collection[str]] = lambda ref: (),
+    refusal: Refusal | None = None,
 ) -> Survey:
-    """Look at a tenant in Enforce or Audit. `last`: as in `judge.Owner`."""
+    """Look at a tenant in Enforce or Audit. `last`: as in `judge.Owner`.
+
+    Where the spec is refused and no accepted one is known, what closes whatever the spec says is all that is wanted;
+    all else that was written is held against its record, told, and left as it stands.
+    """
     plans = {control.name: control.plan(tenant, world, now) for control in CONTROLS}
+    is_bare = refusal is not None and not refusal.kept
+    if is_bare:
+        plans = {name: _closing(plan, tenant, world) for name, plan in plans.items()}
     held = {name: _uid(world, name) for name in claims.held(tenant, world)}
     carrying = list(marked(tenant, world))
     places = {have.ref.place for _, have in carrying} - held.keys()
@@ -58,11 +81,59 @@ def survey(
     desired = [want for plan in plans.values() for want in plan.desired]
     findings = [
         *judge.wanted(owner, desired, partial(_seen, world)),
-        *judge.unwanted(owner, carrying, desired, held.__contains__, owned.__contains__),
+        *(
+            _unlike_records(owner, tenant, world, record, held, {want.ref for want in desired})
+            if is_bare
+            else judge.unwanted(owner, carrying, desired, held.__contains__, owned.__contains__)
+        ),
         *(f for plan in plans.values() for f in judge.foreign(plan.foreign)),
     ]
     wakes = [plan.wake_at for plan in plans.values() if plan.wake_at is not None]
-    return Survey(tenant, plans, held, owned, record, findings, min(wakes, default=None))
+    return Survey(tenant, plans, held, owned, record, findings, min(wakes, default=None), refusal)
+
+
+def _closing(plan: Plan, tenant: SecureTenant, world: World) -> Plan:
+    """What a plan holds that rests on no spec: what closes, in namespaces that are there, and what others opened. Of
+    the rest the status says what it said."""
+    desired = [
+        want
+        for want in plan.desired
+        if want.closing and world.get(Ref(NAMESPACE.name, "", want.ref.namespace)) is not None
+    ]
+    whitelist = tenant.status.whitelist if plan.whitelist is not None else None
+    return Plan(desired=desired, foreign=plan.foreign, whitelist=whitelist, nodes=tenant.status.nodes)
+
+
+def _unlike_records(
+    owner: Owner,
+    tenant: SecureTenant,
+    world: World,
+    record: Collection[Ref],
+    held: Collection[str],
+    wanted: Collection[Ref],
+) -> Iterator[Finding]:
+    """What was written and is gone, or is not as it was written; and what has our mark and was never written."""
+    for ref in sorted(ref for ref in record if ref not in wanted and ref.kind in _CONTROL_OF):
+        have, control = _seen(world, ref), _CONTROL_OF[ref.kind]
+        if have is None:
+            if ref.kind == NODE.name:
+                continue  # that a node goes is nothing that this tenant lost
+            yield _told(ref, control, "Missing", "was written for this tenant, and is gone")
+        elif not _is_doomed(have, world) and not owner.wrote(have):
+            yield _told(ref, control, "Changed", "is not what was last written to it", have)
+    for control, have in marked(tenant, world):
+        ref = have.ref
+        if ref in wanted or ref in record or (ref.kind != NODE.name and ref.namespace not in held):
+            continue
+        # A pass that broke off before its record was written leaves such an object; a copied mark looks the same.
+        is_unfinished = owner.wrote(have) and (ref.kind == NODE.name or not owner.settled(ref.namespace))
+        if not is_unfinished:
+            yield _told(ref, control, "Stale", "carries this tenant's mark, but was never written", have)
+
+
+def _told(ref: Ref, control: str, reason: DriftReason, message: str, have: Observed | None = None) -> Finding:
+    message = f"{message}; left as it is while the spec is refused"
+    return Finding(ref, control, reason, "Keep", rollout=False, message=message, observed=have)
 
 
 def marked(tenant: SecureTenant, world: World) -> Iterator[tuple[str, Observed]]:

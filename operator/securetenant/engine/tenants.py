@@ -1,19 +1,31 @@
-"""The SecureTenants as kopf's events gave them, kept small: JSON, compressed, parsed on demand."""
+"""The SecureTenants as kopf's events gave them, kept small: JSON, compressed, parsed on demand.
+
+A spec that the models refuse (let through by an older schema, or by ratcheting) takes nothing out of force: what they
+last accepted stays in its place, for as long as this process knows it.
+"""
 
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 import msgspec
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic.alias_generators import to_camel
 
 from securetenant.api import names
 from securetenant.api.objects import Json
 from securetenant.api.status import SecureTenantStatus
-from securetenant.api.tenant import DeletionPolicy, Metadata, NamespaceSpec, SecureTenant, SecureTenantSpec
+from securetenant.api.tenant import (
+    DeletionPolicy,
+    Metadata,
+    Mode,
+    NamespaceSpec,
+    Nodes,
+    SecureTenant,
+    SecureTenantSpec,
+)
 from securetenant.engine import interests
 from securetenant.engine.interests import Interests
 
@@ -23,14 +35,36 @@ _PARSED = 32
 _METADATA = frozenset(map(to_camel, Metadata.model_fields))
 
 
+_Model = TypeVar("_Model", bound=BaseModel)
+# The modes in which nothing is written: of a refused spec they are respected.
+_WRITES_NOTHING: Final = ("Paused", "Audit")
+
+
 class _Status(msgspec.Struct):
     status: dict[str, Any] = {}
+
+
+class Refusal(NamedTuple):
+    """Why the models refuse the newest spec, and the generation of the one that is `kept` in its place: the last that
+    they accepted. 0: none is known, since this process has seen none."""
+
+    problem: str
+    kept: int
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The last spec that the models accepted, packed as in `Entry`, and its generation."""
+
+    packed: bytes
+    generation: int
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One SecureTenant as it was last seen. `uid` and `generation` tell an edit from our own status; `observed` is the
-    generation that the status speaks of. `packed`: its JSON, by zlib (a quarter of it, for 50 us)."""
+    generation that the status speaks of. `packed`: its JSON, by zlib (a quarter of it, for 50 us). `accepted` is there
+    only where the newest spec is refused (`problem`) and an earlier one was not."""
 
     packed: bytes
     uid: str
@@ -40,6 +74,7 @@ class Entry:
     deleting: bool
     finalized: bool
     problem: str = ""
+    accepted: Accepted | None = None
 
 
 class Tenants:
@@ -113,13 +148,14 @@ class Tenants:
         return {name} | self.interests.tenants(touched) | interests.named_peers(tokens) | self.node_rivals(tokens)
 
     def get(self, name: str) -> SecureTenant | None:
-        """The parsed tenant; None if unknown. One whose spec the models refuse comes back with a bare spec."""
+        """The parsed tenant; None if unknown. One whose spec the models refuse comes back with what they last
+        accepted, or with a bare spec (see `parse`)."""
         entry = self._entries.get(name)
         if entry is None:
             return None
         parsed = self._parsed.get(name)
         if parsed is None:
-            parsed, _ = parse(msgspec.json.decode(zlib.decompress(entry.packed)))
+            parsed, _ = parse(_unpacked(entry.packed), entry.accepted)
             self._parsed[name] = parsed
             if len(self._parsed) > _PARSED:
                 self._parsed.popitem(last=False)
@@ -142,15 +178,26 @@ class Tenants:
         entry = self._entries.get(name)
         return entry.problem if entry is not None else ""
 
+    def refusal(self, name: str) -> Refusal | None:
+        """The same, and what is kept in its place; None if they do not."""
+        entry = self._entries.get(name)
+        if entry is None or not entry.problem:
+            return None
+        return Refusal(entry.problem, entry.accepted.generation if entry.accepted is not None else 0)
+
     def _store(self, body: Mapping[str, Any]) -> Entry:
         metadata = _kept(body["metadata"])
         before = self._entries.get(metadata["name"])
         known = self._parsed.get(metadata["name"])
+        accepted = None
         if before is not None and known is not None and _same_spec(before, metadata):
             # Parsing the spec is the dearest part of an event, and our own writes change none.
             parsed, problem = _with_news(known, metadata, body.get("status")), before.problem
+            accepted = before.accepted
         else:
             parsed, problem = parse({**body, "metadata": metadata})
+            if problem and "deletionTimestamp" not in metadata and (accepted := _last_accepted(before, metadata)):
+                parsed, _ = parse({**body, "metadata": metadata}, accepted)
         entry = Entry(
             packed=_packed(msgspec.json.encode({**body, "metadata": metadata})),
             uid=metadata["uid"],
@@ -160,6 +207,7 @@ class Tenants:
             deleting="deletionTimestamp" in metadata,
             finalized=bool(metadata.get("finalizers")),
             problem=problem,
+            accepted=accepted,
         )
         self._entries[parsed.name] = entry
         self._parsed[parsed.name] = parsed
@@ -194,6 +242,19 @@ def _packed(text: bytes) -> bytes:
     return packer.compress(text) + packer.flush()
 
 
+def _unpacked(packed: bytes) -> Json:
+    return cast(Json, msgspec.json.decode(zlib.decompress(packed)))
+
+
+def _last_accepted(before: Entry | None, metadata: Mapping[str, Any]) -> Accepted | None:
+    """What was in force before this spec, which is refused. Another SecureTenant of the same name left nothing."""
+    if before is None or before.uid != metadata["uid"]:
+        return None
+    if before.problem:
+        return before.accepted
+    return Accepted(_packed(msgspec.json.encode(_unpacked(before.packed)["spec"])), before.generation)
+
+
 def _none_known(tokens: Iterable[str]) -> set[str]:
     return set()
 
@@ -203,7 +264,15 @@ def _same_spec(before: Entry, metadata: Mapping[str, Any]) -> bool:
 
 
 def _with_news(known: SecureTenant, metadata: Mapping[str, Any], status: object) -> SecureTenant:
-    return known.model_copy(update={"metadata": Metadata.model_validate(metadata), "status": _status(status)})
+    return known.model_copy(update={"metadata": _metadata(metadata), "status": _status(status)})
+
+
+def _metadata(raw: Mapping[str, Any]) -> Metadata:
+    """The metadata, also of a tenant whose name the models refuse: it has to be told so in its status."""
+    try:
+        return Metadata.model_validate(raw)
+    except ValidationError:
+        return Metadata.model_validate({**raw, "name": "refused"}).model_copy(update={"name": raw["name"]})
 
 
 def _status(raw: object) -> SecureTenantStatus:
@@ -218,30 +287,58 @@ def _same_intent(before: Entry, after: Entry) -> bool:
     return (before.uid, before.generation, before.deleting) == (after.uid, after.generation, after.deleting)
 
 
-def parse(body: Mapping[str, Any]) -> tuple[SecureTenant, str]:
+def parse(body: Mapping[str, Any], accepted: Accepted | None = None) -> tuple[SecureTenant, str]:
     """The tenant, and why the models refuse it ("" if they do not).
 
-    A refused spec (let through by an older schema, or by ratcheting) still holds its namespaces, so that no
-    other tenant can take them: it comes back Paused with the names and the deletion policy alone, and nothing is
-    written for it.
+    A refused spec is as if it were not there: the tenant comes back with the `accepted` one, or with a bare one that
+    says what the tenant holds and no more. Of the refused one count, if they can be read, its deletion policy and a
+    mode in which nothing is written.
     """
-    judged = {**body, "status": _status(body.get("status"))}
+    status = _status(body.get("status"))
     try:
-        return SecureTenant.model_validate(judged), ""
+        return SecureTenant.model_validate({**body, "status": status}), ""
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         problem = f"{where}: {first['msg']}" + (
             f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         )
-    spec = body.get("spec")
-    entries = spec.get("namespaces") if isinstance(spec, dict) else None
-    held: list[NamespaceSpec] = []
-    for item in entries if isinstance(entries, list) else []:
-        if isinstance(item, dict) and isinstance(item.get("name"), str):
-            held.append(NamespaceSpec.model_construct(name=item["name"], labels={}, annotations={}))
-    policy = spec.get("deletionPolicy") if isinstance(spec, dict) else None
-    kept: DeletionPolicy = "Delete" if policy == "Delete" else "Retain"
-    bare = SecureTenantSpec.model_construct(mode="Paused", namespaces=held, deletion_policy=kept)
-    known = SecureTenant.model_validate({**{k: v for k, v in judged.items() if k != "spec"}, "spec": {}})
-    return known.model_copy(update={"spec": bare}), problem
+    raw = body.get("spec")
+    spec = raw if isinstance(raw, dict) else {}
+    policy: DeletionPolicy = "Delete" if spec.get("deletionPolicy") == "Delete" else "Retain"
+    mode = spec.get("mode")
+    if accepted is not None:
+        kept = SecureTenantSpec.model_validate(_unpacked(accepted.packed))
+        held_back: dict[str, Any] = {"mode": mode} if mode in _WRITES_NOTHING else {}
+        known = kept.model_copy(update={"deletion_policy": policy, **held_back})
+    else:
+        known = _bare(spec, "Enforce" if mode not in _WRITES_NOTHING else mode, policy, _recorded(body, status))
+    metadata = _metadata(body["metadata"])
+    return SecureTenant.model_construct(metadata=metadata, spec=known, status=status), problem
+
+
+def _bare(spec: Json, mode: Mode, policy: DeletionPolicy, recorded: Iterable[str]) -> SecureTenantSpec:
+    """What a tenant still holds whose spec is refused, so that no other can take it: the namespaces that the spec names
+    or the status records, and the nodes that it selects if that much can be read."""
+    entries = spec.get("namespaces")
+    named = [item.get("name") for item in entries if isinstance(item, dict)] if isinstance(entries, list) else []
+    distinct = dict.fromkeys([*(name for name in named if isinstance(name, str)), *recorded])
+    spaces = list(_readable(NamespaceSpec, ({"name": name} for name in distinct)))
+    nodes = next(_readable(Nodes, [spec.get("nodes")]), None)
+    return SecureTenantSpec.model_construct(mode=mode, namespaces=spaces, deletion_policy=policy, nodes=nodes)
+
+
+def _recorded(body: Mapping[str, Any], status: SecureTenantStatus) -> list[str]:
+    """The namespaces that the tenant holds by its own record. Of one that is deleted they are not asked for: what was
+    taken out of its spec is to stay."""
+    if "deletionTimestamp" in body["metadata"]:
+        return []
+    return [entry.name for entry in status.namespaces if entry.uid]
+
+
+def _readable(model: type[_Model], values: Iterable[object]) -> Iterator[_Model]:
+    for value in values:
+        try:
+            yield model.model_validate(value)
+        except ValidationError:
+            continue

@@ -1,0 +1,66 @@
+"""Which deviations of a tenant were counted already: in memory while the process lives, in the status across restarts.
+
+The status names 20 deviations and holds a digest of each of the others. 32 bits are enough to tell "counted before"
+from "new": of 2,048 known ones a new one is mistaken for one of them once in two million times, and it is still in the
+totals then.
+"""
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from securetenant.api.objects import Ref
+from securetenant.api.status import DriftItem, DriftStatus
+
+MOST: Final = 2048  # digests in a status; what is beyond is counted anew after a restart
+_LENGTH: Final = 4  # bytes
+
+Key = tuple[Ref, str]  # the object and the reason
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The deviations that stood after the last pass, each with its manager, and digests of those that only the status
+    knows of."""
+
+    managers: Mapping[Key, str]
+    digests: Collection[bytes] = frozenset()
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self.managers or (bool(self.digests) and digest(key) in self.digests)
+
+
+def of_status(drift: DriftStatus) -> Known:
+    """What the last process knew."""
+    return Known({_key(item): item.manager for item in drift.items}, _unpacked(drift.unlisted))
+
+
+def digest(key: Key) -> bytes:
+    ref, reason = key
+    return hashlib.sha256("\0".join((reason, *ref)).encode()).digest()[:_LENGTH]
+
+
+def packed(digests: Iterable[bytes]) -> str:
+    """As the status holds them: the same text for the same set."""
+    return base64.b64encode(b"".join(sorted(set(digests))[:MOST])).decode()
+
+
+def unlisted(drift: DriftStatus) -> str:
+    """All that a status knows of, none of it listed: for one that claims nothing to stand."""
+    return packed({*_unpacked(drift.unlisted), *(digest(_key(item)) for item in drift.items)})
+
+
+def _key(item: DriftItem) -> Key:
+    return Ref(item.kind, item.namespace, item.name), item.reason
+
+
+def _unpacked(text: str) -> frozenset[bytes]:
+    """None of a text that we could not have written."""
+    try:
+        whole = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return frozenset()
+    return frozenset(whole[at : at + _LENGTH] for at in range(0, len(whole), _LENGTH))

@@ -1,0 +1,53 @@
+"""What became of writes that did not go as asked, for the reader and for the next pass. Pure."""
+
+from collections.abc import Iterable
+
+from securetenant.api.kinds import NODE
+from securetenant.drift.judge import Finding
+from securetenant.engine.status import Drifted
+from securetenant.engine.writer import Outcome
+from securetenant.kube.transport import AlreadyExists, ApiError, Conflict, Forbidden, Invalid, NotFound
+
+# Conflicts with what the caches have not seen yet are retried in silence this often.
+SILENT_RETRIES = 4
+
+
+def unwritten(
+    todo: Iterable[Finding], outcome: Outcome, altered: Iterable[Drifted], failures: int
+) -> dict[str, list[str]]:
+    """By control, the writes that failed, wait for one that did, or were changed by admission; without those that are
+    tried again at once."""
+    found: dict[str, list[str]] = {}
+    errors, over = dict(outcome.failed), {*outcome.done, *(one.finding for one in outcome.altered)}
+    for finding in todo:
+        error = errors.get(finding)
+        if finding in over or (error is not None and not is_news(error, failures)):
+            continue
+        ref = finding.ref
+        why = told(finding, error) if error is not None else f"{finding.action} {ref}: waits for what failed before it"
+        found.setdefault(finding.control, []).append(why)
+    for item in altered:
+        found.setdefault(item.finding.control, []).append(f"{item.finding.ref}: {item.finding.message}")
+    return found
+
+
+def is_beaten(error: ApiError) -> bool:
+    return isinstance(error, Conflict | AlreadyExists)
+
+
+def is_news(error: ApiError, failures: int) -> bool:
+    """Whether a failed write is worth the reader's while: a conflict with what the caches have not seen yet is
+    not, unless it stays."""
+    passing = (
+        isinstance(error, Conflict | AlreadyExists | NotFound)
+        or (isinstance(error, Forbidden) and error.is_namespace_terminating)
+        or (isinstance(error, Invalid) and error.method == "PATCH")
+    )
+    return not passing or failures >= SILENT_RETRIES
+
+
+def told(finding: Finding, error: ApiError) -> str:
+    hint = ""
+    if isinstance(error, Forbidden) and finding.ref.kind == NODE.name:
+        hint = " (the right over nodes is opt-in: apply manifests/components/nodes)"
+    return f"{finding.action} {finding.ref}: {error.reason}: {error.message}{hint}"
