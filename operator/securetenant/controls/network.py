@@ -1,12 +1,12 @@
 """Who may talk to whom: default deny, then what the tenant declares and, between tenants, the other one agrees to."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Final
 
 from securetenant.api.kinds import NETWORK_POLICY
-from securetenant.api.objects import Desired, Json, Ref
+from securetenant.api.objects import Desired, Json, Ref, Superseded
 from securetenant.api.status import Condition, PendingFlow, WhitelistStatus
 from securetenant.api.tenant import Peer, SecureTenant
 from securetenant.controls import claims, endpoints, openings, policies, ports, selectors
@@ -41,9 +41,11 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
     ]
     wake_at = earliest(time for d in declared if not d.expired for time in (d.rule.expires, d.opened.until))
     whitelist = _status(declared, wake_at)
+    wanted = {item.ref for item in desired}
     return Plan(
         desired=desired,
-        foreign=_foreign(tenant, held, {item.ref for item in desired}, world),
+        foreign=_foreign(tenant, held, wanted, world),
+        superseded=_superseded(tenant, held, desired, wanted, world),
         conditions=[_agreement(whitelist), *conditions],
         blocking=blocking,
         wake_at=wake_at,
@@ -147,12 +149,37 @@ def _agreement(whitelist: WhitelistStatus) -> Condition:
     return Condition(type="WhitelistAgreed", status="False", reason="Pending", message=message)
 
 
-def _foreign(tenant: SecureTenant, held: Sequence[str], desired: Iterable[Ref], world: World) -> list[Foreign]:
+def _superseded(
+    tenant: SecureTenant, held: Sequence[str], desired: Sequence[Desired], wanted: Container[Ref], world: World
+) -> dict[Ref, Superseded]:
+    """The policies of ours that stand and are wanted no more, of which others open the same (a rule was renamed, or
+    has another name since an upgrade) or something of it (its peer narrowed the rule)."""
+    found: dict[Ref, Superseded] = {}
+    for namespace in held:
+        given_up = [
+            observed
+            for observed in world.in_namespace(NETWORK_POLICY.name, namespace)
+            if observed.tenant == tenant.name and observed.ref not in wanted
+        ]
+        if not given_up:
+            continue
+        here = [item for item in desired if item.ref.namespace == namespace]
+        opened = {opening for item in here for opening in openings.openings(item.body["spec"])}
+        kept = {rule for item in here if (rule := policies.rule_of(item.ref.name)) is not None}
+        for observed in given_up:
+            before = openings.openings(observed.field("spec"))
+            if all(openings.covered(opening, opened) for opening in before):
+                found[observed.ref] = "Wholly"
+            elif policies.rule_of(observed.ref.name) in kept or not opened.isdisjoint(before):
+                found[observed.ref] = "Partly"
+    return found
+
+
+def _foreign(tenant: SecureTenant, held: Sequence[str], ours: Container[Ref], world: World) -> list[Foreign]:
     """Policies that others made. Policies only ever add up, so each of them widens the whitelist."""
     wanted = tenant.spec.network.foreign
     if wanted == "Ignore":
         return []
-    ours = set(desired)
     found = [
         observed
         for namespace in held

@@ -51,9 +51,10 @@ def survey(
         last=last,
     )
     desired = [want for plan in plans.values() for want in plan.desired]
+    superseded = {ref: how for plan in plans.values() for ref, how in plan.superseded.items()}
     findings = [
         *judge.wanted(owner, desired, partial(_seen, world)),
-        *judge.unwanted(owner, marked(tenant, world), desired, held.__contains__),
+        *judge.unwanted(owner, marked(tenant, world), desired, held.__contains__, superseded),
         *(f for plan in plans.values() for f in judge.foreign(plan.foreign)),
     ]
     wakes = [plan.wake_at for plan in plans.values() if plan.wake_at is not None]
