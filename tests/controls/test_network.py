@@ -133,7 +133,8 @@ class TestWhitelist:
                 }
             ]
         )
-        found = plan(here)
+        there = tuple(namespace(name) for name in ("ingress-nginx", "monitoring", "logging"))
+        found = plan(here, objects=there)
         assert specs(found, "payments-prod")["securetenant-ingress-edge"]["ingress"] == [
             {
                 "from": [
@@ -237,6 +238,25 @@ class TestStatus:
         assert reason in condition.message
         assert not found.blocking
         assert not any("from-ledger" in d.ref.name for d in found.desired)
+
+    @pytest.mark.parametrize("name", ["ingress-ngnix", "kube-sytem"])
+    def test_a_platform_namespace_that_does_not_exist(self, name: str) -> None:
+        here = payments(ingress=[admits(**{"from": [{"namespace": name}, {"namespace": "ingress-nginx"}]})])
+        found = plan(here, objects=(namespace("ingress-nginx"),))
+        assert specs(found, "payments-prod")["securetenant-ingress-from-ledger"]["ingress"] == [
+            {"from": [{"namespaceSelector": at("ingress-nginx")}]}
+        ]
+        assert found.whitelist is not None
+        assert (found.whitelist.agreed, found.whitelist.pending_count) == (1, 1)
+        (flow,) = found.whitelist.pending
+        assert (flow.peer, flow.reason) == (
+            f"namespace/{name}",
+            f"there is no namespace {name}: create it, or correct the peer",
+        )
+        (condition,) = found.conditions
+        assert (condition.status, condition.reason) == ("False", "Pending")
+        assert not found.blocking
+        assert plan(here, objects=(namespace("ingress-nginx"), namespace(name))).conditions[0].status == "True"
 
     def test_a_platform_namespace_that_became_a_tenants(self) -> None:
         found = plan(payments(ingress=[admits(**{"from": [{"namespace": "ledger-prod"}]})]), banking())

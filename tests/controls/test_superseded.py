@@ -23,7 +23,7 @@ class TestNames:
         (name,) = specs(plan(payments(egress=[narrowed]), there), "payments-prod").keys() - ALWAYS
         rival = to({"cidr": "10.0.0.0/8"}, name="x-2bcb8533")  # what the narrowed one of version 0.1 was called
         assert name.startswith("securetenant-egress-x.2bcb8533")
-        found = plan(payments(egress=[narrowed, rival]), there)
+        found = plan(payments(egress=[narrowed, rival]), there, objects=(READY,))
         assert found.whitelist is not None
         assert found.whitelist.agreed == 2
         assert len(specs(found, "payments-prod").keys() - ALWAYS) == 2
@@ -48,8 +48,8 @@ class TestSuperseded:
     """What stands and is given up, while others open it, or something of it."""
 
     def superseded(self, before: SecureTenant, after: SecureTenant, *others: SecureTenant) -> dict[str, str]:
-        standing = [observe(want, before) for want in plan(before, *others).desired]
-        found = plan(after, *others, objects=tuple(standing)).superseded
+        standing = [observe(want, before) for want in plan(before, *others, objects=(READY,)).desired]
+        found = plan(after, *others, objects=(READY, *standing)).superseded
         assert all(ref.namespace == "payments-prod" for ref in found)
         return {ref.name: how for ref, how in found.items()}
 
@@ -93,10 +93,7 @@ class TestSuperseded:
         }
 
     def test_not_what_others_widened(self) -> None:
-        before, after = (
-            payments(egress=[to({"cidr": "10.0.0.0/8"})]),
-            payments(egress=[to({"cidr": "10.0.0.0/8"}, name="n")]),
-        )
-        (old,) = (d for d in plan(before).desired if d.ref.name == "securetenant-egress-out")
-        widened = observe(old, before, spec={**specs(plan(before), "payments-prod")[old.ref.name], "egress": [{}]})
-        assert plan(after, objects=(widened,)).superseded == {}
+        before, after = (payments(egress=[to({"cidr": "10.0.0.0/8"}, name=name)]) for name in ("out", "new"))
+        (old,) = (d for d in plan(before, objects=(READY,)).desired if d.ref.name == "securetenant-egress-out")
+        widened = observe(old, before, spec={"podSelector": {}, "policyTypes": ["Egress"], "egress": [{}]})
+        assert plan(after, objects=(READY, widened)).superseded == {}

@@ -49,13 +49,15 @@ def reaches(**rule: Any) -> dict[str, Any]:
 
 
 def endpoints(name: str, *addresses: str, ready: bool | None = True, **more: Any) -> Observed:
-    conditions = {} if ready is None else {"ready": ready}
+    """A slice of the API server's service: of these addresses, and of those that are `down`."""
+    states = {address: {} if ready is None else {"ready": ready} for address in addresses}
+    states |= {address: {"ready": False} for address in more.pop("down", ())}
     return observed(
         *("EndpointSlice", name, "default"),
         labels={"kubernetes.io/service-name": more.pop("service", "kubernetes")},
         **{
             "addressType": "IPv6" if ":" in addresses[0] else "IPv4",
-            "endpoints": [{"addresses": [address], "conditions": conditions} for address in addresses],
+            "endpoints": [{"addresses": [address], "conditions": state} for address, state in states.items()],
             "ports": [{"name": "https", "port": 6443, "protocol": "TCP"}],
             **more,
         },

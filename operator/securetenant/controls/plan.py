@@ -20,6 +20,8 @@ class Platform:
     dns_cidrs: tuple[str, ...] = ()  # NodeLocal DNSCache or hostNetwork DNS, which pod selectors do not match
     dns_port: int = 53
     operator_namespace: str = "securetenant-system"
+    # There is no cluster to look at: what only it knows (which namespaces exist, where its API server is) is no matter.
+    offline: bool = False
 
 
 class World(Protocol):
