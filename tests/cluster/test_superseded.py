@@ -1,22 +1,19 @@
 """A flow that is declared before and after is at no moment closed because another policy opens it now."""
 
-import contextlib
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pytest
 
 from securetenant.api.objects import Desired, Ref
 from securetenant.api.record import annotation
 from tests.support import life, tenants
+from tests.support.admission import refused
 from tests.support.sandbox import Admin, ApiError, Plane, run_operator, wait_for
 from tests.support.tenants import POLICIES, Stage, peer_rule
 
 pytestmark = pytest.mark.cluster
-ADMISSION: Final = "/apis/admissionregistration.k8s.io/v1"
-GUARD: Final = "superseded-guard"
 
 
 async def version(admin: Admin, collection: str) -> str:
@@ -89,34 +86,6 @@ async def test_an_upgrade_renames_without_a_gap(plane: Plane, admin: Admin, mani
         await life.remove(admin, "sup-a", "sup-b")
 
 
-@contextlib.asynccontextmanager
-async def refused(admin: Admin, namespace: str, name: str) -> AsyncIterator[None]:
-    """No NetworkPolicy of that name can be created there."""
-    rule = {"apiGroups": ["networking.k8s.io"], "apiVersions": ["v1"], "operations": ["CREATE"]}
-    spec = {
-        "failurePolicy": "Fail",
-        "matchConstraints": {"resourceRules": [{**rule, "resources": ["networkpolicies"]}]},
-        "validations": [{"expression": f"object.metadata.name != '{name}'", "message": "not this one"}],
-    }
-    where = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}}
-    bound = {"policyName": GUARD, "validationActions": ["Deny"], "matchResources": where}
-    await admin.create(f"{ADMISSION}/validatingadmissionpolicies", {"metadata": {"name": GUARD}, "spec": spec})
-    await admin.create(f"{ADMISSION}/validatingadmissionpolicybindings", {"metadata": {"name": GUARD}, "spec": bound})
-
-    async def is_in_force() -> bool:
-        body = {"metadata": {"name": name}, "spec": {"podSelector": {}}}
-        params = {"dryRun": "All"}
-        status, _ = await admin.request("POST", POLICIES.format(namespace), body, params=params)
-        return status == 422
-
-    try:
-        await wait_for(is_in_force, 20, "the admission policy to be in force")
-        yield
-    finally:
-        for plural in ("validatingadmissionpolicybindings", "validatingadmissionpolicies"):
-            await admin.delete(f"{ADMISSION}/{plural}/{GUARD}")
-
-
 def cidr_rules(**names: str) -> dict[str, Any]:
     rules = [peer_rule(name, "ingress", {"cidr": cidr}, ports=[8443]) for name, cidr in names.items()]
     return {"network": {"ingress": rules}}
@@ -129,7 +98,7 @@ async def test_a_failed_write_keeps_the_flow_and_no_removed_rule(stage: Stage) -
     collection = POLICIES.format("sup-c-1")
     before = await version(stage.admin, collection)
     old, new, gone = (f"securetenant-ingress-{rule}" for rule in ("old", "new", "gone"))
-    async with refused(stage.admin, "sup-c-1", new):
+    async with refused(stage.admin, collection, new):
         await life.edit(stage.admin, "sup-c", cidr_rules(new="10.8.0.0/16"))
         await life.gone(stage.admin, f"{collection}/{gone}")
 
@@ -169,7 +138,7 @@ async def test_a_rule_that_its_peer_narrows_is_closed_after_its_rest_is_open(sta
     await b.edit({"network": {"ingress": [into]}})
     await wait_for(lambda: stage.admin.find(f"{collection}/{wide}"), 20, "the flow to be wide again")
     await a.agrees()
-    async with refused(stage.admin, "sup-d-1", name):
+    async with refused(stage.admin, collection, name):
         await life.edit(
             stage.admin,
             "sup-e",
