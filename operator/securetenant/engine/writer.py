@@ -81,7 +81,14 @@ class Writer:
         outcome = Outcome()
         for step in _steps(findings):
             blocked = {_place(finding.ref) for finding, _ in outcome.failed}
-            todo = [finding for finding in step if not _depends(finding) or _place(finding.ref) not in blocked]
+            # What came back otherwise may not open what the superseded one does.
+            doubtful = blocked | {_place(item.finding.ref) for item in outcome.altered}
+            todo = [
+                finding
+                for finding in step
+                if not _depends(finding)
+                or _place(finding.ref) not in (doubtful if finding.superseded == "Wholly" else blocked)
+            ]
             results = await asyncio.gather(*(self._undo(finding, tenant, salt) for finding in todo))
             for finding, result in zip(todo, results, strict=True):
                 if isinstance(result, ApiError):
