@@ -56,9 +56,9 @@ async def test_an_upgrade_renames_without_a_gap(plane: Plane, admin: Admin, mani
             async def narrowed() -> str:
                 assert await life.is_ready(admin, "sup-b")
                 tenant = await life.is_ready(admin, "sup-a")
-                (found,) = (n for n in await tenants.bodies(admin, collection) if n.startswith("securetenant-egress"))
-                assert tenant["status"]["whitelist"]["agreed"] == 1
-                return found
+                found = [n for n in await tenants.bodies(admin, collection) if n.startswith("securetenant-egress")]
+                assert len(found) == tenant["status"]["whitelist"]["agreed"] == 1
+                return found[0]
 
             new = await wait_for(narrowed, 20, "the flow to be open")
         assert new.startswith("securetenant-egress-x."), new
@@ -126,9 +126,10 @@ async def test_a_rule_that_its_peer_narrows_is_closed_after_its_rest_is_open(sta
     before = await version(stage.admin, collection)
 
     async def narrowed() -> str:
-        (found,) = (n for n in await tenants.bodies(stage.admin, collection) if n.startswith(wide))
-        assert found != wide
-        return found
+        found = [n for n in await tenants.bodies(stage.admin, collection) if n.startswith(wide)]
+        assert len(found) == 1
+        assert found != [wide]
+        return found[0]
 
     await b.edit({"network": {"ingress": [peer_rule("in", "ingress", {"tenant": "sup-d", "pods": narrow})]}})
     name = await wait_for(narrowed, 20, "the flow to be narrowed")
