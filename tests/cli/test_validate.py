@@ -47,7 +47,30 @@ def test_the_examples_are_sound() -> None:
 
 def test_strict_makes_warnings_fail() -> None:
     assert validate("--strict", BANK).exit_code == 1
-    assert validate("--strict", BANK / "payments.yaml", BANK / "core-banking.yaml").exit_code == 0
+    sound = [BANK / f"{name}.yaml" for name in ("00-platform", "payments", "core-banking")]
+    assert validate("--strict", *sound).exit_code == 0
+
+
+def test_strict_warns_of_platform_namespaces_that_no_file_declares(tmp_path: Path) -> None:
+    def rule(name: str, *namespaces: str, **more: Any) -> dict[str, Any]:
+        return {"name": name, "from": [{"namespace": namespace} for namespace in namespaces], **more}
+
+    path = tmp_path / "a.yaml"
+    rules = [rule("edge", "kube-system", "ingress-ngnix"), rule("over", "gone", expires="2020-01-01T00:00:00Z")]
+    egress = [{"name": "out", "to": [{"namespace": "logging"}, {"namespace": "b-prod"}, {"cidr": "10.0.0.0/8"}]}]
+    path.write_text(tenant("a", network={"ingress": rules, "egress": egress}) + tenant("b"))
+
+    def told(*args: object, text: str | None = None) -> set[str]:
+        return {p["path"] for p in problems(*args, text=text) if "unless the namespace" in p["message"]}
+
+    edge, out = "spec.network.ingress[0].from[1].namespace", "spec.network.egress[0].to[0].namespace"
+    assert told(path) == set()
+    assert told("--strict", path) == {edge, out}
+    logging = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "logging"}}
+    there = {"apiVersion": "v1", "kind": "List", "items": [logging]}
+    assert told("--strict", path, "-", text=yaml.safe_dump(there)) == {edge}
+    (line,) = (p["line"] for p in problems("--strict", path) if p["path"] == edge)
+    assert path.read_text().splitlines()[line - 1].strip() == "- namespace: ingress-ngnix"
 
 
 def test_errors_name_file_line_tenant_and_field(tmp_path: Path) -> None:

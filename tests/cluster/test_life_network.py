@@ -179,8 +179,8 @@ async def test_edits_are_rolled_out_and_are_no_drift(stage: Stage) -> None:
     assert found == {name: spec for name, spec in RENDERED.items() if name != RULE}
 
 
-async def test_the_api_server_is_reached_by_its_endpoints(stage: Stage) -> None:
-    await stage.tenant("net-api", {"namespaces": [{"name": "net-api-a"}], "network": {"apiServer": True}})
+async def test_the_api_server_is_reached_by_its_endpoints_and_no_forged_ones(stage: Stage) -> None:
+    tenant = await stage.tenant("net-api", {"namespaces": [{"name": "net-api-a"}], "network": {"apiServer": True}})
     slices = await stage.admin.get(SLICES)
     (endpoints,) = [s for s in slices["items"] if s["metadata"]["labels"].get("kubernetes.io/service-name")]
     (port,) = endpoints["ports"]
@@ -195,6 +195,25 @@ async def test_the_api_server_is_reached_by_its_endpoints(stage: Stage) -> None:
             }
         ],
     }
+
+    before = await versions(stage.admin, "net-api-a")
+    forged = {
+        "metadata": {"name": "kubernetes-x7b2k", "labels": endpoints["metadata"]["labels"]},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": ["203.0.113.66"], "conditions": {"ready": True}}],
+        "ports": [{"name": "https", "protocol": "TCP", "port": 4444}],
+    }
+
+    async def is_named() -> bool:
+        return "kubernetes-x7b2k" in (await tenant.condition("ApiServerOpen")).get("message", "")
+
+    try:
+        await stage.admin.create(SLICES, forged)
+        await wait_for(is_named, 20, "the forged slice to be named")
+        await tenant.agrees()
+        assert await versions(stage.admin, "net-api-a") == before
+    finally:
+        await stage.admin.delete(f"{SLICES}/kubernetes-x7b2k")
 
 
 async def test_egress_by_addresses_stays_closed_to_the_api_server(stage: Stage) -> None:

@@ -151,6 +151,21 @@ async def test_a_rule_closes_at_its_time_on_both_sides(stage: Stage) -> None:
     await opened(stage.admin, "wl-r1", "wl-s1")
 
 
+async def test_a_platform_namespace_that_does_not_exist_is_pending(stage: Stage) -> None:
+    into = peer_rule("hub", "ingress", {"namespace": "wl-hub"}, ports=[443])
+    tenant = await stage.tenant("wl-x", spec("wl-x1", ingress=[into]))
+    assert "there is no namespace wl-hub" in await pending(tenant)
+    assert await openings(stage.admin, "wl-x1") == []
+    await stage.namespace("wl-hub")
+    await opened(stage.admin, "wl-x1")
+    await tenant.agrees("what its coming opened to be no drift")
+    assert (await tenant.condition("WhitelistAgreed"))["status"] == "True"
+    await stage.admin.delete("/api/v1/namespaces/wl-hub")
+    await closed(stage.admin, "wl-x1")
+    await tenant.agrees("what its going closed to be no drift")
+    assert "there is no namespace wl-hub" in await pending(tenant)
+
+
 async def test_a_platform_namespace_that_becomes_a_tenants_has_to_agree(stage: Stage) -> None:
     await stage.namespace("wl-edge")
     into = peer_rule("edge", "ingress", {"namespace": "wl-edge"}, ports=[443])

@@ -8,51 +8,14 @@ from typing import Any
 
 import pytest
 
-from securetenant.api.objects import Observed
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls import network
-from securetenant.controls.plan import Plan, Platform
+from securetenant.controls.plan import Platform
+from tests.support.network import admits, at, banking, payments, plan, reaches, specs, within, world
 from tests.support.world import NOW, StaticWorld, mine, namespace, observe, observed, tenant
 
 LATER = NOW + timedelta(days=30)
 EARLIER = NOW - timedelta(days=1)
-
-
-def at(namespace: str) -> dict[str, Any]:
-    return {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
-
-
-def within(*namespaces: str) -> dict[str, Any]:
-    term = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": list(namespaces)}
-    return {"matchExpressions": [term]}
-
-
-def world(*tenants: SecureTenant, objects: tuple[Observed, ...] = (), platform: Platform | None = None) -> StaticWorld:
-    return StaticWorld(tenants, [*(o for t in tenants for o in mine(t)), *objects], platform)
-
-
-def plan(first: SecureTenant, *others: SecureTenant, objects: tuple[Observed, ...] = ()) -> Plan:
-    return network.CONTROL.plan(first, world(first, *others, objects=objects), NOW)
-
-
-def specs(found: Plan, namespace: str) -> dict[str, Any]:
-    return {d.ref.name: d.body["spec"] for d in found.desired if d.ref.namespace == namespace}
-
-
-def payments(*, namespaces: tuple[str, ...] = ("payments-prod",), **sections: Any) -> SecureTenant:
-    return tenant("payments", namespaces=list(namespaces), network=sections)
-
-
-def banking(*, namespaces: tuple[str, ...] = ("ledger-prod",), deleting: bool = False, **sections: Any) -> SecureTenant:
-    return tenant("core-banking", namespaces=list(namespaces), network=sections, deleting=deleting)
-
-
-def admits(**rule: Any) -> dict[str, Any]:
-    return {"name": "from-ledger", "from": [{"tenant": "core-banking"}], **rule}
-
-
-def reaches(**rule: Any) -> dict[str, Any]:
-    return {"name": "to-payments", "to": [{"tenant": "payments"}], **rule}
 
 
 class TestFixed:
@@ -118,194 +81,6 @@ class TestFixed:
         assert specs(found, "a")["securetenant-isolation"]["ingress"] == [{"from": [{"podSelector": {}}]}]
 
 
-def endpoints(name: str, *addresses: str, ready: bool | None = True, **more: Any) -> Observed:
-    conditions = {} if ready is None else {"ready": ready}
-    return observed(
-        *("EndpointSlice", name, "default"),
-        labels={"kubernetes.io/service-name": more.pop("service", "kubernetes")},
-        **{
-            "addressType": "IPv6" if ":" in addresses[0] else "IPv4",
-            "endpoints": [{"addresses": [address], "conditions": conditions} for address in addresses],
-            "ports": [{"name": "https", "port": 6443, "protocol": "TCP"}],
-            **more,
-        },
-    )
-
-
-class TestApiServer:
-    def test_ready_endpoints_after_translation(self) -> None:
-        slices = (
-            endpoints("kubernetes", "10.0.0.3", "10.0.0.2"),
-            endpoints("v6", "2001:DB8::1", ready=None),
-            endpoints("down", "10.0.0.9", ready=False),
-            endpoints("other", "10.0.0.10", service="metrics"),
-            endpoints("names", "api.example", addressType="FQDN"),
-        )
-        found = plan(payments(apiServer=True), objects=slices)
-        assert specs(found, "payments-prod")["securetenant-api-server"] == {
-            "podSelector": {},
-            "policyTypes": ["Egress"],
-            "egress": [
-                {
-                    "to": [
-                        {"ipBlock": {"cidr": "10.0.0.2/32"}},
-                        {"ipBlock": {"cidr": "10.0.0.3/32"}},
-                        {"ipBlock": {"cidr": "2001:db8::1/128"}},
-                    ],
-                    "ports": [{"protocol": "TCP", "port": 6443}],
-                }
-            ],
-        }
-        assert [(c.type, c.status) for c in found.conditions] == [
-            ("WhitelistAgreed", "True"),
-            ("ApiServerOpen", "True"),
-        ]
-
-    @pytest.mark.parametrize(
-        "slices",
-        [
-            pytest.param((), id="none"),
-            pytest.param((endpoints("kubernetes", "10.0.0.2", ready=False),), id="not ready"),
-            pytest.param((endpoints("kubernetes", "10.0.0.2", ports=[]),), id="without a port"),
-            pytest.param((endpoints("kubernetes", "10.0.0.2", service="evil"),), id="of another service"),
-        ],
-    )
-    def test_unknown_endpoints_keep_it_closed_and_say_so(self, slices: tuple[Observed, ...]) -> None:
-        found = plan(payments(apiServer=True), objects=slices)
-        assert "securetenant-api-server" not in specs(found, "payments-prod")
-        (condition,) = (c for c in found.conditions if c.type == "ApiServerOpen")
-        assert (condition.status, condition.reason) == ("False", "NoEndpoints")
-        assert found.blocking == [condition.message]
-
-    def test_not_asked_for(self) -> None:
-        found = plan(payments(), objects=(endpoints("kubernetes", "10.0.0.2"),))
-        assert "securetenant-api-server" not in specs(found, "payments-prod")
-        assert [c.type for c in found.conditions] == ["WhitelistAgreed"]
-
-
-def to(*ends: dict[str, Any], **rule: Any) -> dict[str, Any]:
-    return {"name": "out", "to": list(ends), **rule}
-
-
-def block(cidr: str, *excepts: str) -> dict[str, Any]:
-    return {"ipBlock": {"cidr": cidr, **({"except": list(excepts)} if excepts else {})}}
-
-
-READY = endpoints("kubernetes", "192.0.2.12", "192.0.2.10")
-V6 = endpoints("v6", "2001:DB8:0::A")
-OURS = "it names the API server's address and no other: set network.apiServer: true, or take the peer out"
-
-
-class TestClosedToTheApiServer:
-    """Egress by addresses does not open the API server's, but with apiServer: true."""
-
-    @pytest.mark.parametrize(
-        ("peer", "slices", "rendered"),
-        [
-            pytest.param(
-                {"cidr": "0.0.0.0/0"},
-                (READY, V6),
-                block("0.0.0.0/0", "192.0.2.10/32", "192.0.2.12/32"),
-                id="all of IPv4, several endpoints",
-            ),
-            pytest.param({"cidr": "::/0"}, (READY, V6), block("::/0", "2001:db8::a/128"), id="all of IPv6"),
-            pytest.param(
-                {"cidr": "192.0.2.8/30", "except": ["192.0.2.8/32"]},
-                (READY,),
-                block("192.0.2.8/30", "192.0.2.10/32", "192.0.2.8/32"),
-                id="one of two lies inside",
-            ),
-            pytest.param(
-                {"cidr": "192.0.0.0/16", "except": ["192.0.2.8/30"]},
-                (READY,),
-                block("192.0.0.0/16", "192.0.2.12/32", "192.0.2.8/30"),
-                id="one of two is excepted already, by a wider one",
-            ),
-            pytest.param(
-                {"cidr": "192.0.0.0/16", "except": ["192.0.2.12/32", "192.0.2.10/32"]},
-                (READY,),
-                block("192.0.0.0/16", "192.0.2.10/32", "192.0.2.12/32"),
-                id="both are excepted already, exactly",
-            ),
-            pytest.param({"cidr": "198.51.100.0/24"}, (READY, V6), block("198.51.100.0/24"), id="outside"),
-            pytest.param({"cidr": "192.0.2.11/32"}, (READY,), block("192.0.2.11/32"), id="their neighbour alone"),
-            pytest.param(
-                {"cidr": "10.0.0.0/8"},
-                (endpoints("kubernetes", "10.0.0.9", ready=False),),
-                block("10.0.0.0/8", "10.0.0.9/32"),
-                id="not ready",
-            ),
-            pytest.param(
-                {"cidr": "10.0.0.0/8"},
-                (endpoints("kubernetes", "10.0.0.9", ports=[]),),
-                block("10.0.0.0/8", "10.0.0.9/32"),
-                id="without a port",
-            ),
-            pytest.param(
-                {"cidr": "10.0.0.0/8"},
-                (endpoints("other", "10.0.0.9", service="metrics"), endpoints("n", "api.example", addressType="FQDN")),
-                block("10.0.0.0/8"),
-                id="of another service, or a name",
-            ),
-            pytest.param({"cidr": "0.0.0.0/0"}, (), block("0.0.0.0/0"), id="none known"),
-        ],
-    )
-    def test_its_addresses_are_excepted(
-        self, peer: dict[str, Any], slices: tuple[Observed, ...], rendered: dict[str, Any]
-    ) -> None:
-        found = plan(payments(egress=[to(peer)]), objects=slices)
-        assert specs(found, "payments-prod")["securetenant-egress-out"]["egress"] == [{"to": [rendered]}]
-        assert found.whitelist is not None
-        assert (found.whitelist.agreed, found.whitelist.pending_count) == (1, 0)
-
-    def test_not_with_api_server(self) -> None:
-        everything, itself = {"cidr": "0.0.0.0/0"}, {"cidr": "192.0.2.10/32"}
-        found = plan(payments(apiServer=True, egress=[to(everything, itself)]), objects=(READY, V6))
-        assert specs(found, "payments-prod")["securetenant-egress-out"]["egress"] == [
-            {"to": [block("0.0.0.0/0"), block("192.0.2.10/32")]}
-        ]
-
-    def test_ingress_is_not_concerned(self) -> None:
-        rule = {"name": "in", "from": [{"cidr": "0.0.0.0/0"}, {"cidr": "192.0.2.10/32"}]}
-        found = plan(payments(ingress=[rule], egress=[to({"cidr": "0.0.0.0/0"})]), objects=(READY,))
-        assert specs(found, "payments-prod")["securetenant-ingress-in"]["ingress"] == [
-            {"from": [block("0.0.0.0/0"), block("192.0.2.10/32")]}
-        ]
-
-    @pytest.mark.parametrize(
-        "peer",
-        [
-            pytest.param({"cidr": "192.0.2.10/32"}, id="the address"),
-            pytest.param({"cidr": "2001:db8::a/128"}, id="the address of IPv6"),
-            pytest.param({"cidr": "192.0.2.12/31", "except": ["192.0.2.13/32"]}, id="all else is excepted"),
-            pytest.param({"cidr": "10.0.0.8/31"}, id="two of its addresses"),
-        ],
-    )
-    def test_what_names_nothing_else_is_pending(self, peer: dict[str, Any]) -> None:
-        down = endpoints("down", "10.0.0.8", "10.0.0.9", ready=False)
-        found = plan(payments(egress=[to(peer)]), objects=(READY, V6, down))
-        assert "securetenant-egress-out" not in specs(found, "payments-prod")
-        assert found.whitelist is not None
-        assert [(p.direction, p.rule, p.peer, p.reason) for p in found.whitelist.pending] == [
-            ("egress", "out", f"cidr/{peer['cidr']}", OURS)
-        ]
-        (condition,) = found.conditions
-        assert (condition.type, condition.status, condition.reason) == ("WhitelistAgreed", "False", "Pending")
-        assert not found.blocking
-
-    def test_no_rule_opens_what_another_closes(self) -> None:
-        rules = [to({"cidr": "0.0.0.0/0"}), to({"cidr": "192.0.2.0/24"}, {"cidr": "192.0.2.10/32"}, name="more")]
-        found = specs(plan(payments(egress=rules), objects=(READY,)), "payments-prod")
-        excepts = ("192.0.2.10/32", "192.0.2.12/32")
-        assert found["securetenant-egress-out"]["egress"] == [{"to": [block("0.0.0.0/0", *excepts)]}]
-        assert found["securetenant-egress-more"]["egress"] == [{"to": [block("192.0.2.0/24", *excepts)]}]
-
-    def test_the_order_of_the_endpoints_makes_no_difference(self) -> None:
-        here = payments(egress=[to({"cidr": "0.0.0.0/0"})])
-        turned = endpoints("kubernetes", "192.0.2.10", "192.0.2.12")
-        assert plan(here, objects=(READY,)).desired == plan(here, objects=(turned,)).desired
-
-
 class TestWhitelist:
     def test_both_sides_are_rendered_as_one_intersection(self) -> None:
         gateway, ledger = {"matchLabels": {"app": "gateway"}}, {"matchLabels": {"app": "ledger"}}
@@ -333,7 +108,7 @@ class TestWhitelist:
             ],
         }
         mirrored = specs(plan(there, here), "ledger-prod")
-        (name,) = (name for name in mirrored if name.startswith("securetenant-egress-to-payments-"))
+        (name,) = (name for name in mirrored if name.startswith("securetenant-egress-to-payments."))
         assert mirrored[name] == {
             "podSelector": ledger,
             "policyTypes": ["Egress"],
@@ -358,7 +133,8 @@ class TestWhitelist:
                 }
             ]
         )
-        found = plan(here)
+        there = tuple(namespace(name) for name in ("ingress-nginx", "monitoring", "logging"))
+        found = plan(here, objects=there)
         assert specs(found, "payments-prod")["securetenant-ingress-edge"]["ingress"] == [
             {
                 "from": [
@@ -390,7 +166,9 @@ class TestWhitelist:
         )
         found = specs(plan(here, there), "payments-prod")
         assert found["securetenant-ingress-from-ledger"]["podSelector"] == {}
-        assert found["securetenant-ingress-from-ledger-42c6098a"]["podSelector"] == {"matchLabels": {"app": "a"}}
+        assert found["securetenant-ingress-from-ledger.42c6098a050e0fab"]["podSelector"] == {
+            "matchLabels": {"app": "a"}
+        }
 
     def test_a_tenants_own_other_namespace_needs_both_rules_too(self) -> None:
         admitting = {"name": "in", "to": {"namespaces": ["a"]}, "from": [{"tenant": "payments", "namespaces": ["b"]}]}
@@ -460,6 +238,25 @@ class TestStatus:
         assert reason in condition.message
         assert not found.blocking
         assert not any("from-ledger" in d.ref.name for d in found.desired)
+
+    @pytest.mark.parametrize("name", ["ingress-ngnix", "kube-sytem"])
+    def test_a_platform_namespace_that_does_not_exist(self, name: str) -> None:
+        here = payments(ingress=[admits(**{"from": [{"namespace": name}, {"namespace": "ingress-nginx"}]})])
+        found = plan(here, objects=(namespace("ingress-nginx"),))
+        assert specs(found, "payments-prod")["securetenant-ingress-from-ledger"]["ingress"] == [
+            {"from": [{"namespaceSelector": at("ingress-nginx")}]}
+        ]
+        assert found.whitelist is not None
+        assert (found.whitelist.agreed, found.whitelist.pending_count) == (1, 1)
+        (flow,) = found.whitelist.pending
+        assert (flow.peer, flow.reason) == (
+            f"namespace/{name}",
+            f"there is no namespace {name}: create it, or correct the peer",
+        )
+        (condition,) = found.conditions
+        assert (condition.status, condition.reason) == ("False", "Pending")
+        assert not found.blocking
+        assert plan(here, objects=(namespace("ingress-nginx"), namespace(name))).conditions[0].status == "True"
 
     def test_a_platform_namespace_that_became_a_tenants(self) -> None:
         found = plan(payments(ingress=[admits(**{"from": [{"namespace": "ledger-prod"}]})]), banking())

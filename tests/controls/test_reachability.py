@@ -22,7 +22,8 @@ from tests.support.world import NOW, StaticWorld, mine, namespace, observed, ten
 TENANTS = ("alpha", "beta", "gamma")
 NAMESPACES = ("n0", "n1", "n2", "n3", "n4")
 PACTS = [(a, b) for a, b in product(TENANTS, TENANTS) if a != b or a == "alpha"]
-PLATFORM, LIMBO = "-platform", "-limbo"  # of nobody; declared by a tenant that may not have it
+# Of nobody; declared by a tenant that may not have it; not there.
+PLATFORM, LIMBO, ABSENT = "-platform", "-limbo", "-absent"
 LABELS: tuple[dict[str, str], ...] = ({}, {"app": "a"}, {"app": "b", "tier": "x"}, {"tier": "y"})
 CALLS = (("TCP", 1), ("TCP", 2), ("TCP", 4), ("UDP", 2), ("SCTP", 9), ("UDP", 53))
 API_SERVER = {"10.8.1.2": True, "10.8.9.1": True, "10.9.0.2": False}  # its addresses, and which are ready
@@ -111,16 +112,20 @@ def meant_for(name: str) -> st.SearchStrategy[list[dict[str, Any]]]:
 
 
 def endpoints(ready: dict[str, bool]) -> list[Observed]:
-    """The EndpointSlices of the API server at these addresses, one for each."""
+    """The EndpointSlices of the API server at these addresses: its own, and a further one for the other family."""
+    families: dict[int, list[dict[str, Any]]] = {}
+    for address, is_ready in ready.items():
+        end = {"addresses": [address], "conditions": {"ready": is_ready}}
+        families.setdefault(ip_address(address).version, []).append(end)
     return [
         observed(
-            *("EndpointSlice", f"kubernetes-{n}", "default"),
+            *("EndpointSlice", name, "default"),
             labels={"kubernetes.io/service-name": "kubernetes"},
-            addressType=f"IPv{ip_address(address).version}",
-            endpoints=[{"addresses": [address], "conditions": {"ready": is_ready}}],
+            addressType=f"IPv{version}",
+            endpoints=ends,
             ports=[{"name": "https", "protocol": API_CALL[0], "port": API_CALL[1]}],
         )
-        for n, (address, is_ready) in enumerate(ready.items())
+        for name, (version, ends) in zip(("kubernetes", "further"), families.items(), strict=False)
     ]
 
 
@@ -140,13 +145,13 @@ class Cluster:
 @st.composite
 def clusters(draw: st.DrawFn) -> Cluster:
     owners = dict(zip(NAMESPACES, TENANTS, strict=False))  # one each, and the rest by chance
-    owners |= {name: draw(st.sampled_from((*TENANTS, PLATFORM, LIMBO))) for name in NAMESPACES[len(TENANTS) :]}
+    owners |= {name: draw(st.sampled_from((*TENANTS, PLATFORM, LIMBO, ABSENT))) for name in NAMESPACES[len(TENANTS) :]}
     contested = draw(st.sampled_from((None, None, *NAMESPACES)))  # also in the youngest tenant's spec, in vain
     declared = {
         name: [n for n, owner in owners.items() if owner == name or (owner == LIMBO and name == "alpha")]
         for name in TENANTS
     }
-    if contested is not None and owners[contested] not in (PLATFORM, "gamma"):
+    if contested is not None and owners[contested] not in (PLATFORM, ABSENT, "gamma"):
         declared["gamma"].append(contested)
     rules: dict[tuple[str, str], list[dict[str, Any]]] = {key: [] for key in product(TENANTS, ("ingress", "egress"))}
     for source, target in draw(st.lists(st.sampled_from(PACTS), min_size=2, max_size=5)):
@@ -170,9 +175,10 @@ def clusters(draw: st.DrawFn) -> Cluster:
         )
         for age, name in enumerate(TENANTS)
     }
-    world = StaticWorld(tenants.values(), endpoints(API_SERVER))
+    world = StaticWorld(tenants.values(), [*endpoints(API_SERVER), namespace("kube-system")])
     for name, owner in owners.items():
-        world.put(*(mine(tenants[owner], name) if owner in tenants else [namespace(name)]))
+        if owner != ABSENT:
+            world.put(*(mine(tenants[owner], name) if owner in tenants else [namespace(name)]))
     cluster = Cluster(tenants, owners, world)
     for item in tenants.values():
         cluster.desired += network.CONTROL.plan(item, world, NOW).desired
@@ -211,7 +217,7 @@ def names(peer: Peer, other: Endpoint, owner: str) -> bool:
     if peer.cidr is not None:
         excepted = any(ip_address(other.ip) in ip_network(part) for part in peer.except_)
         return not other.namespace and ip_address(other.ip) in ip_network(peer.cidr) and not excepted
-    if not other.namespace or owner == LIMBO or not chosen(peer.pods, dict(other.labels)):
+    if not other.namespace or owner in (LIMBO, ABSENT) or not chosen(peer.pods, dict(other.labels)):
         return False
     if peer.namespace is not None:
         return peer.namespace == other.namespace
@@ -291,12 +297,12 @@ def open_to_addresses(draw: st.DrawFn) -> SecureTenant:
 def test_no_rule_of_addresses_opens_the_api_server_or_closes_more(
     alpha: SecureTenant, servers: dict[str, bool]
 ) -> None:
-    unknown, known = (
-        network.CONTROL.plan(alpha, StaticWorld([alpha], [*mine(alpha), *slices]), NOW).desired
-        for slices in ([], endpoints(servers))
+    elsewhere, known = (
+        network.CONTROL.plan(alpha, StaticWorld([alpha], [*mine(alpha), *endpoints(at)]), NOW).desired
+        for at in ({"203.0.113.1": True}, servers)
     )
     pod, hosts = Endpoint("n0", LABELS[0]), [Endpoint("", {}, ip) for ip in ADDRESSES]
-    before, after = Reachability(unknown), Reachability(known)
+    before, after = Reachability(elsewhere), Reachability(known)
     opened = 0
     for host in hosts:
         calls = before.released(pod, host, CALLS)

@@ -275,3 +275,10 @@ def test_what_may_have_been_deleted_by_ourselves_is_no_drift() -> None:
     doubtful = replace(owner([DENY.ref]), last=lambda ref: ("", "a-record"))
     assert only(judge.wanted(doubtful, [DENY], lookup())).rollout
     assert not only(judge.wanted(owner([DENY.ref]), [DENY], lookup())).rollout
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_only_what_we_gave_up_ourselves_may_wait_for_what_supersedes_it(is_ours: bool) -> None:
+    have = observe(DENY, PAY) if is_ours else observe(DENY, PAY, spec={"podSelector": {}, "ingress": [{}]})
+    found = only(judge.unwanted(owner(), of_network(have), [], everywhere, nowhere, {have.ref: "Wholly"}))
+    assert (found.action, found.rollout, found.superseded) == ("Delete", is_ours, "Wholly" if is_ours else "")

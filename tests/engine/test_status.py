@@ -24,7 +24,7 @@ def drifted(number: int = 1) -> list[Drifted]:
 
 
 def judged(**more: Any) -> Pass:
-    return dataclasses.replace(Pass(tenant("pay", namespaces=["pay-a"]), PLANS, {"pay-a": "uid-1"}), **more)
+    return dataclasses.replace(Pass(tenant("pay", namespaces=["pay-a"]), PLANS, {"pay-a": ""}), **more)
 
 
 def computed(result: Pass) -> SecureTenantStatus:

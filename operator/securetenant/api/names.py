@@ -34,6 +34,9 @@ NODE_TAINT: Final = f"{GROUP}/tenant"
 # Every child object of ours starts with this, so that a reader of `kubectl get` knows whose it is.
 CHILD_PREFIX: Final = "securetenant"
 
+# Those that the API server itself makes, and makes again.
+BUILT_IN_NAMESPACES: Final = ("default", "kube-system", "kube-public", "kube-node-lease")
+
 SYSTEM_NAMESPACES: Final = ("default", OPERATOR_NAMESPACE)
 SYSTEM_NAMESPACE_PREFIXES: Final = ("kube-", "openshift-")
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -84,6 +84,10 @@ class Desired:
     @property
     def is_shared(self) -> bool:
         return not KINDS[self.ref.kind].content
+
+
+# Of an object that is given up: how much of what it opened is wanted still, of other objects; "" for nothing.
+Superseded: TypeAlias = Literal["", "Partly", "Wholly"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,9 @@ class WhitelistStatus(StatusModel):
     pending: list[PendingFlow] = Field(default_factory=list)
     expired: list[PendingFlow] = Field(default_factory=list)
     next_expiry: datetime | None = None
+    api_server: list[str] = Field(
+        default_factory=list, description="The API server's addresses as last known, if there is egress to addresses."
+    )
 
 
 class QuotaUse(StatusModel):

@@ -1,15 +1,15 @@
 """What is wrong with the tenants in some files: each by itself, and all of them together."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from securetenant.api import load
+from securetenant.api import load, names
 from securetenant.api.load import Severity
 from securetenant.api.tenant import SecureTenant
 from securetenant.cli.documents import Document, Fault, Found
 from securetenant.cli.offline import world_without_cluster
-from securetenant.controls import claims, whitelist
+from securetenant.controls import claims, policies, whitelist
 from securetenant.settings import Settings
 
 
@@ -53,8 +53,8 @@ class Checked:
         return [issue for issue in self.issues if issue.severity == "warning"]
 
 
-def check(found: Found, settings: Settings, now: datetime) -> Checked:
-    """Judge all that was read."""
+def check(found: Found, settings: Settings, now: datetime, *, strict: bool = False) -> Checked:
+    """Judge all that was read. `strict`: warn, too, of what these files cannot tell."""
     checked = Checked(issues=[_unreadable(fault) for fault in found.faults])
     for document in found.tenants:
         issues = list(_own(document, now))
@@ -62,6 +62,8 @@ def check(found: Found, settings: Settings, now: datetime) -> Checked:
         if not any(issue.severity == "error" for issue in issues):
             checked.tenants.append(Given(document, load.load(document.body)))
     checked.issues += _together(checked.tenants, settings, now)
+    if strict:
+        checked.issues += _undeclared(checked.tenants, found.namespaces, settings, now)
     checked.issues.sort(key=lambda issue: (issue.file, issue.line, issue.path, issue.message))
     return checked
 
@@ -143,6 +145,25 @@ def _one_sided(given: Sequence[Given], settings: Settings, now: datetime) -> Ite
             index = next(i for i, (rule, _, _) in enumerate(rules) if rule is declared.rule)
             message = f"rule {declared.rule.name!r} stays closed: {declared.opened.reason}"
             yield _issue(one, f"spec.network.{declared.direction}[{index}]", message, "warning")
+
+
+def _undeclared(given: Sequence[Given], namespaces: Set[str], settings: Settings, now: datetime) -> Iterator[Issue]:
+    """Platform namespaces that rules name and that none of the files declares: they may not exist."""
+    platform = settings.platform()
+    tenants = {entry.name for one in given for entry in one.tenant.spec.namespaces}
+    known = {*namespaces, *tenants, *names.BUILT_IN_NAMESPACES, platform.dns_namespace, platform.operator_namespace}
+    for one in given:
+        for direction, others in policies.PEERS.items():
+            for index, (rule, _, peers) in enumerate(whitelist.rules(one.tenant, direction)):
+                for number, peer in enumerate(peers):
+                    if peer.namespace in (None, *known) or whitelist.has_expired(rule.expires, now):
+                        continue
+                    message = (
+                        f"rule {rule.name!r} stays closed unless the namespace {peer.namespace} exists, which no file "
+                        "declares: give its manifest as well, or what kubectl get namespaces -o yaml says"
+                    )
+                    path = f"spec.network.{direction}[{index}].{others}[{number}].namespace"
+                    yield _issue(one, path, message, "warning")
 
 
 def _issue(given: Given, path: str, message: str, severity: Severity = "error") -> Issue:

@@ -67,6 +67,14 @@ class Document:
         version = str(self.body.get("apiVersion") or "")
         return self.body.get("kind") == names.KIND or version.partition("/")[0] == names.GROUP
 
+    @property
+    def is_namespace(self) -> bool:
+        """Whether it is a Namespace."""
+        return isinstance(self.body, dict) and (self.body.get("apiVersion"), self.body.get("kind")) == (
+            "v1",
+            "Namespace",
+        )
+
     def mark(self, path: str) -> Mark:
         """Where a field stands ("spec.network.ingress[0].name"); of one that is not there, its nearest parent."""
         at = path
@@ -98,6 +106,7 @@ class Found:
     files: int = 0
     tenants: list[Document] = field(default_factory=list)
     skipped: int = 0  # documents of other kinds
+    namespaces: set[str] = field(default_factory=set)  # what those that are Namespaces are called
     faults: list[Fault] = field(default_factory=list)
 
 
@@ -121,6 +130,8 @@ def read(paths: Sequence[str]) -> Found:
                     found.tenants.append(document)
                 else:
                     found.skipped += 1
+                    if document.is_namespace:
+                        found.namespaces.add(document.name)
         except _Refused as refused:
             found.faults.append(Fault("stdin" if source == STDIN else source, refused.line, str(refused)))
     return found

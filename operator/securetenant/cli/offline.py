@@ -1,6 +1,7 @@
 """Tenants out of files as the engine sees them, with no cluster or beside those of one."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from securetenant.api.objects import Json
@@ -33,4 +34,5 @@ def tenants_of(bodies: Iterable[Mapping[str, Any]]) -> Tenants:
 
 def world_without_cluster(tenants: Iterable[SecureTenant], settings: Settings) -> World:
     """A cluster that holds nothing yet but these tenants."""
-    return world_of({}, tenants_of(body_of(tenant) for tenant in tenants), settings.platform())
+    platform = replace(settings.platform(), offline=True)
+    return world_of({}, tenants_of(body_of(tenant) for tenant in tenants), platform)

@@ -107,6 +107,8 @@ def _body(want: "Desired", tenant: "SecureTenant") -> "Json":
 
 def _notes(tenant: "SecureTenant", plans: "Iterable[Plan]") -> Iterator[str]:
     """What is not in the output, and why."""
+    from securetenant.controls import whitelist
+
     spec = tenant.spec
     if spec.mode == "Paused":
         yield "mode is Paused: the operator writes nothing for it"
@@ -118,7 +120,7 @@ def _notes(tenant: "SecureTenant", plans: "Iterable[Plan]") -> Iterator[str]:
         yield f"label and taint of the nodes with {labels} are not here: they rest on the cluster's nodes"
     if spec.network.api_server:
         yield "the policy for apiServer: true is not here: it rests on the addresses of the cluster's API server"
-    elif any(peer.cidr is not None for rule in spec.network.egress for peer in rule.to):
+    elif whitelist.reaches_addresses(tenant):
         yield "the API server's addresses, which egress by cidr leaves out, are not here: they are the cluster's"
     for plan in plans:
         for condition in plan.conditions:

@@ -20,7 +20,7 @@ Files = Annotated[
 def validate(
     ctx: typer.Context,
     files: Files,
-    strict: Annotated[bool, typer.Option("--strict", help="Warnings fail, too.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Warnings fail, too, and there are more.")] = False,
     output: Output = Form.text,
     no_color: NoColor = False,
 ) -> None:
@@ -28,13 +28,15 @@ def validate(
 
     Every error of every document is told with file, line and field; documents of other kinds are skipped. What is
     wrong between the given tenants is found, too: names, namespaces and nodes claimed twice are errors; an expired
-    rule, or a flow that the other tenant does not declare, is a warning.
+    rule, or a flow that the other tenant does not declare, is a warning. With --strict so is a platform namespace that
+    a rule names and no file declares: give the Namespaces, too.
 
     \b
     Examples:
       securetenant validate tenants/
       securetenant validate --strict tenants/payments.yaml tenants/core-banking.yaml
       kustomize build . | securetenant validate -
+      kubectl get namespaces -o yaml | securetenant validate --strict tenants/ -
 
     \b
     Exit codes:
@@ -53,7 +55,7 @@ def validate(
         found = read(files)
     except (Unreadable, ValueError) as error:
         fail(str(error), 2)
-    checked = checks.check(found, settings, datetime.now(UTC))
+    checked = checks.check(found, settings, datetime.now(UTC), strict=strict)
     if output is Form.json:
         _print_json(found, checked)
     else:

@@ -1,15 +1,15 @@
 """Who may talk to whom: default deny, then what the tenant declares and, between tenants, the other one agrees to."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Final
 
 from securetenant.api.kinds import NETWORK_POLICY
-from securetenant.api.objects import Desired, Json, Ref
-from securetenant.api.status import Condition, PendingFlow, WhitelistStatus
+from securetenant.api.objects import Desired, Json, Ref, Superseded
+from securetenant.api.status import Condition, ConditionStatus, PendingFlow, WhitelistStatus
 from securetenant.api.tenant import Peer, SecureTenant
-from securetenant.controls import claims, endpoints, policies, ports, selectors
+from securetenant.controls import claims, endpoints, openings, policies, ports, selectors, whitelist
 from securetenant.controls.plan import Control, Foreign, Plan, Platform, World
 from securetenant.controls.policies import Within
 from securetenant.controls.ports import Ports, Range
@@ -24,6 +24,12 @@ API_SERVER: Final = "securetenant-api-server"
 
 LISTED: Final = 20  # how many flows the status names; the counts are whole
 _FIRST = 3  # how many a condition names
+
+_UNKNOWN: Final = "where the API server is, is not known: EndpointSlice default/kubernetes is missing, or names"
+_REMEDY: Final = (
+    "the kube-apiserver makes it within 10 s; where that runs with --endpoint-reconciler-type=none, make it yourself, "
+    "with the label kubernetes.io/service-name: kubernetes"
+)
 
 # A policy's place: its namespace, direction, rule, and the pods it is for.
 _Place = tuple[str, Direction, str, Selector]
@@ -40,14 +46,17 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
         for name, body in (*shared, *own.get(namespace, ()))
     ]
     wake_at = earliest(time for d in declared if not d.expired for time in (d.rule.expires, d.opened.until))
-    whitelist = _status(declared, wake_at)
+    recorded = endpoints.record(tenant, world) if whitelist.reaches_addresses(tenant) else []
+    told = _status(declared, wake_at, recorded)
+    wanted = {item.ref for item in desired}
     return Plan(
         desired=desired,
-        foreign=_foreign(tenant, held, {item.ref for item in desired}, world),
-        conditions=[_agreement(whitelist), *conditions],
+        foreign=_foreign(tenant, held, wanted, world),
+        superseded=_superseded(tenant, held, desired, wanted, world),
+        conditions=[_agreement(told), *conditions],
         blocking=blocking,
         wake_at=wake_at,
-        whitelist=whitelist,
+        whitelist=told,
     )
 
 
@@ -62,22 +71,42 @@ def _shared(
     together = network.isolation == "Tenant" and len(held) > 1
     found.append((ISOLATION, policies.among(sorted(held) if together else ())))
     if not network.api_server:
-        return found, [], []
+        return found, *_left_out(tenant, world)
     ends: dict[policies.End, Ports] = {
         Block(canonical_cidr(str(address))): allowed for address, allowed in endpoints.ready(world).items()
     }
     if not ends:
-        message = (
-            "the API server's endpoints are not known (no ready EndpointSlice of the service default/kubernetes), "
-            "so the access that apiServer: true asks for stays closed"
-        )
-        return (
-            found,
-            [Condition(type="ApiServerOpen", status="False", reason="NoEndpoints", message=message)],
-            [message],
-        )
+        message = f"{_UNKNOWN} no ready endpoint; the access that apiServer: true asks for stays closed; {_REMEDY}"
+        return found, [_condition("ApiServerOpen", "False", "NoEndpoints", message)], [message]
     found.append((API_SERVER, policies.opening("egress", selectors.ALL, ends)))
-    return found, [Condition(type="ApiServerOpen", status="True", reason="EndpointsKnown")], []
+    return found, [_condition("ApiServerOpen", "True", "EndpointsKnown", _not_believed(world))], []
+
+
+def _left_out(tenant: SecureTenant, world: World) -> tuple[list[Condition], list[str]]:
+    """What there is to say of the API server's addresses, which egress to addresses leaves out."""
+    if world.platform.offline or not whitelist.leaves_out_api_server(tenant):
+        return [], []
+    closed = endpoints.closed(tenant, world)
+    if closed.known == "Now":
+        return [_condition("ApiServerKnown", "True", "EndpointsKnown", "")], []
+    if closed.known == "Never":
+        message = f"{_UNKNOWN} no endpoint; egress to addresses, which must leave it out, stays closed; {_REMEDY}"
+        return [_condition("ApiServerKnown", "False", "NoEndpoints", message)], [message]
+    last = ", ".join(endpoints.record(tenant, world))
+    message = f"{_UNKNOWN} no endpoint; egress to addresses leaves out {last}, where it was last known; {_REMEDY}"
+    return [_condition("ApiServerKnown", "False", "LastKnown", message)], [message]
+
+
+def _not_believed(world: World) -> str:
+    """A hint at what looks like the API server's, and is not."""
+    if not (names := endpoints.others(world)):
+        return ""
+    told = ", ".join(names[:_FIRST]) + (f" and {len(names) - _FIRST} more" if len(names) > _FIRST else "")
+    return f"not opened, since the kube-apiserver writes EndpointSlice default/{endpoints.SLICE} alone: {told}"
+
+
+def _condition(kind: str, status: ConditionStatus, reason: str, message: str) -> Condition:
+    return Condition(type=kind, status=status, reason=reason, message=message)
 
 
 @lru_cache(maxsize=8)
@@ -108,13 +137,12 @@ def _whitelisted(declared: Iterable[Declaration]) -> dict[str, list[tuple[str, J
                     ends[end] = ports.union(ends[end], flow.ports) if end in ends else flow.ports
     found: dict[str, list[tuple[str, Json]]] = {}
     for (namespace, direction, rule, own), ends in places.items():
-        suffix = "" if own == plain[direction, rule] else f"-{selectors.fingerprint(own)}"
-        body = policies.opening(direction, own, ends)
-        found.setdefault(namespace, []).append((f"securetenant-{direction}-{rule}{suffix}", body))
+        name = policies.name(direction, rule, None if own == plain[direction, rule] else own)
+        found.setdefault(namespace, []).append((name, policies.opening(direction, own, ends)))
     return found
 
 
-def _status(declared: Sequence[Declaration], next_expiry: datetime | None) -> WhitelistStatus:
+def _status(declared: Sequence[Declaration], next_expiry: datetime | None, api_server: list[str]) -> WhitelistStatus:
     pending = [d for d in declared if not d.expired and not d.opened.flows]
     expired = [d for d in declared if d.expired]
     return WhitelistStatus(
@@ -125,6 +153,7 @@ def _status(declared: Sequence[Declaration], next_expiry: datetime | None) -> Wh
         pending=[_flow(d, d.opened.reason) for d in pending[:LISTED]],
         expired=[_flow(d, f"expired at {d.rule.expires:%Y-%m-%dT%H:%M:%SZ}") for d in expired[:LISTED]],
         next_expiry=next_expiry,
+        api_server=api_server,
     )
 
 
@@ -138,22 +167,47 @@ def _named(peer: Peer) -> str:
     return f"namespace/{peer.namespace}" if peer.namespace is not None else f"tenant/{peer.tenant}"
 
 
-def _agreement(whitelist: WhitelistStatus) -> Condition:
+def _agreement(told: WhitelistStatus) -> Condition:
     """Whether all that is declared (and not expired) is open. What is pending is the other side's to do: no error."""
-    if not whitelist.pending_count:
-        return Condition(type="WhitelistAgreed", status="True", reason="Agreed" if whitelist.declared else "NoRules")
-    first = "; ".join(f"{p.direction} {p.rule} ({p.peer}): {p.reason}" for p in whitelist.pending[:_FIRST])
-    more = f"; and {whitelist.pending_count - _FIRST} more" if whitelist.pending_count > _FIRST else ""
-    message = f"{whitelist.pending_count} of {whitelist.declared} declared flows are not open yet: {first}{more}"
+    if not told.pending_count:
+        return Condition(type="WhitelistAgreed", status="True", reason="Agreed" if told.declared else "NoRules")
+    first = "; ".join(f"{p.direction} {p.rule} ({p.peer}): {p.reason}" for p in told.pending[:_FIRST])
+    more = f"; and {told.pending_count - _FIRST} more" if told.pending_count > _FIRST else ""
+    message = f"{told.pending_count} of {told.declared} declared flows are not open yet: {first}{more}"
     return Condition(type="WhitelistAgreed", status="False", reason="Pending", message=message)
 
 
-def _foreign(tenant: SecureTenant, held: Sequence[str], desired: Iterable[Ref], world: World) -> list[Foreign]:
+def _superseded(
+    tenant: SecureTenant, held: Sequence[str], desired: Sequence[Desired], wanted: Container[Ref], world: World
+) -> dict[Ref, Superseded]:
+    """The policies of ours that stand and are wanted no more, of which others open the same (a rule was renamed, or
+    has another name since an upgrade) or something of it (its peer narrowed the rule)."""
+    found: dict[Ref, Superseded] = {}
+    for namespace in held:
+        given_up = [
+            observed
+            for observed in world.in_namespace(NETWORK_POLICY.name, namespace)
+            if observed.tenant == tenant.name and observed.ref not in wanted
+        ]
+        if not given_up:
+            continue
+        here = [item for item in desired if item.ref.namespace == namespace]
+        opened = {opening for item in here for opening in openings.openings(item.body["spec"])}
+        kept = {rule for item in here if (rule := policies.rule_of(item.ref.name)) is not None}
+        for observed in given_up:
+            before = openings.openings(observed.field("spec"))
+            if all(openings.covered(opening, opened) for opening in before):
+                found[observed.ref] = "Wholly"
+            elif policies.rule_of(observed.ref.name) in kept or not opened.isdisjoint(before):
+                found[observed.ref] = "Partly"
+    return found
+
+
+def _foreign(tenant: SecureTenant, held: Sequence[str], ours: Container[Ref], world: World) -> list[Foreign]:
     """Policies that others made. Policies only ever add up, so each of them widens the whitelist."""
     wanted = tenant.spec.network.foreign
     if wanted == "Ignore":
         return []
-    ours = set(desired)
     found = [
         observed
         for namespace in held
@@ -161,7 +215,7 @@ def _foreign(tenant: SecureTenant, held: Sequence[str], desired: Iterable[Ref], 
         if observed.tenant != tenant.name and observed.ref not in ours
     ]
     return [
-        Foreign(observed, NAME, policies.described(observed.field("spec")), remove=wanted == "Remove")
+        Foreign(observed, NAME, openings.described(observed.field("spec")), remove=wanted == "Remove")
         for observed in sorted(found, key=lambda item: item.ref)
     ]
 

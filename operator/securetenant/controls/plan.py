@@ -1,11 +1,11 @@
 """What a control is, and what it says of a tenant. No I/O, no clock: time is an argument."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from securetenant.api.objects import Desired, Observed, Ref
+from securetenant.api.objects import Desired, Observed, Ref, Superseded
 from securetenant.api.objects import Foreign as Foreign
 from securetenant.api.status import Condition, QuotaUse, WhitelistStatus
 from securetenant.api.tenant import SecureTenant
@@ -20,6 +20,8 @@ class Platform:
     dns_cidrs: tuple[str, ...] = ()  # NodeLocal DNSCache or hostNetwork DNS, which pod selectors do not match
     dns_port: int = 53
     operator_namespace: str = "securetenant-system"
+    # There is no cluster to look at: what only it knows (which namespaces exist, where its API server is) is no matter.
+    offline: bool = False
 
 
 class World(Protocol):
@@ -66,6 +68,7 @@ class Plan:
 
     desired: Sequence[Desired] = ()
     foreign: Sequence[Foreign] = ()
+    superseded: Mapping[Ref, Superseded] = field(default_factory=dict)  # of what stands and is not desired (any more)
     conditions: Sequence[Condition] = ()
     blocking: Sequence[str] = ()  # why the tenant is not Ready, one sentence each
     wake_at: datetime | None = None

@@ -11,6 +11,8 @@ from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 from typing import Final, Literal, NamedTuple, TypeAlias
 
+from securetenant.api.kinds import NAMESPACE
+from securetenant.api.objects import Ref
 from securetenant.api.tenant import EgressRule, IngressRule, Peer, SecureTenant, Side
 from securetenant.controls import claims, endpoints, ports, selectors
 from securetenant.controls.endpoints import Address
@@ -87,14 +89,15 @@ class Declaration(NamedTuple):
 class Scope:
     """What one look at a tenant's whitelist shares between its rules: the arguments, and what was worked out.
 
-    `closed` are the addresses that no egress rule opens: the API server's, unless the tenant may reach it.
+    `closed` are the addresses that no egress rule opens: the API server's, unless the tenant may reach it. None: they
+    are not known, and so no block of addresses can be opened.
     """
 
     tenant: SecureTenant
     held: Sequence[str]
     world: World
     now: datetime
-    closed: frozenset[Address]
+    closed: frozenset[Address] | None
     _offers: dict[tuple[str, Direction], list[Offer]] = field(default_factory=dict)
     _writable: dict[tuple[str, str], bool] = field(default_factory=dict)
 
@@ -161,9 +164,7 @@ def rules(tenant: SecureTenant, direction: Direction) -> Iterator[tuple[IngressR
 
 def declarations(tenant: SecureTenant, held: Sequence[str], world: World, now: datetime) -> list[Declaration]:
     """All that the tenant declares, in the spec's order, each with the flows that are open because of it."""
-    network = tenant.spec.network
-    closed = endpoints.addresses(world) if network.egress and not network.api_server else frozenset[Address]()
-    scope = Scope(tenant, held, world, now, closed)
+    scope = Scope(tenant, held, world, now, _closed(tenant, world))
     found: list[Declaration] = []
     for direction in OPPOSITE:
         for rule, side, peers in rules(tenant, direction):
@@ -183,6 +184,24 @@ def declarations(tenant: SecureTenant, held: Sequence[str], world: World, now: d
                 opened = Opened() if expired else _open(scope, direction, offer, peer)
                 found.append(Declaration(direction, rule, own, peer, expired, opened))
     return found
+
+
+def leaves_out_api_server(tenant: SecureTenant) -> bool:
+    """Whether it has egress to addresses, which the API server's have to be taken out of."""
+    network = tenant.spec.network
+    return not network.api_server and reaches_addresses(tenant)
+
+
+def reaches_addresses(tenant: SecureTenant) -> bool:
+    """Whether it declares egress to addresses."""
+    return any(peer.cidr is not None for rule in tenant.spec.network.egress for peer in rule.to)
+
+
+def _closed(tenant: SecureTenant, world: World) -> frozenset[Address] | None:
+    if world.platform.offline or not leaves_out_api_server(tenant):
+        return frozenset()
+    found = endpoints.closed(tenant, world)
+    return found.addresses if found.known != "Never" else None
 
 
 def _names(namespaces: Iterable[str] | None) -> frozenset[str] | None:
@@ -233,7 +252,11 @@ def _open(scope: Scope, direction: Direction, mine: Offer, peer: Peer) -> Opened
         return Opened(reason="its pod selector contradicts itself and matches no pod: correct it")
     if peer.cidr is not None:
         block = Block(canonical_cidr(peer.cidr), tuple(sorted({canonical_cidr(text) for text in peer.except_})))
-        left = without(block, scope.closed) if direction == "egress" else block
+        if direction == "ingress":
+            return Opened((Flow(here, mine.own, block, mine.ports),))
+        if scope.closed is None:
+            return Opened(reason="where the API server is, which must stay closed, is not known: see ApiServerKnown")
+        left = without(block, scope.closed)
         if left is None:
             remedy = "set network.apiServer: true, or take the peer out"
             return Opened(reason=f"it names the API server's address and no other: {remedy}")
@@ -242,6 +265,8 @@ def _open(scope: Scope, direction: Direction, mine: Offer, peer: Peer) -> Opened
         return _between(scope, direction, mine, peer.tenant or "", here)
     owner = claims.holder(peer.namespace, scope.world)
     if owner is None:  # the platform's: nobody is there who could declare the other half
+        if not scope.world.platform.offline and scope.world.get(Ref(NAMESPACE.name, "", peer.namespace)) is None:
+            return Opened(reason=f"there is no namespace {peer.namespace}: create it, or correct the peer")
         return Opened((Flow(here, mine.own, Pods((peer.namespace,), mine.peer), mine.ports),))
     mine = mine._replace(peer_namespaces=frozenset((peer.namespace,)))
     opened = _between(scope, direction, mine, owner.name, here)

@@ -5,13 +5,14 @@ to them counts (reference: an added `ingress: [{}]` on a default-deny policy is 
 objects that others put beside ours are judged as well.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 from securetenant.api import names
 from securetenant.api.kinds import KINDS, LIMIT_RANGE, NODE, RESOURCE_QUOTA
-from securetenant.api.objects import Desired, Foreign, JsonValue, Observed, Ref
+from securetenant.api.objects import Desired, Foreign, JsonValue, Observed, Ref, Superseded
 from securetenant.api.record import annotation, digest, is_recorded, node_taint, shared, shared_of, whole, whole_of
 from securetenant.api.status import DriftReason
 
@@ -23,7 +24,7 @@ class Finding:
     """One difference: which object, what is to be done, and whether others did it.
 
     `rollout`: the difference is our own change of mind, and no drift. `action` Keep: it is only reported.
-    `path`: the first field that differs, dotted, e.g. "spec.ingress".
+    `path`: the first field that differs, dotted, e.g. "spec.ingress". `superseded`: of a deletion by rollout.
     """
 
     ref: Ref
@@ -35,6 +36,7 @@ class Finding:
     message: str = ""
     desired: Desired | None = None
     observed: Observed | None = None
+    superseded: Superseded = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +154,7 @@ def unwanted(
     desired: Iterable[Desired],
     held: Callable[[str], bool],
     owned: Callable[[str], bool],
+    superseded: Mapping[Ref, Superseded] = MappingProxyType({}),
 ) -> Iterator[Finding]:
     """Objects with our mark that nobody wants: left by our own change of mind, or put there by others (Stale).
 
@@ -169,8 +172,14 @@ def unwanted(
         if have.ref.kind == NODE.name:
             yield Finding(have.ref, control, "Stale", "Release", rollout=ours, message=message, observed=have)
         elif have.ref.namespace and held(have.ref.namespace):
-            rollout = ours or not owner.settled(have.ref.namespace)
-            yield Finding(have.ref, control, "Stale", "Delete", rollout=rollout, message=message, observed=have)
+            instead = superseded.get(have.ref, "") if ours else ""
+            yield Finding(
+                *(have.ref, control, "Stale", "Delete"),
+                rollout=ours or not owner.settled(have.ref.namespace),
+                message=message,
+                observed=have,
+                superseded=instead,
+            )
         elif ours and owned(have.ref.place):
             yield Finding(have.ref, control, "Stale", "Release", rollout=True, observed=have)
 

@@ -9,7 +9,7 @@ usage:X       the tenant shares a quota out to X                     to addresse
 from collections.abc import Iterable, Iterator
 
 from securetenant.api.tenant import SecureTenant
-from securetenant.controls import access
+from securetenant.controls import access, whitelist
 
 API_SERVER = "apiserver"
 
@@ -35,7 +35,7 @@ def _tokens(tenant: SecureTenant) -> Iterator[str]:
     yield from (f"subject:{key}" for key in access.subject_keys(tenant, namespaces))
     if spec.quota.tenant:
         yield from (f"usage:{name}" for name in namespaces)
-    if spec.network.api_server or any(peer.cidr is not None for rule in spec.network.egress for peer in rule.to):
+    if spec.network.api_server or whitelist.reaches_addresses(tenant):
         yield API_SERVER
 
 

@@ -79,12 +79,13 @@ def survey(
         last=last,
     )
     desired = [want for plan in plans.values() for want in plan.desired]
+    superseded = {ref: how for plan in plans.values() for ref, how in plan.superseded.items()}
     findings = [
         *judge.wanted(owner, desired, partial(_seen, world)),
         *(
             _unlike_records(owner, tenant, world, record, held, {want.ref for want in desired})
             if is_bare
-            else judge.unwanted(owner, carrying, desired, held.__contains__, owned.__contains__)
+            else judge.unwanted(owner, carrying, desired, held.__contains__, owned.__contains__, superseded)
         ),
         *(f for plan in plans.values() for f in judge.foreign(plan.foreign)),
     ]

@@ -84,7 +84,7 @@ class Writer:
     async def undo(
         self, findings: Sequence[Finding], tenant: str, salt: str, values: Mapping[str, str] = NO_VALUES
     ) -> Outcome:
-        """Carry out the findings' actions in order: namespaces, closing policies, all else, then what is given up.
+        """Carry out the findings' actions in the order of `_steps`.
 
         One that fails stops what depends on it (a namespace's contents on it; its release on theirs), and nothing
         else. Where somebody else was first to create a namespace, what opens waits for the next look: it was planned
@@ -93,7 +93,14 @@ class Writer:
         outcome = Outcome()
         for step in _steps(findings):
             blocked = {finding.ref.place for finding, _ in outcome.failed}
-            todo = [finding for finding in step if not (place := finding.ref.place) or place not in blocked]
+            # What came back otherwise may not open what the superseded one does.
+            doubtful = blocked | {item.finding.ref.place for item in outcome.altered}
+            todo = [
+                finding
+                for finding in step
+                if not _depends(finding)
+                or finding.ref.place not in (doubtful if finding.superseded == "Wholly" else blocked)
+            ]
             if any(_is_taken(finding, error) for finding, error in outcome.failed):
                 todo = [finding for finding in todo if finding.desired is None or finding.desired.closing]
             results = await asyncio.gather(*(self._undo(finding, tenant, salt, values) for finding in todo))
@@ -202,9 +209,13 @@ def _alteration(finding: Finding, answer: Observed, tenant: str, salt: str) -> s
 
 
 def _steps(findings: Iterable[Finding]) -> list[list[Finding]]:
-    """The order of a pass: (0) namespaces, (1) what closes, (2) the rest, (3) contents given up, (4) namespaces
-    given up: their mark goes last, because it is what finds the contents."""
-    steps: list[list[Finding]] = [[], [], [], [], []]
+    """The order of a pass: (0) namespaces, (1) what closes, (2) the rest, (3) what others supersede, (4) contents
+    given up, (5) namespaces given up: their mark goes last, because it is what finds the contents.
+
+    A flow that is declared before and after is at no moment closed because the object that opens it is another one
+    now: the old one goes after the new one was written. What the spec closes goes at once, in step 2.
+    """
+    steps: list[list[Finding]] = [[], [], [], [], [], []]
     for finding in findings:
         steps[_step(finding)].append(finding)
     return [step for step in steps if step]
@@ -213,12 +224,27 @@ def _steps(findings: Iterable[Finding]) -> list[list[Finding]]:
 def _step(finding: Finding) -> int:
     is_namespace = finding.ref.kind == kinds.NAMESPACE.name
     if finding.action == "Release":
-        return 4 if is_namespace else 3
+        return 5 if is_namespace else 4
     if is_namespace:
         return 0
+    if finding.superseded:
+        return 3
     return 1 if finding.desired is not None and finding.desired.closing else 2
 
 
 def _is_taken(finding: Finding, error: ApiError) -> bool:
     """Whether a namespace that was to be created was there already."""
     return finding.ref.kind == kinds.NAMESPACE.name and isinstance(error, AlreadyExists)
+
+
+def _depends(finding: Finding) -> bool:
+    """Whether it waits for what failed in its namespace.
+
+    A deletion takes openings away, so no failed write may keep one: the rule that a spec removed, and a foreign
+    policy, go even where the write of another object fails for ever. The exception opens nothing that is not
+    declared: what is superseded wholly stays until the objects that open the same stand. Superseded in part, it
+    also opens what the spec closed: it comes after them, for the sake of the rest, and whatever became of them.
+    """
+    if finding.action == "Delete":
+        return finding.superseded == "Wholly"
+    return bool(finding.ref.place)
