@@ -108,7 +108,9 @@ def _status_schema() -> Schema:
 
 
 def _without_defaults(schema: Schema) -> Schema:
-    """The operator alone writes the status: the server adds nothing to it."""
+    """Where the server must add nothing: in the status, which the operator alone writes, and within lists, which
+    appliers replace whole. What the server had added there would be a difference to them each time (`kubectl apply`
+    says "configured" for ever) or a conflict (server-side apply). There the models fill the defaults in."""
     inner = {
         key: _without_defaults(schema[key])
         for key in ("items", "additionalProperties")
@@ -137,7 +139,7 @@ def _structural(schema: Schema, defs: dict[str, Schema]) -> Schema:
     if isinstance(schema.get("additionalProperties"), dict):
         made["additionalProperties"] = _structural(schema["additionalProperties"], defs)
     if "items" in schema:
-        made["items"] = _structural(schema["items"], defs)
+        made["items"] = _without_defaults(_structural(schema["items"], defs))
     made |= {key: value for key, value in schema.items() if key.startswith("x-kubernetes-")}
     return _with_plain_default(made)
 

@@ -168,7 +168,8 @@ Quantity = Annotated[str, _Quantity()]
 @lru_cache(maxsize=4096)
 def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     """The network of a CIDR. Raises ValueError for what the API server refuses as well: host bits, a missing or a
-    padded prefix length, a netmask, IPv4 within IPv6."""
+    padded prefix length, a netmask, a zone, an IPv4-mapped address (::ffff:10.0.0.0). Any other writing of IPv6 is
+    taken, the last 32 bits as IPv4 among them (64:ff9b::10.8.0.0/112)."""
     if not _CIDR.fullmatch(text):
         raise ValueError(f'{text!r} is not a CIDR: write an address and a prefix length, as "10.8.0.0/16"')
     try:
@@ -177,13 +178,17 @@ def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
         raise ValueError(f'{text!r} is not a CIDR: write an address and a prefix length, as "10.8.0.0/16"') from None
     address = ipaddress.ip_address(text.partition("/")[0])
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        raise ValueError(f"{text!r} is IPv4 within IPv6: write the IPv4 network, as {str(address.ipv4_mapped)!r}/...")
+        raise ValueError(
+            f"{text!r} is IPv4 mapped into IPv6: write the IPv4 network, as {str(address.ipv4_mapped)!r}/..."
+        )
     if address != masked.network_address:
         raise ValueError(f"{text!r} has bits set behind its prefix: write {str(masked)!r}")
     return masked
 
 
-_CIDR: Final = re.compile(r"([0-9.]{7,15}|[0-9a-fA-F:]{2,39})/(0|[1-9][0-9]{0,2})", re.ASCII)
+# The longest has eight groups of four digits, or six of them and an IPv4 address.
+_CIDR_LENGTH: Final = 49
+_CIDR: Final = re.compile(r"([0-9.]{7,15}|[0-9a-fA-F:]{2,39}|[0-9a-fA-F:]{2,30}[0-9.]{7,15})/(0|[1-9][0-9]{0,2})")
 
 
 def _check_cidr(value: str) -> bool:
@@ -196,7 +201,7 @@ def _check_cidr(value: str) -> bool:
 
 Cidr = Annotated[
     str,
-    Field(max_length=43),
+    Field(max_length=_CIDR_LENGTH),
     Rule(
         "isCIDR(self) && cidr(self) == cidr(self).masked()",
         'not a CIDR, or bits are set behind its prefix: write the network address and prefix length, as "10.8.0.0/16"',
