@@ -98,7 +98,8 @@ async def test_models_and_server_judge_alike(admin: Admin, count: int) -> None:
                 disagreed.append((errors, body.get("message"), one))
             verdicts[not errors] += 1
     assert disagreed == []
-    assert min(verdicts.values()) > count // 10, verdicts
+    assert sum(verdicts.values()) == count
+    assert min(verdicts.values()) >= count // 50, verdicts
 
 
 async def test_what_the_spec_holds_as_quota_and_limits_is_valid_as_such(admin: Admin) -> None:

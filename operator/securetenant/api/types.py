@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Annotated, Any, Final
 
-from pydantic import AwareDatetime, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import AwareDatetime, BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
@@ -115,6 +115,14 @@ NodeLabels = Annotated[
         lambda key, _: key != names.NODE_LABEL_TENANT,
     ),
 ]
+
+
+def _whole(value: Any) -> Any:
+    """JSON knows one kind of number: 443.0 is the whole number 443, to the API server as well."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+PortNumber = Annotated[int, Field(ge=1, le=65535), BeforeValidator(_whole)]
 
 
 # So that the sum over 64 namespaces, the most that a tenant has, still fits in what a quantity can hold.

@@ -23,7 +23,7 @@ from securetenant.engine.contest import Contest
 ITEMS = 20  # of a list in the status; the totals are whole
 MESSAGE = 1024  # characters of a condition's message
 # Reasons for not being Ready that end without anybody's help.
-_PASSING = ("Terminating", "Shrinking", "Uncounted")
+_PASSING = ("Terminating", "Shrinking", "Uncounted", "StatusChanged")
 
 
 @dataclass(frozen=True, slots=True)
