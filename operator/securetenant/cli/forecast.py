@@ -19,6 +19,7 @@ _EFFECTS: Mapping[str, Effect] = {
     "Create": "create",
     "Replace": "update",
     "Patch": "update",
+    "Recount": "update",
     "Recreate": "replace",
     "Delete": "delete",
     "Release": "release",
