@@ -99,8 +99,19 @@ def changes(survey: Survey, managers: Mapping[int, str]) -> list[Change]:
     found = [
         _change(finding, survey.tenant.name, managers.get(index, ""), enforced)
         for index, finding in enumerate(survey.findings)
+        if not _is_uncounted(finding)
     ]
     return sorted(found, key=lambda c: (c.place, c.kind != NAMESPACE.name, c.kind, c.name, c.reason))
+
+
+def _is_uncounted(finding: Finding) -> bool:
+    """Whether it is a quota that kube-controller-manager has yet to count."""
+    return finding.action == "Recount" and not _in_force(finding)
+
+
+def _in_force(finding: Finding) -> JsonValue:
+    status = finding.observed.field("status") if finding.observed is not None else None
+    return status.get("hard") if isinstance(status, dict) else None
 
 
 def told(survey: Survey) -> list[Told]:
@@ -143,6 +154,10 @@ def _fields(finding: Finding, tenant: str) -> Iterator[Field]:
     """What differs, field by field: as it stands in the cluster, and as it is to be."""
     want, have = finding.desired, finding.observed
     if want is None or have is None:
+        return
+    if finding.action == "Recount":
+        spec = have.field("spec")
+        yield from differences(_in_force(finding), spec.get("hard") if isinstance(spec, dict) else None, "status.hard")
         return
     if not want.is_shared:
         yield from differences(whole_of(have), whole(want, tenant))

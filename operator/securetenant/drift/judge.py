@@ -140,7 +140,7 @@ def _in_force(want: Desired, have: Observed) -> Iterator[Finding]:
         return
     wanted_hard, hard = _at(want.body, ("spec", "hard")), _at(have.field("status"), ("hard",)) or {}
     if path := first_difference(wanted_hard, hard, "status.hard"):
-        yield Finding(want.ref, want.control, "Changed", "Recount", rollout=False, path=path, desired=want, observed=have)
+        yield Finding(want.ref, want.control, "Changed", "Recount", False, path=path, desired=want, observed=have)
 
 
 def _at(value: JsonValue, path: tuple[str, ...]) -> JsonValue:

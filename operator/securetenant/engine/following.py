@@ -3,11 +3,20 @@ what stands there until then is no tampering. Learned from the changes of the ca
 that it has yet to follow.
 """
 
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 from securetenant.api.objects import Json, JsonValue, Observed, Ref
+from securetenant.controls import quota, quota_held
+from securetenant.controls.plan import Plan
+from securetenant.drift.judge import Finding
+from securetenant.engine.attribution import is_newer
+from securetenant.engine.survey import Survey
+from securetenant.kube.transport import Transport
 
 _UNKNOWN: Final[Json] = {"": ""}  # no status.hard
+_SPEC: Final = "spec.hard"
 
 
 class Following:
@@ -31,7 +40,7 @@ class Following:
             self._behind.pop(new.ref, None)
         elif old is None or old.uid != new.uid:
             # Nobody has counted yet; or, at the start, what was done before is not known.
-            self._behind[new.ref] = in_force and _UNKNOWN
+            self._behind[new.ref] = _UNKNOWN if in_force else {}
         elif _hard(old.field("spec")) != hard:
             self._behind[new.ref] = in_force
 
@@ -47,3 +56,35 @@ class Following:
 def _hard(part: JsonValue) -> Json:
     hard = part.get("hard") if isinstance(part, dict) else None
     return hard if isinstance(hard, dict) else {}
+
+
+async def judged(found: Survey, following: Following, transport: Transport) -> Survey:
+    """The survey without the quotas that kube-controller-manager has yet to follow, and with what there is to say of
+    those whose status others changed. One GET for each of which nothing is known since the start."""
+    if all(finding.action != "Recount" for finding in found.findings):
+        return found
+    findings: list[Finding] = []
+    for finding in found.findings:
+        have = finding.observed
+        if finding.action != "Recount" or have is None:
+            findings.append(finding)
+        elif (behind := following.is_behind(have)) is not True:
+            # Not known: written later than the spec it is somebody's doing; else it is put right, and not counted.
+            rollout = behind is None and not await is_newer(transport, have.ref, finding.path, _SPEC)
+            findings.append(replace(finding, rollout=rollout))
+    return replace(found, findings=findings, plans=_told(found, findings))
+
+
+def _told(found: Survey, findings: Iterable[Finding]) -> dict[str, Plan]:
+    tampered = [_difference(finding) for finding in findings if finding.action == "Recount" and not finding.rollout]
+    if not tampered:
+        return found.plans
+    return {**found.plans, quota.NAME: quota_held.tampered(found.plans[quota.NAME], tampered)}
+
+
+def _difference(finding: Finding) -> str:
+    have, want = finding.observed, finding.desired
+    resource = finding.path.removeprefix("status.hard").removeprefix(".")
+    now = _hard(have.field("status")).get(resource, "no limit") if have is not None else ""
+    limit = _hard(want.body.get("spec")).get(resource, "no limit") if want is not None else ""
+    return f"{resource} in {finding.ref.namespace} ({now} instead of {limit})"
