@@ -313,11 +313,18 @@ def test_over_the_total_with_room_says_so() -> None:
     assert "as much more may be admitted: pods 94" in forged.blocking[0]
 
 
-def test_a_quota_is_settled_once_all_of_its_spec_is_in_force_and_counted() -> None:
-    assert quota.is_settled(pods(TEN, A, 20, None)), "too new to say"
-    assert quota.is_settled(pods(TEN, A, 20, 3))
-    assert not quota.is_settled(pods(TEN, A, 20, 3, in_force=21))
-    assert not quota.is_settled(written(TEN, A, {"pods": "1", "secrets": "1"}, used={"pods": "1"}))
+def test_caps_are_looked_at_again_when_they_do_not_limit_any_more() -> None:
+    new, fine, more = pods(TEN, A, 20, None), pods(TEN, A, 20, 3), pods(TEN, A, 20, 4)
+    raised, partly = (
+        pods(TEN, A, 20, 3, in_force=21),
+        written(TEN, A, {"pods": "1", "secrets": "1"}, used={"pods": "1"}),
+    )
+    assert not quota.concerns_caps(new, fine)
+    assert not quota.concerns_caps(fine, more)
+    for odd in (raised, partly):
+        assert quota.concerns_caps(fine, odd)
+        assert quota.concerns_caps(odd, fine)
+    assert quota.concerns_caps(fine, new), "a status that was taken away"
 
 
 # --- namespaces on their way out -------------------------------------------------------------------------------

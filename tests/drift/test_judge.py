@@ -254,3 +254,38 @@ def test_what_may_have_been_deleted_by_ourselves_is_no_drift() -> None:
     doubtful = replace(owner([DENY.ref]), last=lambda ref: ("", "a-record"))
     assert only(judge.wanted(doubtful, [DENY], lookup())).rollout
     assert not only(judge.wanted(owner([DENY.ref]), [DENY], lookup())).rollout
+
+
+# --- a quota's status ------------------------------------------------------------------------------------------
+
+QUOTA = Desired(
+    Ref("ResourceQuota", "pay", "securetenant"), "quota", body={"spec": {"hard": {"pods": "2", "requests.cpu": "1"}}}
+)
+
+
+@pytest.mark.parametrize(
+    ("hard", "path"),
+    [
+        pytest.param({"pods": "100", "requests.cpu": "1"}, "status.hard.pods", id="raised"),
+        pytest.param({"pods": "2"}, "status.hard.requests.cpu", id="taken out"),
+        pytest.param({"pods": "2", "requests.cpu": "1", "secrets": "0"}, "status.hard.secrets", id="put in"),
+        pytest.param(None, "status.hard.pods", id="no status"),
+    ],
+)
+def test_limits_in_force_that_are_not_those_of_the_spec(hard: dict[str, str] | None, path: str) -> None:
+    have = observe(QUOTA, PAY, **({"status": {"hard": hard, "used": {}}} if hard is not None else {}))
+    found = only(judge.wanted(owner([QUOTA.ref]), [QUOTA], lookup(have)))
+    assert (found.reason, found.action, found.rollout, found.path) == ("Changed", "Recount", False, path)
+    assert judge.closes(found)
+
+
+def test_a_quota_in_force_is_as_wanted() -> None:
+    have = observe(QUOTA, PAY, status={"hard": {"requests.cpu": "1", "pods": "2"}, "used": {"pods": "9"}})
+    assert not list(judge.wanted(owner([QUOTA.ref]), [QUOTA], lookup(have)))
+
+
+def test_of_a_changed_spec_the_status_says_nothing() -> None:
+    """Writing the spec makes it counted anew."""
+    have = observe(QUOTA, PAY, status={"hard": {"pods": "100"}})
+    more = replace(QUOTA, body={"spec": {"hard": {"pods": "3"}}})
+    assert only(judge.wanted(owner([QUOTA.ref]), [more], lookup(have))).action == "Replace"

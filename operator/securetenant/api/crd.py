@@ -97,6 +97,12 @@ def _root() -> Schema:
 @cache
 def spec_schema() -> Schema:
     """The structural schema of the spec. Cached: not to be changed by the caller."""
+    return _bare_lists(documented_schema())
+
+
+@cache
+def documented_schema() -> Schema:
+    """The same with all defaults that the models fill in. Cached: not to be changed by the caller."""
     return _of(SecureTenantSpec)
 
 
@@ -105,6 +111,15 @@ def _status_schema() -> Schema:
     schema["properties"]["namespaceCount"] = {"type": "integer", "description": "How many namespaces stand below."}
     schema["properties"]["conditions"] |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
     return schema
+
+
+def _bare_lists(schema: Schema) -> Schema:
+    made = dict(schema)
+    if "items" in schema:
+        made["items"] = _without_defaults(schema["items"])
+    if "properties" in schema:
+        made["properties"] = {key: _bare_lists(value) for key, value in schema["properties"].items()}
+    return made
 
 
 def _without_defaults(schema: Schema) -> Schema:
@@ -139,7 +154,7 @@ def _structural(schema: Schema, defs: dict[str, Schema]) -> Schema:
     if isinstance(schema.get("additionalProperties"), dict):
         made["additionalProperties"] = _structural(schema["additionalProperties"], defs)
     if "items" in schema:
-        made["items"] = _without_defaults(_structural(schema["items"], defs))
+        made["items"] = _structural(schema["items"], defs)
     made |= {key: value for key, value in schema.items() if key.startswith("x-kubernetes-")}
     return _with_plain_default(made)
 

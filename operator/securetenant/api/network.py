@@ -134,7 +134,7 @@ class Side(SpecModel):
 class Port(SpecModel):
     """A port, a range of ports, or all of a protocol."""
 
-    protocol: Protocol = Field("TCP", description="TCP, UDP or SCTP.")
+    protocol: Protocol = Field("TCP", description="TCP, UDP or SCTP. Default: TCP.")
     port: PortNumber | None = Field(None, description="The port. Default: every port of the protocol.")
     end_port: PortNumber | None = Field(None, description="The last port of a range that begins at port.")
 

@@ -85,7 +85,9 @@ class NamespaceSpec(SpecModel):
     labels: NamespaceLabels = Field(default_factory=dict, description="Labels of the namespace.")
     annotations: NamespaceAnnotations = Field(default_factory=dict, description="Annotations of the namespace.")
     adopt: bool = Field(
-        False, description="Take over a namespace that exists already (never a system one or another tenant's)."
+        False,
+        description="Take over a namespace that exists already (never a system one or another tenant's). "
+        "Default: false.",
     )
     quota: Hard = Field(default_factory=dict, description="Overrides spec.quota.namespace, resource by resource.")
     limits: Limits | None = Field(None, description="Overrides spec.limits, type by type.")

@@ -236,6 +236,10 @@ class _Time:
             "format": "date-time",
             "pattern": f"^(?:{_RFC3339.pattern})$",
             "maxLength": _RFC3339.max_length,
+            # With a format the API server lets a list pass for a text; CEL does not.
+            RULES_KEY: [
+                {"rule": "self > timestamp('0999-12-31T00:00:00Z')", "message": f"refused: write {_RFC3339.hint}"}
+            ],
         }
 
     def check(self, value: Any) -> Any:

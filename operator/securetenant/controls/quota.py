@@ -101,12 +101,23 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
     )
 
 
-def is_settled(quota: Observed) -> bool:
+def concerns_caps(old: Observed, new: Observed) -> bool:
+    """Whether a change of a quota's status concerns a tenant that has caps alone. What is used there does not: that
+    Kubernetes limits (no more) as the quota says does."""
+    lost = bool(_status_hard(old)) and not _status_hard(new)
+    return lost or not (_is_settled(old) and _is_settled(new))
+
+
+def _is_settled(quota: Observed) -> bool:
     """Whether kube-controller-manager has put a quota's spec in force, and has counted all that it asks for. Of a new
     one that is not to be said yet: it has no status at all."""
-    hard, status = mapping(mapping(quota.field("spec")).get("hard")), mapping(quota.field("status"))
-    in_force = mapping(status.get("hard"))
-    return not in_force or (in_force == hard and hard.keys() <= mapping(status.get("used")).keys())
+    hard, in_force = mapping(mapping(quota.field("spec")).get("hard")), _status_hard(quota)
+    used = mapping(mapping(quota.field("status")).get("used"))
+    return not in_force or (in_force == hard and hard.keys() <= used.keys())
+
+
+def _status_hard(quota: Observed) -> Json:
+    return mapping(mapping(quota.field("status")).get("hard"))
 
 
 def _desired(namespace: str, hard: dict[str, str]) -> Desired:

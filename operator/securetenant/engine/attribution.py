@@ -58,12 +58,17 @@ def last_manager(raw: bytes, path: str) -> str:
 
 
 async def is_newer(transport: Transport, ref: Ref, path: str, than: str) -> bool:
-    """Whether a field of the status was written later than one of the spec, by the API server's clock, which
-    counts seconds; False if that cannot be told. One GET."""
+    """Whether a field of an object's status was written later than one of its spec; False if that cannot be told.
+    One GET."""
     try:
-        fields = _entries(await transport.get(KINDS[ref.kind], ref))
+        return was_written_later(await transport.get(KINDS[ref.kind], ref), path, than)
     except ApiError:
         return False
+
+
+def was_written_later(raw: bytes, path: str, than: str) -> bool:
+    """The same, of an object's JSON. By the API server's clock, in whole seconds: within one nobody knows."""
+    fields = _entries(raw)
     status = max((e.time for e in fields if e.subresource == "status" and _owns(e.fields_v1, _keys(path))), default="")
     spec = max((e.time for e in fields if not e.subresource and _owns(e.fields_v1, _keys(than))), default="")
     return status > spec

@@ -135,7 +135,7 @@ class World:
 
     def _unsettled(self, new: Observed, old: Observed) -> set[str]:
         """Who has caps there alone hears of use only where Kubernetes does not limit as the quota says (any more)."""
-        if new.ref.name != names.CHILD_PREFIX or (quota.is_settled(new) and quota.is_settled(old)):
+        if new.ref.name != names.CHILD_PREFIX or not quota.concerns_caps(old, new):
             return set()
         return self._tenants.interests.tenants((f"ns:{new.ref.namespace}",))
 
