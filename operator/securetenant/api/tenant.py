@@ -202,7 +202,7 @@ _SPEC_RULES: Final = (
 
 
 class SecureTenantSpec(SpecModel):
-    """The posture that the tenant must have. What is not given takes the strict default."""
+    """The posture that the tenant must have. What is not given is closed; what others make there is reported."""
 
     display_name: Line = Field("", description="A name for people.")
     owner: Owner | None = Field(None, description="Who answers for the tenant.")

@@ -24,7 +24,6 @@ from securetenant.controls.plan import Control, Plan, World
 from securetenant.controls.quota_held import Places, Sum
 
 NAME: Final = "quota"
-CONDITION: Final = quota_held.TYPE
 
 _CPU_GRAIN: Final = 10
 _BYTES_GRAIN: Final = 2**20 * UNIT

@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from securetenant.api.quantity import canonical
-from securetenant.api.status import Condition, ConditionStatus
+from securetenant.api.status import Condition
 from securetenant.controls.amounts import text
 from securetenant.controls.plan import Plan
 
-TYPE: Final = "QuotaHeld"
+CONDITION: Final = "QuotaHeld"
 _NAMED: Final = 5  # how many places a message names
 
 
@@ -42,11 +42,10 @@ def condition(sums: Sequence[Sum], places: Places) -> Condition | None:
     hold, and all is in order."""
     found = [told for told in (_over(sums), _above(sums), _loose(places), _never(places), _waiting(places)) if told]
     if found:
-        status, reason, _ = found[0]
-        return Condition(type=TYPE, status=status, reason=reason, message=" ".join(message for *_, message in found))
+        return found[0].model_copy(update={"message": " ".join(told.message for told in found)})
     if not sums:
         return None
-    return Condition(type=TYPE, status="True", reason="Held", message="The sum over all namespaces is kept.")
+    return Condition(type=CONDITION, status="True", reason="Held", message="The sum over all namespaces is kept.")
 
 
 def tampered(plan: Plan, told: Sequence[str]) -> Plan:
@@ -55,18 +54,15 @@ def tampered(plan: Plan, told: Sequence[str]) -> Plan:
         f"Kubernetes admits by status.hard of a ResourceQuota, and others changed it: {_listed(told)}. "
         "Until that is undone more than spec.quota says may be admitted, and may have been."
     )
-    before = " ".join(c.message for c in plan.conditions if c.type == TYPE and c.status != "True")
+    before = " ".join(c.message for c in plan.conditions if c.type == CONDITION and c.status != "True")
     said = Condition(
-        type=TYPE, status="False", reason="StatusChanged", message=f"{message} {before}" if before else message
+        type=CONDITION, status="False", reason="StatusChanged", message=f"{message} {before}" if before else message
     )
-    others = [c for c in plan.conditions if c.type != TYPE]
+    others = [c for c in plan.conditions if c.type != CONDITION]
     return replace(plan, conditions=[*others, said], blocking=[*plan.blocking, message])
 
 
-_Told = tuple[ConditionStatus, str, str] | None
-
-
-def _over(sums: Sequence[Sum]) -> _Told:
+def _over(sums: Sequence[Sum]) -> Condition | None:
     over = [s for s in sums if s.used > s.total]
     if not over:
         return None
@@ -77,10 +73,10 @@ def _over(sums: Sequence[Sum]) -> _Told:
         f"More is used than spec.quota.tenant allows: {much}. Nothing is evicted; "
         f"{more if room else 'nothing more is admitted'}. Scale down or raise the total."
     )
-    return "False", "OverCommitted", message
+    return Condition(type=CONDITION, status="False", reason="OverCommitted", message=message)
 
 
-def _above(sums: Sequence[Sum]) -> _Told:
+def _above(sums: Sequence[Sum]) -> Condition | None:
     above = [
         f"{s.resource} {text(s.committed, s.text)} of {canonical(s.text)}"
         for s in sums
@@ -92,34 +88,34 @@ def _above(sums: Sequence[Sum]) -> _Told:
         "Namespaces may still take more than spec.quota.tenant allows, until shrunk quotas take effect: "
         f"{', '.join(above)}."
     )
-    return "False", "Shrinking", message
+    return Condition(type=CONDITION, status="False", reason="Shrinking", message=message)
 
 
-def _loose(places: Places) -> _Told:
+def _loose(places: Places) -> Condition | None:
     if not places.loose:
         return None
     message = (
         "Namespaces may still take more than their quota says, until kube-controller-manager puts it in force: "
         f"{_listed(_pairs(places.loose))}."
     )
-    return "False", "Shrinking", message
+    return Condition(type=CONDITION, status="False", reason="Shrinking", message=message)
 
 
-def _never(places: Places) -> _Told:
+def _never(places: Places) -> Condition | None:
     if not places.never:
         return None
     message = (
         f"Kubernetes does not count, and so does not limit: {_listed(_pairs(places.never))}. Correct the name, install "
         "what serves that kind (it is counted some minutes later), or take it out of spec.quota."
     )
-    return "False", "NotCounted", message
+    return Condition(type=CONDITION, status="False", reason="NotCounted", message=message)
 
 
-def _waiting(places: Places) -> _Told:
+def _waiting(places: Places) -> Condition | None:
     if not places.waiting:
         return None
     message = f"Waiting for kube-controller-manager to count what is used in: {', '.join(sorted(places.waiting))}."
-    return "Unknown", "Uncounted", message
+    return Condition(type=CONDITION, status="Unknown", reason="Uncounted", message=message)
 
 
 def _pairs(found: Iterable[tuple[str, str]]) -> list[str]:
