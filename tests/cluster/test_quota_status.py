@@ -198,6 +198,8 @@ async def test_names_of_their_own_are_counted(stage: Stage) -> None:
         "hugepages-2Mi": "1Gi",
         "requests.hugepages-1Gi": "1Gi",
         "limits.ephemeral-storage": "1Gi",
+        # What the status repeats is the spec to the letter, whatever the quantity.
+        **{"requests.cpu": "0.1234", "limits.cpu": "1e1", "requests.memory": "0.1Gi", "limits.memory": "3031.25Ki"},
         "services.loadbalancers": "1",
         "count/deployments.apps": "9",
         **{f"count/{kind}": "9" for kind in CORE},
@@ -205,7 +207,9 @@ async def test_names_of_their_own_are_counted(stage: Stage) -> None:
     spec = {"namespaces": [{"name": "qst-names-a"}], "quota": {"tenant": total}}
     tenant = await stage.tenant("qst-names", spec)
     assert (await held(tenant, "Held"))["status"] == "True"
+    await in_force(stage.admin, "qst-names-a", (await stage.admin.get(path("qst-names-a")))["spec"]["hard"])
     assert (await status_of(stage.admin, "qst-names-a"))["used"].keys() == total.keys()
+    await tenant.agrees("nothing of it to be drift")
 
 
 async def test_what_was_forged_while_nobody_ran_is_counted(stage: Stage, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from securetenant.api import names
-from securetenant.api.kinds import NAMESPACE
+from securetenant.api.kinds import NAMESPACE, RESOURCE_QUOTA
 from securetenant.api.objects import JsonValue, Ref
 from securetenant.api.record import node_taint, shared, shared_of, shared_record, whole, whole_of
 from securetenant.api.status import DriftReason
@@ -117,9 +117,14 @@ def _in_force(finding: Finding) -> JsonValue:
 def told(survey: Survey) -> list[Told]:
     """What blocks, and conditions that are False for another reason than the changes that stand above."""
     found: list[Told] = []
+    makes_quotas = any(f.ref.kind == RESOURCE_QUOTA.name and f.action == "Create" for f in survey.findings)
     for plan in survey.plans.values():
         blocking = set(plan.blocking)
         for condition in plan.conditions:
+            if makes_quotas and condition.reason == "Uncounted":
+                # It will be once they are made: they stand above.
+                blocking -= {condition.message}
+                continue
             mine = {message for message in blocking if message in condition.message}
             if condition.status != "True" and (mine or condition.reason in _WORTH_TELLING):
                 found.append(Told(condition.type, condition.reason, condition.message, bool(mine)))
