@@ -199,7 +199,10 @@ async def test_names_of_their_own_are_counted(stage: Stage) -> None:
         "requests.hugepages-1Gi": "1Gi",
         "limits.ephemeral-storage": "1Gi",
         # What the status repeats is the spec to the letter, whatever the quantity.
-        **{"requests.cpu": "0.1234", "limits.cpu": "1e1", "requests.memory": "0.1Gi", "limits.memory": "3031.25Ki"},
+        "requests.cpu": "0.1234",
+        "limits.cpu": "1e1",
+        "requests.memory": "0.1Gi",
+        "limits.memory": "3031.25Ki",
         "services.loadbalancers": "1",
         "count/deployments.apps": "9",
         **{f"count/{kind}": "9" for kind in CORE},
