@@ -11,6 +11,7 @@ import yaml
 from securetenant.api import crd, kinds, quantity
 from securetenant.api.constraints import RULES_KEY
 from securetenant.api.load import load, problems
+from securetenant.controls.whitelist import canonical_cidr
 from tests.support.corpus import document, entries
 from tests.support.sandbox import Admin, wait_for
 from tests.support.specs import Document, documents, drawn, quantities
@@ -116,6 +117,32 @@ async def test_what_the_spec_holds_as_quota_and_limits_is_valid_as_such(admin: A
         *(admin.request("POST", kinds.KINDS[o["kind"]].path("default"), o, params=DRY) for o in objects)
     )
     assert [(body["message"], o["spec"]) for o, (code, body) in zip(objects, answers, strict=True) if code != 201] == []
+
+
+async def test_what_the_spec_holds_as_addresses_is_valid_as_such(admin: Admin) -> None:
+    """In the writing of the policies, which is the one that the API server has no warning for."""
+    made = [document(entry) for entry in entries("good")] + await asyncio.to_thread(drawn, documents(), 20)
+    network = [load(one).spec.network for one in made]
+    peers = [peer for n in network for rule in n.ingress for peer in rule.from_]
+    peers += [peer for n in network for rule in n.egress for peer in rule.to]
+    blocks = [
+        {
+            "cidr": canonical_cidr(peer.cidr),
+            **({"except": [*map(canonical_cidr, peer.except_)]} if peer.except_ else {}),
+        }
+        for peer in peers
+        if peer.cidr is not None
+    ]
+    assert len(blocks) > 10
+    spec = {"podSelector": {}, "egress": [{"to": [{"ipBlock": block}]} for block in blocks]}
+    answer = await admin.kubectl(
+        "create", "--dry-run=server", "--warnings-as-errors", "-o", "json", "-f", "-",
+        text=json.dumps({
+            "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+            "metadata": {"name": "x", "namespace": "default"}, "spec": spec,
+        }),
+    )  # fmt: skip
+    assert json.loads(answer)["spec"]["egress"] == spec["egress"]
 
 
 def _objects(one: Document) -> list[tuple[str, dict[str, Any]]]:

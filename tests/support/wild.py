@@ -4,7 +4,6 @@ Nobody says beforehand which are good: the models and the API server judge each,
 """
 
 import copy
-import ipaddress
 from collections.abc import Iterator
 from functools import cache
 from typing import Any, Final, NamedTuple
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 
 from securetenant.api import crd
 from tests.support.corpus import FOLDER
-from tests.support.specs import Document, documents, quantities
+from tests.support.specs import Document, documents, quantities, written
 
 _HUGE: Final = (2**31, 2**53 + 1, 2**63 - 1, 2**63, 10**30)
 _ODD: Final[dict[str, list[str]]] = yaml.safe_load((FOLDER / "odd.yaml").read_text())
@@ -40,25 +39,6 @@ def cidrs(draw: st.DrawFn) -> str:
     if bits == 128 and draw(st.integers(0, 3)) == 0:
         number &= 0xFFFF_FFFF_FFFF  # with the prefix of IPv4-mapped addresses, or next to it
     return f"{written(draw, number, bits)}/{length}"
-
-
-def written(draw: st.DrawFn, number: int, bits: int) -> str:
-    """An address in one of its writings."""
-    if bits == 32:
-        return str(ipaddress.IPv4Address(number))
-    address = ipaddress.IPv6Address(number)
-    text = draw(st.sampled_from((str(address), address.exploded, *_dotted(address))))
-    return text.upper() if draw(st.booleans()) else text
-
-
-def _dotted(address: ipaddress.IPv6Address) -> tuple[str, ...]:
-    """With the last 32 bits as IPv4."""
-    tail = ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
-    groups = address.exploded.split(":")[:6]
-    short = ["0" if group == "0000" else group.lstrip("0") for group in groups]
-    high = str(ipaddress.IPv6Address(int(address) >> 32 << 32))
-    compressed = (f"{high}{tail}",) if high.endswith("::") else ()
-    return (f"{':'.join(groups)}:{tail}", f"{':'.join(short)}:{tail}", *compressed)
 
 
 @cache
