@@ -64,12 +64,12 @@ lint: $(STAMP) ## ruff, mypy --strict, import rules, generated files up to date
 
 .PHONY: test-pure
 test-pure: $(STAMP) ## Only the tests that need no control plane (seconds)
-	$(call step,pure tests,$(PY) -m pytest -m 'not cluster' $(PYTEST))
+	$(call step,pure tests,$(PY) -m pytest -m 'not cluster and not full' $(PYTEST))
 
 .PHONY: test-cluster
 test-cluster: $(STAMP) ## Only the tests on the control plane
 	$(call step,control plane (built once),$(PY) -m sandbox build)
-	$(call step,cluster tests,$(PY) -m pytest -m cluster $(PYTEST))
+	$(call step,cluster tests,$(PY) -m pytest -m 'cluster and not full' $(PYTEST))
 
 .PHONY: fmt
 fmt: $(STAMP) ## Format the code and put right what ruff can

@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from securetenant.api.objects import JsonValue
-from securetenant.cli.forecast import Change, Field, Forecast, Told, differences, sums
+from securetenant.api.objects import Desired, JsonValue, Observed, Ref
+from securetenant.cli.forecast import Change, Field, Forecast, Told, changes, differences, sums, told
 from securetenant.cli.plan_output import print_as_text
+from securetenant.engine.survey import survey
+from tests.support.world import NOW, StaticWorld, mine, observe, tenant
 
 
 @pytest.mark.parametrize(
@@ -119,3 +121,35 @@ def test_what_others_wrote_cannot_steer_the_terminal() -> None:
 def test_quiet_tenants_are_only_counted() -> None:
     text = shown(forecast(tenant="quiet"), forecast(tenant="other"))
     assert text == "No changes. 2 tenants as declared.\n"
+
+
+# --- quotas ----------------------------------------------------------------------------------------------------
+
+PAY = tenant("pay", namespaces=["pay"], quota={"tenant": {"pods": "2"}})
+QUOTA = Desired(Ref("ResourceQuota", "pay", "securetenant"), "quota", {"spec": {"hard": {"pods": "2"}}})
+
+
+def of_quota(*objects: Observed) -> tuple[list[Change], list[Told]]:
+    """What is said of quotas in a cluster that holds these."""
+    found = survey(PAY, StaticWorld([PAY], objects), NOW)
+    return [c for c in changes(found, {}) if c.kind == "ResourceQuota"], told(found)
+
+
+def test_a_quota_that_is_to_be_made_is_no_obstacle() -> None:
+    """Nothing is counted where nothing is made yet."""
+    for objects in ((), mine(PAY)):
+        made, said = of_quota(*objects)
+        assert [change.effect for change in made] == ["create"]
+        assert said == []
+
+
+def test_a_quota_that_is_to_be_counted_is_no_change_and_in_the_way() -> None:
+    made, said = of_quota(*mine(PAY), observe(QUOTA, PAY))
+    assert made == []
+    assert [(one.reason, one.blocking) for one in said] == [("Uncounted", True)]
+
+
+def test_a_forged_status_is_a_change() -> None:
+    forged = observe(QUOTA, PAY, status={"hard": {"pods": "100"}, "used": {"pods": "0"}})
+    [made], _ = of_quota(*mine(PAY), forged)
+    assert (made.effect, made.drift, made.fields) == ("update", True, (Field("status.hard.pods", "100", "2"),))

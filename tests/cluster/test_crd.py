@@ -1,24 +1,28 @@
 """The CRD on the real API server: it refuses what the models refuse, and takes what they take."""
 
 import asyncio
+import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import pytest
 import yaml
 
 from securetenant.api import crd, kinds, quantity
 from securetenant.api.constraints import RULES_KEY
-from securetenant.api.load import load
+from securetenant.api.load import load, problems
+from securetenant.controls.whitelist import canonical_cidr
 from tests.support.corpus import document, entries
 from tests.support.sandbox import Admin, wait_for
 from tests.support.specs import Document, documents, drawn, quantities
+from tests.support.wild import wild_documents
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("crds")]
 
 PATH = kinds.SECURE_TENANT.path()
 DRY = {"dryRun": "All"}
 STRICT = {**DRY, "fieldValidation": "Strict"}
+AT_ONCE: Final = 500
 
 
 async def judge(admin: Admin, entry: dict[str, Any]) -> tuple[int, str]:
@@ -71,13 +75,33 @@ def _surroundings(path: str) -> list[str]:
 
 
 async def test_documents_generated_good_are_accepted(admin: Admin) -> None:
-    made = await asyncio.to_thread(drawn, documents(), 80)
-    assert len(made) > 40
+    made = await asyncio.to_thread(drawn, documents(), 40)
+    assert len(made) > 20
     answers = await asyncio.gather(*(admin.request("POST", PATH, one, params=STRICT) for one in made))
     judged = list(zip(made, answers, strict=True))
     assert [(body["message"], one["spec"]) for one, (status, body) in judged if status != 201] == []
     for one, (_, body) in judged:
         assert load(body).spec == load(one).spec, "the server's defaults are not those of the models"
+
+
+@pytest.mark.parametrize("count", [40, pytest.param(20_000, marks=[pytest.mark.full, pytest.mark.timeout(1800)])])
+async def test_models_and_server_judge_alike(admin: Admin, count: int) -> None:
+    """Of documents that may be good or bad: what one takes, the other takes, and as the same spec."""
+    made = [one for some in await asyncio.to_thread(drawn, wild_documents(), count // 10) for one in some]
+    verdicts, disagreed = {True: 0, False: 0}, []
+    for start in range(0, len(made), AT_ONCE):
+        some = made[start : start + AT_ONCE]
+        answers = await asyncio.gather(*(admin.request("POST", PATH, one, params=STRICT) for one in some))
+        for one, (status, body) in zip(some, answers, strict=True):
+            errors = [str(problem) for problem in problems(one) if problem.severity == "error"]
+            assert status in (201, 400, 422), (status, body, one)
+            alike = (status == 201) == (not errors) and (bool(errors) or load(body).spec == load(one).spec)
+            if not alike:
+                disagreed.append((errors, body.get("message"), one))
+            verdicts[not errors] += 1
+    assert not disagreed, "\n".join(json.dumps(one) for one in disagreed[:10])
+    assert sum(verdicts.values()) == count
+    assert min(verdicts.values()) >= count // 50, verdicts
 
 
 async def test_what_the_spec_holds_as_quota_and_limits_is_valid_as_such(admin: Admin) -> None:
@@ -93,6 +117,32 @@ async def test_what_the_spec_holds_as_quota_and_limits_is_valid_as_such(admin: A
         *(admin.request("POST", kinds.KINDS[o["kind"]].path("default"), o, params=DRY) for o in objects)
     )
     assert [(body["message"], o["spec"]) for o, (code, body) in zip(objects, answers, strict=True) if code != 201] == []
+
+
+async def test_what_the_spec_holds_as_addresses_is_valid_as_such(admin: Admin) -> None:
+    """In the writing of the policies, which is the one that the API server has no warning for."""
+    made = [document(entry) for entry in entries("good")] + await asyncio.to_thread(drawn, documents(), 20)
+    network = [load(one).spec.network for one in made]
+    peers = [peer for n in network for rule in n.ingress for peer in rule.from_]
+    peers += [peer for n in network for rule in n.egress for peer in rule.to]
+    blocks = [
+        {
+            "cidr": canonical_cidr(peer.cidr),
+            **({"except": [*map(canonical_cidr, peer.except_)]} if peer.except_ else {}),
+        }
+        for peer in peers
+        if peer.cidr is not None
+    ]
+    assert len(blocks) > 10
+    spec = {"podSelector": {}, "egress": [{"to": [{"ipBlock": block}]} for block in blocks]}
+    answer = await admin.kubectl(
+        "create", "--dry-run=server", "--warnings-as-errors", "-o", "json", "-f", "-",
+        text=json.dumps({
+            "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+            "metadata": {"name": "x", "namespace": "default"}, "spec": spec,
+        }),
+    )  # fmt: skip
+    assert json.loads(answer)["spec"]["egress"] == spec["egress"]
 
 
 def _objects(one: Document) -> list[tuple[str, dict[str, Any]]]:

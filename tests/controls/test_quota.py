@@ -1,6 +1,7 @@
 """The quota control's plan: what it writes, what it says, exactly."""
 
 import time
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -103,10 +104,10 @@ def test_a_namespace_of_another_tenant_gets_nothing() -> None:
 
 
 def test_a_new_tenant_shares_the_total_at_once() -> None:
-    """Namespaces that are about to be made use nothing: nobody needs to count first."""
+    """Namespaces that are about to be made use nothing: nobody needs to count first. Held it is once that is done."""
     plan = look(TEN, namespaces=False)
     assert hard_pods(plan) == [20, 20, 20]
-    assert reason(plan) == ("True", "Held")
+    assert reason(plan) == ("Unknown", "Uncounted")
 
 
 def test_shares_are_in_sensible_grains_and_canonical() -> None:
@@ -142,7 +143,7 @@ def test_a_quota_of_nothing_without_a_status_is_uncounted() -> None:
 def test_a_quota_without_a_status_uses_what_it_grants() -> None:
     plan = look(TEN, *(pods(TEN, name, 20, None) for name in THREE))
     assert hard_pods(plan) == [20, 20, 20]
-    assert reason(plan) == ("True", "Held")
+    assert reason(plan) == ("Unknown", "Uncounted"), "it is not limited yet"
 
 
 def test_counted_ones_share() -> None:
@@ -245,6 +246,85 @@ def test_a_quota_that_counts_only_some_pods_is_uncounted() -> None:
 def test_absurd_quantities_do_not_break_the_plan(absurd: str) -> None:
     raised = tampered(pods(TEN, A, 20, 5), {"pods": absurd})
     assert hard_pods(look(TEN, raised, pods(TEN, B, 20, 5), pods(TEN, C, 20, 5))) == [20, 20, 20]
+
+
+# --- what Kubernetes does not count, or not yet ------------------------------------------------------------------
+
+WIDGETS = "count/widgets.example.com"
+
+
+def test_a_total_that_is_never_counted_is_not_held() -> None:
+    owner = tenant("pay", namespaces=[A], quota={"tenant": {"pods": "9", WIDGETS: "3"}})
+    hard = {"pods": "9", WIDGETS: "3"}
+    plan = look(owner, written(owner, A, hard, used={"pods": "1"}))
+    assert hards(plan) == {A: hard}
+    assert reason(plan) == ("False", "NotCounted")
+    assert f"{WIDGETS} in {A}. Correct the name" in plan.blocking[0]
+    assert reason(look(owner, written(owner, A, hard, used={"pods": "1", WIDGETS: "0"}))) == ("True", "Held")
+
+
+def test_caps_that_are_never_counted_are_told() -> None:
+    owner = tenant("pay", namespaces=[A, B], quota={"namespace": {"pods": "9", WIDGETS: "0"}})
+    hard = {"pods": "9", WIDGETS: "0"}
+    plan = look(owner, written(owner, A, hard, used={"pods": "1"}), written(owner, B, hard, used={**hard, "pods": "9"}))
+    assert reason(plan) == ("False", "NotCounted")
+    assert f"{WIDGETS} in {A}. " in plan.blocking[0]
+    assert not look(owner, *(written(owner, name, hard, used=hard) for name in (A, B))).conditions
+
+
+def test_over_and_never_counted_says_both() -> None:
+    owner = tenant("pay", namespaces=[A], quota={"tenant": {"pods": "1", WIDGETS: "3"}})
+    plan = look(owner, written(owner, A, {"pods": "1", WIDGETS: "3"}, used={"pods": "2"}))
+    assert reason(plan) == ("False", "OverCommitted")
+    assert "pods 2 of 1" in plan.blocking[0]
+    assert WIDGETS in plan.blocking[0]
+
+
+def test_caps_are_given_a_minute_to_be_counted() -> None:
+    owner = tenant("pay", namespaces=[A], quota={"namespace": {"pods": "9"}})
+    new = written(owner, A, {"pods": "9"})
+    made = datetime.fromisoformat(new.created)
+    world = StaticWorld([owner], [*mine(owner), new])
+    plan = quota.plan(owner, world, made + timedelta(seconds=59))
+    assert (plan.conditions, plan.wake_at) == ((), made + timedelta(seconds=60))
+    late = quota.plan(owner, world, made + timedelta(seconds=60))
+    assert (reason(late), late.wake_at) == (("Unknown", "Uncounted"), None)
+    assert A in late.blocking[0]
+
+
+def test_caps_that_are_not_in_force_are_told() -> None:
+    owner = tenant("pay", namespaces=[A], quota={"namespace": {"pods": "9", "secrets": "9"}})
+    hard, used = {"pods": "9", "secrets": "9"}, {"pods": "1", "secrets": "1"}
+    for in_force in ({"pods": "100", "secrets": "9"}, {"secrets": "9"}):
+        plan = look(owner, written(owner, A, hard, used=used, hard=in_force))
+        assert reason(plan) == ("False", "Shrinking")
+        assert f"pods in {A}" in plan.blocking[0]
+    edited = tenant("pay", namespaces=[A], quota={"namespace": {"pods": "5"}})
+    assert not look(edited, written(edited, A, hard, used=used)).conditions, "our own next write is no reason"
+
+
+def test_over_the_total_with_room_says_so() -> None:
+    """What is in force, and not what is written, says whether more is admitted."""
+    owner = tenant("pay", namespaces=[A], quota={"tenant": {"pods": "2"}})
+    full = look(owner, pods(owner, A, 2, 6))
+    assert "pods 6 of 2. Nothing is evicted; nothing more is admitted." in full.blocking[0]
+    forged = look(owner, pods(owner, A, 2, 6, in_force=100))
+    assert "nothing more" not in forged.blocking[0]
+    assert "as much more may be admitted: pods 94" in forged.blocking[0]
+
+
+def test_caps_are_looked_at_again_when_they_do_not_limit_any_more() -> None:
+    new, fine, more = pods(TEN, A, 20, None), pods(TEN, A, 20, 3), pods(TEN, A, 20, 4)
+    raised, partly = (
+        pods(TEN, A, 20, 3, in_force=21),
+        written(TEN, A, {"pods": "1", "secrets": "1"}, used={"pods": "1"}),
+    )
+    assert not quota.concerns_caps(new, fine)
+    assert not quota.concerns_caps(fine, more)
+    for odd in (raised, partly):
+        assert quota.concerns_caps(fine, odd)
+        assert quota.concerns_caps(odd, fine)
+    assert quota.concerns_caps(fine, new), "a status that was taken away"
 
 
 # --- namespaces on their way out -------------------------------------------------------------------------------

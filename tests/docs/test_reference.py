@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from securetenant.api.crd import spec_schema
+from securetenant.api.crd import documented_schema
 from securetenant.controls.registry import NAMES
 from securetenant.settings import Settings, flag, variable
 from securetenant.telemetry.metrics import Metrics, TenantReport
@@ -36,7 +36,7 @@ def fields(schema: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, A
 
 def spec_fields() -> dict[str, dict[str, Any]]:
     """All fields of the spec by their path."""
-    top = spec_schema()["properties"]
+    top = documented_schema()["properties"]
     return {**top, **{path: inner for name in top for path, inner in fields(top[name], name)}}
 
 
@@ -99,7 +99,7 @@ def bounds(schema: dict[str, Any], path: str) -> Iterator[tuple[str, tuple[str, 
 
 
 def test_bounds_of_lists_and_maps() -> None:
-    every = dict(bounds(spec_schema(), ""))
+    every = dict(bounds(documented_schema(), ""))
     limits = {path: bound for path, bound in every.items() if re.search(r"(^|\.)limits\.", path)}
     egress = {path for path in every if path.startswith("network.egress[]")}
     assert set(limits.values()) == {(NONE, "16")}

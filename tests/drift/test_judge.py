@@ -282,3 +282,38 @@ def test_only_what_we_gave_up_ourselves_may_wait_for_what_supersedes_it(is_ours:
     have = observe(DENY, PAY) if is_ours else observe(DENY, PAY, spec={"podSelector": {}, "ingress": [{}]})
     found = only(judge.unwanted(owner(), of_network(have), [], everywhere, nowhere, {have.ref: "Wholly"}))
     assert (found.action, found.rollout, found.superseded) == ("Delete", is_ours, "Wholly" if is_ours else "")
+
+
+# --- a quota's status ------------------------------------------------------------------------------------------
+
+QUOTA = Desired(
+    Ref("ResourceQuota", "pay", "securetenant"), "quota", body={"spec": {"hard": {"pods": "2", "requests.cpu": "1"}}}
+)
+
+
+@pytest.mark.parametrize(
+    ("hard", "path"),
+    [
+        pytest.param({"pods": "100", "requests.cpu": "1"}, "status.hard.pods", id="raised"),
+        pytest.param({"pods": "2"}, "status.hard.requests.cpu", id="taken out"),
+        pytest.param({"pods": "2", "requests.cpu": "1", "secrets": "0"}, "status.hard.secrets", id="put in"),
+        pytest.param(None, "status.hard.pods", id="no status"),
+    ],
+)
+def test_limits_in_force_that_are_not_those_of_the_spec(hard: dict[str, str] | None, path: str) -> None:
+    have = observe(QUOTA, PAY, **({"status": {"hard": hard, "used": {}}} if hard is not None else {}))
+    found = only(judge.wanted(owner([QUOTA.ref]), [QUOTA], lookup(have)))
+    assert (found.reason, found.action, found.rollout, found.path) == ("Changed", "Recount", False, path)
+    assert judge.closes(found)
+
+
+def test_a_quota_in_force_is_as_wanted() -> None:
+    have = observe(QUOTA, PAY, status={"hard": {"requests.cpu": "1", "pods": "2"}, "used": {"pods": "9"}})
+    assert not list(judge.wanted(owner([QUOTA.ref]), [QUOTA], lookup(have)))
+
+
+def test_of_a_changed_spec_the_status_says_nothing() -> None:
+    """Writing the spec makes it counted anew."""
+    have = observe(QUOTA, PAY, status={"hard": {"pods": "100"}})
+    more = replace(QUOTA, body={"spec": {"hard": {"pods": "3"}}})
+    assert only(judge.wanted(owner([QUOTA.ref]), [more], lookup(have))).action == "Replace"

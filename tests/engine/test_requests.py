@@ -58,6 +58,19 @@ def test_a_quota_is_replaced_whatever_its_status_became_meanwhile() -> None:
     assert sent(requests.delete(have)) == {"uid": have.uid}
 
 
+def test_a_recount_changes_the_spec_and_back_and_limits_the_same() -> None:
+    quota = Desired(Ref("ResourceQuota", "pay", "securetenant"), "quota", body={"spec": {"hard": {"pods": "1"}}})
+    have = observe(quota, PAY)
+    there, back = requests.of(finding("Recount", quota, have), "pay", UID)
+    assert (there.verb, back.verb) == ("replace", "replace")
+    marker = "count/securetenants.securetenant.dev"  # cluster-scoped: no namespace has one
+    assert sent(there)["spec"] == {"hard": {"pods": "1", marker: "0"}}
+    assert sent(back)["spec"] == {"hard": {"pods": "1"}}
+    # Each with a record of its own: killed in between, it is a rollout and no drift.
+    records = [sent(one)["metadata"]["annotations"][names.ANNOTATION_APPLIED] for one in (there, back)]
+    assert records[0] != records[1] == have.record
+
+
 def test_recreate_deletes_what_was_seen_first() -> None:
     have = observe(DENY, PAY)
     first, second = requests.of(finding("Recreate", DENY, have), "pay", UID)

@@ -102,10 +102,10 @@ def pod_selectors() -> st.SearchStrategy[Document]:
 @st.composite
 def cidr_peers(draw: st.DrawFn) -> Document:
     """A CIDR of either family, with or without exceptions that lie within it."""
-    bits, text = draw(st.sampled_from(((32, "10.0.0.0"), (32, "192.168.0.0"), (128, "2001:db8::"))))
+    bits, text = draw(st.sampled_from(((32, "10.0.0.0"), (32, "192.168.0.0"), (128, "2001:db8::"), (128, "64:ff9b::"))))
     length = draw(st.integers(0, bits))
     whole = ipaddress.ip_network((text, length), strict=False)
-    peer: Document = {"cidr": str(whole)}
+    peer: Document = {"cidr": f"{written(draw, int(whole.network_address), bits)}/{length}"}
     if length < bits and draw(st.booleans()):
         inner = draw(st.lists(st.integers(length + 1, min(bits, length + 12)), max_size=2))
         parts = {_part(whole, prefix, draw(st.integers(0, 2 ** (prefix - length) - 1))) for prefix in inner}
@@ -118,6 +118,25 @@ def _part(whole: ipaddress.IPv4Network | ipaddress.IPv6Network, prefix: int, ind
     address: ipaddress.IPv4Address | ipaddress.IPv6Address
     address = ipaddress.IPv4Address(start) if whole.version == 4 else ipaddress.IPv6Address(start)
     return f"{address}/{prefix}"
+
+
+def written(draw: st.DrawFn, number: int, bits: int) -> str:
+    """An address in one of its writings."""
+    if bits == 32:
+        return str(ipaddress.IPv4Address(number))
+    address = ipaddress.IPv6Address(number)
+    text = draw(st.sampled_from((str(address), address.exploded, *_dotted(address))))
+    return text.upper() if draw(st.booleans()) else text
+
+
+def _dotted(address: ipaddress.IPv6Address) -> tuple[str, ...]:
+    """With the last 32 bits as IPv4."""
+    tail = ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
+    groups = address.exploded.split(":")[:6]
+    short = ["0" if group == "0000" else group.lstrip("0") for group in groups]
+    high = str(ipaddress.IPv6Address(int(address) >> 32 << 32))
+    compressed = (f"{high}{tail}",) if high.endswith("::") else ()
+    return (f"{':'.join(groups)}:{tail}", f"{':'.join(short)}:{tail}", *compressed)
 
 
 @cache

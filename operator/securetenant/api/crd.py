@@ -97,6 +97,12 @@ def _root() -> Schema:
 @cache
 def spec_schema() -> Schema:
     """The structural schema of the spec. Cached: not to be changed by the caller."""
+    return _bare_lists(documented_schema())
+
+
+@cache
+def documented_schema() -> Schema:
+    """The same with all defaults that the models fill in. Cached: not to be changed by the caller."""
     return _of(SecureTenantSpec)
 
 
@@ -107,8 +113,19 @@ def _status_schema() -> Schema:
     return schema
 
 
+def _bare_lists(schema: Schema) -> Schema:
+    made = dict(schema)
+    if "items" in schema:
+        made["items"] = _without_defaults(schema["items"])
+    if "properties" in schema:
+        made["properties"] = {key: _bare_lists(value) for key, value in schema["properties"].items()}
+    return made
+
+
 def _without_defaults(schema: Schema) -> Schema:
-    """The operator alone writes the status: the server adds nothing to it."""
+    """Where the server must add nothing: in the status, which the operator alone writes, and within lists, which
+    appliers replace whole. What the server had added there would be a difference to them each time (`kubectl apply`
+    says "configured" for ever) or a conflict (server-side apply). There the models fill the defaults in."""
     inner = {
         key: _without_defaults(schema[key])
         for key in ("items", "additionalProperties")

@@ -12,6 +12,7 @@ from securetenant.api.types import (
     MatchLabels,
     NamespaceName,
     NamespaceNames,
+    PortNumber,
     RuleName,
     TenantName,
     Ticket,
@@ -133,9 +134,9 @@ class Side(SpecModel):
 class Port(SpecModel):
     """A port, a range of ports, or all of a protocol."""
 
-    protocol: Protocol = Field("TCP", description="TCP, UDP or SCTP.")
-    port: int | None = Field(None, ge=1, le=65535, description="The port. Default: every port of the protocol.")
-    end_port: int | None = Field(None, ge=1, le=65535, description="The last port of a range that begins at port.")
+    protocol: Protocol = Field("TCP", description="TCP, UDP or SCTP. Default: TCP.")
+    port: PortNumber | None = Field(None, description="The port. Default: every port of the protocol.")
+    end_port: PortNumber | None = Field(None, description="The last port of a range that begins at port.")
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(

@@ -24,6 +24,21 @@ _QUOTA_KEY: Final = (
     rf"{_COUNTED}|((requests|limits)\.)?(cpu|memory|ephemeral-storage)|requests\.storage|"
     rf"(requests\.)?{_HUGEPAGES}|{_QUALIFIED}"
 )
+# Of the names with a "/" ResourceQuota takes any, and counts these alone (k8s.io/kubernetes pkg/quota/v1): objects by
+# kind, of the core API without a group (whose other kinds are cluster-scoped, or Events); extended resources as
+# "requests.NAME"; and what is asked for of a storage class or a device class. "limits.NAME" is never counted.
+_CORE: Final = (
+    "configmaps|endpoints|limitranges|persistentvolumeclaims|pods|podtemplates|replicationcontrollers|resourcequotas|"
+    "secrets|serviceaccounts|services"
+)
+_KNOWN: Final = (
+    rf"count/({_CORE}|[^./]+\.[^/]+)|"
+    r"[^/]+\.storageclass\.storage\.k8s\.io/(requests\.storage|persistentvolumeclaims)|"
+    r"[^/]+\.deviceclass\.resource\.k8s\.io/devices|requests\.deviceclass\.resource\.kubernetes\.io/.*"
+)
+_EXTENDED: Final = r"requests\.[^/]+/.*"
+_NOT_EXTENDED: Final = r"requests\.requests\..*|[^/]*kubernetes\.io/.*"
+_EVENTS: Final = "count/events.events.k8s.io"
 _LIMIT_KEY: Final = rf"cpu|memory|ephemeral-storage|{_HUGEPAGES}|{_QUALIFIED}"
 # Of these ResourceQuota takes whole numbers only: all that is counted, count/* and extended resources among them.
 _WHOLE_KEY: Final = rf"{_COUNTED}|{_QUALIFIED}"
@@ -45,11 +60,22 @@ def _matches(variable: str, pattern: str) -> str:
 
 
 _is_quota_key: Final = _matcher(_QUOTA_KEY)
+_is_known: Final = _matcher(_KNOWN)
+_is_extended: Final = _matcher(_EXTENDED)
+_is_not_extended: Final = _matcher(_NOT_EXTENDED)
 _is_limit_key: Final = _matcher(_LIMIT_KEY)
 _is_whole_key: Final = _matcher(_WHOLE_KEY)
 _is_not_whole_key: Final = _matcher(_NOT_WHOLE_KEY)
 _is_whole: Final = _matcher(_WHOLE)
 _is_exact_key: Final = _matcher(_EXACT_KEY)
+
+
+def is_countable(resource: str) -> bool:
+    """Whether Kubernetes may count this resource of a quota, as far as the name tells. Whether a kind of that name
+    exists (count/widgets.example.com) it does not tell."""
+    if "/" not in resource:
+        return True
+    return resource != _EVENTS and (_is_known(resource) or (_is_extended(resource) and not _is_not_extended(resource)))
 
 
 def _is_whole_where_counted(key: str, value: str) -> bool:
@@ -64,6 +90,13 @@ Hard = Annotated[
         'no resource of a quota: write one such as "requests.cpu", "limits.memory", "pods", '
         '"count/deployments.apps" or "requests.nvidia.com/gpu"',
         lambda key, _: len(key) <= _KEY_LENGTH and _is_quota_key(key),
+    ),
+    EachEntry(
+        f"""!k.contains('/') || (k != '{_EVENTS}' && ({_matches("k", _KNOWN)} ||
+        ({_matches("k", _EXTENDED)} && !{_matches("k", _NOT_EXTENDED)})))""",
+        'Kubernetes never counts this: write an extended resource as "requests.nvidia.com/gpu" (neither '
+        '"nvidia.com/gpu" nor "limits.nvidia.com/gpu"), and a kind with its group, as "count/deployments.apps"',
+        lambda key, _: is_countable(key),
     ),
     EachEntry(
         f"""!{_matches("k", _WHOLE_KEY)} || {_matches("k", _NOT_WHOLE_KEY)} ||

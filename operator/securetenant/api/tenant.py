@@ -85,7 +85,9 @@ class NamespaceSpec(SpecModel):
     labels: NamespaceLabels = Field(default_factory=dict, description="Labels of the namespace.")
     annotations: NamespaceAnnotations = Field(default_factory=dict, description="Annotations of the namespace.")
     adopt: bool = Field(
-        False, description="Take over a namespace that exists already (never a system one or another tenant's)."
+        False,
+        description="Take over a namespace that exists already (never a system one or another tenant's). "
+        "Default: false.",
     )
     quota: Hard = Field(default_factory=dict, description="Overrides spec.quota.namespace, resource by resource.")
     limits: Limits | None = Field(None, description="Overrides spec.limits, type by type.")
@@ -200,7 +202,7 @@ _SPEC_RULES: Final = (
 
 
 class SecureTenantSpec(SpecModel):
-    """The posture that the tenant must have. What is not given takes the strict default."""
+    """The posture that the tenant must have. What is not given is closed; what others make there is reported."""
 
     display_name: Line = Field("", description="A name for people.")
     owner: Owner | None = Field(None, description="Who answers for the tenant.")

@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Annotated, Any, Final
 
-from pydantic import AwareDatetime, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import AwareDatetime, BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
@@ -117,6 +117,14 @@ NodeLabels = Annotated[
 ]
 
 
+def _whole(value: Any) -> Any:
+    """JSON knows one kind of number: 443.0 is the whole number 443, to the API server as well."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+PortNumber = Annotated[int, Field(ge=1, le=65535), BeforeValidator(_whole)]
+
+
 # So that the sum over 64 namespaces, the most that a tenant has, still fits in what a quantity can hold.
 _MOST: Final = "100P"
 _MOST_RULE: Final = Rule(
@@ -168,7 +176,8 @@ Quantity = Annotated[str, _Quantity()]
 @lru_cache(maxsize=4096)
 def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     """The network of a CIDR. Raises ValueError for what the API server refuses as well: host bits, a missing or a
-    padded prefix length, a netmask, IPv4 within IPv6."""
+    padded prefix length, a netmask, a zone, an IPv4-mapped address (::ffff:10.0.0.0). Any other writing of IPv6 is
+    taken, the last 32 bits as IPv4 among them (64:ff9b::10.8.0.0/112)."""
     if not _CIDR.fullmatch(text):
         raise ValueError(f'{text!r} is not a CIDR: write an address and a prefix length, as "10.8.0.0/16"')
     try:
@@ -177,13 +186,17 @@ def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
         raise ValueError(f'{text!r} is not a CIDR: write an address and a prefix length, as "10.8.0.0/16"') from None
     address = ipaddress.ip_address(text.partition("/")[0])
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        raise ValueError(f"{text!r} is IPv4 within IPv6: write the IPv4 network, as {str(address.ipv4_mapped)!r}/...")
+        raise ValueError(
+            f"{text!r} is IPv4 mapped into IPv6: write the IPv4 network, as {str(address.ipv4_mapped)!r}/..."
+        )
     if address != masked.network_address:
         raise ValueError(f"{text!r} has bits set behind its prefix: write {str(masked)!r}")
     return masked
 
 
-_CIDR: Final = re.compile(r"([0-9.]{7,15}|[0-9a-fA-F:]{2,39})/(0|[1-9][0-9]{0,2})", re.ASCII)
+# The longest has eight groups of four digits, or six of them and an IPv4 address.
+_CIDR_LENGTH: Final = 49
+_CIDR: Final = re.compile(r"([0-9.]{7,15}|[0-9a-fA-F:]{2,39}|[0-9a-fA-F:]{2,30}[0-9.]{7,15})/(0|[1-9][0-9]{0,2})")
 
 
 def _check_cidr(value: str) -> bool:
@@ -196,7 +209,7 @@ def _check_cidr(value: str) -> bool:
 
 Cidr = Annotated[
     str,
-    Field(max_length=43),
+    Field(max_length=_CIDR_LENGTH),
     Rule(
         "isCIDR(self) && cidr(self) == cidr(self).masked()",
         'not a CIDR, or bits are set behind its prefix: write the network address and prefix length, as "10.8.0.0/16"',
@@ -223,6 +236,10 @@ class _Time:
             "format": "date-time",
             "pattern": f"^(?:{_RFC3339.pattern})$",
             "maxLength": _RFC3339.max_length,
+            # With a format the API server lets a list pass for a text; CEL does not.
+            RULES_KEY: [
+                {"rule": "self > timestamp('0999-12-31T00:00:00Z')", "message": f"refused: write {_RFC3339.hint}"}
+            ],
         }
 
     def check(self, value: Any) -> Any:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from securetenant.api import names
-from securetenant.api.kinds import NAMESPACE
+from securetenant.api.kinds import NAMESPACE, RESOURCE_QUOTA
 from securetenant.api.objects import JsonValue, Ref
 from securetenant.api.record import node_taint, shared, shared_of, shared_record, whole, whole_of
 from securetenant.api.status import DriftReason
@@ -19,6 +19,7 @@ _EFFECTS: Mapping[str, Effect] = {
     "Create": "create",
     "Replace": "update",
     "Patch": "update",
+    "Recount": "update",
     "Recreate": "replace",
     "Delete": "delete",
     "Release": "release",
@@ -98,16 +99,32 @@ def changes(survey: Survey, managers: Mapping[int, str]) -> list[Change]:
     found = [
         _change(finding, survey.tenant.name, managers.get(index, ""), enforced)
         for index, finding in enumerate(survey.findings)
+        if not _is_uncounted(finding)
     ]
     return sorted(found, key=lambda c: (c.place, c.kind != NAMESPACE.name, c.kind, c.name, c.reason))
+
+
+def _is_uncounted(finding: Finding) -> bool:
+    """Whether it is a quota that kube-controller-manager has yet to count."""
+    return finding.action == "Recount" and not _in_force(finding)
+
+
+def _in_force(finding: Finding) -> JsonValue:
+    status = finding.observed.field("status") if finding.observed is not None else None
+    return status.get("hard") if isinstance(status, dict) else None
 
 
 def told(survey: Survey) -> list[Told]:
     """What blocks, and conditions that are False for another reason than the changes that stand above."""
     found: list[Told] = []
+    makes_quotas = any(f.ref.kind == RESOURCE_QUOTA.name and f.action == "Create" for f in survey.findings)
     for plan in survey.plans.values():
         blocking = set(plan.blocking)
         for condition in plan.conditions:
+            if makes_quotas and condition.reason == "Uncounted":
+                # It will be once they are made: they stand above.
+                blocking -= {condition.message}
+                continue
             mine = {message for message in blocking if message in condition.message}
             if condition.status != "True" and (mine or condition.reason in _WORTH_TELLING):
                 found.append(Told(condition.type, condition.reason, condition.message, bool(mine)))
@@ -142,6 +159,10 @@ def _fields(finding: Finding, tenant: str) -> Iterator[Field]:
     """What differs, field by field: as it stands in the cluster, and as it is to be."""
     want, have = finding.desired, finding.observed
     if want is None or have is None:
+        return
+    if finding.action == "Recount":
+        spec = have.field("spec")
+        yield from differences(_in_force(finding), spec.get("hard") if isinstance(spec, dict) else None, "status.hard")
         return
     if not want.is_shared:
         yield from differences(whole_of(have), whole(want, tenant))

@@ -1,46 +1,49 @@
 """quota: one ResourceQuota per namespace: its own caps, and its share of the tenant's total.
 
-The total holds at every instant; headroom.py has the arithmetic and why it is safe. Sum and shares are worked out
-anew in each pass from what the quotas in the cluster say; nothing is remembered. Their status updates wake the
-tenant, so that a move of headroom (shrink, wait for the status, grow) goes on by itself.
+The total holds at every instant; headroom.py has the arithmetic and why it is safe, quota_held.py what is said of it.
+Sum and shares are worked out anew in each pass from what the quotas in the cluster say; nothing is remembered. Their
+status updates wake the tenant, so that a move of headroom (shrink, wait for the status, grow) goes on by itself.
 """
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from fractions import Fraction
-from functools import lru_cache
-from typing import Final
+from datetime import datetime, timedelta
+from typing import Final, TypedDict
 
 from securetenant.api import names
 from securetenant.api.kinds import NAMESPACE, RESOURCE_QUOTA
-from securetenant.api.objects import Desired, Json, JsonValue, Observed, Ref
-from securetenant.api.quantity import LIMIT, canonical, from_units, parse
+from securetenant.api.objects import Desired, Json, Observed, Ref
+from securetenant.api.quantity import canonical
 from securetenant.api.record import is_recorded
 from securetenant.api.status import Condition, QuotaUse
 from securetenant.api.tenant import SecureTenant
-from securetenant.controls import claims
+from securetenant.controls import claims, quota_held
+from securetenant.controls.amounts import UNIT, amount, amounts, mapping, text
 from securetenant.controls.headroom import Stand, share_out
 from securetenant.controls.plan import Control, Plan, World
+from securetenant.controls.quota_held import Places, Sum
 
 NAME: Final = "quota"
-CONDITION: Final = "QuotaHeld"
 
-_UNIT: Final = 1000  # amounts are in thousandths, the finest that a ResourceQuota holds
 _CPU_GRAIN: Final = 10
-_BYTES_GRAIN: Final = 2**20 * _UNIT
+_BYTES_GRAIN: Final = 2**20 * UNIT
+# A new quota is counted within milliseconds to seconds; one of many thousands at once after minutes.
+_TO_BE_COUNTED: Final = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
     """What a ResourceQuota of ours says, by resource: spec.hard, status.hard (in force) and status.used.
 
-    `believed`: its spec is as we wrote it. A resource that is missing in `used` has not been counted."""
+    `believed`: its spec is as we wrote it. A resource that is missing in `used` has not been counted. `assumed`: the
+    namespace is not there yet, and what is used in it (nothing) is no count.
+    """
 
     hard: dict[str, int]
     in_force: dict[str, int]
     used: dict[str, int]
     believed: bool
+    assumed: bool = False
 
     def committed(self, resource: str) -> int:
         """The most that the namespace may come to use as things stand."""
@@ -53,31 +56,67 @@ class Seen:
             granted = None
         return Stand(granted, self.committed(resource), used, cap)
 
+    def waits(self, resource: str) -> bool:
+        """Whether nobody has counted this yet."""
+        return self.assumed or (resource not in self.used and not self.is_passed_over(resource))
+
+    def is_passed_over(self, resource: str) -> bool:
+        """Whether the rest was counted and this was not: both come with one write of kube-controller-manager."""
+        return self.believed and resource in self.in_force and resource not in self.used
+
+    def is_loose(self, resource: str) -> bool:
+        """Whether more is in force than the quota says, or nothing."""
+        have, want = self.in_force.get(resource), self.hard.get(resource)
+        return self.believed and bool(self.in_force) and want is not None and (have is None or have > want)
+
 
 def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
     """The ResourceQuotas of the tenant's namespaces."""
     namespaces = claims.held(tenant, world)
     caps = _caps(tenant)
+    seen = {name: _seen(tenant, name, world) for name in namespaces}
     if not tenant.spec.quota.tenant:
-        return Plan(desired=[_desired(name, caps[name]) for name in namespaces if caps[name]])
-    seen = [_seen(tenant, name, world) for name in namespaces]
+        desired = [_desired(name, caps[name]) for name in namespaces if caps[name]]
+        places, wake_at = _places(tenant, {name: seen[name] for name in namespaces if caps[name]}, caps, world, now)
+        condition = quota_held.condition((), places)
+        return Plan(desired=desired, wake_at=wake_at, **_said(tenant, condition))
+    stood = [seen[name] for name in namespaces]
     leaving = [_read(quota, believed=True) for quota in _leaving(tenant, set(namespaces), world)]
     hards = [dict(caps[name]) for name in namespaces]
     sums: list[Sum] = []
-    for resource, text in tenant.spec.quota.tenant.items():
-        limits = [_amount(own[resource]) if resource in own else None for own in (caps[name] for name in namespaces)]
-        stands = [quota.stand(resource, cap) for quota, cap in zip(seen, limits, strict=True)]
-        sums.append(_sum(resource, text, stands, leaving))
+    for resource, total_text in tenant.spec.quota.tenant.items():
+        limits = [amount(own[resource]) if resource in own else None for own in (caps[name] for name in namespaces)]
+        stands = [quota.stand(resource, cap) for quota, cap in zip(stood, limits, strict=True)]
+        sums.append(_sum(resource, total_text, stands, leaving))
         total = sums[-1].total - sum(quota.committed(resource) for quota in leaving)
         for hard, share in zip(hards, share_out(total, stands, grain(resource)), strict=True):
-            hard[resource] = _text(share, text)
-    condition = _condition(sums, namespaces)
+            hard[resource] = text(share, total_text)
+    places, wake_at = _places(tenant, seen, caps, world, now)
     return Plan(
         desired=[_desired(name, hard) for name, hard in zip(namespaces, hards, strict=True)],
-        conditions=[condition],
-        blocking=[] if condition.status == "True" or _is_to_be_expected(tenant, condition) else [condition.message],
-        quota={one.resource: QuotaUse(hard=canonical(one.text), used=_text(one.used, one.text)) for one in sums},
+        quota={one.resource: QuotaUse(hard=canonical(one.text), used=text(one.used, one.text)) for one in sums},
+        wake_at=wake_at,
+        **_said(tenant, quota_held.condition(sums, places)),
     )
+
+
+def concerns_caps(old: Observed, new: Observed) -> bool:
+    """Whether a change of a quota's status concerns a tenant that has caps alone. What is used there does not: that
+    Kubernetes limits (no more) as the quota says does."""
+    lost = bool(_status_hard(old)) and not _status_hard(new)
+    return lost or not (_is_settled(old) and _is_settled(new))
+
+
+def _is_settled(quota: Observed) -> bool:
+    """Whether kube-controller-manager has put a quota's spec in force, and has counted all that it asks for. Of a new
+    one that is not to be said yet: it has no status at all."""
+    hard, in_force = mapping(mapping(quota.field("spec")).get("hard")), _status_hard(quota)
+    used = mapping(mapping(quota.field("status")).get("used"))
+    return not in_force or (in_force == hard and hard.keys() <= used.keys())
+
+
+def _status_hard(quota: Observed) -> Json:
+    return mapping(mapping(quota.field("status")).get("hard"))
 
 
 def _desired(namespace: str, hard: dict[str, str]) -> Desired:
@@ -104,15 +143,15 @@ def _seen(tenant: SecureTenant, namespace: str, world: World) -> Seen:
     if world.get(Ref(NAMESPACE.name, "", namespace)) is not None:
         return Seen({}, {}, {}, believed=False)
     # A namespace that we are about to make uses nothing: it need not wait until that is counted.
-    return Seen({}, {}, dict.fromkeys(tenant.spec.quota.tenant, 0), believed=False)
+    return Seen({}, {}, dict.fromkeys(tenant.spec.quota.tenant, 0), believed=False, assumed=True)
 
 
 def _read(quota: Observed, *, believed: bool) -> Seen:
-    spec, status = _dict(quota.field("spec")), _dict(quota.field("status"))
-    used = _amounts(status.get("used"))
+    spec, status = mapping(quota.field("spec")), mapping(quota.field("status"))
+    used = amounts(status.get("used"))
     if not believed and (spec.get("scopes") or spec.get("scopeSelector")):
         used = {}  # counts only a part of what runs
-    return Seen(_amounts(spec.get("hard")), _amounts(status.get("hard")), used, believed)
+    return Seen(amounts(spec.get("hard")), amounts(status.get("hard")), used, believed)
 
 
 def _leaving(tenant: SecureTenant, held: Collection[str], world: World) -> Iterable[Observed]:
@@ -134,97 +173,79 @@ def _leaving(tenant: SecureTenant, held: Collection[str], world: World) -> Itera
     ]
 
 
-def _dict(value: JsonValue) -> Json:
-    return value if isinstance(value, dict) else {}
-
-
-def _amounts(value: JsonValue) -> dict[str, int]:
-    return {resource: _seen_amount(text) for resource, text in _dict(value).items() if isinstance(text, str)}
-
-
-def _seen_amount(text: str) -> int:
-    """As `_amount`. What another hand wrote may be past all bounds: then it is as good as no limit."""
-    try:
-        return _amount(text)
-    except ValueError:
-        return LIMIT * _UNIT
-
-
-@lru_cache(maxsize=4096)
-def _amount(text: str) -> int:
-    """Thousandths of a unit."""
-    return int(parse(text) * _UNIT)
-
-
-def _text(amount: int, like: str) -> str:
-    return from_units(Fraction(min(amount, LIMIT * _UNIT), _UNIT), like)
-
-
 def grain(resource: str) -> int:
     """The smallest part of a resource worth moving, in thousandths: 10m of CPU, 1Mi of memory or storage, one of
     anything that is counted."""
     last = resource.rsplit("/", 1)[-1].removeprefix("requests.").removeprefix("limits.")
     if resource.startswith("count/"):
-        return _UNIT
+        return UNIT
     if last == "cpu":
         return _CPU_GRAIN
     if last in ("memory", "storage", "ephemeral-storage") or last.startswith("hugepages-"):
         return _BYTES_GRAIN
-    return _UNIT
+    return UNIT
 
 
 # --- what there is to say --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Sum:
-    """The tenant's sum of one resource, in thousandths."""
-
-    resource: str
-    text: str  # the total as the spec has it
-    total: int
-    used: int
-    committed: int
-    uncounted: tuple[int, ...]  # positions of the namespaces whose use nobody knows
-
-
-def _sum(resource: str, text: str, stands: Sequence[Stand], leaving: Sequence[Seen]) -> Sum:
+def _sum(resource: str, total: str, stands: Sequence[Stand], leaving: Sequence[Seen]) -> Sum:
     return Sum(
         resource,
-        text,
-        total=_amount(text),
+        total,
+        total=amount(total),
         used=sum(stand.used or 0 for stand in stands) + sum(quota.used.get(resource, 0) for quota in leaving),
         committed=sum(stand.in_force for stand in stands) + sum(quota.committed(resource) for quota in leaving),
-        uncounted=tuple(i for i, stand in enumerate(stands) if stand.uncounted),
     )
+
+
+def _places(
+    tenant: SecureTenant, seen: dict[str, Seen], caps: dict[str, dict[str, str]], world: World, now: datetime
+) -> tuple[Places, datetime | None]:
+    """Where Kubernetes does not do what is asked for, and when to look again at what is too new to be said of.
+
+    Before a tenant's total is Held, all of it must have been counted. The caps of a namespace are not waited for, for
+    they rest on nobody else's; but what is not counted after a minute is said.
+    """
+    total = tenant.spec.quota.tenant
+    waiting, never, loose, soon = set(), set(), set(), []
+    for name, quota in seen.items():
+        never |= {(resource, name) for resource in (*total, *caps[name]) if quota.is_passed_over(resource)}
+        loose |= {(resource, name) for resource in caps[name] if resource not in total and quota.is_loose(resource)}
+        if any(quota.waits(resource) for resource in total):
+            waiting.add(name)
+        elif quota.hard and not quota.in_force and not total:
+            due = _due(world.get(Ref(RESOURCE_QUOTA.name, name, names.CHILD_PREFIX)))
+            if due is None or due <= now:
+                waiting.add(name)
+            else:
+                soon.append(due)
+    return Places(frozenset(waiting), frozenset(never), frozenset(loose)), min(soon, default=None)
+
+
+def _due(quota: Observed | None) -> datetime | None:
+    """By when it must have been counted; None if nobody knows since when it is there."""
+    try:
+        return datetime.fromisoformat(quota.created) + _TO_BE_COUNTED if quota is not None else None
+    except ValueError:
+        return None
+
+
+def _said(tenant: SecureTenant, condition: Condition | None) -> "_Said":
+    if condition is None:
+        return {"conditions": (), "blocking": ()}
+    is_in_order = condition.status == "True" or _is_to_be_expected(tenant, condition)
+    return {"conditions": (condition,), "blocking": () if is_in_order else (condition.message,)}
+
+
+class _Said(TypedDict):
+    conditions: Sequence[Condition]
+    blocking: Sequence[str]
 
 
 def _is_to_be_expected(tenant: SecureTenant, condition: Condition) -> bool:
     """In Audit no quota is written, so nothing is counted."""
     return tenant.spec.mode == "Audit" and condition.reason == "Uncounted"
-
-
-def _condition(sums: Sequence[Sum], namespaces: Sequence[str]) -> Condition:
-    """Whether the total is kept: the sum of what is used, or may come to be used, against it."""
-    over = [f"{s.resource} {_text(s.used, s.text)} of {canonical(s.text)}" for s in sums if s.used > s.total]
-    if over:
-        message = (
-            f"More is used than spec.quota.tenant allows: {', '.join(over)}. Nothing is evicted and nothing more is "
-            "admitted: scale down or raise the total."
-        )
-        return Condition(type=CONDITION, status="False", reason="OverCommitted", message=message)
-    above = [f"{s.resource} {_text(s.committed, s.text)} of {canonical(s.text)}" for s in sums if s.committed > s.total]
-    if above:
-        message = (
-            "Namespaces may still take more than spec.quota.tenant allows, until shrunk quotas take effect: "
-            f"{', '.join(above)}."
-        )
-        return Condition(type=CONDITION, status="False", reason="Shrinking", message=message)
-    uncounted = sorted({namespaces[i] for s in sums for i in s.uncounted})
-    if uncounted:
-        message = f"Waiting for kube-controller-manager to count what is used in: {', '.join(uncounted)}."
-        return Condition(type=CONDITION, status="Unknown", reason="Uncounted", message=message)
-    return Condition(type=CONDITION, status="True", reason="Held", message="The sum over all namespaces is kept.")
 
 
 CONTROL: Final = Control(name=NAME, plan=plan, kinds=(RESOURCE_QUOTA.name,))

@@ -16,15 +16,16 @@ from securetenant.api.objects import Desired, Foreign, JsonValue, Observed, Ref,
 from securetenant.api.record import annotation, digest, is_recorded, node_taint, shared, shared_of, whole, whole_of
 from securetenant.api.status import DriftReason
 
-Action = Literal["Create", "Replace", "Recreate", "Patch", "Delete", "Release", "Keep"]
+Action = Literal["Create", "Replace", "Recount", "Recreate", "Patch", "Delete", "Release", "Keep"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Finding:
     """One difference: which object, what is to be done, and whether others did it.
 
-    `rollout`: the difference is our own change of mind, and no drift. `action` Keep: it is only reported.
-    `path`: the first field that differs, dotted, e.g. "spec.ingress". `superseded`: of a deletion by rollout.
+    `rollout`: the difference is our own change of mind, and no drift. `action` Keep: it is only reported; Recount: a
+    quota's spec is as it must be, and its status is not. `path`: the first field that differs, dotted, e.g.
+    "spec.ingress". `superseded`: of a deletion by rollout.
     """
 
     ref: Ref
@@ -91,6 +92,7 @@ def wanted(owner: Owner, desired: Iterable[Desired], observed: Callable[[Ref], O
 def _whole(owner: Owner, want: Desired, have: Observed) -> Iterator[Finding]:
     path = difference(want, have, owner.tenant, owner.salt)
     if not path:
+        yield from _in_force(want, have)
         return
     content, actual = whole(want, owner.tenant), whole_of(have)
     action: Action = "Replace" if all(_at(content, p) == _at(actual, p) for p in _IMMUTABLE) else "Recreate"
@@ -118,7 +120,7 @@ def closes(finding: Finding) -> bool:
     plainly opens (an object that grants something is missing) or changes nothing in force (labels and the like of
     an object of ours, a namespace or a node) is it not so."""
     want, have = finding.desired, finding.observed
-    if want is None:
+    if want is None or finding.action == "Recount":
         return True
     if have is None:
         return want.closing or want.ref.kind in (RESOURCE_QUOTA.name, LIMIT_RANGE.name)
@@ -128,6 +130,19 @@ def closes(finding: Finding) -> bool:
         levels = {key: level for key, level in want.labels.items() if key.startswith(_POD_SECURITY)}
         return any(have.labels.get(key) != level for key, level in levels.items())
     return any(want.body.get(field) != have.field(field) for field in KINDS[want.ref.kind].content)
+
+
+def _in_force(want: Desired, have: Observed) -> Iterator[Finding]:
+    """A quota whose limits in force are not those of its spec: Kubernetes admits by status.hard.
+
+    kube-controller-manager copies the one to the other. Whether it has yet to do so, or somebody else wrote the status,
+    the object does not tell: engine/following.py does.
+    """
+    if want.ref.kind != RESOURCE_QUOTA.name:
+        return
+    wanted_hard, hard = _at(want.body, ("spec", "hard")), _at(have.field("status"), ("hard",)) or {}
+    if path := first_difference(wanted_hard, hard, "status.hard"):
+        yield Finding(want.ref, want.control, "Changed", "Recount", False, path=path, desired=want, observed=have)
 
 
 def _at(value: JsonValue, path: tuple[str, ...]) -> JsonValue:

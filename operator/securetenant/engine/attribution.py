@@ -42,7 +42,12 @@ async def manager_of(transport: Transport, ref: Ref, path: str) -> str:
 
 def last_manager(raw: bytes, path: str) -> str:
     """The same, of an object's JSON."""
-    written = [e for e in msgspec.json.decode(raw, type=_Object).metadata.managed_fields if not e.subresource]
+    fields = _entries(raw)
+    if path.startswith("status."):
+        # Kubernetes' own controllers write there as well: only who owns the very field did it.
+        owning = [e for e in fields if e.subresource == "status" and _owns(e.fields_v1, _keys(path))]
+        return max(owning, key=lambda entry: entry.time).manager if owning else ""
+    written = [e for e in fields if not e.subresource]
     # Who took a field away has no entry left. Whoever wrote before our own last write did not do it.
     ours = max((entry.time for entry in written if entry.manager == names.FIELD_MANAGER), default="")
     entries = [entry for entry in written if entry.manager != names.FIELD_MANAGER and entry.time >= ours]
@@ -52,12 +57,36 @@ def last_manager(raw: bytes, path: str) -> str:
     return latest.manager if latest is not None else ""
 
 
+async def is_newer(transport: Transport, ref: Ref, path: str, than: str) -> bool:
+    """Whether a field of an object's status was written later than one of its spec; False if that cannot be told.
+    One GET."""
+    try:
+        return was_written_later(await transport.get(KINDS[ref.kind], ref), path, than)
+    except ApiError:
+        return False
+
+
+def was_written_later(raw: bytes, path: str, than: str) -> bool:
+    """The same, of an object's JSON. By the API server's clock, in whole seconds: within one nobody knows."""
+    fields = _entries(raw)
+    status = max((e.time for e in fields if e.subresource == "status" and _owns(e.fields_v1, _keys(path))), default="")
+    spec = max((e.time for e in fields if not e.subresource and _owns(e.fields_v1, _keys(than))), default="")
+    return status > spec
+
+
+def _entries(raw: bytes) -> list[_Entry]:
+    return msgspec.json.decode(raw, type=_Object).metadata.managed_fields
+
+
 def _keys(path: str) -> list[str]:
     """A dotted path as fieldsV1 keys, up to the first list: "spec.ingress[0].ports" -> f:spec, f:ingress.
 
-    Label and annotation keys hold dots themselves: what follows `labels` or `annotations` is one key.
+    Label and annotation keys hold dots themselves, and so do resources: what follows `labels`, `annotations` or `hard`
+    is one key.
     """
     head, _, rest = path.partition(".")
+    if rest.startswith("hard."):
+        return [f"f:{head}", "f:hard", f"f:{rest.removeprefix('hard.')}"]
     if head in ("labels", "annotations"):
         return ["f:metadata", f"f:{head}", *([f"f:{rest}"] if rest else [])]
     if head == "taint":

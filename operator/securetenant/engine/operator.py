@@ -16,7 +16,7 @@ from securetenant.api.kinds import SECURE_TENANT, Kind
 from securetenant.api.objects import Observed, Ref
 from securetenant.controls.plan import Platform
 from securetenant.engine.echoes import Echoes
-from securetenant.engine.index import Index
+from securetenant.engine.following import Following
 from securetenant.engine.reconciler import Again, Reconciler
 from securetenant.engine.reporter import Reporter
 from securetenant.engine.tenants import Tenants
@@ -74,10 +74,13 @@ class Operator:
         self._echoes = Echoes()
         self.tenants = Tenants()
         self.queue = WorkQueue(clock)
-        indexed = indexes()
+        indexed, following = indexes(), Following()
+        hooks: dict[str, list[OnChange]] = {name: [index.change] for name, index in indexed.items()}
+        for name in (kinds.NAMESPACE.name, kinds.NODE.name):
+            hooks.setdefault(name, []).append(self._on_change)
+        hooks[kinds.RESOURCE_QUOTA.name] = [following.change]
         self.informers = {
-            kind.name: _informer(transport, kind, self._on_event, self._on_change, indexed.get(kind.name))
-            for kind in kinds.CACHED
+            kind.name: _informer(transport, kind, self._on_event, hooks.get(kind.name, [])) for kind in kinds.CACHED
         }
         self.world = World(self.informers, indexed, self.tenants, platform)
         self.tenants.node_rivals = self.world.node_rivals
@@ -89,6 +92,7 @@ class Operator:
             Reporter(metrics, events),
             lambda names: self._enqueue(names, clock()),
             self._echoes,
+            following,
             stale=self._stale,
         )
         metrics.watch_generation_lag(self.tenants.generation_lag)
@@ -344,12 +348,8 @@ class Operator:
 
 
 def _informer(
-    transport: Transport, kind: Kind, on_event: Callable[[Event], None], on_shared: OnChange, index: Index | None
+    transport: Transport, kind: Kind, on_event: Callable[[Event], None], hooks: Sequence[OnChange]
 ) -> Informer:
-    hooks: list[OnChange] = [index.change] if index is not None else []
-    if kind in (kinds.NAMESPACE, kinds.NODE):
-        hooks.append(on_shared)
-
     def on_change(old: Observed | None, new: Observed | None) -> None:
         for hook in hooks:
             hook(old, new)

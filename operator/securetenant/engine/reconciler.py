@@ -24,8 +24,10 @@ from securetenant.engine.contest import Contests
 from securetenant.engine.creation import Creations
 from securetenant.engine.doubts import Doubts
 from securetenant.engine.echoes import Echoes
+from securetenant.engine.following import Following, judged
 from securetenant.engine.known import Known
 from securetenant.engine.reporter import Reporter
+from securetenant.engine.requests import nudging
 from securetenant.engine.status import Drifted, Pass
 from securetenant.engine.strays import Strays
 from securetenant.engine.survey import Survey, survey
@@ -69,6 +71,7 @@ class Reconciler:
         reporter: Reporter,
         enqueue: Callable[[set[str]], None],
         echoes: Echoes,
+        following: Following,
         *,
         stale: Callable[[], str] = lambda: "",
         monotonic: Callable[[], float] = time.monotonic,
@@ -81,6 +84,7 @@ class Reconciler:
         self._reporter = reporter
         self._enqueue = enqueue
         self._echoes = echoes
+        self._following = following
         self._stale = stale
         self._contests = Contests(monotonic)
         self._alterations = Alterations(monotonic)
@@ -107,6 +111,7 @@ class Reconciler:
         if tenant.spec.mode == "Paused":
             return await self._hold(tenant, refusal)
         found = survey(tenant, self._world, self._now(), self._last(name), refusal)
+        found = await judged(found, self._following, self._transport)
         if tenant.spec.mode == "Audit":
             return await self._audit(found)
         return await self._enforce(found, since, failures)
@@ -227,14 +232,16 @@ class Reconciler:
         for finding in outcome.done:
             self._doubts.settled(tenant.name, finding.ref)
         for finding, error in outcome.failed:
-            if not error.is_uncertain:
-                continue
             want, have = finding.desired, finding.observed
+            if not error.is_uncertain and finding.action != "Recount":
+                continue
             records = {have.record or ""} if have is not None else set[str]()
             if want is not None:
                 records.add(annotation(want, tenant.name, tenant.metadata.uid))
             if want is None or finding.action == "Recreate":
                 records.add("")
+            elif finding.action == "Recount":  # two writes, of which the first may stand
+                records.add(annotation(nudging(want), tenant.name, tenant.metadata.uid))
             correction = None if finding.rollout else Drifted(finding, blamed[finding])
             self._doubts.note(tenant.name, finding.ref, records, correction)
         return late

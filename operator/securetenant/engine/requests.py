@@ -1,11 +1,11 @@
 """What has to be sent to the API server for a finding, as values: pure, so that it is tested exactly."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Final, Literal
 
 from securetenant.api import names
-from securetenant.api.kinds import KINDS, NAMESPACE, RESOURCE_QUOTA, ROLE_BINDING
+from securetenant.api.kinds import KINDS, NAMESPACE, RESOURCE_QUOTA, ROLE_BINDING, SECURE_TENANT
 from securetenant.api.objects import Desired, Json, JsonValue, Observed, Ref
 from securetenant.api.record import annotation, node_taints, shared, shared_record, whole
 from securetenant.api.types import is_reserved_key
@@ -35,6 +35,8 @@ def of(finding: Finding, tenant: str, salt: str, value: str = "") -> list[Reques
             return [Request("create", want.ref, body(want, tenant, salt, value=value))]
         case "Replace" if want is not None and have is not None:
             return [Request("replace", want.ref, body(want, tenant, salt, have))]
+        case "Recount" if want is not None and have is not None:
+            return [Request("replace", want.ref, body(one, tenant, salt, have)) for one in (nudging(want), want)]
         case "Recreate" if want is not None and have is not None:
             return [*_gone(have), Request("create", want.ref, body(want, tenant, salt))]
         case "Patch" if want is not None and have is not None:
@@ -47,6 +49,19 @@ def of(finding: Finding, tenant: str, salt: str, value: str = "") -> list[Reques
             return _gone(have) if _is_replaced(have) else [release(have)]
         case _:
             return []
+
+
+# Of a kind that is in no namespace: as long as it stands in a quota it limits nothing.
+_NEVER_COUNTED: Final = f"count/{SECURE_TENANT.plural}.{SECURE_TENANT.group}"
+
+
+def nudging(want: Desired) -> Desired:
+    """A quota that limits the same and has another spec.hard. When that changes, and then only (or every five
+    minutes), kube-controller-manager counts anew and puts the spec in force."""
+    spec = want.body.get("spec")
+    hard = spec.get("hard") if isinstance(spec, dict) else None
+    changed: Json = {"hard": {**(hard if isinstance(hard, dict) else {}), _NEVER_COUNTED: "0"}}
+    return replace(want, body={**want.body, "spec": changed})
 
 
 def body(want: Desired, tenant: str, salt: str, have: Observed | None = None, value: str = "") -> Json:

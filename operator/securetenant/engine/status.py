@@ -26,7 +26,7 @@ ITEMS = 20  # of a list in the status; the totals are whole
 _NAMED = 3  # of a list in a message
 MESSAGE = 1024  # characters of a condition's message
 # Reasons for not being Ready that end without anybody's help.
-_PASSING = ("Terminating", "Shrinking", "Uncounted")
+_PASSING = ("Terminating", "Shrinking", "Uncounted", "StatusChanged")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from securetenant.api import kinds, names
 from securetenant.api.objects import Observed, Ref
 from securetenant.api.record import node_taint
 from securetenant.api.tenant import SecureTenant
-from securetenant.controls import access
+from securetenant.controls import access, quota
 from securetenant.controls.plan import Platform
 from securetenant.engine import interests
 from securetenant.engine.index import Index
@@ -130,8 +130,14 @@ class World:
         if kind == kinds.ENDPOINT_SLICE.name:
             return index.tenants((interests.API_SERVER,))
         if old is not None and kind == kinds.RESOURCE_QUOTA.name and _same(old, new, but="status"):
-            return index.tenants((f"usage:{namespace}",))
+            return index.tenants((f"usage:{namespace}",)) or self._unsettled(new, old)
         return index.tenants((f"ns:{namespace}",)) | {name for name in _marks(new, old) if name in self._tenants}
+
+    def _unsettled(self, new: Observed, old: Observed) -> set[str]:
+        """Who has caps there alone hears of use only where Kubernetes does not limit as the quota says (any more)."""
+        if new.ref.name != names.CHILD_PREFIX or not quota.concerns_caps(old, new):
+            return set()
+        return self._tenants.interests.tenants((f"ns:{new.ref.namespace}",))
 
 
 def _marks(new: Observed, old: Observed | None) -> set[str]:
