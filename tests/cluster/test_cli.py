@@ -98,7 +98,7 @@ async def reader(plane: Plane, admin: Admin, manifests: None, tmp_path_factory: 
     groups = {
         "": names_of,
         "networking.k8s.io": ["networkpolicies"],
-        "rbac.authorization.k8s.io": ["rolebindings", "clusterrolebindings"],
+        "rbac.authorization.k8s.io": ["rolebindings", "clusterrolebindings", "clusterroles"],
         "discovery.k8s.io": ["endpointslices"],
         names.GROUP: ["securetenants"],
     }
@@ -252,8 +252,8 @@ async def test_what_may_not_be_listed_is_said_at_once(
     done = await cli(config, "plan")
     assert (done.code, done.out) == (1, "")
     assert done.err == (
-        "error: no right to list clusterrolebindings, endpointslices, limitranges, namespaces, networkpolicies, nodes, "
-        "resourcequotas, rolebindings: a plan needs get and list on them, cluster-wide\n"
+        "error: no right to list clusterrolebindings, clusterroles, endpointslices, limitranges, namespaces, "
+        "networkpolicies, nodes, resourcequotas, rolebindings: a plan needs get and list on them, cluster-wide\n"
     )
 
 

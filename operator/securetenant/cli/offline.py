@@ -35,4 +35,6 @@ def tenants_of(bodies: Iterable[Mapping[str, Any]]) -> Tenants:
 
 def world_without_cluster(tenants: Iterable[SecureTenant], settings: Settings) -> World:
     """A cluster that holds nothing yet but these tenants, and the roles that come with the operator."""
-    return world_of({CLUSTER_ROLE.name: as_shipped()}, tenants_of(body_of(tenant) for tenant in tenants), settings.platform())
+    return world_of(
+        {CLUSTER_ROLE.name: as_shipped()}, tenants_of(body_of(tenant) for tenant in tenants), settings.platform()
+    )

@@ -131,7 +131,7 @@ def told(name: str, verdict: Verdict) -> str:
 
 
 # Which of the two it is cannot be told from the role.
-_CURE: Final = f"the audit log says who wrote it last, and manifests/ of version {__version__} puts it back"
+_CURE: Final = f"the audit log says who wrote it last, and applying manifests/ of version {__version__} puts it right"
 
 
 def _wrong(verdict: Verdict) -> str:

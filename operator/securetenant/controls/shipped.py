@@ -98,7 +98,8 @@ ROLES: Final[Mapping[str, frozenset[Right]]] = {
 _HEALTH: Final = _urls("/healthz /livez /readyz /version /version/")
 
 #: What Kubernetes' own ClusterRoles for everyone hold, by name
-#: (https://kubernetes.io/docs/reference/access-authn-authz/rbac/#discovery-roles).
+#: (https://kubernetes.io/docs/reference/access-authn-authz/rbac/#discovery-roles, and
+#: plugin/pkg/auth/authorizer/rbac/bootstrappolicy in its source).
 DISCOVERY: Final[Mapping[str, frozenset[Right]]] = {
     "system:basic-user": frozenset().union(
         _rights("authorization.k8s.io", "selfsubjectaccessreviews selfsubjectrulesreviews", "create"),
@@ -109,6 +110,7 @@ DISCOVERY: Final[Mapping[str, frozenset[Right]]] = {
     "system:service-account-issuer-discovery": _urls(
         "/.well-known/openid-configuration /.well-known/openid-configuration/ /openid/v1/jwks /openid/v1/jwks/"
     ),
+    "system:cluster-trust-bundle-discovery": _rights("certificates.k8s.io", "clustertrustbundles", _READ),
 }
 
 #: Who has them as Kubernetes ships.
@@ -119,6 +121,7 @@ DISCOVERERS: Final[Mapping[str, frozenset[str]]] = {
         {"system:authenticated", "system:serviceaccounts", "system:unauthenticated", "system:anonymous"}
     ),
     "system:service-account-issuer-discovery": frozenset({"system:serviceaccounts"}),
+    "system:cluster-trust-bundle-discovery": frozenset({"system:serviceaccounts"}),
 }
 
 #: The ClusterRoles that are looked at; nothing is kept of others.

@@ -25,6 +25,8 @@ log = structlog.get_logger("securetenant.cluster")
 
 # Of how many new deviations at once the manager is looked up: one GET each.
 _LOOKED_UP = 50
+# All the cluster's Events share one rate, so that a hundred bindings are not a flood.
+_ACCOUNT = Subject("", "", "", "the cluster", "cluster")
 
 
 class Cluster:
@@ -96,12 +98,13 @@ class Cluster:
         by = f", as the field manager {manager}" if manager else ""
         where = f" at {deviation.path}" if deviation.path else ""
         self._events.emit(
-            Subject(ref.name, deviation.uid, kind.name, kind.api_version),
+            _ACCOUNT,
             type_,
             reason,
             f"{deviation.reason} {ref}{where}{by} ({deviation.message}): {'over' if is_over else 'found'}",
             control=cluster.NAME,
             object_=str(ref),
+            about=Subject(kind.api_version, kind.name, "", ref.name, deviation.uid),
         )
         line = log.info if is_over else log.error if deviation.widens else log.warning
         line(
