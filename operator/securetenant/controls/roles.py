@@ -17,7 +17,7 @@ from securetenant.api.objects import Observed, Ref
 from securetenant.controls.plan import World
 from securetenant.controls.shipped import ROLES, Right
 
-MOST: Final = 10_000  # rights of a role that are looked at; the largest that ships holds 150
+MOST: Final = 1_000  # rights of a role that are looked at; the largest that ships holds 150
 _SHOWN: Final = 3  # rights that a message names
 _ANY: Final = "*"
 
@@ -125,6 +125,7 @@ def _is_within(right: Right, given: set[Right]) -> bool:
     )
 
 
+@lru_cache(maxsize=64)
 def told(name: str, verdict: Verdict) -> str:
     """What is wrong with a tenant role, and what to do."""
     return f"ClusterRole {name} {_wrong(verdict)}; if nobody changed it, it is of another version: {_CURE}"
