@@ -259,14 +259,20 @@ async def test_a_role_that_others_flow_into(stage: Stage, ledger: Ledger, tenant
 async def test_a_role_for_everyone_is_reported_once(
     stage: Stage, ledger: Ledger, tenants: list[Tenant], subject: dict[str, Any]
 ) -> None:
-    path = f"{CLUSTER_BINDINGS}/Clu:Wide"
-    await stage.admin.request("POST", CLUSTER_BINDINGS, binding("Clu:Wide", subject), params={"fieldManager": MANAGER})
+    # One name each, which Events cannot have: they are not repeats of one another.
+    name = f"Clu:Wide:{subject['name']}"
+    path = f"{CLUSTER_BINDINGS}/{name}"
+    status, answer = await stage.admin.request(
+        "POST", CLUSTER_BINDINGS, binding(name, subject), params={"fieldManager": MANAGER}
+    )
+    assert status == 201, answer
     try:
         await ledger.agrees("Foreign", Foreign=1)
         line = told(stage.operator, "detected")[-1]
-        assert (line["object"], line["manager"]) == ("ClusterRoleBinding/Clu:Wide", MANAGER)
+        assert (line["object"], line["manager"]) == (f"ClusterRoleBinding/{name}", MANAGER)
         assert f"gives {subject['kind']} {subject['name']} the role ClusterRole/view in every" in line["cause"]
-        assert (await event(stage.admin, await stage.admin.get(path)))["involvedObject"]["kind"] == "ClusterRoleBinding"
+        about = (await event(stage.admin, await stage.admin.get(path)))["involvedObject"]
+        assert (about["kind"], about["name"]) == ("ClusterRoleBinding", name)
         for tenant in tenants:
             await tenant.agrees()
             await is_shipped(tenant, "True", "AsShipped")
