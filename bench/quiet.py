@@ -26,6 +26,7 @@ _RESOURCES: Final = (
     "networkpolicies",
     "rolebindings",
     "clusterrolebindings",
+    "clusterroles",
     "endpointslices",
     "events",
 )

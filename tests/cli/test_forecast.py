@@ -1,7 +1,8 @@
 """What `plan` makes of findings: differences by field, sums, exit codes."""
 
 import io
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from rich.console import Console
 from securetenant.api.objects import Desired, JsonValue, Observed, Ref
 from securetenant.cli.forecast import Change, Field, Forecast, Told, changes, differences, sums, told
 from securetenant.cli.plan_output import print_as_text
+from securetenant.controls.cluster import Deviation
 from securetenant.engine.survey import survey
 from tests.support.world import NOW, StaticWorld, mine, observe, tenant
 
@@ -83,12 +85,25 @@ def test_exit_code(one: Forecast, code: int) -> None:
     assert sums([forecast(), one]).exit_code == code
 
 
-def shown(*forecasts: Forecast, color: bool = False) -> str:
+WIDE: Final = Deviation(Ref("ClusterRoleBinding", "", "wide"), "uid", "Foreign", "gives everyone all")
+
+
+def test_what_is_the_clusters_is_shown_and_is_no_agreement() -> None:
+    assert sums([forecast()], [WIDE]).exit_code == 2
+    assert sums([forecast(state="invalid", problem="x")], [WIDE]).exit_code == 1
+    text = shown(forecast(), cluster=[WIDE])
+    assert text == (
+        "The cluster, and no one tenant\n    ? ClusterRoleBinding/wide foreign: gives everyone all (reported only)\n\n"
+        "Plan for 1 tenant: 0 to create, 0 to update, 0 to delete, 0 drifted, 0 foreign, 1 of the cluster's.\n"
+    )
+
+
+def shown(*forecasts: Forecast, color: bool = False, cluster: Sequence[Deviation] = ()) -> str:
     out = io.StringIO()
     console = Console(
         file=out, color_system="standard" if color else None, force_terminal=color, soft_wrap=True, highlight=False
     )
-    print_as_text(console, forecasts)
+    print_as_text(console, forecasts, cluster)
     return out.getvalue()
 
 

@@ -98,7 +98,7 @@ async def reader(plane: Plane, admin: Admin, manifests: None, tmp_path_factory: 
     groups = {
         "": names_of,
         "networking.k8s.io": ["networkpolicies"],
-        "rbac.authorization.k8s.io": ["rolebindings", "clusterrolebindings"],
+        "rbac.authorization.k8s.io": ["rolebindings", "clusterrolebindings", "clusterroles"],
         "discovery.k8s.io": ["endpointslices"],
         names.GROUP: ["securetenants"],
     }
@@ -244,6 +244,26 @@ async def test_tampering_is_drift_with_its_manager(made: None, admin: Admin, rea
     }
 
 
+async def test_what_is_the_clusters_stands_beside_the_tenants(made: None, admin: Admin, reader: Path) -> None:
+    group = {"kind": "Group", "apiGroup": "rbac.authorization.k8s.io", "name": "system:authenticated"}
+    role = {"kind": "ClusterRole", "apiGroup": "rbac.authorization.k8s.io", "name": "view"}
+    path = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"
+    await admin.create(path, {"metadata": {"name": "cli-wide"}, "roleRef": role, "subjects": [group]})
+    try:
+        done, as_json, of_one = await asyncio.gather(
+            cli(reader, "plan"), cli(reader, "plan", "-o", "json"), cli(reader, "plan", "-t", "cli-payments")
+        )
+    finally:
+        await admin.delete(f"{path}/cli-wide")
+    given = "gives Group system:authenticated the role ClusterRole/view in every namespace"
+    assert f"    ? ClusterRoleBinding/cli-wide foreign: {given}" in done.out
+    assert done.out.rstrip().endswith("1 of the cluster's.")
+    (deviation,) = as_json.json["cluster"]
+    assert (deviation["kind"], deviation["name"], deviation["reason"]) == ("ClusterRoleBinding", "cli-wide", "Foreign")
+    assert as_json.json["summary"]["cluster"] == 1
+    assert "cli-wide" not in of_one.out
+
+
 async def test_what_may_not_be_listed_is_said_at_once(
     plane: Plane, admin: Admin, manifests: None, tmp_path: Path
 ) -> None:
@@ -252,8 +272,8 @@ async def test_what_may_not_be_listed_is_said_at_once(
     done = await cli(config, "plan")
     assert (done.code, done.out) == (1, "")
     assert done.err == (
-        "error: no right to list clusterrolebindings, endpointslices, limitranges, namespaces, networkpolicies, nodes, "
-        "resourcequotas, rolebindings: a plan needs get and list on them, cluster-wide\n"
+        "error: no right to list clusterrolebindings, clusterroles, endpointslices, limitranges, namespaces, "
+        "networkpolicies, nodes, resourcequotas, rolebindings: a plan needs get and list on them, cluster-wide\n"
     )
 
 

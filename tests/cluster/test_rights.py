@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.cluster
 
 USER: Final = f"system:serviceaccount:{NAMESPACE}:securetenant"
 NODES: Final = "/api/v1/nodes"
+ROLE: Final = "/apis/rbac.authorization.k8s.io/v1/clusterroles/securetenant-viewer"
 CLUSTER_BINDINGS: Final = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"
 SHIPPED: Final = (
     ROOT / "manifests" / "rbac" / "operator.yaml",
@@ -172,6 +174,18 @@ async def bound_everywhere(admin: Admin, name: str) -> AsyncIterator[None]:
         await admin.delete(f"{CLUSTER_BINDINGS}/{name}")
 
 
+async def role_changed(admin: Admin, operator: Operator) -> None:
+    """A tenant role gives more for a while, and the operator looks up who did it."""
+    rules = (await admin.get(ROLE))["rules"]
+    added = {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}
+    await admin.patch(ROLE, {"rules": [*rules, added]}, params={"fieldManager": MANAGER})
+    try:
+        shown = partial(operator.metric, "securetenant_cluster_drift_objects", control="access", reason="Changed")
+        await wait_for(shown, 10, "the changed role to be found")
+    finally:
+        await admin.patch(ROLE, {"rules": rules})
+
+
 async def lives(admin: Admin, operator: Operator, node: str) -> None:
     """All that a tenant can go through."""
     selector = {"matchLabels": {"kubernetes.io/hostname": node}}
@@ -185,6 +199,7 @@ async def lives(admin: Admin, operator: Operator, node: str) -> None:
     async with bound_everywhere(admin, "rights-everywhere"):
         await tenant.reported(("access", "Foreign"))
     await tenant.cleared(("access", "Foreign"))
+    await role_changed(admin, operator)
     sections = ("access", "network", "quota", "limits", "nodes")
     await tenant.edit(dict.fromkeys(sections))
 

@@ -6,9 +6,9 @@ import pytest
 
 from securetenant.api.objects import Observed
 from securetenant.api.tenant import SecureTenant
-from securetenant.controls import access
+from securetenant.controls import access, roles
 from securetenant.controls.plan import Plan
-from tests.support.world import NOW, StaticWorld, mine, namespace, observe, observed, tenant
+from tests.support.world import NOW, StaticWorld, cluster_role, mine, namespace, observe, observed, tenant
 
 RBAC = "rbac.authorization.k8s.io"
 ALICE = {"kind": "User", "name": "alice"}
@@ -168,3 +168,42 @@ def test_a_binding_without_subjects_is_described_too() -> None:
     assert [f.message for f in plan(tenant("payments", namespaces=["prod"]), bare).foreign] == [
         "gives nobody the role Role/reader"
     ]
+
+
+@pytest.mark.parametrize(
+    ("objects", "status", "reason"),
+    [
+        pytest.param(roles.as_shipped(), "True", "AsShipped", id="as shipped"),
+        pytest.param([], "False", "Missing", id="missing"),
+        pytest.param([cluster_role("securetenant-viewer")], "False", "Narrowed", id="narrowed"),
+        pytest.param([cluster_role("securetenant-viewer", "get core secrets")], "False", "Widened", id="widened"),
+    ],
+)
+def test_a_tenant_is_told_of_the_roles_that_its_people_hold(objects: list[Observed], status: str, reason: str) -> None:
+    payments = tenant("payments", namespaces=["prod"], access={"bindings": [{"role": "Viewer", "subjects": [ALICE]}]})
+    result = plan(payments, *objects)
+    (condition,) = result.conditions
+    assert (condition.type, condition.status, condition.reason) == ("RolesAsShipped", status, reason)
+    assert list(result.blocking) == ([condition.message] if status == "False" else [])
+    assert not condition.message or "securetenant-viewer" in condition.message
+    assert [d.ref.name for d in result.desired] == ["securetenant-viewer"]  # the binding stands whatever the role is
+    assert not result.foreign  # the deviation is the cluster's, and counted there
+
+
+def test_the_worst_of_several_roles_is_the_reason_and_all_are_told() -> None:
+    bindings = [{"role": role, "subjects": [ALICE]} for role in ("Viewer", "Admin", "Auditor")]
+    payments = tenant("payments", namespaces=["prod"], access={"bindings": bindings})
+    standing = {role.ref.name: role for role in roles.as_shipped()}
+    standing["securetenant-viewer"] = cluster_role("securetenant-viewer", "get core secrets")
+    del standing["securetenant-admin"]
+    standing["securetenant-developer"] = cluster_role("securetenant-developer")  # nobody here holds it
+    (condition,) = plan(payments, *standing.values()).conditions
+    assert condition.reason == "Widened"
+    assert "securetenant-viewer gives more" in condition.message
+    assert "securetenant-admin is missing" in condition.message
+    assert "developer" not in condition.message
+
+
+def test_a_tenant_whose_people_hold_no_role_is_told_of_none() -> None:
+    assert not plan(tenant("payments", namespaces=["prod"])).conditions
+    assert access.bound_roles(tenant("payments", namespaces=["prod"])) == []

@@ -24,7 +24,7 @@ from tests.support.markdown import PAGES, ROOT, Block, anchors, blocks, every_bl
 NOW: Final = datetime(2026, 11, 24, tzinfo=UTC)
 LANGUAGES: Final = {"", "console", "sh", "yaml"}
 SPEC_FIELDS: Final = {field.alias or name for name, field in SecureTenantSpec.model_fields.items()}
-KUBECTL: Final = {"apply", "delete", "get", "label", "logs", "patch", "rollout", "wait", "create"}
+KUBECTL: Final = {"apply", "delete", "diff", "get", "label", "logs", "patch", "rollout", "wait", "create"}
 # What the test runs itself; the others need a cluster or run for ever.
 RUN: Final = {"validate", "render", "version"}
 

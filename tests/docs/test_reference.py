@@ -4,13 +4,14 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import pytest
 import yaml
 
 from securetenant.api.crd import documented_schema
 from securetenant.controls.registry import NAMES
+from securetenant.controls.roles import Problem
 from securetenant.settings import Settings, flag, variable
 from securetenant.telemetry.metrics import Metrics, TenantReport
 from tests.support.markdown import PAGES, ROOT, code, table
@@ -162,6 +163,7 @@ def exported() -> dict[str, tuple[str, set[str]]]:
             quota_used={"pods": 1.0},
         )
     )
+    metrics.cluster("access", {"Foreign": 0}, ())
     metrics.request("get", "Node", 200, 0.1)
     metrics.build_info("0", "0")
     metrics.watch_informer("Node", lambda: 1, lambda: 1.0)
@@ -218,7 +220,8 @@ def _reasons_in(tree: ast.Module) -> Iterator[str]:
 def reasons() -> set[str]:
     """All reasons of conditions in the code."""
     sources = [*(PACKAGE / "controls").glob("*.py"), *(PACKAGE / "engine").glob("*.py")]
-    return {reason for source in sources for reason in _reasons_in(ast.parse(source.read_text()))}
+    found = {reason for source in sources for reason in _reasons_in(ast.parse(source.read_text()))}
+    return found | set(get_args(Problem))
 
 
 def types() -> set[str]:
@@ -236,7 +239,7 @@ def told_conditions() -> set[tuple[str, str]]:
     for page in (DOCS / "operations.md", DOCS / "controls" / "network.md"):
         for row in table(page, "condition", "reason", "status"):
             found.add((code(row[0])[0], code(row[1])[0] if code(row[1]) else ""))
-    for control in ("namespaces", "quota", "nodes"):
+    for control in ("namespaces", "access", "quota", "nodes"):
         page = DOCS / "controls" / f"{control}.md"
         (heading,) = re.findall(r"^## Condition `(\w+)`$", page.read_text(), re.MULTILINE)
         found |= {(heading, code(row[0])[0]) for row in table(page, "reason", "status", "meaning")}
@@ -251,9 +254,10 @@ def test_conditions_and_their_reasons() -> None:
 
 def test_event_reasons() -> None:
     told = {reason for row in table(DOCS / "operations.md", "reason", "type", "when") for reason in code(row[0])}
-    source = (PACKAGE / "engine" / "reporter.py").read_text()
-    assert {"DriftDetected", "DriftCorrected"} == set(re.findall(r'"(Drift[A-Z]\w+)"', source))
-    assert told == {"DriftDetected", "DriftCorrected", "Ready", "Contested", "Deleting", "DeletionBlocked", "Released"}
+    source = "".join((PACKAGE / "engine" / name).read_text() for name in ("reporter.py", "cluster.py"))
+    drift = {"DriftDetected", "DriftCorrected", "DriftOver"}
+    assert drift == set(re.findall(r'"(Drift[A-Z]\w+)"', source))
+    assert told == {*drift, "Ready", "Contested", "Deleting", "DeletionBlocked", "Released"}
 
 
 # --- rights -----------------------------------------------------------------------------------------------------
@@ -271,7 +275,7 @@ def _rules(file: str) -> list[tuple[str, frozenset[str], frozenset[str]]]:
 
 
 def _verbs(cell: str) -> frozenset[str]:
-    words = re.sub(r"on `\w+`", "", cell).replace(";", ",").split(",")
+    words = re.sub(r"on `\w+`|on five by name", "", cell).replace(";", ",").split(",")
     return frozenset(word.strip() for word in words if word.strip())
 
 

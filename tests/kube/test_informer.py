@@ -70,6 +70,26 @@ def names(informer: Informer) -> dict[str, str]:
     return {each.ref.name: each.resource_version for each in informer.objects()}
 
 
+async def test_only_some_are_kept_and_the_others_passed_over(tmp_path: Path) -> None:
+    """Their versions count all the same: the watch goes on from there."""
+    script = Script(
+        [page([policy("a", 5), policy("other", 6)], 10)],
+        [
+            [
+                line("MODIFIED", policy("other", 11)),
+                line("ADDED", policy("b", 12)) + line("DELETED", policy("other", 13)) + line("ADDED", policy("c", 14)),
+            ]
+        ],
+    )
+    informer, events = await play(
+        tmp_path, script, lambda _, events: len(events) == 2 and len(script.asked) > 2, only={"a", "b"}
+    )
+    assert told(events) == [("ADDED", "a", "5"), ("ADDED", "b", "12")]
+    assert names(informer) == {"a": "5", "b": "12"}
+    assert len(informer) == 2
+    assert script.asked[2]["resourceVersion"] == "14"
+
+
 async def test_events(tmp_path: Path) -> None:
     script = Script(
         [page([policy("a", 5), policy("b", 6)], 10)],

@@ -195,6 +195,15 @@ def observe(desired: Desired, tenant: SecureTenant, **more: Any) -> Observed:
     )
 
 
+def cluster_role(name: str, *rights: str, **more: Any) -> Observed:
+    """A ClusterRole with a rule for each of "verb,verb group resource,resource [name]" (the group "" as "core")."""
+    rules: list[dict[str, Any]] = []
+    for verbs, group, resources, *named in (right.split() for right in rights):
+        rule = {"verbs": verbs.split(","), "apiGroups": ["" if group == "core" else group]}
+        rules.append(rule | {"resources": resources.split(",")} | ({"resourceNames": named} if named else {}))
+    return observed("ClusterRole", name, rules=rules, **more)
+
+
 def mine(tenant: SecureTenant, *names_: str) -> list[Observed]:
     """The namespaces of a tenant (all that its spec names unless told) as we created them: held."""
     wanted = names_ or [entry.name for entry in tenant.spec.namespaces]

@@ -20,6 +20,8 @@ FAMILIES = {
     ("securetenant_drift_corrected", "counter", ("control", "reason", "tenant")),
     ("securetenant_drift_contested", "gauge", ("control", "tenant")),
     ("securetenant_drift_correction_duration_seconds", "histogram", ()),
+    ("securetenant_cluster_drift_objects", "gauge", ("control", "reason")),
+    ("securetenant_cluster_drift_detected", "counter", ("control", "reason")),
     ("securetenant_tenant_info", "gauge", ("deletion_policy", "mode", "tenant")),
     ("securetenant_tenant_condition", "gauge", ("condition", "status", "tenant")),
     ("securetenant_tenant_generation_lag", "gauge", ("tenant",)),
@@ -79,6 +81,7 @@ def full(metrics: Metrics) -> None:
             quota_used={"pods": 2.0},
         )
     )
+    metrics.cluster("access", {"Foreign": 1}, ["Foreign"])
     metrics.request("get", "Node", 200, 0.01)
     metrics.build_info("0.1.0", "abc")
     metrics.watch_informer("Node", lambda: 3, lambda: 1_700_000_000.5)
@@ -116,6 +119,20 @@ def test_everything_that_can_be_enumerated_starts_at_zero(metrics: Metrics) -> N
         (result,): 0.0 for result in ("success", "requeued", "error")
     }
     assert series(metrics, "securetenant_drift_correction_duration_seconds_count") == {(): 0.0}
+
+
+def test_what_is_the_clusters_is_shown_once_it_is_known(metrics: Metrics) -> None:
+    shown, counted = "securetenant_cluster_drift_objects", "securetenant_cluster_drift_detected_total"
+    assert series(metrics, shown) == series(metrics, counted) == {}
+    metrics.cluster("access", {"Changed": 1, "Foreign": 0}, ())
+    assert series(metrics, shown) == {("access", "Changed"): 1.0, ("access", "Foreign"): 0.0}
+    assert series(metrics, counted) == {("access", "Changed"): 0.0, ("access", "Foreign"): 0.0}
+    metrics.cluster("access", {"Changed": 0, "Foreign": 2}, ["Foreign", "Foreign"])
+    assert series(metrics, shown) == {("access", "Changed"): 0.0, ("access", "Foreign"): 2.0}
+    assert series(metrics, counted) == {("access", "Changed"): 0.0, ("access", "Foreign"): 2.0}
+    metrics.cluster("access", None, ())
+    assert series(metrics, shown) == {}
+    assert series(metrics, counted) == {("access", "Changed"): 0.0, ("access", "Foreign"): 2.0}
 
 
 def test_a_report_is_told_in_full(metrics: Metrics) -> None:

@@ -59,6 +59,14 @@ CLUSTER_ROLE_BINDING: Final = Kind(
     namespaced=False,
     content=("roleRef", "subjects"),
 )
+CLUSTER_ROLE: Final = Kind(
+    "ClusterRole",
+    "rbac.authorization.k8s.io",
+    "v1",
+    "clusterroles",
+    namespaced=False,
+    content=("rules", "aggregationRule"),
+)
 ENDPOINT_SLICE: Final = Kind(
     "EndpointSlice",
     "discovery.k8s.io",
@@ -78,6 +86,7 @@ CACHED: Final = (
     NETWORK_POLICY,
     ROLE_BINDING,
     CLUSTER_ROLE_BINDING,
+    CLUSTER_ROLE,
     ENDPOINT_SLICE,
 )
 

@@ -9,6 +9,7 @@ from securetenant.api.kinds import NAMESPACE, RESOURCE_QUOTA
 from securetenant.api.objects import JsonValue, Ref
 from securetenant.api.record import node_taint, shared, shared_of, shared_record, whole, whole_of
 from securetenant.api.status import DriftReason
+from securetenant.controls.cluster import Deviation
 from securetenant.drift.judge import Finding
 from securetenant.engine.survey import Survey
 
@@ -216,18 +217,23 @@ class Sums:
     reported: int
     blocked: int
     invalid: int
+    cluster: int
 
     @property
     def exit_code(self) -> int:
         """As `terraform plan -detailed-exitcode`; a tenant that cannot be judged is an error, never "no changes"."""
         if self.invalid:
             return 1
-        return 2 if self.create or self.update or self.delete or self.drift or self.foreign or self.blocked else 0
+        return 2 if self.has_changes or self.drift or self.foreign or self.blocked or self.cluster else 0
+
+    @property
+    def has_changes(self) -> bool:
+        return bool(self.create or self.update or self.delete)
 
 
-def sums(forecasts: Sequence[Forecast]) -> Sums:
+def sums(forecasts: Sequence[Forecast], cluster: Sequence[Deviation] = ()) -> Sums:
     """Count. Each change counts by what will be done (`reported`: nothing), and, if others made it, as drift; a
-    foreign object as foreign instead."""
+    foreign object as foreign instead. `cluster`: what deviates and is no one tenant's."""
     every = [change for forecast in forecasts for change in forecast.changes]
     return Sums(
         tenants=len(forecasts),
@@ -239,6 +245,7 @@ def sums(forecasts: Sequence[Forecast]) -> Sums:
         reported=_count(every, ("report",)),
         blocked=sum(forecast.blocked for forecast in forecasts),
         invalid=sum(forecast.state == "invalid" for forecast in forecasts),
+        cluster=len(cluster),
     )
 
 

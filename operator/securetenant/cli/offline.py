@@ -4,8 +4,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from securetenant.api.kinds import CLUSTER_ROLE
 from securetenant.api.objects import Json
 from securetenant.api.tenant import SecureTenant
+from securetenant.controls.roles import as_shipped
 from securetenant.engine.listing import world_of
 from securetenant.engine.tenants import Tenants
 from securetenant.engine.world import World
@@ -33,6 +35,7 @@ def tenants_of(bodies: Iterable[Mapping[str, Any]]) -> Tenants:
 
 
 def world_without_cluster(tenants: Iterable[SecureTenant], settings: Settings) -> World:
-    """A cluster that holds nothing yet but these tenants."""
+    """A cluster that holds nothing yet but these tenants, and the roles that come with the operator."""
     platform = replace(settings.platform(), offline=True)
-    return world_of({}, tenants_of(body_of(tenant) for tenant in tenants), platform)
+    bodies = tenants_of(body_of(tenant) for tenant in tenants)
+    return world_of({CLUSTER_ROLE.name: as_shipped()}, bodies, platform)

@@ -15,6 +15,7 @@ from securetenant.cli.validate import located
 if TYPE_CHECKING:
     from securetenant.cli.checks import Given
     from securetenant.cli.forecast import Forecast
+    from securetenant.controls.cluster import Deviation
     from securetenant.engine.survey import Survey
     from securetenant.engine.tenants import Tenants
     from securetenant.engine.world import World
@@ -62,6 +63,8 @@ def plan(
     operator looks at, cluster-wide. The platform's settings (SECURETENANT_DNS_..., as of `securetenant run`) come
     from the environment, and should be the operator's.
 
+    What deviates in the cluster and is no one tenant's stands at the end, unless --tenant is given.
+
     \b
     What the signs mean:
       + create    ~ update    - delete    what our own side changes: a rollout
@@ -88,14 +91,14 @@ def plan(
     try:
         settings = Settings.load(kubeconfig=kubeconfig, context=context)
         given = _given(files or [], settings)
-        forecasts = asyncio.run(_forecasts(settings, given, tenant))
+        forecasts, cluster = asyncio.run(_forecasts(settings, given, tenant))
     except (PlanError, ConfigError, ValueError) as error:
         fail(str(error), 1)
     if output is Form.json:
-        plan_output.print_as_json(forecasts)
+        plan_output.print_as_json(forecasts, cluster)
     else:
-        plan_output.print_as_text(console(ctx, no_color), forecasts)
-    raise typer.Exit(sums(forecasts).exit_code)
+        plan_output.print_as_text(console(ctx, no_color), forecasts, cluster)
+    raise typer.Exit(sums(forecasts, cluster).exit_code)
 
 
 def _given(files: Sequence[str], settings: "Settings") -> "list[Given]":
@@ -114,9 +117,12 @@ def _given(files: Sequence[str], settings: "Settings") -> "list[Given]":
     return checked.tenants
 
 
-async def _forecasts(settings: "Settings", given: "Sequence[Given]", only: str | None) -> "list[Forecast]":
-    """Read the cluster once, and forecast each tenant."""
+async def _forecasts(
+    settings: "Settings", given: "Sequence[Given]", only: str | None
+) -> "tuple[list[Forecast], list[Deviation]]":
+    """Read the cluster once, and forecast each tenant; and, unless `only` one is asked for, what is the cluster's."""
     from securetenant.cli.offline import tenants_of
+    from securetenant.controls.cluster import deviations
     from securetenant.engine import listing
     from securetenant.kube.config import load
     from securetenant.kube.transport import ApiError, Transport
@@ -137,10 +143,11 @@ async def _forecasts(settings: "Settings", given: "Sequence[Given]", only: str |
             raise PlanError(f"there is no SecureTenant {only}, neither in the cluster nor in the files")
         sources = {one.tenant.name: one.document.source for one in given}
         now = datetime.now(UTC)
-        return [
+        forecasts = [
             await _forecast(name, tenants, world, now, transport, sources.get(name, ""), name in standing)
             for name in (sorted(tenants.names()) if only is None else [only])
         ]
+        return forecasts, deviations(world) if only is None else []
 
 
 def _refuse() -> None:

@@ -15,6 +15,8 @@ from securetenant.cli.output import count, print_json, printable
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from securetenant.controls.cluster import Deviation
+
 _SIGNS: dict[Effect, tuple[str, str]] = {
     "create": ("+", "green"),
     "update": ("~", "yellow"),
@@ -39,9 +41,9 @@ _STATES = {
 _LONGEST = 160  # characters of a value that are shown
 
 
-def print_as_json(forecasts: Sequence[Forecast]) -> None:
-    """All of it, values in full."""
-    totals = sums(forecasts)
+def print_as_json(forecasts: Sequence[Forecast], cluster: "Sequence[Deviation]" = ()) -> None:
+    """All of it, values in full. `cluster`: what deviates and is no one tenant's."""
+    totals = sums(forecasts, cluster)
     print_json(
         {
             "summary": {**asdict(totals), "exitCode": totals.exit_code},
@@ -58,18 +60,39 @@ def print_as_json(forecasts: Sequence[Forecast]) -> None:
                 }
                 for forecast in forecasts
             ],
+            "cluster": [
+                {
+                    "reason": deviation.reason,
+                    "kind": deviation.ref.kind,
+                    "name": deviation.ref.name,
+                    "path": deviation.path,
+                    "message": deviation.message,
+                }
+                for deviation in cluster
+            ],
         }
     )
 
 
-def print_as_text(out: "Console", forecasts: Sequence[Forecast]) -> None:
+def print_as_text(out: "Console", forecasts: Sequence[Forecast], cluster: "Sequence[Deviation]" = ()) -> None:
     """Tenants with nothing to say are only counted."""
     shown = [forecast for forecast in forecasts if not forecast.is_quiet or forecast.told]
     for forecast in shown:
         for line in _tenant(forecast):
             out.print(line)
         out.print()
-    out.print(_summary(forecasts))
+    if cluster:
+        out.print(Text("The cluster, and no one tenant", style="bold cyan"))
+        for deviation in cluster:
+            out.print(_deviation(deviation))
+        out.print()
+    out.print(_summary(forecasts, cluster))
+
+
+def _deviation(deviation: "Deviation") -> Text:
+    sign, style = _FOREIGN if deviation.reason == "Foreign" else _DRIFT
+    named = f"{sign} {deviation.ref.kind}/{deviation.ref.name}"
+    return _line(4, named, style, f" {deviation.reason.lower()}: {deviation.message} ({_DONE['report']})")
 
 
 def _tenant(forecast: Forecast) -> Iterator[Text]:
@@ -147,8 +170,8 @@ def _line(indent: int, word: str, style: str, rest: str) -> Text:
     return Text.assemble(" " * indent, (printable(word), style), printable(rest))
 
 
-def _summary(forecasts: Sequence[Forecast]) -> Text:
-    totals = sums(forecasts)
+def _summary(forecasts: Sequence[Forecast], cluster: "Sequence[Deviation]") -> Text:
+    totals = sums(forecasts, cluster)
     if totals.exit_code == 0:
         return Text(f"No changes. {count(totals.tenants, 'tenant')} as declared.", style="bold green")
     parts = [
@@ -164,4 +187,6 @@ def _summary(forecasts: Sequence[Forecast]) -> Text:
         parts.append(f"{count(totals.blocked, 'tenant')} blocked")
     if totals.invalid:
         parts.append(f"{count(totals.invalid, 'tenant')} invalid")
+    if totals.cluster:
+        parts.append(f"{totals.cluster} of the cluster's")
     return Text(f"Plan for {count(totals.tenants, 'tenant')}: {', '.join(parts)}.", style="bold")

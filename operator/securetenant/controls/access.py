@@ -10,11 +10,14 @@ from typing import Final, TypeAlias
 
 from securetenant.api.kinds import ROLE_BINDING
 from securetenant.api.objects import Desired, JsonValue, Observed, Ref
+from securetenant.api.status import Condition, ConditionStatus
 from securetenant.api.tenant import SecureTenant
-from securetenant.controls import claims
+from securetenant.controls import claims, roles
 from securetenant.controls.plan import Control, Foreign, Plan, World
+from securetenant.controls.shipped import cluster_role
 
 NAME: Final = "access"
+CONDITION: Final = "RolesAsShipped"
 RBAC_GROUP: Final = "rbac.authorization.k8s.io"
 
 # Every ServiceAccount is also a user of this name and a member of these groups
@@ -48,7 +51,39 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
         for namespace in held
         for role, subjects in sorted(_granted(tenant, namespace).items())
     ]
-    return Plan(desired=desired, foreign=_foreign(tenant, held, {item.ref for item in desired}, world))
+    condition = _as_shipped(tenant, world)
+    return Plan(
+        desired=desired,
+        foreign=_foreign(tenant, held, {item.ref for item in desired}, world),
+        conditions=[condition] if condition is not None else [],
+        blocking=[condition.message] if condition is not None and condition.status == "False" else [],
+    )
+
+
+def bound_roles(tenant: SecureTenant) -> list[str]:
+    """The ClusterRoles that the tenant's people hold."""
+    return sorted({cluster_role(binding.role) for binding in tenant.spec.access.bindings if binding.subjects})
+
+
+def _as_shipped(tenant: SecureTenant, world: World) -> Condition | None:
+    """Whether the roles give what they ship with: a RoleBinding is worth what its role is. The roles are the
+    cluster's, and so is their deviation (controls/cluster.py): here is only said what it means for this tenant."""
+    bound = bound_roles(tenant)
+    if not bound:
+        return None
+    wrong = {name: verdict for name in bound if (verdict := roles.judged(name, world)) is not None}
+    if not wrong:
+        return _condition(CONDITION, "True", "AsShipped", "")
+    worst = min(wrong.values(), key=lambda verdict: _GRAVITY.index(verdict.problem)).problem
+    message = "; ".join(roles.told(name, verdict) for name, verdict in wrong.items())
+    return _condition(CONDITION, "False", worst, message)
+
+
+_GRAVITY: Final[Sequence[roles.Problem]] = ("Widened", "Aggregated", "Missing", "Narrowed")
+
+
+def _condition(kind: str, status: ConditionStatus, reason: str, message: str) -> Condition:
+    return Condition(type=kind, status=status, reason=reason, message=message)
 
 
 def _granted(tenant: SecureTenant, namespace: str) -> dict[str, set[_Subject]]:
@@ -61,7 +96,7 @@ def _granted(tenant: SecureTenant, namespace: str) -> dict[str, set[_Subject]]:
 
 
 def _binding(namespace: str, role: str, subjects: Iterable[_Subject]) -> Desired:
-    name = f"securetenant-{role.lower()}"
+    name = cluster_role(role)
     return Desired(
         Ref(ROLE_BINDING.name, namespace, name),
         NAME,
@@ -88,7 +123,7 @@ def _foreign(tenant: SecureTenant, held: Sequence[str], desired: Collection[Ref]
     if wanted == "Ignore":
         return []
     found = [
-        Foreign(observed, NAME, _described(observed, _subjects(observed)), remove=wanted == "Remove")
+        Foreign(observed, NAME, described(observed, subjects_of(observed)), remove=wanted == "Remove")
         for namespace in held
         for observed in world.in_namespace(ROLE_BINDING.name, namespace)
         if observed.tenant != tenant.name and observed.ref not in desired
@@ -96,9 +131,9 @@ def _foreign(tenant: SecureTenant, held: Sequence[str], desired: Collection[Ref]
     wide = {o.ref: o for o in world.cluster_role_bindings(subject_keys(tenant, held))}
     asked = {(s.kind, s.name, s.namespace) for binding in tenant.spec.access.bindings for s in binding.subjects}
     for observed in wide.values():
-        concerned = [s for s in _subjects(observed) if _concerns(s, asked, held)]
+        concerned = [s for s in subjects_of(observed) if _concerns(s, asked, held)]
         if concerned:
-            found.append(Foreign(observed, NAME, f"{_described(observed, concerned)} in every namespace"))
+            found.append(Foreign(observed, NAME, f"{described(observed, concerned)} in every namespace"))
     return sorted(found, key=lambda item: item.observed.ref)
 
 
@@ -129,7 +164,7 @@ def _account(subject: _Subject) -> tuple[str, str] | None:
     return None
 
 
-def _described(binding: Observed, subjects: Sequence[_Subject]) -> str:
+def described(binding: Observed, subjects: Sequence[_Subject]) -> str:
     """Whom it gives which role: "gives User alice the role ClusterRole/edit"."""
     role = binding.field("roleRef")
     named = f"{role.get('kind')}/{role.get('name')}" if isinstance(role, dict) else "?"
@@ -140,7 +175,7 @@ def _described(binding: Observed, subjects: Sequence[_Subject]) -> str:
 
 def subject_keys_of_binding(binding: Observed) -> set[str]:
     """What a ClusterRoleBinding is indexed under."""
-    return {subject_key(*subject) for subject in _subjects(binding)}
+    return {subject_key(*subject) for subject in subjects_of(binding)}
 
 
 def subject_keys(tenant: SecureTenant, held: Sequence[str]) -> set[str]:
@@ -151,7 +186,7 @@ def subject_keys(tenant: SecureTenant, held: Sequence[str]) -> set[str]:
     return asked | {subject_key("ServiceAccount", "", namespace) for namespace in held}
 
 
-def _subjects(binding: Observed) -> list[_Subject]:
+def subjects_of(binding: Observed) -> list[_Subject]:
     """A binding's subjects as (kind, name, namespace)."""
     subjects = binding.field("subjects")
     return [

@@ -4,6 +4,7 @@ ns:X          the tenant declares namespace X          platform:X    a rule name
 peer:T        a rule names tenant T                    node:k=v      the first label of the tenant's node selector
 subject:S     a ClusterRoleBinding of S widens it      apiserver     it may reach the API server, or has egress
 usage:X       the tenant shares a quota out to X                     to addresses, which the API server's are taken from
+role:R        its people hold the ClusterRole R
 """
 
 from collections.abc import Iterable, Iterator
@@ -33,6 +34,7 @@ def _tokens(tenant: SecureTenant) -> Iterator[str]:
     if spec.nodes is not None:
         yield node(min(spec.nodes.selector.match_labels.items()))
     yield from (f"subject:{key}" for key in access.subject_keys(tenant, namespaces))
+    yield from (f"role:{name}" for name in access.bound_roles(tenant))
     if spec.quota.tenant:
         yield from (f"usage:{name}" for name in namespaces)
     if spec.network.api_server or whitelist.reaches_addresses(tenant):

@@ -7,6 +7,7 @@ from securetenant.api import kinds
 from securetenant.api.kinds import Kind
 from securetenant.api.objects import Observed, Ref
 from securetenant.controls.plan import Platform
+from securetenant.controls.shipped import LOOKED_AT
 from securetenant.engine.index import Index
 from securetenant.engine.tenants import Tenants
 from securetenant.engine.world import World, indexes
@@ -79,4 +80,5 @@ async def _list(transport: Transport, kind: Kind) -> list[Observed]:
         decoders.observed(item)
         async for page in transport.pages(kind, namespace, params)
         for item in decoders.page(page).items or ()
+        if kind is not kinds.CLUSTER_ROLE or item.metadata.name in LOOKED_AT
     ]

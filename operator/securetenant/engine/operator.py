@@ -15,6 +15,8 @@ from securetenant.api import kinds, names
 from securetenant.api.kinds import SECURE_TENANT, Kind
 from securetenant.api.objects import Observed, Ref
 from securetenant.controls.plan import Platform
+from securetenant.controls.shipped import LOOKED_AT
+from securetenant.engine.cluster import Cluster
 from securetenant.engine.echoes import Echoes
 from securetenant.engine.following import Following
 from securetenant.engine.reconciler import Again, Reconciler
@@ -95,6 +97,7 @@ class Operator:
             following,
             stale=self._stale,
         )
+        self._cluster = Cluster(transport, self.world, metrics, events, stale=self._stale)
         metrics.watch_generation_lag(self.tenants.generation_lag)
         metrics.watch_queue(lambda: self.queue.depth, self.queue.oldest)
         metrics.watch_leader(lambda: self._leading)
@@ -119,6 +122,7 @@ class Operator:
     def _on_event(self, event: Event) -> None:
         # A DELETED event carries the object's last state: beside the old one it would look as if nothing changed.
         old = None if event.type == "DELETED" else event.old
+        self._cluster.observe(event.object, event.old)
 
         def tell() -> None:
             self._enqueue(self.world.concerned(event.object, old), event.received)
@@ -190,6 +194,7 @@ class Operator:
                     group.create_task(self._events.run(), name="events"),
                     group.create_task(self._reload(), name="reload"),
                     group.create_task(self._pulse(), name="pulse"),
+                    group.create_task(self._cluster.run(), name="cluster"),
                 ]
                 workers = [group.create_task(self._work(stopping), name=f"worker {n}") for n in range(self._workers)]
                 await _either(stop, workers)
@@ -249,6 +254,7 @@ class Operator:
                 log.warning("caches stale" if stale else "caches kept again", cause=stale)
             if stepped or stale != before[1]:
                 self._enqueue(set(self.tenants.names()), self._clock())
+                self._cluster.look_again()
 
     def _stale(self) -> str:
         """Which caches prove nothing any more, and why; "" where all are well."""
@@ -364,7 +370,10 @@ def _informer(
             namespace="default",
             label_selector="kubernetes.io/service-name=kubernetes",
         )
-    return Informer(transport, kind, on_event=on_event, on_change=on_change)
+    # Of the hundreds of ClusterRoles, with up to 50 KB of rules each, a few matter. RBAC has no right to watch some by
+    # name but for one watch each; and a label to select them by could be taken off by a stranger.
+    only = LOOKED_AT if kind is kinds.CLUSTER_ROLE else None
+    return Informer(transport, kind, on_event=on_event, on_change=on_change, only=only)
 
 
 def _hand(shared: Observed) -> str:

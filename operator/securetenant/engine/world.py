@@ -127,6 +127,8 @@ class World:
         if kind == kinds.CLUSTER_ROLE_BINDING.name:
             keys = {key for o in (new, old) if o for key in access.subject_keys_of_binding(o)}
             return index.tenants(f"subject:{key}" for key in keys)
+        if kind == kinds.CLUSTER_ROLE.name:
+            return index.tenants((f"role:{new.ref.name}",))
         if kind == kinds.ENDPOINT_SLICE.name:
             return index.tenants((interests.API_SERVER,))
         if old is not None and kind == kinds.RESOURCE_QUOTA.name and _same(old, new, but="status"):

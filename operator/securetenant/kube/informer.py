@@ -9,7 +9,7 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from itertools import chain
 from typing import Final, Literal
 
@@ -58,7 +58,8 @@ class Informer:
     `read_deadline` (seconds) must exceed the interval of the server's bookmarks, about 60 s. (It sends none for a
     kind of which nothing is known to have happened; where etcd gives no progress notifications, unlike kubeadm's
     `--watch-progress-notify-interval=5s`, the watch of a quiet kind is opened anew after each deadline.)
-    `backoff` is the first and the longest wait (seconds) after failures.
+    `backoff` is the first and the longest wait (seconds) after failures. `only`: the names of the objects to keep,
+    where few of a kind matter; the others are passed over unread, and leave no event.
 
     Attributes to watch it by: `synced` is set after the first whole list; `last_contact` (time.time) is the last
     event, bookmark, list or accepted watch, and so never much older than `read_deadline` where all is well;
@@ -77,6 +78,7 @@ class Informer:
         namespace: str = "",
         label_selector: str = "",
         field_selector: str = "",
+        only: Container[str] | None = None,
         page_size: int = 200,
         read_deadline: float = 90.0,
         backoff: tuple[float, float] = (0.5, 30.0),
@@ -94,6 +96,7 @@ class Informer:
         self._namespace = namespace
         selectors = {"labelSelector": label_selector, "fieldSelector": field_selector}
         self._selectors = {key: value for key, value in selectors.items() if value}
+        self._only = only
         self._page_size = page_size
         self._read_deadline = read_deadline
         self._backoff = backoff
@@ -218,6 +221,8 @@ class Informer:
                 # Versions only ever grow, but for a restored backup: then nothing that we know holds.
                 is_rewound = version < known_before
                 for wire in page.items or ():
+                    if self._only is not None and wire.metadata.name not in self._only:
+                        continue
                     observed = self._codec.observed(wire)
                     absent.discard(observed.ref)
                     self._listed(observed, now, is_rewound)
@@ -273,7 +278,7 @@ class Informer:
         old = self._cache.get(wire.metadata.namespace, {}).get(wire.metadata.name)
         is_news = version > (int(old.resource_version) if old is not None else self._passed)
         self._passed = max(self._passed, version)
-        if not is_news:
+        if not is_news or (self._only is not None and wire.metadata.name not in self._only):
             return
         observed = self._codec.observed(wire)
         if kind_of_event == "DELETED":

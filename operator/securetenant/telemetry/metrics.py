@@ -108,6 +108,18 @@ class Metrics:
             ["verb", "kind", "code"],
             registry=self.registry,
         )
+        self._cluster_objects = Gauge(
+            "securetenant_cluster_drift_objects",
+            "Deviations outstanding now that are the cluster's, and no one tenant's.",
+            ["control", "reason"],
+            registry=self.registry,
+        )
+        self._cluster_detected = Counter(
+            "securetenant_cluster_drift_detected",
+            "Deviations of the cluster that came while this instance was active; those that it met are not counted.",
+            ["control", "reason"],
+            registry=self.registry,
+        )
         self._build = Gauge(
             "securetenant_build_info", "Version of the operator.", ["version", "revision"], registry=self.registry
         )
@@ -137,6 +149,17 @@ class Metrics:
     def forget(self, tenant: str) -> None:
         """The tenant is gone, and all its series with it."""
         self._tenants.pop(tenant, None)
+
+    def cluster(self, control: str, standing: Mapping[str, int] | None, detected: Iterable[str]) -> None:
+        """Replace what is shown of the cluster: by each reason that there is, how many deviations stand, or None where
+        that is not known. `detected`: the reasons of those that came."""
+        if standing is None:
+            self._cluster_objects.clear()
+        for reason, number in (standing or {}).items():
+            self._cluster_objects.labels(control, reason).set(number)
+            self._cluster_detected.labels(control, reason)
+        for reason in detected:
+            self._cluster_detected.labels(control, reason).inc()
 
     def reconciled(self, result: str, seconds: float) -> None:
         """Count a pass that took `seconds`; `result` is one of RESULTS."""
