@@ -95,6 +95,22 @@ async def test_the_leader_is_killed(pair: Pair) -> None:
     assert await life.drift(pair.standby, pair.name) == {("network", "Missing"): 1}
 
 
+async def test_a_killed_leader_is_replaced_within_the_lease_and_a_second(pair: Pair) -> None:
+    """From the kill, right after a renewal (the worst moment), to the first thing that the standby heals."""
+    renewed = pair.of_leader.renewals()
+    await wait_for(lambda: pair.of_leader.renewals() > renewed, 5, "a renewal", every=0.005)
+    pair.leader.child.kill()
+    killed = time.monotonic()
+    await pair.tamper()
+    await wait_for(lambda: pair.admin.find(POLICY.format(pair.name)), DURATION + 5, "the policy to be back", every=0.01)
+    took = time.monotonic() - killed
+    print(f"healed {took:.2f} s after the kill, of which {DURATION:.0f} s are the Lease")
+    assert DURATION / 2 < took < DURATION + 1
+    assert await life.drift(pair.standby, pair.name) == {("network", "Missing"): 1}
+    told = [line for line in pair.standby.tail().splitlines() if "standing by" in line]
+    assert len(told) == 1, "who leads is said once"
+
+
 async def test_a_standby_that_heard_nothing_of_late(pair: Pair) -> None:
     """Its watches stand and say nothing. What the leader wrote meanwhile is no drift to it: it lists anew first."""
     name = f"{pair.name}-2"

@@ -150,6 +150,10 @@ class Front:
         for task in self._streams:
             task.cancel()
 
+    def renewals(self) -> int:
+        """How often the Lease was written."""
+        return sum(seen.method == "PUT" and seen.path == LEASE for seen in self.seen)
+
     def mark(self) -> int:
         """A place in the record of requests, to be given to `since`."""
         return len(self.seen)
