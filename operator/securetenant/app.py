@@ -104,21 +104,20 @@ async def run(settings: Settings) -> None:
             workers=settings.workers,
             resync_seconds=settings.resync_seconds,
         )
-        watcher = TenantWatcher(config, operator, metrics)
-        begun = asyncio.Event()
+        watcher: TenantWatcher | None = None
         async with serve(
             settings.http_host,
             settings.http_port,
             metrics.exposition,
-            # Before that nothing watches, and a restart would cure nothing.
-            healthy=lambda: [*operator.unhealthy(), *watcher.unhealthy()] if begun.is_set() else [],
-            ready=lambda: [*operator.unready(), *watcher.unready()],
+            # Before the start is over nothing is watched, and a restart would cure nothing.
+            healthy=lambda: [*operator.unhealthy(), *watcher.unhealthy()] if watcher is not None else [],
+            ready=lambda: [*operator.unready(), *(watcher.unready() if watcher is not None else ["not started yet"])],
         ) as port:
             log.info("started", version=__version__, server=config.server, identity=settings.identity, port=port)
             await _unless(stop, elector.peek())
             await _unless(stop, check(transport, settings.operator_namespace))
             if not stop.is_set():
-                begun.set()
+                watcher = TenantWatcher(config, operator, metrics)
                 await _live(operator, elector, watcher, stop)
         log.info("stopped")
 

@@ -122,14 +122,14 @@ async def _is_allowed(transport: Transport, right: Right) -> bool:
         "spec": {"resourceAttributes": attributes},
     }
     # It changes nothing, so the Lease is not asked for first.
-    answer = await transport.request("POST", _REVIEWS, body=body, kind="SelfSubjectAccessReview", urgent=True)
+    answer = await transport.request("POST", _REVIEWS, body=body, urgent=True)
     return msgspec.json.decode(answer, type=_Review).status.allowed
 
 
 async def _who(transport: Transport) -> str:
     body: Json = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
     try:
-        answer = await transport.request("POST", _WHO, body=body, kind="SelfSubjectReview", urgent=True)
+        answer = await transport.request("POST", _WHO, body=body, urgent=True)
     except (Forbidden, NotFound):
         return "this user"
     return msgspec.json.decode(answer, type=_Who).status.user_info.username
