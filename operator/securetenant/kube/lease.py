@@ -233,16 +233,19 @@ class Elector:
         """Seconds that the holder, as last seen, still has."""
         return self._expiry(self._lease) - self._clock() if self._lease is not None else 0.0
 
+    def _writes(self) -> float:
+        """Seconds for which the holder, as last seen, may still write."""
+        return self._left() - self._lasts(self._lease) * _MARGIN if self._lease is not None else 0.0
+
     def _patience(self) -> float:
-        """Seconds until the holder, as last seen, stops to write; after that, until its time is over."""
-        left = self._left()
-        writes = left - self._lasts(self._lease) * _MARGIN if self._lease is not None else 0.0
-        return writes if writes > 0 else left
+        """Seconds until it stops to write; after that, until its time is over."""
+        writes = self._writes()
+        return writes if writes > 0 else self._left()
 
     async def _until_changed(self) -> None:
         """Return when the Lease may be free: released, or run out by our clock. Raises ApiError."""
-        while (left := self._left()) > 0:
-            if self._patience() >= left and self._silent != self._seen:
+        while self._left() > 0:
+            if self._writes() <= 0 and self._silent != self._seen:
                 self._silent = self._seen
                 self._on_silent()
             try:
