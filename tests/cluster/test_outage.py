@@ -135,7 +135,7 @@ async def test_an_outage_longer_than_the_lease_ends_the_process(proxy: Front, ad
             await life.ready(admin, name)
             await has(admin, name, "ingress-vpn")
             assert await life.drift(operator, name) == {("network", "Missing"): 1}
-            assert await operator.ready()
+            await wait_for(operator.ready, 10, "the watcher, which begins after the first look")
     finally:
         await free_lease(admin)
         await life.remove(admin, name)
