@@ -20,6 +20,8 @@ pytestmark = pytest.mark.cluster
 
 ACCOUNTS: Final = "/api/v1/namespaces/default/serviceaccounts"
 BINDINGS: Final = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"
+# What is missing does not come.
+IMPATIENT: Final = "import securetenant.start; securetenant.start.PATIENCE = 0.5"
 USER: Final = "system:serviceaccount:default:nobody"
 
 
@@ -45,8 +47,9 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
 
 async def refusal(plane: Plane, folder: Path, config: Path, **env: str) -> str:
     """What an operator says that cannot start; it has to end by itself, soon, and without a traceback."""
+    env |= shortened(folder, IMPATIENT)
     async with run_operator(plane, folder, kubeconfig=config, env=env, wait_ready=0) as operator:
-        assert await dead(operator, 15) == 1
+        assert await dead(operator) == 1
         text = operator.tail(1000)
     (line,) = [line for line in text.splitlines() if '"level":"error"' in line]
     assert "cannot start" in line
@@ -71,7 +74,7 @@ async def test_without_rights(plane: Plane, admin: Admin, manifests: None, nobod
     assert await admin.find(LEASE) is None
 
 
-async def test_what_has_its_rights_lacks_nothing_else(
+async def test_rights_that_come_in_time(
     plane: Plane, admin: Admin, manifests: None, nobody: Path, tmp_path: Path
 ) -> None:
     """They come a moment after the start, as they do where all is applied at once."""
@@ -114,8 +117,9 @@ async def test_without_anything(bare: Plane, tmp_path: Path) -> None:
 async def test_with_credentials_that_are_not_accepted(plane: Plane, tmp_path: Path) -> None:
     path = tmp_path / "stranger.kubeconfig"
     credentials.write_kubeconfig(path, url=plane.url, ca_file=plane.ca_file, token="no-such-token", user="stranger")
-    async with run_operator(plane, tmp_path, kubeconfig=path, wait_ready=0) as operator:
-        assert await dead(operator, 15) == 1
+    env = shortened(tmp_path, IMPATIENT)
+    async with run_operator(plane, tmp_path, kubeconfig=path, env=env, wait_ready=0) as operator:
+        assert await dead(operator) == 1
         assert f"does not accept the credentials from {path}" in operator.tail()
 
 
