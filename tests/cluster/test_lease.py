@@ -379,7 +379,7 @@ async def test_silence_is_told_before_the_lease_runs_out(stage: Stage) -> None:
 
 async def test_a_holder_that_comes_back_was_not_silent(stage: Stage) -> None:
     heard: list[float] = []
-    one = stage.elector("one", duration=2.0, margin=0.1)
+    one = stage.elector("one", margin=0.1)
     two = stage.elector("two", on_silent=lambda: heard.append(time.monotonic()))
     await one.acquire()
     async with spawned(two.acquire()) as (acquiring,):
