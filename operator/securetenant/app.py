@@ -25,8 +25,10 @@ from securetenant.engine.operator import PAGE, SILENT, Operator
 from securetenant.kube.config import ClientConfig, ConfigError
 from securetenant.kube.config import load as load_config
 from securetenant.kube.lease import Elector, LeaseLost
+from securetenant.kube.reach import Reach
 from securetenant.kube.transport import MERGE_PATCH, NotFound, Transport
-from securetenant.settings import Settings
+from securetenant.settings import LEASE_DURATION_MAX, Settings
+from securetenant.start import StartError, check
 from securetenant.telemetry import logs
 from securetenant.telemetry.events import Events
 from securetenant.telemetry.metrics import Metrics
@@ -40,10 +42,6 @@ WATCH_SILENT = 90.0
 
 # How long kopf waits for the first look at all tenants (seconds).
 FIRST_LOOK = 3.0
-
-
-class StartError(RuntimeError):
-    """The operator cannot start; the message says why and what to do."""
 
 
 def main(settings: Settings) -> int:
@@ -80,7 +78,12 @@ async def run(settings: Settings) -> None:
     config = await load_config(settings.kubeconfig, settings.context)
     metrics = Metrics(NAMES)
     metrics.build_info(__version__, settings.revision)
-    async with Transport(config, in_flight=settings.requests_in_flight, on_request=metrics.request) as transport:
+    async with Transport(
+        config,
+        in_flight=settings.requests_in_flight,
+        on_request=metrics.request,
+        reach=Reach(config.server),
+    ) as transport:
         elector = Elector(
             transport,
             settings.operator_namespace,
@@ -89,6 +92,8 @@ async def run(settings: Settings) -> None:
             duration=settings.lease_duration,
             renew=settings.lease_duration / 3,
             retry=min(2.0, settings.lease_duration / 5),
+            longest=LEASE_DURATION_MAX,
+            on_silent=lambda: operator.prepare(),
         )
         transport.before_write = elector.check
         operator = Operator(
@@ -99,22 +104,26 @@ async def run(settings: Settings) -> None:
             workers=settings.workers,
             resync_seconds=settings.resync_seconds,
         )
-        watcher = TenantWatcher(config, operator, metrics)
+        watcher: TenantWatcher | None = None
         async with serve(
             settings.http_host,
             settings.http_port,
             metrics.exposition,
-            healthy=lambda: [*operator.unhealthy(), *watcher.unhealthy()],
-            ready=lambda: [*operator.unready(), *watcher.unready()],
+            # Before the start is over nothing is watched, and a restart would cure nothing.
+            healthy=lambda: [*operator.unhealthy(), *watcher.unhealthy()] if watcher is not None else [],
+            ready=lambda: [*operator.unready(), *(watcher.unready() if watcher is not None else ["not started yet"])],
         ) as port:
             log.info("started", version=__version__, server=config.server, identity=settings.identity, port=port)
-            await _live(operator, elector, watcher, stop)
+            await _unless(stop, elector.peek())
+            await _unless(stop, check(transport, settings.operator_namespace))
+            if not stop.is_set():
+                watcher = TenantWatcher(config, operator, metrics)
+                await _live(operator, elector, watcher, stop)
         log.info("stopped")
 
 
 async def _live(operator: Operator, elector: Elector, watcher: "TenantWatcher", stop: asyncio.Event) -> None:
     """Caches and watcher always; workers and renewals while leading. The first that fails ends the others."""
-    await _unless(stop, elector.peek())
     async with asyncio.TaskGroup() as group:
         always = [
             group.create_task(operator.run_caches(), name="caches"),
@@ -133,7 +142,11 @@ async def _settle(operator: Operator) -> None:
 
 
 async def _lead(operator: Operator, elector: Elector, stop: asyncio.Event) -> None:
-    """Wait for the Lease with warm caches, work, and give it back on a clean stop."""
+    """Wait for the Lease with warm caches, work, and give it back.
+
+    It is kept, and runs out, where writes may still be under way: when the work broke down. When something else did,
+    the passes under way are finished first.
+    """
     await _unless(stop, operator.synced())
     await _unless(stop, elector.acquire())
     if stop.is_set():
@@ -141,25 +154,32 @@ async def _lead(operator: Operator, elector: Elector, stop: asyncio.Event) -> No
         await elector.release()
         return
     keeping = asyncio.create_task(elector.keep(), name="lease")
-    leading = asyncio.create_task(_work(operator, stop, fresh=elector.fresh), name="work")
+    leading = asyncio.create_task(_work(operator, stop, elector), name="work")
     try:
         await asyncio.wait([keeping, leading], return_when=asyncio.FIRST_COMPLETED)
         if keeping.done():
             keeping.result()  # raises LeaseLost
         await leading
+    except asyncio.CancelledError:
+        stop.set()
+        await asyncio.wait([keeping, leading], return_when=asyncio.FIRST_COMPLETED)
+        raise
     finally:
+        is_over = leading.done() and (leading.exception() is None or not operator.has_led)
         for task in (leading, keeping):
             task.cancel()
         await asyncio.gather(leading, keeping, return_exceptions=True)
-    await elector.release()
+        if is_over:
+            await elector.release()
 
 
-async def _work(operator: Operator, stop: asyncio.Event, *, fresh: bool) -> None:
+async def _work(operator: Operator, stop: asyncio.Event, elector: Elector) -> None:
     try:
-        await operator.lead(stop, fresh=fresh)
+        await operator.lead(stop, fresh=elector.fresh, prepared=elector.silent)
     except* NotFound as group:
         raise StartError(
-            "the API server does not know securetenants.securetenant.dev: apply the CRD first (kubectl apply -k crds/)"
+            "the API server does not know securetenants.securetenant.dev (any more): apply the CRD (kubectl apply -k "
+            "manifests/, or your overlay of it)"
         ) from group
 
 

@@ -22,6 +22,7 @@ from securetenant.api import names
 from securetenant.controls.plan import Platform
 
 PREFIX: Final = "SECURETENANT_"
+LEASE_DURATION_MAX: Final = 300  # seconds
 
 _DNS_LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _LABEL_NAME: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
@@ -91,7 +92,10 @@ class Settings(BaseSettings):
         description="Name of this instance in the Lease, unlike any other's; not given: the pod's and a random part.",
     )
     lease_duration: float = Field(
-        15.0, ge=1, le=300, description="Seconds after which a standby takes over from an instance that fell silent."
+        15.0,
+        ge=1,
+        le=LEASE_DURATION_MAX,
+        description="Seconds after which a standby takes over from an instance that fell silent.",
     )
     workers: int = Field(16, ge=1, le=256, description="Tenants that are reconciled at the same time.")
     requests_in_flight: int = Field(16, ge=1, le=512, description="Requests to the API server at the same time.")

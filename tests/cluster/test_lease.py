@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -245,6 +246,26 @@ async def test_wall_clocks_do_not_count(stage: Stage) -> None:
     assert one.transitions == 8
 
 
+@pytest.mark.parametrize(
+    ("given", "longest", "waited"),
+    [
+        pytest.param(3600, 1.2, 1.2, id="longer-than-anybody-may-have"),
+        pytest.param(None, 1.5, 1.5, id="none"),
+        pytest.param(2, 300.0, 2.0, id="longer-than-ours"),
+    ],
+)
+async def test_a_holder_is_waited_for_as_long_as_it_says_within_bounds(
+    stage: Stage, given: int | None, longest: float, waited: float
+) -> None:
+    """Never for our own duration, which is 1 s here: replicas with different settings must not overlap."""
+    spec: Json = {"holderIdentity": "stranger", "leaseDurationSeconds": given, "leaseTransitions": 0}
+    await stage.transport.create(LEASE, SPACE, {"metadata": {"name": stage.name}, "spec": spec})
+    one = stage.elector("one", duration=1.0, renew=0.2, longest=longest)
+    started = time.monotonic()
+    await asyncio.wait_for(one.acquire(), 6)
+    assert waited <= time.monotonic() - started < waited + 1.0
+
+
 async def test_edit_by_a_person_keeps_the_lease_and_the_edit(stage: Stage) -> None:
     one = stage.elector("one")
     await one.acquire()
@@ -296,6 +317,78 @@ async def test_deleted_lease_of_a_dead_holder_is_taken(stage: Stage) -> None:
         await stage.transport.delete(LEASE, stage.ref)
         await asyncio.wait_for(acquiring, 5)
     assert two.valid
+
+
+@pytest.mark.parametrize("polls", [pytest.param(False, id="watching"), pytest.param(True, id="polling")])
+async def test_a_deletion_does_not_prolong_the_life_of_a_dead_holder(
+    stage: Stage, polls: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it was given is waited out, from its last renewal on, and an hour of somebody's is not an hour."""
+    spec: Json = {"holderIdentity": "stranger", "leaseDurationSeconds": 3600}
+    await stage.transport.create(LEASE, SPACE, {"metadata": {"name": stage.name}, "spec": spec})
+    one = stage.elector("one", longest=2.0)
+    if polls:
+        monkeypatch.setattr(one, "_watch_free", _forbidden)
+    started = time.monotonic()
+    async with spawned(one.acquire()) as (acquiring,):
+        await asyncio.sleep(1.3)
+        await stage.transport.delete(LEASE, stage.ref)
+        await asyncio.wait_for(acquiring, 5)
+    assert 2.0 <= time.monotonic() - started < 3.0
+
+
+async def test_a_standby_says_who_leads_and_when_it_is_another(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "securetenant.kube.lease")
+    one, two, three = (stage.elector(name, duration=15.0) for name in ("one", "two", "three"))
+    await one.acquire()
+
+    def told() -> list[str]:
+        return [message for message in caplog.messages if "standing by" in message]
+
+    async with spawned(three.acquire(), one.keep()) as (_, keeping):
+        await until(lambda: told() == [f"{stage.ref} is held by one: standing by"], "the first to be told of")
+        await until(lambda: caplog.messages and one._sent is not None, "a renewal")
+        keeping.cancel()
+        # Not released and taken, which would be a race with the third: handed over in one write.
+        await stage.transport.merge_patch(LEASE, stage.ref, {"spec": {"holderIdentity": two.identity}})
+        await until(lambda: len(told()) == 2, "the second to be told of")
+        await stage.transport.merge_patch(LEASE, stage.ref, {"metadata": {"labels": {"a": "b"}}})
+        await stage.transport.merge_patch(LEASE, stage.ref, {"spec": {"holderIdentity": ""}})
+        await until(lambda: three.valid, "the third to take over")
+    assert told()[1:] == [f"{stage.ref} is held by two: standing by"]
+
+
+async def test_silence_is_told_before_the_lease_runs_out(stage: Stage) -> None:
+    """When the holder writes no more: there is a fifth of its duration left to prepare."""
+    heard: list[bool] = []
+    one = stage.elector("one", duration=2.0)
+    two = stage.elector("two", on_silent=lambda: heard.append(one.valid))
+    await one.acquire()
+    async with spawned(one.keep(), two.acquire()) as (keeping, acquiring):
+        await asyncio.sleep(2.2)  # longer than it lasts, and it is renewed
+        assert heard == []
+        keeping.cancel()
+        stopped = time.monotonic()
+        await until(lambda: heard, "the silence to be told")
+        assert not acquiring.done()
+        await asyncio.wait_for(acquiring, 2)
+        assert time.monotonic() - stopped < 2.0 + 0.5
+    assert heard == [False], "once, and not while the other may still write"
+    assert two.silent
+
+
+async def test_a_holder_that_comes_back_was_not_silent(stage: Stage) -> None:
+    heard: list[float] = []
+    one = stage.elector("one", margin=0.1)
+    two = stage.elector("two", on_silent=lambda: heard.append(time.monotonic()))
+    await one.acquire()
+    async with spawned(two.acquire()) as (acquiring,):
+        await until(lambda: heard, "the silence to be told")
+        await one._renew_once()
+        await asyncio.sleep(0.3)
+        await one.release()
+        await asyncio.wait_for(acquiring, 2)
+    assert not two.silent
 
 
 async def test_steady_state_costs_one_put_per_renewal_and_nothing_for_standbys(stage: Stage) -> None:

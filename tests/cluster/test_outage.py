@@ -100,6 +100,12 @@ async def test_a_short_outage_shows_in_the_metrics(proxy: Front, admin: Admin, t
             await life.ready(admin, name)
             assert await leads(operator)
             assert await life.drift(operator, name) == {("network", "Missing"): 1}
+            text = operator.tail(1000)
+            assert text.count("cannot reach the API server") == 1
+            assert text.count("the API server answers again") == 1
+            assert text.count('"level":"warning"') <= 6, text
+            assert "Traceback" not in text
+            assert "ConnectionKey" not in text
     finally:
         await free_lease(admin)
         await life.remove(admin, name)
@@ -129,7 +135,7 @@ async def test_an_outage_longer_than_the_lease_ends_the_process(proxy: Front, ad
             await life.ready(admin, name)
             await has(admin, name, "ingress-vpn")
             assert await life.drift(operator, name) == {("network", "Missing"): 1}
-            assert await operator.ready()
+            await wait_for(operator.ready, 10, "the watcher, which begins after the first look")
     finally:
         await free_lease(admin)
         await life.remove(admin, name)

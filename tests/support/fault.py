@@ -26,8 +26,8 @@ from tests.support.sandbox import NAMESPACE, Admin, Operator, Plane, operator_to
 
 WRITES: Final = ("POST", "PUT", "PATCH", "DELETE")
 LEASE: Final = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/securetenant"
-# What an election costs, and the Events, which are told after the fact.
-_ASIDE: Final = ("/leases", "/api/v1/namespaces/default/events")
+# What an election costs, the Events, which are told after the fact, and questions, which change nothing.
+_ASIDE: Final = ("/leases", "/api/v1/namespaces/default/events", "/selfsubjectaccessreviews")
 _DROPPED: Final = {"host", "authorization", "transfer-encoding", "content-length", "connection"}
 _number = itertools.count()
 
@@ -151,6 +151,10 @@ class Front:
         self.down = True
         for task in self._streams:
             task.cancel()
+
+    def renewals(self) -> int:
+        """How often the Lease was written."""
+        return sum(seen.method == "PUT" and seen.path == LEASE for seen in self.seen)
 
     def mark(self) -> int:
         """A place in the record of requests, to be given to `since`."""

@@ -85,6 +85,62 @@ def test_what_tells_of_every_request_is_quiet_but_at_debug(name: str) -> None:
     assert [line["event"] for line in lines(stream)] == ["GET /metrics"]
 
 
+AWAY = (
+    "Request attempt #{}/67 failed; will retry: GET https://127.0.0.1:6443/apis/securetenant.dev/v1alpha1 -> "
+    "ClientConnectorError(ConnectionKey(host='127.0.0.1', port=6443, is_ssl=True, ssl=<ssl.SSLContext object at 0x1>, "
+    "proxy=None), ConnectionRefusedError(111, \"Connect call failed ('127.0.0.1', 6443)\"))"
+)
+REFUSED = (
+    "Request attempt #{}/67 failed; will retry: GET https://127.0.0.1:6443/apis/securetenant.dev/v1alpha1 -> "
+    "APIForbiddenError('no', {{'code': 403}})"
+)
+
+
+def test_kopf_does_not_repeat_what_is_said_elsewhere() -> None:
+    stream = io.StringIO()
+    configure("json", "info", stream)
+    for attempt in range(1, 5):
+        logging.getLogger("kopf._cogs.clients.api").error(AWAY.format(attempt))
+    assert stream.getvalue() == ""
+
+
+def test_kopf_says_the_same_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream, now = io.StringIO(), [1000.0]
+    monkeypatch.setattr("securetenant.telemetry.logs.time.monotonic", lambda: now[0])
+    configure("json", "info", stream)
+    for attempt in range(1, 5):
+        logging.getLogger("kopf._cogs.clients.api").error(REFUSED.format(attempt))
+    now[0] += 61
+    logging.getLogger("kopf._cogs.clients.api").error(REFUSED.format(5))
+    first, second = lines(stream)
+    assert first["event"] == second["event"]
+    assert first["event"].startswith("a request of the watcher of SecureTenants failed, it is sent again: GET https://")
+    assert "APIForbiddenError('no'" in first["event"]
+
+
+def test_kopf_writes_no_traceback_and_no_innards() -> None:
+    stream = io.StringIO()
+    configure("json", "info", stream)
+    try:
+        raise ValueError("broken")
+    except ValueError as error:
+        logging.getLogger("kopf._cogs.aiokits.aiotasks").exception("Watcher has failed: %s", error)
+        logging.getLogger("kopf.objects").exception(AWAY.partition("-> ")[2])
+    assert [line["event"] for line in lines(stream)] == [
+        "Watcher has failed: broken (ValueError)",
+        "ClientConnectorError",
+    ]
+    assert "exception" not in lines(stream)[0]
+
+
+def test_kopf_is_heard_whole_at_debug() -> None:
+    stream = io.StringIO()
+    configure("json", "debug", stream)
+    for attempt in range(1, 3):
+        logging.getLogger("kopf._cogs.clients.api").error(AWAY.format(attempt))
+    assert len(lines(stream)) == 2
+
+
 def test_the_level_holds_for_all() -> None:
     stream = io.StringIO()
     configure("json", "warning", stream)

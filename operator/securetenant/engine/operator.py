@@ -25,6 +25,7 @@ from securetenant.engine.tenants import Tenants
 from securetenant.engine.workqueue import Item, WorkQueue
 from securetenant.engine.world import World, indexes
 from securetenant.engine.writer import Writer
+from securetenant.kube.errors import is_away
 from securetenant.kube.informer import Event, Informer, OnChange
 from securetenant.kube.lease import LeaseLost
 from securetenant.kube.transport import ApiError, NotFound, Transport
@@ -69,9 +70,11 @@ class Operator:
         self._resync_seconds = resync_seconds
         self._clock = clock
         self._leading = False
+        self.has_led = False  # whether it ever began to write
         self._relisted = asyncio.Event()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
+        self._preparing: asyncio.Task[None] | None = None
         self._caught_up = asyncio.Event()
         self._echoes = Echoes()
         self.tenants = Tenants()
@@ -142,14 +145,23 @@ class Operator:
 
     async def run_caches(self) -> None:
         """Keep the caches for ever. Raises if one of them cannot go on."""
-        async with asyncio.TaskGroup() as group:
-            self._group = group
-            for name in self.informers:
-                self._watch(name)
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                for name in self.informers:
+                    self._watch(name)
+        finally:
+            if self._preparing is not None:
+                self._preparing.cancel()
 
     def _watch(self, name: str) -> None:
         assert self._group is not None
         self._tasks[name] = self._group.create_task(self.informers[name].run(), name=f"informer {name}")
+
+    def prepare(self) -> None:
+        """The leader has fallen silent, and writes no more: list every kind anew while its Lease runs out."""
+        if self._preparing is None or self._preparing.done():
+            self._preparing = asyncio.create_task(self._relist(), name="relist")
 
     async def _relist(self) -> None:
         """List every kind anew. What a standby's caches hold may lag behind the last leader's own writes, and shares
@@ -170,18 +182,20 @@ class Operator:
         for informer in self.informers.values():
             await informer.synced.wait()
 
-    async def lead(self, stop: asyncio.Event, *, fresh: bool) -> None:
+    async def lead(self, stop: asyncio.Event, *, fresh: bool, prepared: bool = False) -> None:
         """Work as the active instance until `stop` is set, then finish the passes under way.
 
-        `fresh`: nobody else has led since the caches were filled. Raises LeaseLost as soon as a write finds the Lease
-        gone.
+        `fresh`: nobody else has led since the caches were filled. `prepared`: nor since `prepare` was called last.
+        Raises LeaseLost as soon as a write finds the Lease gone.
         """
+        if self._preparing is not None:
+            await self._preparing
         await self.synced()
-        if not fresh:
+        if not (fresh or (prepared and self._preparing is not None)):
             await self._relist()
         self._relisted.set()
         await self._reload(once=True)
-        self._leading = True
+        self._leading = self.has_led = True
         log.info("leading", tenants=len(self.tenants), objects=sum(map(len, self.informers.values())))
         for name in self.tenants.names():
             self.queue.add(name)
@@ -232,7 +246,8 @@ class Operator:
             except NotFound:
                 raise
             except ApiError as error:
-                log.warning("SecureTenants not listed, tried again", cause=str(error), retry_seconds=RELOAD)
+                if not is_away(error):  # that is said once for all
+                    log.warning("SecureTenants not listed, tried again", cause=str(error), retry_seconds=RELOAD)
                 await asyncio.sleep(RELOAD)
                 self._relisted.set()
             else:
@@ -288,7 +303,8 @@ class Operator:
                 self._gone(item, error)
             except ApiError as error:
                 delay = self.queue.failed(item.key)
-                log.warning("pass failed", tenant=item.key, cause=str(error), retry_seconds=round(delay, 2))
+                tell = log.debug if is_away(error) else log.warning
+                tell("pass failed", tenant=item.key, cause=str(error), retry_seconds=round(delay, 2))
             except Exception as error:
                 # A defect that one tenant's data brings out must not stop the others.
                 delay = self.queue.failed(item.key)

@@ -1,8 +1,11 @@
 """What the API server, or something in front of it, refuses."""
 
+import os
 import re
-from typing import Final
+import ssl
+from typing import Final, TypeGuard
 
+import aiohttp
 import msgspec
 
 MESSAGE_LIMIT: Final = 1000  # characters of a message that are kept
@@ -46,7 +49,8 @@ class ApiError(Exception):
         causes: tuple[str, ...] = (),
         retry_after: float = 0.0,
     ) -> None:
-        super().__init__(f"{method} {path}: {status or ''} {reason}: {message}".strip())
+        where = f"{method} {path}: " if method or path else ""
+        super().__init__(f"{where}{f'{status} ' if status else ''}{reason}: {message}")
         self.status = status
         self.reason = reason
         self.message = message
@@ -152,8 +156,47 @@ def from_status(
 def unreachable(error: Exception, method: str, path: str, after: float | None = None) -> Unreachable:
     """The error of a connection; `after` is how many seconds a stream had stood."""
     reason = "Timeout" if isinstance(error, TimeoutError) else "Unreachable"
-    message = str(error)[:MESSAGE_LIMIT] or type(error).__name__
+    message = _sentence(error)[:MESSAGE_LIMIT]
     return Unreachable(0, reason, message if after is None else f"{message} (after {after:.1f} s)", method, path)
+
+
+def is_away(error: Exception | None) -> TypeGuard[ApiError]:
+    """Whether it says nothing but that there is no API server to answer: no answer at all, or that of a gateway (or
+    of a server that starts or stops) instead."""
+    return isinstance(error, Unreachable) or (isinstance(error, ApiError) and error.status in (502, 503, 504))
+
+
+def _sentence(error: Exception) -> str:
+    """What went wrong with a connection, without the innards of the library that are in its own texts."""
+    match error:
+        case aiohttp.ClientConnectorCertificateError():
+            cause = error.certificate_error
+            why = cause.verify_message if isinstance(cause, ssl.SSLCertVerificationError) else str(cause)
+            return f"the certificate of {error.host}:{error.port} is not accepted: {why}"
+        case aiohttp.ClientConnectorDNSError():
+            return f"the name {error.host} is not resolved: {_os_cause(error.os_error)}"
+        case aiohttp.ClientConnectorError():
+            return f"no connection to {error.host}:{error.port}: {_os_cause(error.os_error)}"
+        case aiohttp.ServerDisconnectedError():
+            return "the connection was closed without an answer"
+        case aiohttp.ClientPayloadError():
+            return "the answer was cut off"
+        case aiohttp.SocketTimeoutError():
+            return "nothing came in time"
+        case aiohttp.ConnectionTimeoutError():
+            return "no connection in time"
+        case TimeoutError():
+            return "no answer in time"
+        case OSError():
+            return _os_cause(error)
+    return str(error) or type(error).__name__
+
+
+def _os_cause(error: OSError) -> str:
+    """`strerror` has the address and more in it where asyncio made it."""
+    if error.errno is not None and error.errno > 0 and not isinstance(error, ssl.SSLError):
+        return os.strerror(error.errno)
+    return error.strerror or str(error) or type(error).__name__
 
 
 def seconds(retry_after: str | None) -> float:

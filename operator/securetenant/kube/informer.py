@@ -192,8 +192,8 @@ class Informer:
         was_forbidden, self.forbidden = self.forbidden, isinstance(error, Forbidden)
         # One connection that ends is everyday: the API server restarts, or a kind is so quiet that no bookmark comes.
         level = logging.INFO if failures <= 1 and not self.forbidden else logging.WARNING
-        if self.forbidden and was_forbidden:
-            level = logging.DEBUG
+        if (self.forbidden and was_forbidden) or errors.is_away(error):
+            level = logging.DEBUG  # the transport says it once for all kinds
         log.log(level, "%s %s again in %.1f s: %s", step, self.kind.plural, wait, error)
 
     def _heard(self) -> float:

@@ -25,12 +25,14 @@ import msgspec
 
 from securetenant.api.kinds import LEASE
 from securetenant.api.objects import Json, Ref
-from securetenant.kube.errors import AlreadyExists, ApiError, Conflict, NotFound, Unreachable
+from securetenant.kube.errors import AlreadyExists, ApiError, Conflict, NotFound, Unreachable, is_away
+from securetenant.kube.reach import Rarely
 from securetenant.kube.transport import Transport
 
 log = logging.getLogger(__name__)
 
 RELEASED_SECONDS: Final = 1  # the duration written with a release, as client-go does
+_MARGIN: Final = 0.2  # of its duration: how long before its end a holder stops to write
 
 
 def boottime() -> float:
@@ -78,8 +80,12 @@ class Elector:
 
     `identity` must be unique per process (pod name and a random part). `duration`, `renew`, `retry` and `margin` are
     seconds: what others wait before they take over, between our renewals, after a failure, and how long before
-    `duration` is over we stop. `on_change(leading)` hears of the two transitions. `transitions` is the Lease's own
-    count of holders. `fresh`, once acquired: nobody else has held it since `peek`. `clock` is for tests.
+    `duration` is over we stop. `longest` is the longest `duration` that any instance can be given: another's Lease is
+    waited for as long as it says, but no longer than that. `on_change(leading)` hears of the two transitions.
+    `on_silent()` hears, once per renewal that fails to come, that the holder has passed the time at which it stops to
+    write. `transitions` is the Lease's own count of holders. Once acquired, `fresh` says that nobody else has held it
+    since `peek`, `silent` that it ran out, and that nothing came of its holder since `on_silent`. `clock` is for
+    tests.
 
     A standby *watches* the Lease: it costs no request, and a clean release is taken up in milliseconds, where a
     poll would cost a GET per `retry` and half of it in delay. Where watching is not permitted, it polls.
@@ -96,24 +102,32 @@ class Elector:
         renew: float = 5.0,
         retry: float = 2.0,
         margin: float | None = None,
+        longest: float = 300.0,
         on_change: Callable[[bool], None] = lambda leading: None,
+        on_silent: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = boottime,
     ) -> None:
         self.identity = identity
         self.transitions = 0
         self.fresh = False
+        self.silent = False
         self._transport = transport
         self._ref = Ref(LEASE.name, namespace, name)
         self._duration = duration
         self._renew = renew
         self._retry = retry
-        self._margin = duration / 5 if margin is None else margin
+        self._margin = duration * _MARGIN if margin is None else margin
+        self._longest = longest
         self._on_change = on_change
+        self._on_silent = on_silent
         self._clock = clock
         if not 0 < self._renew < self._duration - self._margin:
             raise ValueError(f"renewal every {renew} s does not fit into a lease of {duration} s")
         self._lease: _Lease | None = None  # as last seen
         self._seen = 0.0  # when it was seen to change
+        self._silent = 0.0  # `_seen` as it was when `on_silent` was called
+        self._told = ""  # the holder of whom a line was written
+        self._rarely = Rarely()
         self._acquired = ""  # wall clock, for people
         self._sent: float | None = None  # when the last successful renewal was sent; None: not ours
         self._peeked: str | None = None  # the resourceVersion that `peek` found free, "" if there was no Lease
@@ -140,23 +154,26 @@ class Elector:
         except NotFound:
             self._peeked = ""
         except ApiError as error:
-            log.info("%s not read yet: %s", self._ref, error)
+            log.log(logging.DEBUG if is_away(error) else logging.INFO, "%s not read yet: %s", self._ref, error)
         else:
             self._peeked = None if lease.holder else lease.metadata.resource_version
 
     async def acquire(self) -> None:
-        """Wait until the Lease is ours. Failures are tried again for ever."""
+        """Wait until the Lease is ours, and say whose it is. Failures are tried again for ever."""
         while True:
             try:
                 if await self._try():
                     log.info("%s acquired by %s", self._ref, self.identity)
                     self._on_change(True)
                     return
+                self._tell()
                 await self._until_changed()
             except ApiError as error:
-                level = logging.DEBUG if isinstance(error, (Conflict, AlreadyExists)) else logging.WARNING
-                log.log(level, "%s not acquired: %s", self._ref, error)
-                await asyncio.sleep(self._retry * random.uniform(0.5, 1.0))  # noqa: S311
+                is_everyday = isinstance(error, (Conflict, AlreadyExists)) or is_away(error)
+                if not is_everyday and self._rarely(f"{error.reason}: {error.message}"):
+                    log.warning("%s not acquired, tried again: %s", self._ref, error)
+                wait, left = self._retry * random.uniform(0.5, 1.0), self._left()  # noqa: S311
+                await asyncio.sleep(min(wait, left) if left > 0 else wait)
 
     async def _try(self) -> bool:
         """Look at the Lease, and take it if it is free."""
@@ -168,10 +185,12 @@ class Elector:
             lease = None
         if self._is_held(lease or known):
             return False
+        silent = self._silent == self._seen
         changes_hands = lease is not None and lease.holder != self.identity
         transitions = (lease.spec.lease_transitions or 0) if lease is not None else 0
         self._acquired = _now()
         await self._write(lease, transitions + changes_hands, self._duration)
+        self.silent = silent
         # An unchanged resourceVersion: nobody took it, worked and gave it back in between.
         self.fresh = self._peeked == (lease.metadata.resource_version if lease is not None else "")
         return self.valid
@@ -181,12 +200,21 @@ class Elector:
         raw = await self._request("GET", path, None, self._renew)
         return self._see(raw)
 
-    def _see(self, raw: bytes | msgspec.Raw) -> _Lease:
+    def _see(self, raw: bytes | msgspec.Raw, *, is_deleted: bool = False) -> _Lease:
+        """Take what was read. A deletion is no sign of the holder's life: it counts from its last renewal on."""
         lease = _decode(raw)
-        if self._lease is None or lease.metadata.resource_version != self._lease.metadata.resource_version:
+        is_news = self._lease is None or lease.metadata.resource_version != self._lease.metadata.resource_version
+        if is_news and not is_deleted:
             self._seen = self._clock()
         self._lease = lease
         return lease
+
+    def _tell(self) -> None:
+        """Say once who leads, and when it is another."""
+        holder = self._lease.holder if self._lease is not None else ""
+        if holder not in ("", self.identity, self._told):
+            self._told = holder
+            log.info("%s is held by %s: standing by", self._ref, holder)
 
     def _is_held(self, lease: _Lease | None) -> bool:
         """Whether somebody else's time is not over."""
@@ -194,24 +222,41 @@ class Elector:
 
     def _expiry(self, lease: _Lease) -> float:
         """When, by our clock, the holder's time is over."""
-        return self._seen + (lease.spec.lease_duration_seconds or self._duration)
+        return self._seen + self._lasts(lease)
+
+    def _lasts(self, lease: _Lease) -> float:
+        """Seconds. Not our own duration is the measure: the holder may have been given a longer one. One that says
+        none, or one that nobody can be given, is waited for as long as any."""
+        return min(lease.spec.lease_duration_seconds or self._longest, self._longest)
+
+    def _left(self) -> float:
+        """Seconds that the holder, as last seen, still has."""
+        return self._expiry(self._lease) - self._clock() if self._lease is not None else 0.0
+
+    def _writes(self) -> float:
+        """Seconds for which the holder, as last seen, may still write."""
+        return self._left() - self._lasts(self._lease) * _MARGIN if self._lease is not None else 0.0
+
+    def _patience(self) -> float:
+        """Seconds until it stops to write; after that, until its time is over."""
+        writes = self._writes()
+        return writes if writes > 0 else self._left()
 
     async def _until_changed(self) -> None:
         """Return when the Lease may be free: released, or run out by our clock. Raises ApiError."""
-        while (left := self._standby()) > 0:
+        while self._left() > 0:
+            if self._writes() <= 0 and self._silent != self._seen:
+                self._silent = self._seen
+                self._on_silent()
             try:
-                async with asyncio.timeout(left) as limit:
+                async with asyncio.timeout(self._patience()) as limit:
                     if await self._watch_free(limit):
                         return
                     await asyncio.sleep(self._retry * random.uniform(0.5, 1.0))  # noqa: S311
             except TimeoutError:
                 pass  # the loop's condition asks our own clock
         # Not all standbys at the same moment.
-        await asyncio.sleep(self._retry * random.uniform(0.0, 0.25))  # noqa: S311
-
-    def _standby(self) -> float:
-        """Seconds that the holder, as last seen, still has."""
-        return self._expiry(self._lease) - self._clock() if self._lease is not None else 0.0
+        await asyncio.sleep(self._retry * random.uniform(0.0, 0.05))  # noqa: S311
 
     async def _watch_free(self, limit: asyncio.Timeout) -> bool:
         """Follow the Lease, and put `limit` off at each renewal. True: nobody holds it; False: the watch ended."""
@@ -230,9 +275,10 @@ class Elector:
                     if event.type == "ERROR":
                         raise ApiError(0, "WatchError", bytes(event.object).decode(errors="replace")[:200])
                     # Of a deleted one too: its holder makes it anew, unless it had released it.
-                    if not self._see(event.object).holder:
+                    if not self._see(event.object, is_deleted=event.type == "DELETED").holder:
                         return True
-                limit.reschedule(asyncio.get_running_loop().time() + self._standby())
+                    self._tell()
+                limit.reschedule(asyncio.get_running_loop().time() + self._patience())
         return False
 
     async def keep(self) -> NoReturn:
@@ -262,14 +308,18 @@ class Elector:
             # Our own renewal whose answer was lost, an edit by a person, or a new holder.
             await self._still_ours()
         except ApiError as error:
-            log.warning("%s not renewed, %.1f s left: %s", self._ref, self._remaining(), error)
+            self._not_kept("renewed", error)
             await asyncio.sleep(min(self._retry, max(0.0, self._remaining())))
+
+    def _not_kept(self, what: str, error: ApiError) -> None:
+        if self._rarely(f"{what}: {error.message}"):
+            log.warning("%s not %s, %.1f s left: %s", self._ref, what, self._remaining(), error)
 
     async def _still_ours(self) -> None:
         try:
             lease = await self._read()
         except ApiError as error:
-            log.warning("%s not read, %.1f s left: %s", self._ref, self._remaining(), error)
+            self._not_kept("read", error)
             await asyncio.sleep(min(self._retry, max(0.0, self._remaining())))
             return
         if lease.holder != self.identity:

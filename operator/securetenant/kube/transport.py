@@ -34,6 +34,7 @@ from securetenant.kube.errors import (
     Unauthorized,
     Unreachable,
 )
+from securetenant.kube.reach import Reach
 
 __all__ = [
     "APPLY_PATCH",
@@ -92,7 +93,8 @@ class Transport:
     An ambiguous failure (a cut connection, a time-out) is the caller's to judge: it raises Unreachable.
     `before_write` is called right before each write is sent, the Lease's own excepted, and may raise: the active
     instance asks there whether it still is.
-    `on_request(verb, kind, code, seconds)` hears of every attempt; code is "error" where there was no answer.
+    `on_request(verb, kind, code, seconds)` hears of every attempt; code is "error" where there was no answer. `reach`
+    says in the log when the API server cannot be reached; without it that is the caller's to say.
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class Transport:
         attempts: int = 5,
         max_wait: float = 30.0,
         on_request: OnRequest = lambda verb, kind, code, seconds: None,
+        reach: Reach | None = None,
     ) -> None:
         self.config = config
         self.on_request = on_request
@@ -117,6 +120,7 @@ class Transport:
         self._open: aiohttp.ClientSession | None = None
         self._retired: list[aiohttp.ClientSession] = []
         self._certificates = ""
+        self._reach = reach
 
     async def __aenter__(self) -> Self:
         self._open = self._new_session()
@@ -234,12 +238,29 @@ class Transport:
             ) as answer:
                 content = await answer.read()
                 code = str(answer.status)
-                _raise_for(answer, content, once.method, once.path)
+                self._heard(answer, content, once.method, once.path)
                 return content
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise errors.unreachable(error, once.method, once.path) from error
+            raise self._away(errors.unreachable(error, once.method, once.path)) from error
         finally:
             self.on_request(once.verb, once.kind, code, time.monotonic() - started)
+
+    def _heard(self, answer: aiohttp.ClientResponse, content: bytes, method: str, path: str) -> None:
+        """An answer. Raises the ApiError that it is, if it is one."""
+        error: ApiError | None = None
+        if answer.status >= 300:  # a redirect is none of the API server's
+            error = errors.from_answer(answer.status, content, method, path, answer.headers.get("Retry-After"))
+        if errors.is_away(error):
+            raise self._away(error)
+        if self._reach is not None:
+            self._reach.answered()
+        if error is not None:
+            raise error
+
+    def _away(self, error: ApiError) -> ApiError:
+        if self._reach is not None:
+            self._reach.failed(error)
+        return error
 
     async def _headers(self, content_type: str) -> dict[str, str]:
         headers = {}
@@ -267,6 +288,7 @@ class Transport:
                 async for lines in _lines(answer.content):
                     yield lines
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            # That a connection which stood was cut is no news: it is opened anew.
             raise errors.unreachable(error, "GET", path, time.monotonic() - started) from error
 
     async def _open_stream(
@@ -289,12 +311,13 @@ class Transport:
                 )
             )
             code = str(answer.status)
-            if answer.status != 200:
-                content = await answer.read()
-                if answer.status == 401:
-                    await self.config.renew(generation)
-                _raise_for(answer, content, "GET", path)
+            content = b"" if answer.status == 200 else await answer.read()
+            if answer.status == 401:
+                await self.config.renew(generation)
+            self._heard(answer, content, "GET", path)
             return answer
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise self._away(errors.unreachable(error, "GET", path)) from error
         finally:
             self.on_request("watch", kind, code, time.monotonic() - started)
 
@@ -391,11 +414,6 @@ async def _sent_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHand
 def _may_send_again(error: ApiError) -> bool:
     """Whether the server has plainly not done it."""
     return error.status == 429 or (error.status == 503 and error.retry_after > 0)
-
-
-def _raise_for(answer: aiohttp.ClientResponse, content: bytes, method: str, path: str) -> None:
-    if answer.status >= 300:  # a redirect is none of the API server's
-        raise errors.from_answer(answer.status, content, method, path, answer.headers.get("Retry-After"))
 
 
 async def _lines(content: aiohttp.StreamReader) -> AsyncGenerator[list[bytes], None]:

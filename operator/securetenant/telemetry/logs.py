@@ -5,7 +5,9 @@ Use `structlog.get_logger("securetenant.engine")` and say what happened in few f
 """
 
 import logging
+import re
 import sys
+import time
 from collections.abc import MutableMapping
 from typing import Any, Final, Literal, TextIO
 
@@ -27,6 +29,12 @@ _QUIET: Final = (
     "kubernetes",
     "urllib3",
 )
+
+# Between two of kopf's lines that say the same (seconds).
+_SAY_AGAIN: Final = 60.0
+_ATTEMPT: Final = re.compile(r"^Request attempt #\S+ failed; [^:]*: ")
+_AWAY: Final = re.compile(r" -> (Client\w*|Server\w*|Connection\w*|Socket\w*|Timeout\w*)\(")
+_INNARDS: Final = re.compile(r"\(ConnectionKey\(.*", re.DOTALL)
 
 
 def configure(format_: Format = "auto", level: Level = "info", stream: TextIO | None = None) -> None:
@@ -56,6 +64,8 @@ def configure(format_: Format = "auto", level: Level = "info", stream: TextIO | 
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_rendering(console, stream)],
         )
     )
+    if level != "debug":
+        handler.addFilter(_Kopf())
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
@@ -86,6 +96,37 @@ def _kopf_reference(_: Any, __: str, event: MutableMapping[str, Any]) -> Mutable
     if isinstance(reference, dict) and reference.get("kind") == names.KIND:
         event.setdefault("tenant", reference.get("name"))
     return event
+
+
+class _Kopf(logging.Filter):
+    """kopf writes a line per attempt and a traceback per failure, with the innards of its libraries in them. That the
+    API server is away is said elsewhere, once for all; of the rest one line a minute is enough, without tracebacks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name.partition(".")[0] != "kopf" or record.levelno < logging.WARNING:
+            return True
+        text = record.getMessage()
+        is_attempt = _ATTEMPT.match(text) is not None
+        if is_attempt and _AWAY.search(text):
+            return False
+        text = _ATTEMPT.sub("a request of the watcher of SecureTenants failed, it is sent again: ", text)
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None and type(error).__name__ not in text:
+            text = f"{text} ({type(error).__name__})"
+        record.msg, record.args = _INNARDS.sub("", text), ()
+        record.exc_info = record.exc_text = None
+        return self._is_news(record.msg)
+
+    def _is_news(self, text: str) -> bool:
+        now = time.monotonic()
+        self._said = {said: at for said, at in self._said.items() if now - at < _SAY_AGAIN}
+        is_news = text not in self._said
+        self._said.setdefault(text, now)
+        return is_news
 
 
 def _printable(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

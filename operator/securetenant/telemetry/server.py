@@ -1,14 +1,16 @@
 """The operator's own HTTP: metrics and probes. Nothing here can change anything."""
 
 import asyncio
+import os
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import chain
 from typing import Final
 
 from aiohttp import web
 
+from securetenant.telemetry.connections import SERVER, Connection, Connections, Limits, accept, listen
 from securetenant.telemetry.metrics import CONTENT_TYPE
 
 Exposition = Callable[[], Iterable[bytes]]
@@ -24,53 +26,85 @@ class ServeError(RuntimeError):
 
 @asynccontextmanager
 async def serve(
-    host: str, port: int, metrics_text: Exposition, healthy: Problems, ready: Problems
+    host: str,
+    port: int,
+    metrics_text: Exposition,
+    healthy: Problems,
+    ready: Problems,
+    limits: Limits = Limits(),  # noqa: B008  frozen
 ) -> AsyncIterator[int]:
     """Serve /metrics, /healthz and /readyz; yields the port (the one given, or a free one for 0).
 
     `metrics_text` gives the text in pieces (`Metrics.exposition`); other work goes on between them. `healthy` and
     `ready` give what is wrong: nothing is 200 "ok", else 503 with one problem per line. Raises ServeError.
     """
-    app = web.Application(client_max_size=0)
-    app.on_response_prepare.append(_anonymous)
-    app.router.add_get("/metrics", _metrics(metrics_text))
+    app = web.Application(client_max_size=0, middlewares=[_once])
+    app.on_response_prepare.append(_headers)
+    app.router.add_get("/metrics", _metrics(metrics_text, limits.scrapes))
     app.router.add_get("/healthz", _probe(healthy))
     app.router.add_get("/readyz", _probe(ready))
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
-    await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port)
-        try:
-            await site.start()
-        except OSError as error:
-            raise ServeError(
-                f"cannot serve metrics and probes on {host}:{port}: {error.strerror or error}. "
-                "Give another address with SECURETENANT_HTTP_HOST and SECURETENANT_HTTP_PORT."
-            ) from error
-        yield runner.addresses[0][1]
+        listeners = await listen(host, port)
+    except OSError as error:
+        said = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or error
+        raise ServeError(
+            f"cannot serve metrics and probes on {host}:{port}: {said}. "
+            "Give another address with SECURETENANT_HTTP_HOST and SECURETENANT_HTTP_PORT."
+        ) from error
+    runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=1.0)
+    await runner.setup()
+    assert runner.server is not None
+    connections = Connections(limits, runner.server)
+    accepting = [asyncio.create_task(accept(each, connections), name="http") for each in listeners]
+    try:
+        yield listeners[0].getsockname()[1]
     finally:
+        for task in accepting:
+            task.cancel()
+        await asyncio.gather(*accepting, return_exceptions=True)
+        for each in listeners:
+            each.close()
         await runner.cleanup()
 
 
-def _metrics(metrics_text: Exposition) -> _Handler:
+@web.middleware
+async def _once(request: web.Request, handler: _Handler) -> web.StreamResponse:
+    assert isinstance(request.protocol, Connection)
+    request.protocol.asked()
+    return await handler(request)
+
+
+def _metrics(metrics_text: Exposition, at_once: int) -> _Handler:
+    under_way = 0
+
     async def handle(request: web.Request) -> web.StreamResponse:
-        pack = zlib.compressobj(1, zlib.DEFLATED, _GZIP) if _accepts_gzip(request) else None
-        response = web.StreamResponse(headers={"Content-Type": CONTENT_TYPE, "Vary": "Accept-Encoding"})
-        if pack is not None:
-            response.headers["Content-Encoding"] = "gzip"
-        pieces = iter(metrics_text())
-        first = next(pieces, b"")  # before the headers, so that a failure is a 500 and not half a text
-        await response.prepare(request)
-        for piece in chain((first,), pieces):
-            if part := pack.compress(piece) if pack is not None else piece:
-                await response.write(part)
-            await asyncio.sleep(0)  # a write that fits the buffer does not give way by itself
-        if pack is not None:
-            await response.write(pack.flush())
-        await response.write_eof()
-        return response
+        nonlocal under_way
+        if under_way >= at_once:
+            return web.Response(status=503, text=f"{at_once} scrapes are under way\n", headers={"Retry-After": "1"})
+        under_way += 1
+        try:
+            return await _exposed(request, iter(metrics_text()))
+        finally:
+            under_way -= 1
 
     return handle
+
+
+async def _exposed(request: web.Request, pieces: Iterator[bytes]) -> web.StreamResponse:
+    pack = zlib.compressobj(1, zlib.DEFLATED, _GZIP) if _accepts_gzip(request) else None
+    response = web.StreamResponse(headers={"Content-Type": CONTENT_TYPE, "Vary": "Accept-Encoding"})
+    if pack is not None:
+        response.headers["Content-Encoding"] = "gzip"
+    first = next(pieces, b"")  # before the headers, so that a failure is a 500 and not half a text
+    await response.prepare(request)
+    for piece in chain((first,), pieces):
+        if part := pack.compress(piece) if pack is not None else piece:
+            await response.write(part)
+        await asyncio.sleep(0)  # a write that fits the buffer does not give way by itself
+    if pack is not None:
+        await response.write(pack.flush())
+    await response.write_eof()
+    return response
 
 
 def _probe(problems: Problems) -> _Handler:
@@ -92,6 +126,6 @@ def _accepts_gzip(request: web.Request) -> bool:
     return False
 
 
-async def _anonymous(_: web.Request, response: web.StreamResponse) -> None:
-    """Versions of Python and libraries are nobody's business."""
-    response.headers["Server"] = "securetenant"
+async def _headers(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers["Server"] = SERVER
+    response.headers["Connection"] = "close"

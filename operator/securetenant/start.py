@@ -1,0 +1,57 @@
+"""The start: nothing begins before what the operator needs of the cluster is there."""
+
+import asyncio
+import time
+from typing import Final
+
+import structlog
+
+from securetenant.api import names
+from securetenant.api.kinds import CACHED, ENDPOINT_SLICE, LEASE, SECURE_TENANT
+from securetenant.kube.errors import ApiError, is_away
+from securetenant.kube.preflight import Right, missing
+from securetenant.kube.reach import Rarely
+from securetenant.kube.transport import Transport
+
+log = structlog.get_logger("securetenant.start")
+
+# How long (seconds) what is missing is waited for: what is applied together with the operator comes a moment later.
+PATIENCE: Final = 5.0
+# Between two looks (seconds).
+PAUSE: Final = 0.5
+
+
+class StartError(RuntimeError):
+    """The operator cannot start; the message says why and what to do."""
+
+
+async def check(transport: Transport, namespace: str) -> None:
+    """Return when all that is needed is there: CRD, the operator's namespace, its rights on its Lease and to what it
+    caches. An API server that does not answer is waited for. Raises StartError."""
+    rights, rarely, since = needed(namespace), Rarely(), None
+    while True:
+        try:
+            lacking = await missing(transport, namespace, rights)
+        except ApiError as error:
+            if not is_away(error) and rarely(str(error)):
+                log.warning("not known yet whether all is there, asked again", cause=str(error))
+        else:
+            if not lacking:
+                return
+            since = time.monotonic() if since is None else since
+            if time.monotonic() - since >= PATIENCE:
+                raise StartError(". ".join(lacking))
+        await asyncio.sleep(PAUSE)
+
+
+def needed(namespace: str) -> list[Right]:
+    """What no instance can do without, whatever the tenants ask for."""
+    lease = [Right(LEASE, "create", namespace)]
+    lease += [Right(LEASE, verb, namespace, names.LEASE) for verb in ("get", "update")]
+    watched = [
+        # Of the slices only those of the API server itself are watched, and they are there.
+        Right(kind, verb, "default" if kind is ENDPOINT_SLICE else "")
+        for kind in (SECURE_TENANT, *CACHED)
+        for verb in ("list", "watch")
+    ]
+    return lease + watched
