@@ -36,8 +36,8 @@ r.CONTROLS = tuple(replace(c, plan=plan) if c.name == "limits" else c for c in r
 """
 # Watches that hear nothing are never given up; the probe is not patient.
 SILENT: Final = """
-import securetenant.app as a, securetenant.engine.operator as o
-o.SILENT = a.SILENT = 3.0
+import securetenant.watch as w, securetenant.engine.operator as o
+o.SILENT = w.SILENT = 3.0
 """
 
 
