@@ -105,6 +105,11 @@ class BadAnswer(ApiError):
         super().__init__(0, "BadAnswer", message, "the answer for", of)
 
 
+class Malformed(Unreachable):
+    """An answer of 2xx that the API server cannot have given: what stands between gave it, or a part of it got lost.
+    As with no answer at all, a write may or may not have been done."""
+
+
 _CLASSES: Final[dict[int, type[ApiError]]] = {
     400: Invalid,
     401: Unauthorized,
@@ -154,6 +159,11 @@ def unreachable(error: Exception, method: str, path: str, after: float | None = 
     reason = "Timeout" if isinstance(error, TimeoutError) else "Unreachable"
     message = str(error)[:MESSAGE_LIMIT] or type(error).__name__
     return Unreachable(0, reason, message if after is None else f"{message} (after {after:.1f} s)", method, path)
+
+
+def malformed(body: bytes, expected: str, method: str, path: str) -> Malformed:
+    """The error of an answer that is not what was asked for."""
+    return Malformed(0, "Malformed", f"the answer is no {expected}: {plain(body)[:200] or 'it is empty'}", method, path)
 
 
 def seconds(retry_after: str | None) -> float:
