@@ -13,16 +13,17 @@ from securetenant import __version__, memory
 from securetenant.api import names
 from securetenant.controls.registry import NAMES
 from securetenant.engine.operator import Operator
+from securetenant.engine.roster import Blind
 from securetenant.kube.config import ConfigError
 from securetenant.kube.config import load as load_config
 from securetenant.kube.lease import Elector, LeaseLost
 from securetenant.kube.transport import MERGE_PATCH, NotFound, Transport
 from securetenant.settings import Settings
+from securetenant.supervise import TenantWatcher
 from securetenant.telemetry import logs
 from securetenant.telemetry.events import Events
 from securetenant.telemetry.metrics import Metrics
 from securetenant.telemetry.server import ServeError, serve
-from securetenant.watch import TenantWatcher, WatcherDied
 
 log = structlog.get_logger("securetenant.app")
 
@@ -40,12 +41,15 @@ def main(settings: Settings) -> int:
     problem = ""
     try:
         asyncio.run(run(settings))
-    except* (StartError, WatcherDied, ConfigError, ServeError) as group:
+    except* (StartError, ConfigError, ServeError) as group:
         problem = "; ".join(str(error) for error in _leaves(group))
         log.error("cannot start", cause=problem)
     except* LeaseLost as group:
         problem = "; ".join(str(error) for error in _leaves(group))
         log.error("the Lease is lost: exiting, a standby takes over", cause=problem)
+    except* Blind as group:
+        problem = "; ".join(str(error) for error in _leaves(group))
+        log.error("SecureTenants are not seen: exiting", cause=problem)
     return 1 if problem else 0
 
 

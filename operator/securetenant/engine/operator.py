@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import msgspec
 import structlog
 
 from securetenant.api import kinds, names
@@ -19,6 +18,7 @@ from securetenant.engine.echoes import Echoes
 from securetenant.engine.index import Index
 from securetenant.engine.reconciler import Again, Reconciler
 from securetenant.engine.reporter import Reporter
+from securetenant.engine.roster import BLIND, Blind, Roster
 from securetenant.engine.tenants import Tenants
 from securetenant.engine.workqueue import Item, WorkQueue
 from securetenant.engine.world import World, indexes
@@ -33,12 +33,12 @@ log = structlog.get_logger("securetenant.operator")
 
 # An informer that has neither failed nor heard anything for this long (seconds) has a silent connection.
 SILENT = 240.0
+# One that failed and has not tried again for this long (seconds) will not: its pauses are shorter by far.
+UNTRIED = 60.0
 # How long a clean stop waits for the passes under way (seconds).
 DRAIN = 15.0
-# SecureTenants of one page of a list: they are the largest objects that there are.
-PAGE = 50
-# How long to wait after a failed list of the SecureTenants (seconds).
-RELOAD = 5.0
+# SecureTenants that nobody has watched for this long (seconds) may have been edited: what is known of them is old.
+UNSEEN = 10.0
 # A kind that could not be watched for this long (seconds): its cache proves nothing any more.
 STALE = 60.0
 # How often (seconds) the clock and the watches are looked at, and what step of the clock is worth a look at all.
@@ -67,10 +67,11 @@ class Operator:
         self._resync_seconds = resync_seconds
         self._clock = clock
         self._leading = False
-        self._relisted = asyncio.Event()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
         self._caught_up = asyncio.Event()
+        # For how many seconds nobody has watched the SecureTenants.
+        self.blind_for: Callable[[], float] = lambda: 0.0
         self._echoes = Echoes()
         self.tenants = Tenants()
         self.queue = WorkQueue(clock)
@@ -80,6 +81,7 @@ class Operator:
             for kind in kinds.CACHED
         }
         self.world = World(self.informers, indexed, self.tenants, platform)
+        self._roster = Roster(transport, self.tenants, self.observe, lambda names: self._enqueue(names, clock()))
         self.tenants.node_rivals = self.world.node_rivals
         self._reconciler = Reconciler(
             transport,
@@ -91,7 +93,7 @@ class Operator:
             self._echoes,
             stale=self._stale,
         )
-        metrics.watch_generation_lag(self.tenants.generation_lag)
+        metrics.watch_generation_lag(self._generation_lag)
         metrics.watch_queue(lambda: self.queue.depth, self.queue.oldest)
         metrics.watch_leader(lambda: self._leading)
         for name, informer in self.informers.items():
@@ -108,9 +110,13 @@ class Operator:
         if not self._echoes.hold(ref, event_type, int(metadata["resourceVersion"]), tell):
             tell()
 
+    def _generation_lag(self, name: str) -> int | None:
+        """None where it is not known: nobody watches for edits."""
+        return self.tenants.generation_lag(name) if self.blind_for() <= UNSEEN else None
+
     def relisted(self) -> None:
         """The watcher had to list the SecureTenants anew: of those that went meanwhile it will never tell."""
-        self._relisted.set()
+        self._roster.ask()
 
     def _on_event(self, event: Event) -> None:
         # A DELETED event carries the object's last state: beside the old one it would look as if nothing changed.
@@ -171,8 +177,7 @@ class Operator:
         await self.synced()
         if not fresh:
             await self._relist()
-        self._relisted.set()
-        await self._reload(once=True)
+        await self._roster.first()
         self._leading = True
         log.info("leading", tenants=len(self.tenants), objects=sum(map(len, self.informers.values())))
         for name in self.tenants.names():
@@ -184,7 +189,7 @@ class Operator:
                 background = [
                     group.create_task(self.queue.run_timers(), name="timers"),
                     group.create_task(self._events.run(), name="events"),
-                    group.create_task(self._reload(), name="reload"),
+                    group.create_task(self._roster.keep(), name="roster"),
                     group.create_task(self._pulse(), name="pulse"),
                 ]
                 workers = [group.create_task(self._work(stopping), name=f"worker {n}") for n in range(self._workers)]
@@ -198,38 +203,6 @@ class Operator:
             self._leading = False
         await self._events.flush()
 
-    async def load_tenants(self) -> None:
-        """List the SecureTenants, and forget those that are not there any more: a watch that was interrupted tells
-        nothing of what went meanwhile, and acting for a deleted tenant would recreate its namespaces.
-
-        Raises NotFound where the CRD is not installed.
-        """
-        known, listed = self.tenants.uids(), set()
-        async for page in self._transport.pages(SECURE_TENANT, page_size=PAGE):
-            for body in msgspec.json.decode(page)["items"]:
-                listed.add(body["metadata"]["name"])
-                self.observe("ADDED", body)
-        # Not one that came while the list was under way.
-        for ghost in {name for name, uid in self.tenants.uids().items() if known.get(name) == uid} - listed:
-            self._enqueue(self.tenants.remove(ghost), self._clock())
-
-    async def _reload(self, *, once: bool = False) -> None:
-        """The same whenever the watcher has listed anew, or once; tried again until it succeeds."""
-        while True:
-            await self._relisted.wait()
-            self._relisted.clear()
-            try:
-                await self.load_tenants()
-            except NotFound:
-                raise
-            except ApiError as error:
-                log.warning("SecureTenants not listed, tried again", cause=str(error), retry_seconds=RELOAD)
-                await asyncio.sleep(RELOAD)
-                self._relisted.set()
-            else:
-                if once:
-                    return
-
     async def _pulse(self) -> None:
         """Look at all tenants when the clock was set (expiries are times of day, timers are not), and when a cache
         went stale or came back."""
@@ -238,6 +211,7 @@ class Operator:
             await asyncio.sleep(PULSE)
             before = offset, stale
             offset, stale = time.time() - self._clock(), self._stale()
+            self._give_up_if_blind()
             stepped = abs(offset - before[0]) > CLOCK_STEP
             if stepped:
                 log.warning("the clock was set, looking at all tenants", step_seconds=round(offset - before[0], 1))
@@ -246,6 +220,12 @@ class Operator:
             if stepped or stale != before[1]:
                 self._enqueue(set(self.tenants.names()), self._clock())
 
+    def _give_up_if_blind(self) -> None:
+        """Raises Blind where a new leader may see what this one does not. Without tenants there is nothing to lead,
+        and the CRD may be gone: then it goes on looking, and is there when it comes back."""
+        if self.blind_for() > BLIND and len(self.tenants):
+            raise Blind(f"SecureTenants have not been watched for {self.blind_for():.0f} s")
+
     def _stale(self) -> str:
         """Which caches prove nothing any more, and why; "" where all are well."""
         found = [
@@ -253,6 +233,8 @@ class Operator:
             for name, informer in self.informers.items()
             if informer.failing_since and time.monotonic() - informer.failing_since > STALE
         ]
+        if self.blind_for() > STALE:
+            found.append("SecureTenant cannot be watched")
         return f"what is known may be old: {'; '.join(found)}" if found else ""
 
     async def _drain(self, workers: Sequence["asyncio.Task[None]"]) -> None:
@@ -317,11 +299,13 @@ class Operator:
         self.queue.add_after(name, resync if again.after is None else min(resync, again.after))
 
     def _gone(self, item: Item, error: ApiError) -> None:
-        """The SecureTenant that a pass wrote to is no more."""
-        log.info("tenant is gone", tenant=item.key, cause=str(error))
-        self._enqueue(self.tenants.remove(item.key) - {item.key}, self._clock())
-        self._reconciler.forget(item.key)
-        self.queue.forget(item.key)
+        """The SecureTenant that a pass wrote to may be no more: its event tells, or a list, and not one refused
+        write. (While the CRD is gone, or a proxy fails, every write is answered so.)"""
+        delay = self.queue.failed(item.key)
+        log.info(
+            "tenant is not there, looking for it", tenant=item.key, cause=str(error), retry_seconds=round(delay, 2)
+        )
+        self._roster.ask()
 
     def unready(self) -> list[str]:
         """What is not synced yet."""
@@ -332,14 +316,19 @@ class Operator:
         ]
 
     def unhealthy(self) -> list[str]:
-        """Watchers that are dead, or silent: neither failing (and so retrying) nor heard of."""
+        """Watchers that are dead; that fail, and have not tried again; or that hear nothing although they do not
+        fail."""
         found = []
         for name, informer in self.informers.items():
             task = self._tasks.get(name)
+            untried, silent = time.monotonic() - informer.tried, time.time() - informer.last_contact
             if task is None or task.done():
                 found.append(f"{name}: its watcher is not running")
-            elif informer.synced.is_set() and not informer.failure and time.time() - informer.last_contact > SILENT:
-                found.append(f"{name}: silent for {time.time() - informer.last_contact:.0f} s")
+            elif informer.failure:
+                if untried > UNTRIED:
+                    found.append(f"{name}: not tried again for {untried:.0f} s after: {informer.failure}")
+            elif informer.synced.is_set() and silent > SILENT:
+                found.append(f"{name}: silent for {silent:.0f} s")
         return found
 
 

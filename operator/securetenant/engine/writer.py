@@ -33,6 +33,7 @@ class Store(Protocol):
 
 
 class _Meta(msgspec.Struct):
+    uid: str = ""
     finalizers: list[str] = []
 
 
@@ -150,6 +151,7 @@ class Writer:
         try:
             raw = await self._transport.delete(KINDS[ref.kind], ref, uid=uid, resource_version=version)
         except NotFound:
+            await self._confirm_gone(ref, uid)
             self._stores[ref.kind].forget(ref, uid)
             return
         try:
@@ -165,6 +167,16 @@ class Writer:
             raise Conflict(409, "Held", "a finalizer was put on it meanwhile, and holds it", "DELETE", str(ref))
         else:
             self._stores[ref.kind].forget(ref, uid)
+
+    async def _confirm_gone(self, ref: Ref, uid: str) -> None:
+        """What is to go may not be forgotten for one answer, which may be a proxy's: ask for it. Conflict if it stands."""
+        try:
+            raw = await self._transport.get(KINDS[ref.kind], ref)
+        except NotFound:
+            return
+        self._stores[ref.kind].store(raw)
+        if msgspec.json.decode(raw, type=_Answer).metadata.uid == uid:
+            raise Conflict(409, "Conflict", "not found, and there all the same", "DELETE", str(ref))
 
 
 def _decoded(ref: Ref, raw: bytes) -> Observed:
