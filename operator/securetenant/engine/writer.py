@@ -169,7 +169,7 @@ class Writer:
             self._stores[ref.kind].forget(ref, uid)
 
     async def _confirm_gone(self, ref: Ref, uid: str) -> None:
-        """What is to go may not be forgotten for one answer, which may be a proxy's: ask for it. Conflict if it stands."""
+        """What is to go is not forgotten for one answer, which may be a proxy's. Conflict if it is there."""
         try:
             raw = await self._transport.get(KINDS[ref.kind], ref)
         except NotFound:
