@@ -4,22 +4,31 @@
 """
 
 from collections.abc import AsyncIterator
+from typing import Final
 
 import pytest
 import pytest_asyncio
 
+from tests.support.fault import shortened
 from tests.support.faults import ANSWERS, LIST_ANSWERS, QUICK, QUICK_LISTS, QUICK_WATCHES, WATCH_ANSWERS
 from tests.support.sandbox import Admin, Plane
 from tests.support.stand import DISCOVERY, LEASE, LISTS, WATCHES, WRITES, Stand, stand
 
 pytestmark = pytest.mark.cluster
+# One fault follows upon another here, and is not to wait for as long as the third in a row does.
+HASTY: Final = """
+import securetenant.kube.informer as i
+i.FORBIDDEN_SECONDS = 1.0
+i.Informer.__init__.__kwdefaults__["backoff"] = (0.05, 1.0)
+"""
 
 
 @pytest_asyncio.fixture(scope="module")
 async def stood(
     plane: Plane, admin: Admin, node_rights: None, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Stand]:
-    async with stand(plane, admin, tmp_path_factory.mktemp("faults"), "faults") as stood:
+    folder = tmp_path_factory.mktemp("faults")
+    async with stand(plane, admin, folder, "faults", shortened(folder, HASTY)) as stood:
         yield stood
 
 

@@ -66,7 +66,7 @@ class Fault:
     target: str
     answer: Answer
     seconds: float = 0.0
-    #: How many times it was given, and when first and last.
+    #: How many times it was given, and when first and last. (For some seconds: when they began.)
     given: int = 0
     first_at: float = 0.0
     last_at: float = 0.0
@@ -78,7 +78,7 @@ class Fault:
         if target != self.target:
             return False
         now = time.monotonic()
-        if self.given and (not self.seconds or now - self.first_at > self.seconds):
+        if now - self.first_at > self.seconds if self.seconds else self.given:
             return False
         self.first_at = self.first_at or now
         self.given += 1
@@ -109,6 +109,8 @@ _ANY: Final[dict[str, Kind]] = {
 ANSWERS: Final = _answers(_ANY)
 LIST_ANSWERS: Final = ANSWERS | _answers({"items": "items", "list-of-nothing": "list"}, ())
 WATCH_ANSWERS: Final = ANSWERS | {f"event-{code}": Answer(f"event-{code}", "event", code) for code in CODES}
+#: To a write these leave it open whether it was done.
+UNCERTAIN: Final = ("cut-after", "truncated")
 #: One of each class, for every run.
 QUICK: Final = ("404", "403", "500", "429", "410", "cut", "malformed", "nothing")
 QUICK_LISTS: Final = (*QUICK, "items", "list-of-nothing")

@@ -19,7 +19,7 @@ log = structlog.get_logger("securetenant.operator")
 # SecureTenants of one page of a list: they are the largest objects that there are.
 PAGE = 50
 # How long to wait after a failed list (seconds).
-AGAIN = 3.0
+AGAIN = 1.0
 # Who does not see the SecureTenants for this long (seconds) does not lead, or not any more.
 BLIND = 60.0
 # So many of the SecureTenants that a list lacks are asked for themselves, before it is believed.

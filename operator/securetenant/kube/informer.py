@@ -34,7 +34,7 @@ FORBIDDEN_SECONDS: Final = 10.0  # between two tries of what RBAC does not permi
 # A watch is ended by the server after this many seconds (evenly spread, so that not all come at once).
 WATCH_SECONDS: Final = (240, 480)
 # A connection that stood this long (seconds) was a good one: its end is no failure.
-GOOD_SECONDS: Final = 5.0
+GOOD_SECONDS: Final = 1.0
 # A list that lacks so many of the objects that were there (and half of them), or has none at all, is not believed
 # before so many of those that it lacks were asked for one by one.
 MANY: Final = 10
