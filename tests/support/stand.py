@@ -45,13 +45,15 @@ _REFUSED: Final = Answer("refused", "status", 404)
 @dataclass(frozen=True, slots=True)
 class Group:
     """Requests that are all answered badly at once. `before`: what the watches are answered first, so that these
-    requests come at all. `sure`: those that have to come; all if it is not given. `read`: each has to be answered well
-    after that; a write may have been done."""
+    requests come at all. `sure`: those that have to come; all if it is not given. `first`: those that have to come
+    before the others are answered badly. `read`: each has to be answered well after that; a write may have been done.
+    """
 
     name: str
     targets: tuple[str, ...]
     before: tuple[tuple[str, Answer], ...] = ()
     sure: tuple[str, ...] = ()
+    first: tuple[str, ...] = ()
     read: bool = True
 
 
@@ -68,7 +70,7 @@ LEASE: Final = Group("lease", ("leases put",))
 _ONES: Final = ("kopf watch", "kopf list", "kopf discovery", "networkpolicies watch", "networkpolicies list")
 KOPF_AND_ONE: Final = Group("kopf and an informer", _ONES, sure=("kopf watch", "networkpolicies watch"))
 KOPF_AND_TWO: Final = Group(
-    "kopf, an informer and a write", (*_ONES, "put"), sure=("kopf watch", "networkpolicies watch", "put"), read=False
+    "a write, kopf and an informer", _ONES, sure=("kopf watch", "networkpolicies watch"), first=("put",)
 )
 LEASES: Final = Group("all of the Lease", ("leases put", "leases get", "leases post"), sure=("leases put",))
 
@@ -163,20 +165,23 @@ class Stand:
         hold. Returns the seconds from the last bad answer until all was well."""
         begun = time.monotonic()
         before, mark, said = await self.closing(), self.proxy.mark(), len(self.operators)
-        faults = [Fault(each, answer, seconds) for each in group.targets]
-        for fault in faults:
-            fault.first_at = begun if seconds else 0.0
+        writes = await self._first(group, answer, seconds)
+        faults = [*(_fault(each, answer, seconds) for each in group.targets), *writes]
         leading = [Fault(each, first) for each, first in group.before]
         self.proxy.faults[:] = [*leading, *faults]
         self.proxy.hang_up(*(each for each, _ in group.before), *group.targets)
         await self.edit()
         sure = [fault for fault in faults if fault.target in (group.sure or group.targets)]
         await wait_for(lambda: self._is_given(sure), WELL + UNANSWERED + seconds, f"{answer.name} to be given")
-        await asyncio.sleep(max(0.0, begun + seconds - time.monotonic()))
+        await asyncio.sleep(max(0.0, max(fault.first_at for fault in faults) + seconds - time.monotonic()))
         last = max(fault.last_at for fault in faults)
         allowed = WELL + (UNANSWERED if answer.kind == "silence" else 0.0)
         # A kopf that believes an empty list does not list again, and does no harm.
-        read = [f for f in faults if group.read and not (f.target == "kopf list" and answer.kind in ("items", "list"))]
+        read = [
+            f
+            for f in faults
+            if group.read and f not in writes and not (f.target == "kopf list" and answer.kind in ("items", "list"))
+        ]
         await self._is_well_by(last + allowed, read)
         took = time.monotonic() - last
         await self._holds(before, mark)
@@ -186,6 +191,15 @@ class Stand:
             flush=True,
         )
         return took
+
+    async def _first(self, group: Group, answer: Answer, seconds: float) -> list[Fault]:
+        """Let the writes of an edit be answered badly: who does not see an edit does not write."""
+        faults = [_fault(each, answer, seconds) for each in group.first]
+        if faults:
+            self.proxy.faults[:] = faults
+            await self.edit()
+            await wait_for(lambda: self._is_given(faults), WELL, f"{answer.name} to be given to {group.first}")
+        return faults
 
     def _is_given(self, faults: list[Fault]) -> bool:
         # Who has ended asks for nothing more.
@@ -220,9 +234,9 @@ class Stand:
         """Nothing that closes went or was touched, nothing was deleted but the old rule, and no drift was counted."""
         now = await self.closing()
         assert now == before, {path: (before.get(path), now.get(path)) for path in {*before, *now}}
-        old = f"{life.CHILDREN['networkpolicies'].format(self.spaces[0])}/securetenant-ingress-rule-{self.edits - 1}"
+        rule = f"{life.CHILDREN['networkpolicies'].format(self.spaces[0])}/securetenant-ingress-rule-"
         deleted = {seen.path for seen in self.proxy.since(mark) if seen.method == "DELETE"}
-        assert deleted <= {old}, deleted
+        assert deleted <= {f"{rule}{self.edits - 1}", f"{rule}{self.edits - 2}"}, deleted
         touched = [seen for seen in self.proxy.since(mark) if seen.is_write and seen.concerns(self.still)]
         assert [seen for seen in touched if not seen.path.endswith("/status")] == []
         for operator in self.operators:
@@ -239,6 +253,10 @@ class Stand:
     async def _taints(self, node: str) -> list[Json]:
         taints = (await self.admin.get(f"/api/v1/nodes/{node}"))["spec"].get("taints", [])
         return [taint for taint in taints if taint["key"].startswith("securetenant.dev/")]
+
+
+def _fault(target: str, answer: Answer, seconds: float) -> Fault:
+    return Fault(target, answer, seconds, first_at=time.monotonic() if seconds else 0.0)
 
 
 class _Ended(Exception):
