@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from tests.support.fault import shortened
-from tests.support.faults import ANSWERS, LIST_ANSWERS, QUICK, QUICK_LISTS, QUICK_WATCHES, WATCH_ANSWERS
+from tests.support.faults import ANSWERS, LIST_ANSWERS, QUICK, QUICK_LISTS, QUICK_WATCHES, QUICK_WRITES, WATCH_ANSWERS
 from tests.support.sandbox import Admin, Plane
 from tests.support.stand import DISCOVERY, LEASE, LISTS, WATCHES, WRITES, Stand, stand
 
@@ -48,7 +48,7 @@ async def test_to_the_discovery(stood: Stand, answer: str) -> None:
     await stood.suffers(DISCOVERY, ANSWERS[answer])
 
 
-@pytest.mark.parametrize("answer", QUICK)
+@pytest.mark.parametrize("answer", QUICK_WRITES)
 async def test_to_every_write(stood: Stand, answer: str) -> None:
     await stood.suffers(WRITES, ANSWERS[answer])
 

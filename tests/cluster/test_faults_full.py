@@ -15,11 +15,10 @@ import pytest
 
 from sandbox import plane as sandbox_plane
 from tests.cluster.conftest import NODE_RIGHTS
-from tests.support.faults import ANSWERS, LIST_ANSWERS, UNCERTAIN, WATCH_ANSWERS, Answer
+from tests.support.faults import ANSWERS, LIST_ANSWERS, WATCH_ANSWERS, Answer
 from tests.support.sandbox import Admin, apply_manifests
 from tests.support.stand import (
     DISCOVERY,
-    KOPF_AND_ONE,
     KOPF_AND_TWO,
     LEASE,
     LEASES,
@@ -39,17 +38,14 @@ Job = tuple[Group, Answer, float]
 
 def _jobs() -> deque[Job]:
     """The long ones first, so that no plane is left with one in the end."""
-    certain = [answer for name, answer in ANSWERS.items() if name not in UNCERTAIN]
-    uncertain = [ANSWERS[name] for name in UNCERTAIN]
     return deque(
         [
-            *((KOPF_AND_TWO, answer, WHILE) for answer in certain),
-            *((KOPF_AND_ONE, answer, WHILE) for answer in uncertain),
+            *((KOPF_AND_TWO, answer, WHILE) for answer in ANSWERS.values()),
             *((LEASES, answer, WHILE) for answer in ANSWERS.values()),
             *((WATCHES, answer, 0.0) for answer in WATCH_ANSWERS.values()),
             *((LISTS, answer, 0.0) for answer in LIST_ANSWERS.values()),
             *((DISCOVERY, answer, 0.0) for answer in ANSWERS.values()),
-            *((WRITES, answer, 0.0) for answer in certain),
+            *((WRITES, answer, 0.0) for answer in ANSWERS.values()),
             *((LEASE, answer, 0.0) for answer in ANSWERS.values()),
         ]
     )

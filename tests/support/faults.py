@@ -53,11 +53,6 @@ class Answer:
     kind: Kind
     code: int = 200
 
-    @property
-    def is_done(self) -> bool:
-        """Whether the server carries out what was asked, of which the answer does not tell."""
-        return self.kind in ("cut after", "truncated")
-
 
 @dataclass(slots=True)
 class Fault:
@@ -109,10 +104,10 @@ _ANY: Final[dict[str, Kind]] = {
 ANSWERS: Final = _answers(_ANY)
 LIST_ANSWERS: Final = ANSWERS | _answers({"items": "items", "list-of-nothing": "list"}, ())
 WATCH_ANSWERS: Final = ANSWERS | {f"event-{code}": Answer(f"event-{code}", "event", code) for code in CODES}
-#: To a write these leave it open whether it was done.
-UNCERTAIN: Final = ("cut-after", "truncated")
 #: One of each class, for every run.
 QUICK: Final = ("404", "403", "500", "429", "410", "cut", "malformed", "nothing")
+#: And those that leave it open whether it was done.
+QUICK_WRITES: Final = (*QUICK, "cut-after", "truncated")
 QUICK_LISTS: Final = (*QUICK, "items", "list-of-nothing")
 QUICK_WATCHES: Final = (*QUICK, "truncated", "event-410", "event-500")
 

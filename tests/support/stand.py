@@ -68,7 +68,6 @@ WRITES: Final = Group("writes", ("post", "put", "merge", "json", "status", "dele
 LEASE: Final = Group("lease", ("leases put",))
 # For some seconds.
 _ONES: Final = ("kopf watch", "kopf list", "kopf discovery", "networkpolicies watch", "networkpolicies list")
-KOPF_AND_ONE: Final = Group("kopf and an informer", _ONES, sure=("kopf watch", "networkpolicies watch"))
 KOPF_AND_TWO: Final = Group(
     "a write, kopf and an informer", _ONES, sure=("kopf watch", "networkpolicies watch"), first=("put",)
 )

@@ -33,7 +33,6 @@ class Store(Protocol):
 
 
 class _Meta(msgspec.Struct):
-    uid: str = ""
     finalizers: list[str] = []
 
 
@@ -174,8 +173,8 @@ class Writer:
             raw = await self._transport.get(KINDS[ref.kind], ref)
         except NotFound:
             return
-        self._stores[ref.kind].store(raw)
-        if msgspec.json.decode(raw, type=_Answer).metadata.uid == uid:
+        observed = self._store(ref, raw)
+        if observed.uid == uid:
             raise Conflict(409, "Conflict", "not found, and there all the same", "DELETE", str(ref))
 
 
