@@ -71,6 +71,11 @@ test-cluster: $(STAMP) ## Only the tests on the control plane
 	$(call step,control plane (built once),$(PY) -m sandbox build)
 	$(call step,cluster tests,$(PY) -m pytest -m 'cluster and not full' $(PYTEST))
 
+.PHONY: test-full
+test-full: $(STAMP) ## Every bad answer to every kind of request, once and for a while (15 minutes)
+	$(call step,control plane (built once),$(PY) -m sandbox build)
+	$(call step,full tests,$(PY) -m pytest -m full -s $(PYTEST))
+
 .PHONY: fmt
 fmt: $(STAMP) ## Format the code and put right what ruff can
 	@$(PY) -m ruff check --fix $(SOURCES)

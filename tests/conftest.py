@@ -45,8 +45,13 @@ async def manifests(admin: Admin) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever asks for the control plane is a cluster test, and those come last: quick failures first."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Whatever asks for the control plane is a cluster test, and those come last: quick failures first. What takes
+    minutes (`full`) runs only where it is asked for."""
+    if "full" not in config.option.markexpr:
+        left_out = [item for item in items if item.get_closest_marker("full") is not None]
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
     for item in items:
         if "plane" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.cluster)

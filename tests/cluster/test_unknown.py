@@ -36,8 +36,8 @@ r.CONTROLS = tuple(replace(c, plan=plan) if c.name == "limits" else c for c in r
 """
 # Watches that hear nothing are never given up; the probe is not patient.
 SILENT: Final = """
-import securetenant.app as a, securetenant.engine.operator as o
-o.SILENT = a.SILENT = 3.0
+import securetenant.watch as w, securetenant.engine.operator as o
+o.SILENT = w.SILENT = 3.0
 """
 
 
@@ -174,7 +174,10 @@ async def test_a_rule_ends_in_time_beside_a_write_that_fails(
     (node,) = nodes.create(plane, 1, {"pool": name}, prefix=name)
     try:
         # Pauses of a minute from the first failure on.
-        code = "import securetenant.engine.workqueue as w; w.WorkQueue.__init__.__kwdefaults__['base_delay'] = 60.0"
+        code = (
+            "import securetenant.engine.workqueue as w\n"
+            "w.WorkQueue.__init__.__kwdefaults__.update(base_delay=60.0, soon_delay=60.0)"
+        )
         async with run_operator(plane, tmp_path, env=shortened(tmp_path, code)):
             end = datetime.now(UTC) + timedelta(seconds=4)
             rule = {**life.cidr_rule("office", "10.8.0.0/16"), "expires": end.strftime("%Y-%m-%dT%H:%M:%SZ")}

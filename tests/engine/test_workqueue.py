@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from securetenant.engine.workqueue import WorkQueue
+from securetenant.engine.workqueue import MANY, WorkQueue
 
 
 class Clock:
@@ -22,7 +22,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def queue(clock: Clock) -> WorkQueue:
-    return WorkQueue(clock, base_delay=1.0, max_delay=8.0, jitter=lambda: 0.5)
+    return WorkQueue(clock, base_delay=1.0, soon_delay=8.0, max_delay=60.0, jitter=lambda: 0.5)
 
 
 async def test_equal_keys_merge_and_the_earliest_arrival_counts(queue: WorkQueue, clock: Clock) -> None:
@@ -57,6 +57,12 @@ def test_failures_double_up_to_a_limit(queue: WorkQueue) -> None:
     assert queue.failures("a") == 5
     queue.succeeded("a")
     assert queue.failures("a") == 0
+
+
+def test_who_fails_for_minutes_is_left_alone_for_longer(queue: WorkQueue) -> None:
+    delays = [queue.failed("a") for _ in range(MANY + 1)]
+    assert delays[3:MANY] == [8.0] * (MANY - 3)
+    assert delays[MANY] == 60.0
 
 
 def test_the_earlier_timer_of_a_key_stands(queue: WorkQueue, clock: Clock) -> None:

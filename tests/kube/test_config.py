@@ -17,7 +17,7 @@ from securetenant.api.objects import Ref
 from securetenant.kube import config
 from securetenant.kube.config import ConfigError, load
 from securetenant.kube.transport import Transport, Unauthorized
-from tests.support.fakeapi import kubeconfig, serving, status
+from tests.support.fakeapi import given, kubeconfig, serving, status
 
 REF = Ref("Namespace", "", "n")
 # Throw-away self-signed pairs, valid for 100 years, that nothing trusts.
@@ -207,7 +207,7 @@ async def test_rotated_client_certificate_is_used_on_a_new_connection(tmp_path: 
         assert request.transport is not None
         name = dict(field[0] for field in request.transport.get_extra_info("peercert")["subject"])["commonName"]
         seen.append(name)
-        return web.json_response({}) if "second" in seen or len(seen) == 1 else status(401, "Unauthorized")
+        return given("Namespace") if "second" in seen or len(seen) == 1 else status(401, "Unauthorized")
 
     async with serving(handler, tmp_path, tls=tls) as path:
         body = json.loads(path.read_text())
@@ -247,7 +247,7 @@ async def test_401_renews_once_for_all_requests(tmp_path: Path) -> None:
         asked.append(request.headers["Authorization"])
         await asyncio.sleep(0.01)
         good = request.headers["Authorization"] == "Bearer good"
-        return web.json_response({}) if good else status(401, "Unauthorized")
+        return given("Namespace") if good else status(401, "Unauthorized")
 
     async with serving(handler, tmp_path) as path:
         server = json.loads(path.read_text())["clusters"][0]["cluster"]["server"]

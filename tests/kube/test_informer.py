@@ -14,7 +14,7 @@ from securetenant.api.kinds import NETWORK_POLICY
 from securetenant.api.objects import Ref
 from securetenant.kube import informer as module
 from securetenant.kube.informer import Event, Informer, decode
-from tests.support.fakeapi import line, page, policy, serving, status
+from tests.support.fakeapi import given, line, page, policy, serving, status
 from tests.support.kube import running, transport_to, until
 
 Answer = Callable[[web.Request], web.Response] | web.Response | list[bytes]
@@ -22,13 +22,18 @@ HANG = b""  # in a watch's lines: say nothing more, and do not end
 
 
 class Script:
-    """A server that answers lists and watches, each by its own list of answers; the last watch is silent."""
+    """A server that answers lists and watches, each by its own list of answers; the last watch is silent. `objects`
+    are answers to a GET by name, in turn; then there is no such object."""
 
-    def __init__(self, lists: list[web.Response], watches: list[Answer]) -> None:
-        self.lists, self.watches = lists, watches
+    def __init__(self, lists: list[web.Response], watches: list[Answer], *objects: web.Response) -> None:
+        self.lists, self.watches, self.objects = lists, watches, list(objects)
         self.asked: list[dict[str, str]] = []
+        self.named: list[str] = []
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
+        if not request.path.endswith("/networkpolicies"):
+            self.named.append(request.path.rpartition("/")[2])
+            return self.objects.pop(0) if self.objects else status(404, "NotFound")
         query = dict(request.query)
         self.asked.append(query)
         if "watch" not in query:
@@ -216,6 +221,79 @@ async def test_forbidden_is_told_and_tried_again(tmp_path: Path, monkeypatch: py
     assert True in seen
     assert not informer.forbidden
     assert script.steps.startswith("LLL")
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        pytest.param(web.Response(), id="nothing"),
+        pytest.param(web.json_response({"items": []}), id="no-kind"),
+        pytest.param(
+            web.json_response({"kind": "NetworkPolicyList", "metadata": {}, "items": []}), id="no-resourceVersion"
+        ),
+        pytest.param(
+            web.json_response({"kind": "NetworkPolicyList", "metadata": {"resourceVersion": "20"}}), id="no-items"
+        ),
+        pytest.param(
+            web.json_response({"kind": "NodeList", "metadata": {"resourceVersion": "20"}, "items": []}), id="other-kind"
+        ),
+        pytest.param(web.Response(text="<html>sign in</html>", content_type="text/html"), id="a-page"),
+    ],
+)
+async def test_what_is_no_list_says_nothing_of_what_is_there(tmp_path: Path, lie: web.Response) -> None:
+    script = Script([page([policy("a", 5)], 10), lie, page([policy("a", 5)], 20)], [status(410, "Expired")])
+    informer, events = await play(tmp_path, script, lambda *_: script.steps == "LWLLW")
+    assert told(events) == [("ADDED", "a", "5")]
+    assert names(informer) == {"a": "5"}
+    assert script.named == []
+
+
+async def test_a_list_of_nothing_is_not_believed_while_an_object_is_there(tmp_path: Path) -> None:
+    """Whole and well formed, as a cache in between may give it."""
+    known = [policy(name, 5) for name in "abcde"]
+    script = Script(
+        [page(known, 10), page([], 20), page([], 30)], [status(410, "Expired")], status(404, "NotFound"), given()
+    )
+    informer, events = await play(tmp_path, script, lambda *_: script.steps == "LWLLW")
+    assert sorted(told(events)[5:]) == [("DELETED", name, "5") for name in "abcde"], (
+        "of the second, which the objects confirm"
+    )
+    assert script.named == ["a", "b", "a", "b", "c"]
+    assert len(informer) == 0
+
+
+async def test_a_list_that_lacks_much_is_not_believed_at_once(tmp_path: Path) -> None:
+    known = [policy(f"p{number:02}", 5) for number in range(30)]
+    script = Script(
+        [page(known, 10), page(known[:14], 20), page(known, 30), page(known[:-10], 40)],
+        [status(410, "Expired"), status(410, "Expired")],
+        given(),
+    )
+    informer, events = await play(tmp_path, script, lambda *_: script.steps == "LWLLWLW")
+    assert len(events) == 40, "ten of thirty may well go at once"
+    assert script.named == ["p14"]
+    assert len(informer) == 20
+
+
+async def test_where_objects_may_not_be_read_the_list_is_asked_again(tmp_path: Path) -> None:
+    known = [policy("a", 5), policy("b", 6)]
+    script = Script(
+        [page(known, 10), page([], 20), page([policy("b", 6)], 21)], [status(410, "Expired")], status(403, "Forbidden")
+    )
+    informer, _ = await play(tmp_path, script, lambda *_: script.steps == "LWLLW")
+    assert names(informer) == {"b": "6"}
+
+
+async def test_a_refused_resource_version_is_not_asked_for_for_ever(tmp_path: Path) -> None:
+    script = Script([page([policy("a", 5)], 10), page([policy("a", 12)], 20)], [status(400, "BadRequest")])
+    informer, _ = await play(tmp_path, script, lambda *_: script.steps == "LWLW")
+    assert names(informer) == {"a": "12"}
+
+
+async def test_however_long_the_server_asks_to_wait_it_is_asked_again_soon(tmp_path: Path) -> None:
+    script = Script([status(500, retry_after=3600), page([policy("a", 5)], 10)], [])
+    informer, _ = await play(tmp_path, script, lambda informer, _: informer.synced.is_set())
+    assert names(informer) == {"a": "5"}
 
 
 async def test_restored_backup_is_believed(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from securetenant.api.kinds import NAMESPACE, NETWORK_POLICY
 from securetenant.api.objects import Ref
 from securetenant.kube import transport as kube
 from securetenant.kube.transport import Transport
-from tests.support.fakeapi import page, serving, status
+from tests.support.fakeapi import given, page, serving, status
 from tests.support.kube import transport_to, until
 
 REF = Ref("NetworkPolicy", "a", "p")
@@ -22,13 +22,13 @@ async def test_429_is_sent_again_after_what_the_server_asks(tmp_path: Path) -> N
 
     async def handler(_request: web.Request) -> web.Response:
         times.append(asyncio.get_running_loop().time())
-        return status(429, "TooManyRequests", retry_after=1) if len(times) == 1 else web.json_response({"ok": 1})
+        return status(429, "TooManyRequests", retry_after=1) if len(times) == 1 else given()
 
     async with (
         serving(handler, tmp_path) as path,
         transport_to(path, on_request=lambda verb, kind, code, _s: heard.append((verb, kind, code))) as transport,
     ):
-        assert await transport.create(NETWORK_POLICY, "a", {}) == b'{"ok": 1}'
+        assert await transport.create(NETWORK_POLICY, "a", {}) == given().body
     assert times[1] - times[0] >= 1.0
     assert heard == [("create", "NetworkPolicy", "429"), ("create", "NetworkPolicy", "200")]
 
@@ -70,7 +70,7 @@ async def test_cut_connection_is_not_sent_again(tmp_path: Path) -> None:
         if request.method == "POST":
             assert request.transport is not None
             request.transport.abort()
-        return web.json_response({})
+        return given()
 
     async with serving(handler, tmp_path) as path, transport_to(path) as transport:
         await transport.get(NETWORK_POLICY, REF)  # so that the POST goes over a kept connection
@@ -170,7 +170,7 @@ async def test_what_is_sent(tmp_path: Path) -> None:
         assert headers["Authorization"] == "Bearer t"
         kind = headers.get("Content-Type", "")
         seen.append((request.method, request.path, dict(request.query), kind, await request.text()))
-        return web.json_response({})
+        return given() if "networkpolicies" in request.path else given("Namespace")
 
     async with serving(handler, tmp_path) as path, transport_to(path) as transport:
         await transport.get(NETWORK_POLICY, REF)
@@ -204,12 +204,12 @@ async def test_in_flight_is_bounded_and_urgent_passes(tmp_path: Path) -> None:
         if request.path == "/urgent":
             await asyncio.sleep(0.2)  # time for a fourth to come
             go.set()
-            return web.json_response({})
+            return given()
         now += 1
         most = max(most, now)
         await go.wait()
         now -= 1
-        return web.json_response({})
+        return given()
 
     async with (
         serving(handler, tmp_path) as path,
@@ -229,7 +229,7 @@ async def test_waiting_for_the_server_takes_no_slot(tmp_path: Path) -> None:
 
     async def handler(request: web.Request) -> web.Response:
         order.append(request.path)
-        return status(429, retry_after=1) if order == ["/slow"] else web.json_response({})
+        return status(429, retry_after=1) if order == ["/slow"] else given()
 
     async with (
         serving(handler, tmp_path) as path,
@@ -249,10 +249,10 @@ async def test_environment_proxy_is_not_heard(tmp_path: Path, monkeypatch: pytes
     monkeypatch.delenv("NO_PROXY", raising=False)
 
     async def handler(_request: web.Request) -> web.Response:
-        return web.json_response({})
+        return given()
 
     async with serving(handler, tmp_path) as path, transport_to(path) as transport:
-        assert await transport.get(NETWORK_POLICY, REF) == b"{}"
+        assert await transport.get(NETWORK_POLICY, REF) == given().body
 
 
 async def test_stream_yields_lines_however_they_are_cut(tmp_path: Path) -> None:
@@ -307,7 +307,7 @@ async def test_guard_before_each_write(tmp_path: Path) -> None:
 
     async def handler(request: web.Request) -> web.Response:
         sent.append(request.method)
-        return status(429, retry_after=1) if len(sent) == 1 else web.json_response({})
+        return status(429, retry_after=1) if len(sent) == 1 else given()
 
     asked = 0
 

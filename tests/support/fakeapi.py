@@ -66,8 +66,14 @@ def policy(name: str, version: int, namespace: str = "a", **metadata: Any) -> di
     }
 
 
+def given(kind: str = "NetworkPolicy") -> web.Response:
+    """An object of that kind, as a GET or a write is answered."""
+    return web.json_response({**policy("p", 1), "kind": kind})
+
+
 def page(items: list[dict[str, Any]], version: int, continue_: str = "") -> web.Response:
-    return web.json_response({"metadata": {"resourceVersion": str(version), "continue": continue_}, "items": items})
+    metadata = {"resourceVersion": str(version), "continue": continue_}
+    return web.json_response({"kind": "NetworkPolicyList", "metadata": metadata, "items": items})
 
 
 def line(kind: str, body: dict[str, Any]) -> bytes:

@@ -22,6 +22,7 @@ from aiohttp import web
 from yarl import URL
 
 from sandbox.client import tls
+from tests.support.faults import Fault, cut, give, target
 from tests.support.sandbox import NAMESPACE, Admin, Operator, Plane, operator_token, run_operator, wait_for
 
 WRITES: Final = ("POST", "PUT", "PATCH", "DELETE")
@@ -85,6 +86,8 @@ class Front:
     loses: Callable[[Seen], bool] = lambda seen: False
     #: Awaited before a write goes on to the API server.
     interpose: Callable[[Seen], Awaitable[None]] | None = None
+    #: Bad answers, each for its target.
+    faults: list[Fault] = field(default_factory=list)
     #: While True, every request is cut off, as if there were no API server.
     down: bool = False
     #: Whether what was armed last has come to pass.
@@ -94,7 +97,7 @@ class Front:
     _epoch: int = 0
     _session: aiohttp.ClientSession | None = field(default=None, repr=False)
     _runner: Any = field(default=None, repr=False)
-    _streams: set["asyncio.Task[Any]"] = field(default_factory=set, repr=False)
+    _streams: dict["asyncio.Task[Any]", str] = field(default_factory=dict, repr=False)
 
     async def __aenter__(self) -> Self:
         connector = aiohttp.TCPConnector(ssl=tls(self.plane), limit=0)
@@ -156,6 +159,12 @@ class Front:
         """How often the Lease was written."""
         return sum(seen.method == "PUT" and seen.path == LEASE for seen in self.seen)
 
+    def hang_up(self, *targets: str) -> None:
+        """Cut the watches of these targets (`faults.target`) that run now."""
+        for task, of in self._streams.items():
+            if of in targets:
+                task.cancel()
+
     def mark(self) -> int:
         """A place in the record of requests, to be given to `since`."""
         return len(self.seen)
@@ -166,10 +175,15 @@ class Front:
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         if self.down:
-            return _cut(request)
-        if request.query.get("watch") in ("1", "true"):
-            return await self._watch(request)
+            return cut(request)
+        asked = target(request)
         body = await request.read()
+        if (fault := next((each for each in self.faults if each.takes(asked)), None)) is not None:
+            with contextlib.suppress(aiohttp.ClientError, ConnectionError):
+                return await give(request, fault.answer, lambda: self._forward(request, body))
+            return cut(request)
+        if asked.endswith(" watch"):
+            return await self._watch(request, asked)
         seen = Seen(request.method, request.path, body.decode(errors="replace"), time.monotonic())
         self.seen.append(seen)
         if seen.is_write and (refused := next((part for part in self.conflicts if part in seen.path), None)):
@@ -178,16 +192,22 @@ class Front:
         if seen.is_write and self.interpose is not None:
             await self.interpose(seen)
         caught = self._caught(seen)
-        if caught == "before" and (cut := self._kill(request)) is not None:
-            return cut
+        if caught == "before" and (end := self._kill(request)) is not None:
+            return end
         async with self._forward(request, body) as answer:
             content = await answer.read()
         if seen.is_write and self.loses(seen):
-            return _cut(request)
-        if caught == "after" and (cut := self._kill(request)) is not None:
-            return cut
+            return cut(request)
+        if answer.status < 400:
+            self._well(asked)
+        if caught == "after" and (end := self._kill(request)) is not None:
+            return end
         headers = {k: v for k, v in answer.headers.items() if k.lower() not in _DROPPED}
         return web.Response(status=answer.status, body=content, headers=headers)
+
+    def _well(self, asked: str) -> None:
+        for fault in self.faults:
+            fault.well(asked)
 
     def _caught(self, seen: Seen) -> When | None:
         trap = self._trap
@@ -202,7 +222,7 @@ class Front:
         self.fired = True
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._trap.pid, self._trap.sig)
-        return _cut(request) if self._trap.sig == signal.SIGKILL else None
+        return cut(request) if self._trap.sig == signal.SIGKILL else None
 
     @asynccontextmanager
     async def _forward(self, request: web.BaseRequest, body: bytes | None) -> AsyncIterator[aiohttp.ClientResponse]:
@@ -213,7 +233,7 @@ class Front:
         async with self._session.request(request.method, url, data=body or None, headers=headers) as answer:
             yield answer
 
-    async def _watch(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _watch(self, request: web.BaseRequest, asked: str) -> web.StreamResponse:
         self.watches.append(request.path)
         if gone := next((part for part in self.expired if part in request.path), None):
             self.expired.discard(gone)
@@ -221,31 +241,27 @@ class Front:
             return web.json_response({"type": "ERROR", "object": status})
         task = asyncio.current_task()
         assert task is not None
-        self._streams.add(task)
+        self._streams[task] = asked
         try:
-            return await self._stream(request)
+            return await self._stream(request, asked)
         finally:
-            self._streams.discard(task)
+            self._streams.pop(task, None)
 
-    async def _stream(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _stream(self, request: web.BaseRequest, asked: str) -> web.StreamResponse:
         epoch = self._epoch
         with contextlib.suppress(aiohttp.ClientError, ConnectionError):
             async with self._forward(request, None) as answer:
                 response = web.StreamResponse(status=answer.status, headers={"Content-Type": "application/json"})
                 await response.prepare(request)
+                if answer.status == 200:
+                    self._well(asked)
                 async for chunk in answer.content.iter_any():
                     if epoch == self._epoch:
                         await response.write(chunk)
                 if epoch != self._epoch:
                     await asyncio.Event().wait()  # until the other side hangs up
                 return response
-        return _cut(request)
-
-
-def _cut(request: web.BaseRequest) -> web.Response:
-    if request.transport is not None:
-        request.transport.abort()
-    return web.Response(status=502)
+        return cut(request)
 
 
 @asynccontextmanager

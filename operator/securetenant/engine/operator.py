@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import msgspec
 import structlog
 
 from securetenant.api import kinds, names
@@ -21,6 +20,7 @@ from securetenant.engine.echoes import Echoes
 from securetenant.engine.following import Following
 from securetenant.engine.reconciler import Again, Reconciler
 from securetenant.engine.reporter import Reporter
+from securetenant.engine.roster import BLIND, Blind, Roster
 from securetenant.engine.tenants import Tenants
 from securetenant.engine.workqueue import Item, WorkQueue
 from securetenant.engine.world import World, indexes
@@ -36,12 +36,12 @@ log = structlog.get_logger("securetenant.operator")
 
 # An informer that has neither failed nor heard anything for this long (seconds) has a silent connection.
 SILENT = 240.0
+# One that failed and has not tried again for this long (seconds) will not: its pauses are shorter by far.
+UNTRIED = 60.0
 # How long a clean stop waits for the passes under way (seconds).
 DRAIN = 15.0
-# SecureTenants of one page of a list: they are the largest objects that there are.
-PAGE = 50
-# How long to wait after a failed list of the SecureTenants (seconds).
-RELOAD = 5.0
+# SecureTenants that nobody has watched for this long (seconds) may have been edited: what is known of them is old.
+UNSEEN = 10.0
 # A kind that could not be watched for this long (seconds): its cache proves nothing any more.
 STALE = 60.0
 # How often (seconds) the clock and the watches are looked at, and what step of the clock is worth a look at all.
@@ -71,11 +71,12 @@ class Operator:
         self._clock = clock
         self._leading = False
         self.has_led = False  # whether it ever began to write
-        self._relisted = asyncio.Event()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
         self._preparing: asyncio.Task[None] | None = None
         self._caught_up = asyncio.Event()
+        # For how many seconds nobody has watched the SecureTenants.
+        self.blind_for: Callable[[], float] = lambda: 0.0
         self._echoes = Echoes()
         self.tenants = Tenants()
         self.queue = WorkQueue(clock)
@@ -88,6 +89,7 @@ class Operator:
             kind.name: _informer(transport, kind, self._on_event, hooks.get(kind.name, [])) for kind in kinds.CACHED
         }
         self.world = World(self.informers, indexed, self.tenants, platform)
+        self._roster = Roster(transport, self.tenants, self.observe, lambda names: self._enqueue(names, clock()))
         self.tenants.node_rivals = self.world.node_rivals
         self._reconciler = Reconciler(
             transport,
@@ -101,7 +103,7 @@ class Operator:
             stale=self._stale,
         )
         self._cluster = Cluster(transport, self.world, metrics, events, stale=self._stale)
-        metrics.watch_generation_lag(self.tenants.generation_lag)
+        metrics.watch_generation_lag(self._generation_lag)
         metrics.watch_queue(lambda: self.queue.depth, self.queue.oldest)
         metrics.watch_leader(lambda: self._leading)
         for name, informer in self.informers.items():
@@ -118,9 +120,13 @@ class Operator:
         if not self._echoes.hold(ref, event_type, int(metadata["resourceVersion"]), tell):
             tell()
 
+    def _generation_lag(self, name: str) -> int | None:
+        """None where it is not known: nobody watches for edits."""
+        return self.tenants.generation_lag(name) if self.blind_for() <= UNSEEN else None
+
     def relisted(self) -> None:
         """The watcher had to list the SecureTenants anew: of those that went meanwhile it will never tell."""
-        self._relisted.set()
+        self._roster.ask()
 
     def _on_event(self, event: Event) -> None:
         # A DELETED event carries the object's last state: beside the old one it would look as if nothing changed.
@@ -193,8 +199,7 @@ class Operator:
         await self.synced()
         if not (fresh or (prepared and self._preparing is not None)):
             await self._relist()
-        self._relisted.set()
-        await self._reload(once=True)
+        await self._roster.first()
         self._leading = self.has_led = True
         log.info("leading", tenants=len(self.tenants), objects=sum(map(len, self.informers.values())))
         for name in self.tenants.names():
@@ -206,7 +211,7 @@ class Operator:
                 background = [
                     group.create_task(self.queue.run_timers(), name="timers"),
                     group.create_task(self._events.run(), name="events"),
-                    group.create_task(self._reload(), name="reload"),
+                    group.create_task(self._roster.keep(), name="roster"),
                     group.create_task(self._pulse(), name="pulse"),
                     group.create_task(self._cluster.run(), name="cluster"),
                 ]
@@ -221,39 +226,6 @@ class Operator:
             self._leading = False
         await self._events.flush()
 
-    async def load_tenants(self) -> None:
-        """List the SecureTenants, and forget those that are not there any more: a watch that was interrupted tells
-        nothing of what went meanwhile, and acting for a deleted tenant would recreate its namespaces.
-
-        Raises NotFound where the CRD is not installed.
-        """
-        known, listed = self.tenants.uids(), set()
-        async for page in self._transport.pages(SECURE_TENANT, page_size=PAGE):
-            for body in msgspec.json.decode(page)["items"]:
-                listed.add(body["metadata"]["name"])
-                self.observe("ADDED", body)
-        # Not one that came while the list was under way.
-        for ghost in {name for name, uid in self.tenants.uids().items() if known.get(name) == uid} - listed:
-            self._enqueue(self.tenants.remove(ghost), self._clock())
-
-    async def _reload(self, *, once: bool = False) -> None:
-        """The same whenever the watcher has listed anew, or once; tried again until it succeeds."""
-        while True:
-            await self._relisted.wait()
-            self._relisted.clear()
-            try:
-                await self.load_tenants()
-            except NotFound:
-                raise
-            except ApiError as error:
-                if not is_away(error):  # that is said once for all
-                    log.warning("SecureTenants not listed, tried again", cause=str(error), retry_seconds=RELOAD)
-                await asyncio.sleep(RELOAD)
-                self._relisted.set()
-            else:
-                if once:
-                    return
-
     async def _pulse(self) -> None:
         """Look at all tenants when the clock was set (expiries are times of day, timers are not), and when a cache
         went stale or came back."""
@@ -262,6 +234,7 @@ class Operator:
             await asyncio.sleep(PULSE)
             before = offset, stale
             offset, stale = time.time() - self._clock(), self._stale()
+            self._give_up_if_blind()
             stepped = abs(offset - before[0]) > CLOCK_STEP
             if stepped:
                 log.warning("the clock was set, looking at all tenants", step_seconds=round(offset - before[0], 1))
@@ -271,6 +244,12 @@ class Operator:
                 self._enqueue(set(self.tenants.names()), self._clock())
                 self._cluster.look_again()
 
+    def _give_up_if_blind(self) -> None:
+        """Raises Blind where a new leader may see what this one does not. Without tenants there is nothing to lead,
+        and the CRD may be gone: then it goes on looking, and is there when it comes back."""
+        if self.blind_for() > BLIND and len(self.tenants):
+            raise Blind(f"SecureTenants have not been watched for {self.blind_for():.0f} s")
+
     def _stale(self) -> str:
         """Which caches prove nothing any more, and why; "" where all are well."""
         found = [
@@ -278,6 +257,8 @@ class Operator:
             for name, informer in self.informers.items()
             if informer.failing_since and time.monotonic() - informer.failing_since > STALE
         ]
+        if self.blind_for() > STALE:
+            found.append("SecureTenant cannot be watched")
         return f"what is known may be old: {'; '.join(found)}" if found else ""
 
     async def _drain(self, workers: Sequence["asyncio.Task[None]"]) -> None:
@@ -343,11 +324,13 @@ class Operator:
         self.queue.add_after(name, resync if again.after is None else min(resync, again.after))
 
     def _gone(self, item: Item, error: ApiError) -> None:
-        """The SecureTenant that a pass wrote to is no more."""
-        log.info("tenant is gone", tenant=item.key, cause=str(error))
-        self._enqueue(self.tenants.remove(item.key) - {item.key}, self._clock())
-        self._reconciler.forget(item.key)
-        self.queue.forget(item.key)
+        """The SecureTenant that a pass wrote to may be no more: its event tells, or a list, and not one refused
+        write. (While the CRD is gone, or a proxy fails, every write is answered so.)"""
+        delay = self.queue.failed(item.key)
+        log.info(
+            "tenant is not there, looking for it", tenant=item.key, cause=str(error), retry_seconds=round(delay, 2)
+        )
+        self._roster.ask()
 
     def unready(self) -> list[str]:
         """What is not synced yet."""
@@ -358,14 +341,19 @@ class Operator:
         ]
 
     def unhealthy(self) -> list[str]:
-        """Watchers that are dead, or silent: neither failing (and so retrying) nor heard of."""
+        """Watchers that are dead; that fail, and have not tried again; or that hear nothing although they do not
+        fail."""
         found = []
         for name, informer in self.informers.items():
             task = self._tasks.get(name)
+            untried, silent = time.monotonic() - informer.tried, time.time() - informer.last_contact
             if task is None or task.done():
                 found.append(f"{name}: its watcher is not running")
-            elif informer.synced.is_set() and not informer.failure and time.time() - informer.last_contact > SILENT:
-                found.append(f"{name}: silent for {time.time() - informer.last_contact:.0f} s")
+            elif informer.failure:
+                if untried > UNTRIED:
+                    found.append(f"{name}: not tried again for {untried:.0f} s after: {informer.failure}")
+            elif informer.synced.is_set() and silent > SILENT:
+                found.append(f"{name}: silent for {silent:.0f} s")
         return found
 
 

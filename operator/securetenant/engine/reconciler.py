@@ -401,11 +401,8 @@ class Reconciler:
             {"op": "test", "path": "/metadata/uid", "value": tenant.metadata.uid},
             {"op": "add", "path": "/status", "value": body},
         ]
-        try:
-            await self._patch(tenant, operations, JSON_PATCH, "status")
-        except NotFound:
-            # Deleted in between; its DELETED event forgets it.
-            return
+        # NotFound is raised as well: deleted in between, as its event will tell, or said by what is not the server.
+        await self._patch(tenant, operations, JSON_PATCH, "status")
         if self._tenants.status(tenant.name) not in (body, {}):
             log.warning("the status is not what was written: admission changed it", tenant=tenant.name)
 
@@ -461,10 +458,7 @@ class Reconciler:
     async def _remove_finalizer(self, tenant: SecureTenant) -> None:
         finalizers: list[JsonValue] = [f for f in tenant.metadata.finalizers if f != names.FINALIZER]
         patch: JsonValue = {"metadata": {"resourceVersion": tenant.metadata.resource_version, "finalizers": finalizers}}
-        try:
-            await self._patch(tenant, patch)
-        except NotFound:
-            return
+        await self._patch(tenant, patch)
         log.info("tenant released", tenant=tenant.name, policy=tenant.spec.deletion_policy)
 
     def _until(self, when: datetime | None) -> float | None:

@@ -13,6 +13,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+# Failures in a row after which the back-off grows beyond `soon_delay`.
+MANY = 20
 # Superseded timers that are kept beside the live ones, at least.
 _SLACK = 64
 
@@ -33,11 +35,13 @@ class WorkQueue:
         clock: Callable[[], float],
         *,
         base_delay: float = 0.05,
+        soon_delay: float = 8.0,
         max_delay: float = 60.0,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._clock = clock
         self._base_delay = base_delay
+        self._soon_delay = soon_delay
         self._max_delay = max_delay
         self._jitter = jitter
         self._ready: OrderedDict[str, float] = OrderedDict()
@@ -110,10 +114,15 @@ class WorkQueue:
         self._failures.pop(key, None)
 
     def failed(self, key: str) -> float:
-        """Retry the key after its back-off, doubled with each failure in a row; the delay in seconds."""
+        """Retry the key after its back-off, doubled with each failure in a row; the delay in seconds.
+
+        For the first minute or two it stays at `soon_delay` (half as much more at most): what is over by then, be it
+        an API server that is not well, is to be noticed soon. After that it grows to `max_delay`.
+        """
         count = self._failures.get(key, 0)
         self._failures[key] = count + 1
-        delay = min(self._max_delay, math.ldexp(self._base_delay, min(count, 30))) * (0.5 + self._jitter())
+        longest = self._soon_delay if count < MANY else self._max_delay
+        delay = min(longest, math.ldexp(self._base_delay, min(count, 30))) * (0.5 + self._jitter())
         self.add_after(key, delay)
         return delay
 

@@ -173,6 +173,7 @@ class Writer:
         try:
             raw = await self._transport.delete(KINDS[ref.kind], ref, uid=uid, resource_version=version)
         except NotFound:
+            await self._confirm_gone(ref, uid)
             self._stores[ref.kind].forget(ref, uid)
             return
         try:
@@ -188,6 +189,16 @@ class Writer:
             raise Conflict(409, "Held", "a finalizer was put on it meanwhile, and holds it", "DELETE", str(ref))
         else:
             self._stores[ref.kind].forget(ref, uid)
+
+    async def _confirm_gone(self, ref: Ref, uid: str) -> None:
+        """What is to go is not forgotten for one answer, which may be a proxy's. Conflict if it is there."""
+        try:
+            raw = await self._transport.get(KINDS[ref.kind], ref)
+        except NotFound:
+            return
+        observed = self._store(ref, raw)
+        if observed.uid == uid:
+            raise Conflict(409, "Conflict", "not found, and there all the same", "DELETE", str(ref))
 
 
 def _decoded(ref: Ref, raw: bytes) -> Observed:

@@ -109,6 +109,11 @@ class BadAnswer(ApiError):
         super().__init__(0, "BadAnswer", message, "the answer for", of)
 
 
+class Malformed(Unreachable):
+    """An answer of 2xx that the API server cannot have given: what stands between gave it, or a part of it got lost.
+    As with no answer at all, a write may or may not have been done."""
+
+
 _CLASSES: Final[dict[int, type[ApiError]]] = {
     400: Invalid,
     401: Unauthorized,
@@ -197,6 +202,11 @@ def _os_cause(error: OSError) -> str:
     if error.errno is not None and error.errno > 0 and not isinstance(error, ssl.SSLError):
         return os.strerror(error.errno)
     return error.strerror or str(error) or type(error).__name__
+
+
+def malformed(body: bytes, expected: str, method: str, path: str) -> Malformed:
+    """The error of an answer that is not what was asked for."""
+    return Malformed(0, "Malformed", f"the answer is no {expected}: {plain(body)[:200] or 'it is empty'}", method, path)
 
 
 def seconds(retry_after: str | None) -> float:

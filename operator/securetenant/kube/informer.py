@@ -18,7 +18,7 @@ import msgspec
 from securetenant.api.kinds import Kind
 from securetenant.api.objects import Observed, Ref
 from securetenant.kube import errors
-from securetenant.kube.errors import ApiError, Forbidden, Gone
+from securetenant.kube.errors import ApiError, Forbidden, Gone, NotFound
 from securetenant.kube.transport import Transport
 from securetenant.kube.wire import Wire, codec, decode
 
@@ -30,11 +30,17 @@ log = logging.getLogger(__name__)
 OnChange = Callable[[Observed | None, Observed | None], None]
 EventType = Literal["ADDED", "MODIFIED", "DELETED"]
 
-FORBIDDEN_SECONDS: Final = 30.0  # between two tries of what RBAC does not permit
+FORBIDDEN_SECONDS: Final = 10.0  # between two tries of what RBAC does not permit
 # A watch is ended by the server after this many seconds (evenly spread, so that not all come at once).
 WATCH_SECONDS: Final = (240, 480)
 # A connection that stood this long (seconds) was a good one: its end is no failure.
-GOOD_SECONDS: Final = 5.0
+GOOD_SECONDS: Final = 1.0
+# A list that lacks so many of the objects that were there (and half of them), or has none at all, is not believed
+# before so many of those that it lacks were asked for one by one.
+MANY: Final = 10
+SAMPLE: Final = 3
+# Refusals after which the same may well be granted. After any other the watch's resourceVersion may be the cause.
+_PASSING: Final = (401, 403, 429)
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -61,8 +67,11 @@ class Informer:
     `backoff` is the first and the longest wait (seconds) after failures. `only`: the names of the objects to keep,
     where few of a kind matter; the others are passed over unread, and leave no event.
 
+    A list that lacks much of what is cached is no proof that it is gone: see `_confirm`.
+
     Attributes to watch it by: `synced` is set after the first whole list; `last_contact` (time.time) is the last
-    event, bookmark, list or accepted watch, and so never much older than `read_deadline` where all is well;
+    event, bookmark, list or accepted watch, and so never much older than `read_deadline` where all is well; `tried`
+    (time.monotonic) is when it last asked for a list or a watch, and so never long ago where it fails;
     `forbidden` says that RBAC does not permit the kind; `failure` is the last error, "" when the watch is well, and
     `failing_since` (time.monotonic) when the first of a row was, 0 when it is well; `relists` counts lists after the
     first.
@@ -81,7 +90,7 @@ class Informer:
         only: Container[str] | None = None,
         page_size: int = 200,
         read_deadline: float = 90.0,
-        backoff: tuple[float, float] = (0.5, 30.0),
+        backoff: tuple[float, float] = (0.5, 8.0),
     ) -> None:
         self.kind = kind
         self.synced = asyncio.Event()
@@ -89,6 +98,7 @@ class Informer:
         self.forbidden = False
         self.failure = ""
         self.failing_since = 0.0
+        self.tried = time.monotonic()
         self.relists = 0
         self._transport = transport
         self._on_event = on_event
@@ -157,7 +167,7 @@ class Informer:
         failures = 0
         must_list = True
         while True:
-            started = time.monotonic()
+            started = self.tried = time.monotonic()
             try:
                 if must_list:
                     await self._list()
@@ -168,6 +178,7 @@ class Informer:
                 must_list, error = True, problem
             except ApiError as problem:
                 error = problem
+                must_list = must_list or (400 <= problem.status < 500 and problem.status not in _PASSING)
             lasted = time.monotonic() - started
             failures = 0 if lasted > GOOD_SECONDS else failures + 1
             wait = self._wait(error, failures)
@@ -179,7 +190,8 @@ class Informer:
         first, longest = self._backoff
         if isinstance(error, Forbidden):
             return FORBIDDEN_SECONDS * random.uniform(0.8, 1.2)  # noqa: S311
-        asked = error.retry_after if isinstance(error, ApiError) else 0.0
+        # However long the server asks to wait: who does not ask does not see.
+        asked = min(longest, error.retry_after) if isinstance(error, ApiError) else 0.0
         backoff = min(longest, first * 2 ** min(max(0, failures - 1), 16)) * random.uniform(0.5, 1.0)  # noqa: S311
         return max(asked, backoff if error is not None or failures > 1 else 0.0)
 
@@ -209,7 +221,7 @@ class Informer:
         Pages are applied as they come (each is true as of the list's resourceVersion). What is not in the list is
         gone, unless it is newer than the list: an answer of our own, stored meanwhile.
         """
-        absent = {observed.ref for observed in self.objects()}
+        absent, before = {observed.ref for observed in self.objects()}, len(self)
         known_before, version, is_rewound = self._passed, 0, False
         async with contextlib.aclosing(
             self._transport.pages(self.kind, self._namespace, self._selectors, page_size=self._page_size)
@@ -226,6 +238,8 @@ class Informer:
                     observed = self._codec.observed(wire)
                     absent.discard(observed.ref)
                     self._listed(observed, now, is_rewound)
+        if absent and (len(absent) == before or len(absent) > max(MANY, before // 2)):
+            await self._confirm(absent)
         for ref in absent:
             old = self.get(ref)
             if old is not None and (is_rewound or int(old.resource_version) <= version):
@@ -235,6 +249,29 @@ class Informer:
         if self.synced.is_set():
             self.relists += 1
         self.synced.set()
+
+    async def _confirm(self, absent: set[Ref]) -> None:
+        """Find out whether a list lacks what is there: some of it is asked for by name, or, where RBAC does not permit
+        that, the list once more. Raises Malformed if it does; what the list did not lack stays applied.
+
+        What stands between us and the server may answer for it, and then everything is gone: each namespace, each
+        policy would be drift that nobody made.
+        """
+        for ref in sorted(absent)[:SAMPLE]:
+            try:
+                await self._transport.get(self.kind, ref)
+            except NotFound:
+                continue
+            except Forbidden:
+                absent -= await self._names()
+                return
+            raise errors.malformed(f"it lacks {ref}, which is there".encode(), "whole list", "GET", self.kind.plural)
+
+    async def _names(self) -> set[Ref]:
+        """What a list holds."""
+        pages = self._transport.pages(self.kind, self._namespace, self._selectors, page_size=self._page_size)
+        async with contextlib.aclosing(pages):
+            return {self._codec.observed(wire).ref async for raw in pages for wire in self._codec.page(raw).items or ()}
 
     def _listed(self, observed: Observed, now: float, is_rewound: bool) -> None:
         old = self.get(observed.ref)

@@ -25,6 +25,7 @@ import msgspec
 
 from securetenant.api.kinds import LEASE
 from securetenant.api.objects import Json, Ref
+from securetenant.kube import errors
 from securetenant.kube.errors import AlreadyExists, ApiError, Conflict, NotFound, Unreachable, is_away
 from securetenant.kube.reach import Rarely
 from securetenant.kube.transport import Transport
@@ -271,12 +272,15 @@ class Elector:
         async with contextlib.aclosing(stream) as batches:
             async for lines in batches:
                 for line in lines:
-                    event = _decode_event(line)
-                    if event.type == "ERROR":
-                        raise ApiError(0, "WatchError", bytes(event.object).decode(errors="replace")[:200])
-                    # Of a deleted one too: its holder makes it anew, unless it had released it.
-                    if not self._see(event.object, is_deleted=event.type == "DELETED").holder:
-                        return True
+                    try:
+                        event = _decode_event(line)
+                        if event.type == "ERROR":
+                            raise ApiError(0, "WatchError", bytes(event.object).decode(errors="replace")[:200])
+                        # Of a deleted one too: its holder makes it anew, unless it had released it.
+                        if not self._see(event.object, is_deleted=event.type == "DELETED").holder:
+                            return True
+                    except msgspec.MsgspecError as error:
+                        raise errors.malformed(line, "event", "WATCH", path) from error
                     self._tell()
                 limit.reschedule(asyncio.get_running_loop().time() + self._patience())
         return False

@@ -21,7 +21,7 @@ import securetenant
 from securetenant.api import names
 from securetenant.api.kinds import Kind
 from securetenant.api.objects import Json, JsonValue, Ref
-from securetenant.kube import errors
+from securetenant.kube import answers, errors
 from securetenant.kube.config import ClientConfig
 from securetenant.kube.errors import (
     AlreadyExists,
@@ -30,6 +30,7 @@ from securetenant.kube.errors import (
     Forbidden,
     Gone,
     Invalid,
+    Malformed,
     NotFound,
     Unauthorized,
     Unreachable,
@@ -46,6 +47,7 @@ __all__ = [
     "Forbidden",
     "Gone",
     "Invalid",
+    "Malformed",
     "NotFound",
     "Transport",
     "Unauthorized",
@@ -72,25 +74,15 @@ _encode = msgspec.json.encode
 SSLProtocol.max_size = 32 * 1024
 
 
-class _ListMeta(msgspec.Struct, rename="camel"):
-    resource_version: str = ""
-    continue_: str = msgspec.field(name="continue", default="")
-
-
-class _Page(msgspec.Struct):
-    metadata: _ListMeta
-
-
-_decode_page = msgspec.json.Decoder(_Page).decode
-
-
 class Transport:
     """The session; use it as an async context manager.
 
     `in_flight` bounds the requests at once (watches and urgent ones excepted). `timeout` is the limit of one
-    attempt in seconds, `connect_timeout` of its connection. A request is sent at most `attempts` times, and only
-    where the server has plainly not done it: 429, 503 with Retry-After, 401 (once, with renewed credentials).
-    An ambiguous failure (a cut connection, a time-out) is the caller's to judge: it raises Unreachable.
+    attempt in seconds, and of the opening of a watch; `connect_timeout` of its connection. A request is sent at most
+    `attempts` times, and only where the server has plainly not done it: 429, 503 with Retry-After, 401 (once, with
+    renewed credentials). It waits as long as the server asks for, but no longer than `max_wait` seconds or so.
+    An ambiguous failure (a cut connection, a time-out) is the caller's to judge: it raises Unreachable. So is an
+    answer of 2xx that is not what was asked for (a proxy's page, nothing at all): it raises Malformed.
     `before_write` is called right before each write is sent, the Lease's own excepted, and may raise: the active
     instance asks there whether it still is.
     `on_request(verb, kind, code, seconds)` hears of every attempt; code is "error" where there was no answer. `reach`
@@ -102,10 +94,10 @@ class Transport:
         config: ClientConfig,
         *,
         in_flight: int = 32,
-        timeout: float = 30.0,
+        timeout: float = 15.0,
         connect_timeout: float = 10.0,
         attempts: int = 5,
-        max_wait: float = 30.0,
+        max_wait: float = 8.0,
         on_request: OnRequest = lambda verb, kind, code, seconds: None,
         reach: Reach | None = None,
     ) -> None:
@@ -239,6 +231,7 @@ class Transport:
                 content = await answer.read()
                 code = str(answer.status)
                 self._heard(answer, content, once.method, once.path)
+                answers.check(content, once.kind, once.verb, once.method, once.path)
                 return content
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise self._away(errors.unreachable(error, once.method, once.path)) from error
@@ -276,7 +269,7 @@ class Transport:
     ) -> AsyncGenerator[list[bytes], None]:
         """The lines of an answer that does not end, as they come: each item holds the complete lines of one read.
 
-        The first item is empty, and says that the server has accepted.
+        The first item is empty, and says that the server has accepted, for which it has as long as for any request.
         Ends when the server ends the answer; Unreachable if nothing came for `read_deadline` seconds, or the
         connection was cut. Close the iterator (contextlib.aclosing) to hang up.
         """
@@ -297,21 +290,22 @@ class Transport:
         headers, generation = await self._headers(""), self.config.generation
         code, started = "error", time.monotonic()
         try:
-            answer = await stack.enter_async_context(
-                self._session.get(
-                    self.config.server + path,
-                    params=params,
-                    headers=headers,
-                    timeout=aiohttp.ClientTimeout(
-                        total=None, sock_connect=self._connect_timeout, sock_read=read_deadline
-                    ),
-                    allow_redirects=False,
-                    server_hostname=self.config.tls_server_name or None,
-                    proxy=self.config.proxy or None,
+            async with asyncio.timeout(self._timeout):
+                answer = await stack.enter_async_context(
+                    self._session.get(
+                        self.config.server + path,
+                        params=params,
+                        headers=headers,
+                        timeout=aiohttp.ClientTimeout(
+                            total=None, sock_connect=self._connect_timeout, sock_read=read_deadline
+                        ),
+                        allow_redirects=False,
+                        server_hostname=self.config.tls_server_name or None,
+                        proxy=self.config.proxy or None,
+                    )
                 )
-            )
-            code = str(answer.status)
-            content = b"" if answer.status == 200 else await answer.read()
+                code = str(answer.status)
+                content = b"" if answer.status == 200 else await answer.read()
             if answer.status == 401:
                 await self.config.renew(generation)
             self._heard(answer, content, "GET", path)
@@ -324,13 +318,14 @@ class Transport:
     async def pages(
         self, kind: Kind, namespace: str = "", params: Mapping[str, str] | None = None, *, page_size: int = 500
     ) -> AsyncGenerator[bytes, None]:
-        """The pages of a list, undecoded. Gone if a continue token expires on the way."""
+        """The pages of a list, undecoded, each of them surely one: a List of this kind with its resourceVersion and
+        items, or Malformed. Gone if a continue token expires on the way."""
         query = {"limit": str(page_size), **(params or {})}
         path = kind.path(namespace)
         while True:
             page = await self.request("GET", path, params=query, kind=kind.name, verb="list")
             yield page
-            token = _decode_page(page).metadata.continue_
+            token = answers.token(page)
             if not token:
                 return
             query["continue"] = token

@@ -128,7 +128,7 @@ class Metrics:
         for result in RESULTS:
             self._reconciles.labels(result)
         self._tenants: dict[str, _Tenant] = {}
-        self._generation_lag: Callable[[str], int] = lambda tenant: 0
+        self._generation_lag: Callable[[str], int | None] = lambda tenant: 0
         self._families = _families(tuple(controls), lambda tenant: self._generation_lag(tenant))
 
     def tenant(self, report: TenantReport) -> None:
@@ -185,8 +185,9 @@ class Metrics:
         """Ask for a kind's cached objects and its last event or bookmark (seconds since the epoch) at each scrape."""
         self._callbacks.informers[kind] = (count, last_contact)
 
-    def watch_generation_lag(self, lag: Callable[[str], int]) -> None:
-        """Ask for a tenant's edits that no status tells of yet, at each scrape: a pass that never ends reports none."""
+    def watch_generation_lag(self, lag: Callable[[str], int | None]) -> None:
+        """Ask for a tenant's edits that no status tells of yet, at each scrape: a pass that never ends reports none.
+        None: nobody knows, and there is no series."""
         self._generation_lag = lag
 
     def watch_leader(self, leader: Callable[[], bool]) -> None:
@@ -253,7 +254,11 @@ class _Callbacks:
         yield contact
 
 
-def _families(controls: Sequence[str], lag: Callable[[str], int]) -> tuple[_Family, ...]:
+def _lag(tenant: str, lag: int | None) -> str:
+    return _line("securetenant_tenant_generation_lag", tenant, "", lag) if lag is not None else ""
+
+
+def _families(controls: Sequence[str], lag: Callable[[str], int | None]) -> tuple[_Family, ...]:
     """The families of the tenants' series, in the order of the text."""
     by_reason: list[tuple[str, str]] = [(control, reason) for control in controls for reason in REASONS]
     drift = _enumerated("securetenant_drift_objects", ("control", "reason"), by_reason)
@@ -298,8 +303,8 @@ def _families(controls: Sequence[str], lag: Callable[[str], int]) -> tuple[_Fami
         _family(
             "securetenant_tenant_generation_lag",
             "gauge",
-            "metadata.generation minus status.observedGeneration: edits that no pass has seen yet.",
-            lambda tenant, report: _line("securetenant_tenant_generation_lag", tenant.name, "", lag(report.tenant)),
+            "metadata.generation minus status.observedGeneration: edits not told of yet. Absent while unknown.",
+            lambda tenant, report: _lag(tenant.name, lag(report.tenant)),
         ),
         _family(
             "securetenant_whitelist_flows",

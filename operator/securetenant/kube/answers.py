@@ -1,0 +1,58 @@
+"""Whether an answer of 2xx is the API server's at all.
+
+What stands between (a load balancer, a service mesh, a captive portal) answers 200 with a page, with nothing, or
+with the list of nothing. Believed, an empty list means that everything is gone.
+"""
+
+from typing import Final
+
+import msgspec
+
+from securetenant.kube import errors
+
+
+class _Meta(msgspec.Struct, rename="camel"):
+    name: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    continue_: str | None = msgspec.field(name="continue", default=None)
+
+
+class _Answer(msgspec.Struct):
+    kind: str = ""
+    metadata: _Meta = msgspec.field(default_factory=_Meta)
+    items: msgspec.Raw = msgspec.Raw(b"")
+
+
+_decode: Final = msgspec.json.Decoder(_Answer).decode
+
+
+def check(body: bytes, kind: str, verb: str, method: str, path: str) -> None:
+    """Raise Malformed unless the body is what this request is answered with: a whole list of the kind, the object,
+    or, of a DELETE, a Status. Nothing is asked of a request of no `kind`."""
+    if not kind:
+        return
+    expected = f"{kind}List" if verb == "list" else kind
+    try:
+        answer = _decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise errors.malformed(body, expected, method, path) from error
+    if not (_is_list(answer, kind) if verb == "list" else _is_object(answer, kind, method)):
+        raise errors.malformed(body, expected, method, path)
+
+
+def token(page: bytes) -> str:
+    """The continue token of a page that was checked; "" of the last."""
+    return _decode(page).metadata.continue_ or ""
+
+
+def _is_list(answer: _Answer, kind: str) -> bool:
+    has_items = bytes(memoryview(answer.items)[:1]) in (b"[", b"n")  # a list, or the null of an empty one
+    return answer.kind == f"{kind}List" and answer.metadata.resource_version.isdecimal() and has_items
+
+
+def _is_object(answer: _Answer, kind: str, method: str) -> bool:
+    if method == "DELETE" and answer.kind == "Status":
+        return True
+    meta = answer.metadata
+    return answer.kind == kind and bool(meta.name and meta.uid) and meta.resource_version.isdecimal()
