@@ -1,16 +1,18 @@
 """Kubernetes Events: merged, bounded, and never in the way."""
 
 import asyncio
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from securetenant.telemetry import events
-from securetenant.telemetry.events import PATH, Events, Subject
+from securetenant.telemetry.events import Events, Subject, tenant_subject
 
-PAYMENTS = Subject("payments", "uid-1")
-LEDGER = Subject("ledger", "uid-2")
+PATH = "/api/v1/namespaces/default/events"
+PAYMENTS = tenant_subject("payments", "uid-1")
+LEDGER = tenant_subject("ledger", "uid-2")
 POLICY = "NetworkPolicy payments-prod/securetenant-default-deny"
 
 
@@ -144,7 +146,7 @@ async def test_each_tenant_reason_control_and_object_has_its_own(told: Events, s
 
 async def test_a_tenant_of_the_same_name_is_another(told: Events, sink: Sink) -> None:
     drift(told)
-    drift(told, Subject("payments", "uid-9"))
+    drift(told, tenant_subject("payments", "uid-9"))
     await told.flush()
     assert [body["involvedObject"]["uid"] for _, _, body in sink.take()] == ["uid-1", "uid-9"]
 
@@ -182,31 +184,31 @@ async def test_a_flood_pushes_out_only_its_own(told: Events, sink: Sink) -> None
     await told.flush()
     sent = sink.take()
     assert [body["involvedObject"]["name"] for _, _, body in sent].count("ledger") == 1
-    assert told.dropped == 20_000 - events.KEYS_PER_TENANT
+    assert told.dropped == 20_000 - events.KEYS_PER_ACCOUNT
 
 
 async def test_the_keys_of_all_tenants_are_bounded(told: Events) -> None:
     for number in range(events.KEYS + 100):
-        drift(told, Subject(f"tenant-{number}", f"uid-{number}"))
+        drift(told, tenant_subject(f"tenant-{number}", f"uid-{number}"))
         await told.flush()
     assert told._keys == events.KEYS
-    assert len(told._tenants) == events.KEYS
+    assert len(told._accounts) == events.KEYS
     assert told.dropped == 0, "what was written is forgotten, not lost"
 
 
 async def test_what_is_forgotten_is_what_was_least_recently_told(told: Events, sink: Sink, clock: Clock) -> None:
     for subject in (PAYMENTS, LEDGER):
         drift(told, subject, object_="first")
-    for number in range(events.KEYS_PER_TENANT - 1):
+    for number in range(events.KEYS_PER_ACCOUNT - 1):
         drift(told, object_=f"object-{number}")
         drift(told, object_="first")
-    for number in range(events.KEYS - events.KEYS_PER_TENANT):
-        drift(told, Subject(f"tenant-{number}", f"uid-of-{number}"))
+    for number in range(events.KEYS - events.KEYS_PER_ACCOUNT):
+        drift(told, tenant_subject(f"tenant-{number}", f"uid-of-{number}"))
         drift(told, object_="first")
-    assert LEDGER.uid not in told._tenants
+    assert LEDGER.uid not in told._accounts
     drift(told, object_="one more")
-    assert ("DriftDetected", "network", "first") in told._tenants[PAYMENTS.uid].entries
-    assert ("DriftDetected", "network", "object-0") not in told._tenants[PAYMENTS.uid].entries
+    assert ("DriftDetected", "network", "first", "") in told._accounts[PAYMENTS.uid].entries
+    assert ("DriftDetected", "network", "object-0", "") not in told._accounts[PAYMENTS.uid].entries
 
 
 async def test_a_forgotten_event_does_not_hasten_the_next(
@@ -218,7 +220,7 @@ async def test_a_forgotten_event_does_not_hasten_the_next(
     await told.flush()
     clock.now = start + 10
     drift(told)  # to be written at 60
-    for number in range(events.KEYS_PER_TENANT):
+    for number in range(events.KEYS_PER_ACCOUNT):
         drift(told, object_=f"object-{number}")
     drift(told)
     await told.flush()
@@ -236,7 +238,7 @@ async def test_a_forgotten_event_does_not_hasten_the_next(
 async def test_a_forgotten_event_starts_anew(told: Events, sink: Sink) -> None:
     drift(told)
     await told.flush()
-    for number in range(events.KEYS_PER_TENANT):
+    for number in range(events.KEYS_PER_ACCOUNT):
         drift(told, object_=f"object-{number}")
     sink.take()
     drift(told)
@@ -326,7 +328,7 @@ async def test_one_task_sends_and_emit_does_not_wait(clock: Clock) -> None:
         done.clear()
         for _ in range(5):
             await asyncio.sleep(0)  # until it waits for something to tell
-        drift(mine, Subject("risk", "uid-3"))
+        drift(mine, tenant_subject("risk", "uid-3"))
         await asyncio.wait_for(done.wait(), 5)
         assert sent[2:] == ["risk"]
     finally:
@@ -357,3 +359,150 @@ async def test_run_writes_a_repeat_when_its_time_has_come(monkeypatch: pytest.Mo
         await asyncio.gather(task, return_exceptions=True)
     assert [method for method, _ in sent] == ["POST", "PATCH"]
     assert sent[1][1] - sent[0][1] >= 0.05
+
+
+def rolled(told: Events, subject: Subject = PAYMENTS, object_: str = "") -> None:
+    told.emit(subject, "Normal", "RolledOut", "3 objects", object_=object_, trails=True)
+
+
+async def test_about_an_object_of_a_namespace_stands_there_and_counts_against_the_tenant(
+    told: Events, sink: Sink
+) -> None:
+    binding = Subject("rbac.authorization.k8s.io/v1", "RoleBinding", "payments-prod", "their:Binding", "uid-7")
+    told.emit(PAYMENTS, "Normal", "DriftCorrected", "removed", control="access", object_="theirs", about=binding)
+    told.emit(PAYMENTS, "Normal", "DriftCorrected", "removed", control="access", object_="theirs")
+    await told.flush()
+    (method, path, body), (_, other, _) = sink.take()
+    assert (method, path) == ("POST", "/api/v1/namespaces/payments-prod/events")
+    assert body["metadata"]["namespace"] == "payments-prod"
+    assert body["metadata"]["name"].startswith("their-binding."), "a name that an Event may have"
+    assert body["metadata"]["labels"]["securetenant.dev/tenant"] == "payments"
+    assert body["involvedObject"] == {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "namespace": "payments-prod",
+        "name": "their:Binding",
+        "uid": "uid-7",
+    }
+    assert other == PATH
+    for number in range(events.KEYS_PER_ACCOUNT):
+        told.emit(PAYMENTS, "Normal", "DriftCorrected", "removed", object_=str(number), about=binding)
+    await told.flush()
+    assert len(sink.take()) == events.BURST - 2
+
+
+async def test_what_is_not_a_tenants_carries_no_tenants_label(told: Events, sink: Sink) -> None:
+    role = Subject("rbac.authorization.k8s.io/v1", "ClusterRole", "", "securetenant-viewer", "uid-8")
+    told.emit(role, "Warning", "DriftDetected", "widened")
+    await told.flush()
+    ((_, path, body),) = sink.take()
+    assert path == PATH
+    assert body["metadata"]["labels"] == {"app.kubernetes.io/managed-by": "securetenant"}
+    assert body["involvedObject"]["kind"] == "ClusterRole"
+
+
+@pytest.mark.parametrize("name", ["system:node", "a..b", "-.-", "Größe", "x" * 253, "a.-b"])
+async def test_every_object_can_have_events(told: Events, sink: Sink, name: str) -> None:
+    told.emit(Subject("rbac.authorization.k8s.io/v1", "ClusterRole", "", name, "uid"), "Warning", "DriftDetected", "m")
+    await told.flush()
+    made = sink.take()[0][2]["metadata"]["name"]
+    assert len(made) <= 253
+    assert re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*", made), made
+
+
+async def test_an_object_made_anew_has_events_of_its_own(told: Events, sink: Sink, clock: Clock) -> None:
+    for uid in ("uid-1", "uid-2"):
+        policy = Subject("networking.k8s.io/v1", "NetworkPolicy", "payments-prod", "theirs", uid)
+        told.emit(PAYMENTS, "Normal", "DriftCorrected", "removed", object_="theirs", about=policy)
+        await told.flush()
+        clock.now += events.INTERVAL
+    assert [(method, body["involvedObject"]["uid"]) for method, _, body in sink.take()] == [
+        ("POST", "uid-1"),
+        ("POST", "uid-2"),
+    ]
+
+
+async def test_what_trails_is_paced_for_all_and_comes_after_what_is_urgent(
+    told: Events, sink: Sink, clock: Clock
+) -> None:
+    tenants = [tenant_subject(f"tenant-{number}", f"uid-of-{number}") for number in range(100)]
+    for tenant in tenants:
+        rolled(told, tenant)
+    drift(told, LEDGER)
+    await told.flush()
+    first = [body["reason"] for _, _, body in sink.take()]
+    assert first == ["DriftDetected"] + ["RolledOut"] * int(events.PACE)
+    clock.now += 0.5
+    drift(told, object_="another")
+    await told.flush()
+    assert [body["reason"] for _, _, body in sink.take()] == ["DriftDetected"] + ["RolledOut"] * int(events.PACE / 2)
+    for _ in range(4):
+        clock.now += 1
+        await told.flush()
+    assert len(sink.take()) == 100 - int(events.PACE * 1.5)
+    assert told.dropped == 0
+
+
+async def test_what_trails_leaves_the_last_of_a_tenants_tokens_to_what_is_urgent(
+    told: Events, sink: Sink, clock: Clock
+) -> None:
+    for number in range(20):
+        rolled(told, object_=str(number))
+    await told.flush()
+    assert len(sink.take()) == events.BURST - events.RESERVE
+    for number in range(20):
+        drift(told, object_=str(number))
+    await told.flush()
+    assert {body["reason"] for _, _, body in sink.sent} == {"DriftDetected"}
+    assert len(sink.take()) == events.RESERVE
+    for _ in range(40):
+        clock.now += events.REFILL
+        await told.flush()
+    assert len(sink.take()) == 20 - events.RESERVE + 20 - (events.BURST - events.RESERVE)
+
+
+async def test_what_trails_is_bounded(told: Events, sink: Sink) -> None:
+    for number in range(3 * events.KEYS):
+        rolled(told, tenant_subject(f"tenant-{number}", f"uid-of-{number}"))
+        if not number % 100:
+            await told.flush()
+    assert told._keys == events.KEYS
+    assert len(told._trailing) + len(told._due) <= 4 * events.KEYS
+
+
+async def test_an_event_for_a_namespace_that_is_gone_is_given_up_at_once(clock: Clock) -> None:
+    tried: list[str] = []
+
+    async def send(method: str, path: str, body: dict[str, Any]) -> None:
+        tried.append(method)
+        raise events.Undeliverable
+
+    mine = Events(send, identity="pod_1", clock=clock)
+    drift(mine)
+    for _ in range(3):
+        await mine.flush()
+        clock.now += events.INTERVAL
+    assert (tried, mine.dropped) == (["POST"], 0)
+
+
+async def test_run_writes_what_trails_in_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "PACE", 50.0)
+    done = asyncio.Event()
+    sent: list[float] = []
+    loop = asyncio.get_running_loop()
+
+    async def send(method: str, path: str, body: dict[str, Any]) -> None:
+        sent.append(loop.time())
+        if len(sent) == 60:
+            done.set()
+
+    mine = Events(send, identity="pod_1", clock=loop.time)
+    for number in range(60):
+        rolled(mine, tenant_subject(f"tenant-{number}", f"uid-of-{number}"))
+    task = asyncio.create_task(mine.run())
+    try:
+        await asyncio.wait_for(done.wait(), 5)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert sent[-1] - sent[0] >= 0.19, "50 at once, and 10 in a fifth of a second"

@@ -8,7 +8,7 @@ from securetenant.api.quantity import parse
 from securetenant.api.status import Condition, QuotaUse, SecureTenantStatus
 from securetenant.api.tenant import SecureTenant
 from securetenant.engine.status import Drifted, Pass
-from securetenant.telemetry.events import Events, EventType, Subject
+from securetenant.telemetry.events import Events, EventType, Subject, tenant_subject
 from securetenant.telemetry.metrics import Metrics, TenantReport
 
 log = structlog.get_logger("securetenant.drift")
@@ -101,7 +101,7 @@ class Reporter:
 
 
 def _subject(tenant: SecureTenant) -> Subject:
-    return Subject(tenant.name, tenant.metadata.uid)
+    return tenant_subject(tenant.name, tenant.metadata.uid)
 
 
 def _tenant_report(result: Pass, computed: SecureTenantStatus) -> TenantReport:
