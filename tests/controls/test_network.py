@@ -333,7 +333,7 @@ class TestWhitelist:
             ],
         }
         mirrored = specs(plan(there, here), "ledger-prod")
-        (name,) = (name for name in mirrored if name.startswith("securetenant-egress-to-payments-"))
+        (name,) = (name for name in mirrored if name.startswith("securetenant-egress-to-payments."))
         assert mirrored[name] == {
             "podSelector": ledger,
             "policyTypes": ["Egress"],
@@ -390,7 +390,9 @@ class TestWhitelist:
         )
         found = specs(plan(here, there), "payments-prod")
         assert found["securetenant-ingress-from-ledger"]["podSelector"] == {}
-        assert found["securetenant-ingress-from-ledger-42c6098a"]["podSelector"] == {"matchLabels": {"app": "a"}}
+        assert found["securetenant-ingress-from-ledger.42c6098a050e0fab"]["podSelector"] == {
+            "matchLabels": {"app": "a"}
+        }
 
     def test_a_tenants_own_other_namespace_needs_both_rules_too(self) -> None:
         admitting = {"name": "in", "to": {"namespaces": ["a"]}, "from": [{"tenant": "payments", "namespaces": ["b"]}]}

@@ -9,7 +9,7 @@ from securetenant.api.kinds import NETWORK_POLICY
 from securetenant.api.objects import Desired, Json, Ref
 from securetenant.api.status import Condition, PendingFlow, WhitelistStatus
 from securetenant.api.tenant import Peer, SecureTenant
-from securetenant.controls import claims, endpoints, policies, ports, selectors
+from securetenant.controls import claims, endpoints, openings, policies, ports, selectors
 from securetenant.controls.plan import Control, Foreign, Plan, Platform, World
 from securetenant.controls.policies import Within
 from securetenant.controls.ports import Ports, Range
@@ -108,9 +108,8 @@ def _whitelisted(declared: Iterable[Declaration]) -> dict[str, list[tuple[str, J
                     ends[end] = ports.union(ends[end], flow.ports) if end in ends else flow.ports
     found: dict[str, list[tuple[str, Json]]] = {}
     for (namespace, direction, rule, own), ends in places.items():
-        suffix = "" if own == plain[direction, rule] else f"-{selectors.fingerprint(own)}"
-        body = policies.opening(direction, own, ends)
-        found.setdefault(namespace, []).append((f"securetenant-{direction}-{rule}{suffix}", body))
+        name = policies.name(direction, rule, None if own == plain[direction, rule] else own)
+        found.setdefault(namespace, []).append((name, policies.opening(direction, own, ends)))
     return found
 
 
@@ -161,7 +160,7 @@ def _foreign(tenant: SecureTenant, held: Sequence[str], desired: Iterable[Ref], 
         if observed.tenant != tenant.name and observed.ref not in ours
     ]
     return [
-        Foreign(observed, NAME, policies.described(observed.field("spec")), remove=wanted == "Remove")
+        Foreign(observed, NAME, openings.described(observed.field("spec")), remove=wanted == "Remove")
         for observed in sorted(found, key=lambda item: item.ref)
     ]
 

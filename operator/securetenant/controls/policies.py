@@ -1,10 +1,10 @@
-"""NetworkPolicy bodies in the form that the API server gives back, and what a stranger's policy opens.
+"""NetworkPolicies of ours: their names, and their bodies in the form that the API server gives back.
 
 `policyTypes` is always written: left out it means Ingress only. A peer in the cluster is one peer with both
 selectors (AND; two peers would be OR), its namespaces by the label that the API server itself keeps.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 from securetenant.api import names
@@ -14,10 +14,10 @@ from securetenant.controls.ports import Ports
 from securetenant.controls.selectors import Selector
 from securetenant.controls.whitelist import Block, Direction
 
-_SHOWN: Final = 3  # how many ends a message names
+TYPE: Final[Mapping[Direction, str]] = {"ingress": "Ingress", "egress": "Egress"}
+PEERS: Final[Mapping[Direction, str]] = {"ingress": "from", "egress": "to"}
 
-_TYPE: Final = {"ingress": "Ingress", "egress": "Egress"}
-_PEERS: Final = {"ingress": "from", "egress": "to"}
+_PREFIX: Final[Mapping[Direction, str]] = {"ingress": "securetenant-ingress-", "egress": "securetenant-egress-"}
 
 
 class Within(NamedTuple):
@@ -28,6 +28,23 @@ class Within(NamedTuple):
 
 
 End: TypeAlias = Block | Within
+
+
+def name(direction: Direction, rule: str, narrowed: Selector | None = None) -> str:
+    """What a rule's policy is called; `narrowed` to fewer pods than the rule's own, it has a name for these.
+
+    A policy's name may hold a dot and a rule's may not, so that no rule's policy has another's name.
+    """
+    suffix = "" if narrowed is None else f".{selectors.fingerprint(narrowed)}"
+    return f"{_PREFIX[direction]}{rule}{suffix}"
+
+
+def rule_of(name: str) -> tuple[Direction, str] | None:
+    """The direction and the name of the rule that a policy of ours is for; None if it is for no rule."""
+    for direction, prefix in _PREFIX.items():
+        if name.startswith(prefix):
+            return direction, name.removeprefix(prefix).partition(".")[0]
+    return None
 
 
 def default_deny() -> Json:
@@ -62,14 +79,14 @@ def opening(direction: Direction, own: Selector, ends: Mapping[End, Ports]) -> J
         pods = sorted((sorted(found), selector) for selector, found in by_ports.get(allowed, {}).items())
         peers: list[JsonValue] = [_pods(namespaces, selector) for namespaces, selector in pods]
         peers += [_block(block) for block in sorted(blocks.get(allowed, ()))]
-        entry: Json = {_PEERS[direction]: peers}
+        entry: Json = {PEERS[direction]: peers}
         if allowed is not None:
             entry["ports"] = ports.rendered(allowed)
         entries.append(entry)
     return {
         "spec": {
             "podSelector": selectors.rendered(own),
-            "policyTypes": [_TYPE[direction]],
+            "policyTypes": [TYPE[direction]],
             direction: entries,
         }
     }
@@ -94,56 +111,3 @@ def _block(block: Block) -> Json:
     if block.excepts:
         content["except"] = list(block.excepts)
     return {"ipBlock": content}
-
-
-def described(spec: JsonValue) -> str:
-    """What a policy that others made opens, shortly: "admits ingress from everywhere to all pods"."""
-    if not isinstance(spec, dict):
-        return "opens nothing"
-    chosen = "all pods" if not spec.get("podSelector") else f"pods with {_selection(spec['podSelector'])}"
-    types = spec.get("policyTypes")
-    told = types if isinstance(types, list) else ["Ingress", *(["Egress"] if "egress" in spec else [])]
-    opened = [
-        f"admits {direction} {word} {_ends(entries, _PEERS[direction])} {of} {chosen}"
-        for direction, word, of in (("ingress", "from", "to"), ("egress", "to", "of"))
-        if _TYPE[direction] in told and isinstance(entries := spec.get(direction), list) and entries
-    ]
-    return "; ".join(opened) or f"opens nothing, selects {chosen}"
-
-
-def _ends(entries: Iterable[JsonValue], field: str) -> str:
-    found: list[str] = []
-    for entry in entries:
-        peers = entry.get(field) if isinstance(entry, dict) else None
-        if not isinstance(peers, list) or not peers:
-            return "everywhere"
-        found += [_end(peer) for peer in peers if isinstance(peer, dict)]
-    if "everywhere" in found:
-        return "everywhere"
-    distinct = list(dict.fromkeys(found))
-    return ", ".join(distinct[:_SHOWN]) + (f" and {len(distinct) - _SHOWN} more" if len(distinct) > _SHOWN else "")
-
-
-def _end(peer: Json) -> str:
-    block = peer.get("ipBlock")
-    if isinstance(block, dict):
-        cidr = str(block.get("cidr"))
-        return "everywhere" if cidr in ("0.0.0.0/0", "::/0") and not block.get("except") else cidr
-    where = peer.get("namespaceSelector")
-    place = f"namespaces with {_selection(where)}" if where else "all namespaces"
-    if where is None:
-        place = "this namespace"
-    return f"pods with {_selection(peer['podSelector'])} in {place}" if peer.get("podSelector") else place
-
-
-def _selection(selector: JsonValue) -> str:
-    if not isinstance(selector, dict):
-        return "no labels"
-    labels, terms = selector.get("matchLabels"), selector.get("matchExpressions")
-    found = [f"{key}={value}" for key, value in sorted((labels if isinstance(labels, dict) else {}).items())]
-    for term in terms if isinstance(terms, list) else []:
-        if isinstance(term, dict):
-            values = term.get("values")
-            of = f" ({', '.join(map(str, values))})" if isinstance(values, list) and values else ""
-            found.append(f"{term.get('key')} {term.get('operator')}{of}")
-    return ", ".join(found)

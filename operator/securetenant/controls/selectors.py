@@ -93,5 +93,5 @@ def _expression(term: Expression) -> JsonValue:
 
 
 def fingerprint(selected: Selector) -> str:
-    """Eight hexadecimal digits that tell one selector from another in the name of a policy."""
-    return hashlib.sha256(json.dumps(selected).encode()).hexdigest()[:8]
+    """Sixteen hexadecimal digits that tell one selector from another in the name of a policy."""
+    return hashlib.sha256(json.dumps(selected).encode()).hexdigest()[:16]
