@@ -28,7 +28,7 @@ from securetenant.kube.lease import Elector, LeaseLost
 from securetenant.kube.transport import MERGE_PATCH, NotFound, Transport
 from securetenant.settings import Settings
 from securetenant.telemetry import logs
-from securetenant.telemetry.events import Events
+from securetenant.telemetry.events import Events, Undeliverable
 from securetenant.telemetry.metrics import Metrics
 from securetenant.telemetry.server import ServeError, serve
 
@@ -180,7 +180,13 @@ async def _unless(stop: asyncio.Event, awaitable: Any) -> None:
 def _events(transport: Transport, identity: str) -> Events:
     async def send(method: str, path: str, body: dict[str, Any]) -> None:
         content_type = MERGE_PATCH if method == "PATCH" else "application/json"
-        await transport.request(method, path, body=body, content_type=content_type, kind="Event")
+        try:
+            await transport.request(method, path, body=body, content_type=content_type, kind="Event")
+        except NotFound as error:
+            # Of a PATCH: the Event is gone by now, and is made anew.
+            if method == "POST":
+                raise Undeliverable(str(error)) from error
+            raise
 
     return Events(send, identity=identity, clock=time.time)
 

@@ -27,7 +27,7 @@ from tests.support.sandbox import NAMESPACE, Admin, Operator, Plane, operator_to
 WRITES: Final = ("POST", "PUT", "PATCH", "DELETE")
 LEASE: Final = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/securetenant"
 # What an election costs, and the Events, which are told after the fact.
-_ASIDE: Final = ("/leases", "/api/v1/namespaces/default/events")
+_ASIDE: Final = ("/leases", "/events")
 _DROPPED: Final = {"host", "authorization", "transfer-encoding", "content-length", "connection"}
 _number = itertools.count()
 

@@ -7,9 +7,9 @@ from typing import Final
 
 from securetenant.api.kinds import NETWORK_POLICY
 from securetenant.api.objects import Desired, Json, Ref
-from securetenant.api.status import Condition, PendingFlow, WhitelistStatus
+from securetenant.api.status import Condition, ExpiringRule, PendingFlow, WhitelistStatus
 from securetenant.api.tenant import Peer, SecureTenant
-from securetenant.controls import claims, endpoints, openings, policies, ports, selectors
+from securetenant.controls import claims, endpoints, expiry, openings, policies, ports, selectors
 from securetenant.controls.plan import Control, Foreign, Plan, Platform, World
 from securetenant.controls.policies import Within
 from securetenant.controls.ports import Ports, Range
@@ -39,14 +39,15 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
         for namespace in held
         for name, body in (*shared, *own.get(namespace, ()))
     ]
-    wake_at = earliest(time for d in declared if not d.expired for time in (d.rule.expires, d.opened.until))
-    whitelist = _status(declared, wake_at)
+    ends = earliest(time for d in declared if not d.expired for time in (d.rule.expires, d.opened.until))
+    soon = world.platform.expires_soon
+    whitelist = _status(declared, ends, expiry.expiring(tenant, soon, now))
     return Plan(
         desired=desired,
         foreign=_foreign(tenant, held, {item.ref for item in desired}, world),
         conditions=[_agreement(whitelist), *conditions],
         blocking=blocking,
-        wake_at=wake_at,
+        wake_at=earliest((ends, expiry.next_warning(tenant, soon, now))),
         whitelist=whitelist,
     )
 
@@ -113,7 +114,9 @@ def _whitelisted(declared: Iterable[Declaration]) -> dict[str, list[tuple[str, J
     return found
 
 
-def _status(declared: Sequence[Declaration], next_expiry: datetime | None) -> WhitelistStatus:
+def _status(
+    declared: Sequence[Declaration], next_expiry: datetime | None, expiring: list[ExpiringRule]
+) -> WhitelistStatus:
     pending = [d for d in declared if not d.expired and not d.opened.flows]
     expired = [d for d in declared if d.expired]
     return WhitelistStatus(
@@ -124,6 +127,7 @@ def _status(declared: Sequence[Declaration], next_expiry: datetime | None) -> Wh
         pending=[_flow(d, d.opened.reason) for d in pending[:LISTED]],
         expired=[_flow(d, f"expired at {d.rule.expires:%Y-%m-%dT%H:%M:%SZ}") for d in expired[:LISTED]],
         next_expiry=next_expiry,
+        expiring=expiring,
     )
 
 

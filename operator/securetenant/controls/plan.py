@@ -20,6 +20,7 @@ class Platform:
     dns_cidrs: tuple[str, ...] = ()  # NodeLocal DNSCache or hostNetwork DNS, which pod selectors do not match
     dns_port: int = 53
     operator_namespace: str = "securetenant-system"
+    expires_soon: tuple[int, ...] = (14 * 86400, 86400)  # seconds before a rule ends: when its owners are warned
 
 
 class World(Protocol):

@@ -175,6 +175,7 @@ class Reconciler:
             found.held,
             outstanding=[*left, *altered],
             corrected=corrected,
+            rolled_out=[finding for finding in outcome.done if finding.rollout],
             contested=self._contests.contested(tenant.name),
             altered=altered,
             applied=_applied(found, done | {item.finding for item in outcome.altered}),
@@ -380,7 +381,7 @@ class Reconciler:
             return Again()
         remaining = deletion.doomed(tenant, self._world) if tenant.spec.deletion_policy == "Delete" else []
         if remaining:
-            errors = await self._send_deletions(remaining)
+            errors = await self._send_deletions(tenant, remaining)
             await self._say(tenant, deletion.failed(errors) if errors else deletion.waiting(remaining))
             return Again(retry=bool(errors))
         outcome = await self._writer.undo(deletion.releases(tenant, self._world), tenant.name, tenant.metadata.uid)
@@ -388,16 +389,19 @@ class Reconciler:
             if failures := [_told(f, error) for f, error in outcome.failed if _is_news(error, _SILENT_RETRIES)]:
                 await self._say(tenant, deletion.failed(failures))
             return Again(retry=True)
-        await self._remove_finalizer(tenant)
+        if await self._remove_finalizer(tenant):
+            self._reporter.gone(tenant, len(outcome.done))
         return Again()
 
-    async def _send_deletions(self, remaining: Sequence[Observed]) -> list[str]:
+    async def _send_deletions(self, tenant: SecureTenant, remaining: Sequence[Observed]) -> list[str]:
         errors = []
         for request in deletion.deletions(remaining):
             try:
                 await self._writer.send(request)
             except ApiError as error:
                 errors.append(f"{request.ref}: {error.message}")
+            else:
+                self._reporter.deleted(tenant, request.ref)
         return errors
 
     async def _say(self, tenant: SecureTenant, condition: Condition) -> None:
@@ -409,14 +413,15 @@ class Reconciler:
         self._reporter.deleting(tenant, condition)
         await self._write_status(tenant, said)
 
-    async def _remove_finalizer(self, tenant: SecureTenant) -> None:
+    async def _remove_finalizer(self, tenant: SecureTenant) -> bool:
+        """Let the SecureTenant go; whether it was still there."""
         finalizers: list[JsonValue] = [f for f in tenant.metadata.finalizers if f != names.FINALIZER]
         patch: JsonValue = {"metadata": {"resourceVersion": tenant.metadata.resource_version, "finalizers": finalizers}}
         try:
             await self._patch(tenant, patch)
         except NotFound:
-            return
-        log.info("tenant released", tenant=tenant.name, policy=tenant.spec.deletion_policy)
+            return False
+        return True
 
     def _namespace(self, name: str) -> Observed | None:
         return self._world.get(Ref(NAMESPACE.name, "", name))

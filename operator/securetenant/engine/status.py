@@ -47,6 +47,7 @@ class Pass:
     errors: list[str] = field(default_factory=list)
     contested: Mapping[Ref, Contest] = field(default_factory=dict)
     altered: Sequence[Drifted] = ()  # of `outstanding`, what admission made of our own writes
+    rolled_out: Sequence[Finding] = ()  # written by our own change of mind
     applied: Collection[Ref] = ()
     problem: str = ""  # why the models refuse the spec
     unknown: str = ""  # why this pass cannot vouch for what it found, or found nothing
@@ -71,6 +72,7 @@ def compute(result: Pass, namespace: Callable[[str], Observed | None], now: date
     whitelist = next((plan.whitelist for plan in result.plans.values() if plan.whitelist is not None), None)
     return SecureTenantStatus(
         observed_generation=generation,
+        mode=tenant.status.mode if result.problem else tenant.spec.mode,
         conditions=timed(conditions, tenant, now, generation),
         namespaces=_namespaces(result, namespace),
         whitelist=whitelist if result.plans else tenant.status.whitelist,
@@ -182,7 +184,7 @@ def _drifted(result: Pass) -> Condition:
 
 
 def _told(item: Drifted) -> str:
-    by = f" by {item.manager}" if item.manager else ""
+    by = f" as the field manager {item.manager}" if item.manager else ""
     return f"{item.finding.reason} {item.finding.ref}{by}"
 
 

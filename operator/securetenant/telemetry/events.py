@@ -327,7 +327,7 @@ def _event(name: str, account: Subject, key: _Key, entry: _Entry, identity: str)
             "kind": about.kind,
             **({"namespace": about.namespace} if about.namespace else {}),
             "name": about.name,
-            "uid": about.uid,
+            **({"uid": about.uid} if about.uid else {}),
         },
         "reason": reason,
         "firstTimestamp": _time(entry.first),
