@@ -155,7 +155,7 @@ class Reporter:
             )
         did = ", ".join(f"{count} {action}" for action, count in actions.items())
         where = ", ".join(f"{control} {count}" for control, count in controls.items())
-        self._note(tenant, "RolledOut", f"{cause}: {did} ({where})")
+        self._note(tenant, "RolledOut", f"{cause}: {did} ({where})", object_=cause)
         for finding in rollout.adopted(tenant, written):
             name, uid = finding.ref.name, finding.observed.uid if finding.observed is not None else ""
             record.info("namespace adopted", tenant=tenant.name, namespace=name, uid=uid)
@@ -221,7 +221,7 @@ class Reporter:
             record.warning("mode changed", tenant=tenant.name, generation=generation, mode=now.mode, before=before.mode)
             kind: EventType = "Normal" if now.mode == "Enforce" else "Warning"
             message = f"mode is {now.mode} and was {before.mode} (generation {generation})"
-            self._events.emit(_subject(tenant), kind, "ModeChanged", message)
+            self._events.emit(_subject(tenant), kind, "ModeChanged", message, object_=now.mode)
         for rule in sorted(now.expiring - before.expiring, key=lambda rule: rule.expires):
             self._expires(tenant, rule)
 
