@@ -102,7 +102,7 @@ async def test_when_was_chg_2_open(stage: Stage) -> None:
     await told.line("rolled out", cause="expiry of egress out (CHG-2)", actions={"deleted": 1})
     await theirs.line("flow closed", rule="in", ticket="CHG-7")
     await theirs.event("FlowClosed", "ingress in (CHG-7) closed in rec-b1", "which expired")
-    await theirs.line("rolled out", cause="a peer's declaration, or the cluster, changed", actions={"deleted": 1})
+    await theirs.line("rolled out", cause="what tenant/rec-a declares", actions={"deleted": 1})
     for tenant, written in ((a, 6), (b, 6)):
         await tenant.agrees("none of it to be drift")
         await wait_for(_counts(tenant, written), 10, f"the objects rolled out for {tenant.name}")
@@ -141,7 +141,7 @@ async def test_a_generation_that_writes_nothing_is_told_in_the_log(stage: Stage)
     tenant = await stage.tenant("rec-idle", spec("rec-idle-a"))
     await tenant.edit({"displayName": "Idle"})
     told = await Told.of(tenant)
-    await told.line("nothing to roll out", generation=2)
+    await told.line("nothing written", generation=2, mode="Enforce")
     assert len(tenant.told("rolled out")) == 1
 
 

@@ -83,6 +83,7 @@ def test_what_a_peer_no_longer_declares_is_closed_for_the_reason_that_the_status
     computed = SecureTenantStatus(whitelist=WhitelistStatus(pending_count=1, pending=[pending]))
     (closed,) = rollout.flow_changes(pay(OFFICE), [gone], computed, NOW)
     assert (closed.change, closed.ticket, closed.cause) == ("closed", "CHG-2", "x declares no egress")
+    assert rollout.why(pay(OFFICE), [gone], [closed], first=False) == "what tenant/x declares"
 
 
 def test_what_was_pending_is_agreed() -> None:
@@ -92,6 +93,7 @@ def test_what_was_pending_is_agreed() -> None:
     made = Finding(want.ref, "network", "Missing", "Create", rollout=True, desired=want)
     (opened,) = rollout.flow_changes(pay(OFFICE, status=status), [made], SecureTenantStatus(), NOW)
     assert opened.cause == "agreed: tenant/x declares it too"
+    assert rollout.why(pay(OFFICE, status=status), [made], [opened], first=True) == "what tenant/x declares"
 
 
 def test_what_is_released_or_of_no_rule_opens_and_closes_nothing() -> None:

@@ -186,7 +186,8 @@ class Reporter:
             if told[flow.change] > _FLOW_EVENTS:
                 more.setdefault(flow.change, []).append(f"{flow.name} in {flow.namespace}")
                 continue
-            shown = "; ".join(str(opening) for opening in flow.flows[:_FLOWS_SHOWN])
+            told_by_name = f"{flow.direction} "
+            shown = "; ".join(str(opening).removeprefix(told_by_name) for opening in flow.flows[:_FLOWS_SHOWN])
             rest = f" and {len(flow.flows) - _FLOWS_SHOWN} more" if len(flow.flows) > _FLOWS_SHOWN else ""
             self._note(
                 tenant,
@@ -216,7 +217,7 @@ class Reporter:
             message = f"mode {spec.mode}, deletionPolicy {spec.deletion_policy}, namespaces: {', '.join(namespaces)}"
             self._note(tenant, "Created", message)
         elif before.generation != now.generation and not is_written:
-            record.info("nothing to roll out", tenant=tenant.name, generation=generation)
+            record.info("nothing written", tenant=tenant.name, generation=generation, mode=tenant.spec.mode)
         if before.mode and before.mode != now.mode:
             record.warning("mode changed", tenant=tenant.name, generation=generation, mode=now.mode, before=before.mode)
             kind: EventType = "Normal" if now.mode == "Enforce" else "Warning"

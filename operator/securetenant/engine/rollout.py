@@ -36,7 +36,8 @@ _OLD_NAME: Final = re.compile(r"(.+)-[0-9a-f]{8}")
 
 @dataclass(frozen=True, slots=True)
 class FlowChange:
-    """What changed of a rule's flows in one namespace. `ticket` is "" where the rule is not in the spec any more."""
+    """What changed of a rule's flows in one namespace. `ticket` is "" where the rule is not in the spec any more;
+    `peers` are those whose declaration opened or closed them, where it was not the tenant's own."""
 
     change: Change
     namespace: str
@@ -45,6 +46,7 @@ class FlowChange:
     ticket: str
     flows: tuple[Opening, ...]
     cause: str
+    peers: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -92,11 +94,11 @@ def flow_changes(
         ticket = rule_.ticket if rule_ is not None else ""
         opened, closed = after[place] - before[place], before[place] - after[place]
         if opened:
-            cause = _why_opened(tenant, direction, name)
-            found.append(FlowChange("opened", namespace, direction, name, ticket, tuple(sorted(opened)), cause))
+            cause, peers = _why_opened(tenant, direction, name)
+            found.append(FlowChange("opened", namespace, direction, name, ticket, tuple(sorted(opened)), cause, peers))
         if closed:
-            change, cause = _why_closed(rule_, direction, computed, now)
-            found.append(FlowChange(change, namespace, direction, name, ticket, tuple(sorted(closed)), cause))
+            change, cause, peers = _why_closed(rule_, direction, computed, now)
+            found.append(FlowChange(change, namespace, direction, name, ticket, tuple(sorted(closed)), cause, peers))
     return found
 
 
@@ -118,28 +120,28 @@ def _rule_of(ref: Ref, declared: Rules) -> tuple[Direction, str] | None:
     return (direction, old[1]) if old and (direction, old[1]) in declared else named
 
 
-def _why_opened(tenant: SecureTenant, direction: Direction, rule: str) -> str:
-    before = tenant.status.whitelist
-    pending = before.pending if before is not None else []
-    peers = {flow.peer for flow in pending if (flow.direction, flow.rule) == (direction, rule)}
-    if not _is_news(tenant) and peers:
-        return f"agreed: {', '.join(sorted(peers))} declares it too"
-    return "declared" if before is None or _is_news(tenant) else "what it rests on changed"
+def _why_opened(tenant: SecureTenant, direction: Direction, rule: str) -> tuple[str, tuple[str, ...]]:
+    if tenant.status.whitelist is None or _is_news(tenant):
+        return "declared", ()
+    pending = tenant.status.whitelist.pending
+    peers = tuple(sorted({flow.peer for flow in pending if (flow.direction, flow.rule) == (direction, rule)}))
+    return (f"agreed: {', '.join(peers)} declares it too", peers) if peers else ("what it rests on changed", ())
 
 
 def _why_closed(
     rule: IngressRule | EgressRule | None, direction: Direction, computed: SecureTenantStatus, now: datetime
-) -> tuple[Change, str]:
+) -> tuple[Change, str, tuple[str, ...]]:
     if rule is None:
-        return "closed", "the rule left the spec"
+        return "closed", "the rule left the spec", ()
     if whitelist.has_expired(rule.expires, now):
-        return "expired", f"the rule ended at {rule.expires:%Y-%m-%dT%H:%M:%SZ}"
-    pending = computed.whitelist.pending if computed.whitelist is not None else []
-    reasons = [flow.reason for flow in pending if (flow.direction, flow.rule) == (direction, rule.name)]
-    return "closed", "; ".join(reasons) or "the rule, or what it rests on, is narrower now"
+        return "expired", f"the rule ended at {rule.expires:%Y-%m-%dT%H:%M:%SZ}", ()
+    listed = computed.whitelist.pending if computed.whitelist is not None else []
+    pending = [flow for flow in listed if (flow.direction, flow.rule) == (direction, rule.name)]
+    cause = "; ".join(flow.reason for flow in pending) or "the rule, or what it rests on, is narrower now"
+    return "closed", cause, tuple(sorted({flow.peer for flow in pending}))
 
 
-def why(tenant: SecureTenant, written: Sequence[Finding], flows: Iterable[FlowChange], *, first: bool) -> str:
+def why(tenant: SecureTenant, written: Sequence[Finding], flows: Sequence[FlowChange], *, first: bool) -> str:
     """Why anything was rolled out. `first`: this instance did not look at the tenant before."""
     status = tenant.status
     if status.observed_generation is None:
@@ -150,6 +152,8 @@ def why(tenant: SecureTenant, written: Sequence[Finding], flows: Iterable[FlowCh
         return f"namespace {', '.join(made)} made anew"
     if expired := list(dict.fromkeys(flow.name for flow in flows if flow.change == "expired")):
         return f"expiry of {', '.join(expired)}"
+    if peers := sorted({peer for flow in flows for peer in flow.peers}):
+        return f"what {', '.join(peers)} declares"
     if any(condition.type == "Reconciling" for condition in status.conditions):
         return "what could not be written before"
     if first:
