@@ -4,13 +4,14 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import pytest
 import yaml
 
 from securetenant.api.crd import spec_schema
 from securetenant.controls.registry import NAMES
+from securetenant.engine import reporter, rollout
 from securetenant.settings import Settings, flag, variable
 from securetenant.telemetry.metrics import Metrics, TenantReport
 from tests.support.markdown import PAGES, ROOT, code, table
@@ -116,6 +117,8 @@ def _default_of(name: str) -> str:
         return NONE
     if isinstance(info.default, dict):
         return "`" + ",".join(f"{key}={value}" for key, value in info.default.items()) + "`"
+    if isinstance(info.default, tuple):
+        return f"`{','.join(info.default)}`"
     return f"`{info.default:g}`" if isinstance(info.default, float) else f"`{info.default}`"
 
 
@@ -326,3 +329,19 @@ def test_constants_that_the_text_gives() -> None:
     assert f"silent for {operator.SILENT:g} s" in operations
     assert f"at most {events.BURST:g} Events at once and one more every {events.REFILL:g} s" in operations
     assert (ITEMS, MESSAGE) == (20, 1024)
+
+
+# --- the record -------------------------------------------------------------------------------------------------
+
+
+def test_the_record_is_told_line_by_line() -> None:
+    """Every line of the logger `record` at info and above, and the Event beside it."""
+    told = table(DOCS / "operations.md", "line", "Event", "fields of the line")
+    source = (ROOT / "operator/securetenant/engine/reporter.py").read_text()
+    lines = set(re.findall(r'record\.(?:info|warning)\(\s*f?"([^"]+)"', source))
+    lines |= {f"flow {change}" for change in get_args(rollout.Change)}
+    assert {code(row[0])[0] for row in told} == lines - {"flow {flow.change}"}
+    reasons = {reason for row in told for reason in code(row[1])}
+    assert all(f'"{reason}"' in source for reason in reasons)
+    emitted = re.findall(r'_note\(\s*tenant,\s*"(\w+)"', source) + list(reporter.FLOW_REASONS.values())
+    assert set(emitted) <= reasons

@@ -35,7 +35,7 @@ _TOLD = {"Ready": "False", "Contested": "True"}
 # Flows of one pass that have an Event of their own each, by what became of them; the others share one.
 _FLOW_EVENTS: Final = 10
 _FLOWS_SHOWN: Final = 3  # of a rule in an Event; the log has all
-_FLOW_REASONS: Final = {"opened": "FlowOpened", "closed": "FlowClosed", "expired": "FlowExpired"}
+FLOW_REASONS: Final = {"opened": "FlowOpened", "closed": "FlowClosed", "expired": "FlowExpired"}
 
 
 class _Said(NamedTuple):
@@ -191,14 +191,14 @@ class Reporter:
             rest = f" and {len(flow.flows) - _FLOWS_SHOWN} more" if len(flow.flows) > _FLOWS_SHOWN else ""
             self._note(
                 tenant,
-                _FLOW_REASONS[flow.change],
+                FLOW_REASONS[flow.change],
                 f"{flow.name} {flow.change} in {flow.namespace}: {shown}{rest} ({flow.cause})",
                 control="network",
                 object_=f"{flow.direction}/{flow.rule}/{flow.namespace}",
             )
         for change, names in more.items():
             message = f"{len(names)} more {change}, all of them in the operator's log: {', '.join(names)}"
-            self._note(tenant, _FLOW_REASONS[change], message, control="network")
+            self._note(tenant, FLOW_REASONS[change], message, control="network")
 
     def _turned(self, tenant: SecureTenant, before: _Said, now: _Said, *, is_written: bool) -> None:
         """What changed of the tenant itself since it was last told of."""
