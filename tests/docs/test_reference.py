@@ -338,7 +338,7 @@ def test_the_record_is_told_line_by_line() -> None:
     """Every line of the logger `record` at info and above, and the Event beside it."""
     told = table(DOCS / "operations.md", "line", "Event", "fields of the line")
     source = (ROOT / "operator/securetenant/engine/reporter.py").read_text()
-    lines = set(re.findall(r'record\.(?:info|warning)\(\s*f?"([^"]+)"', source))
+    lines = set(re.findall(r'(?:record|line)\.(?:info|warning)\(\s*f?"([^"]+)"', source))
     lines |= {f"flow {change}" for change in get_args(rollout.Change)}
     assert {code(row[0])[0] for row in told} == lines - {"flow {flow.change}"}
     reasons = {reason for row in told for reason in code(row[1])}

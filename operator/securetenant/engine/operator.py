@@ -91,6 +91,7 @@ class Operator:
             self._echoes,
             stale=self._stale,
         )
+        events.give_way(lambda: self.queue.depth + self.queue.active > 1)
         metrics.watch_generation_lag(self.tenants.generation_lag)
         metrics.watch_queue(lambda: self.queue.depth, self.queue.oldest)
         metrics.watch_leader(lambda: self._leading)

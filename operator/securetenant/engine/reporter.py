@@ -27,6 +27,7 @@ from securetenant.telemetry.metrics import Metrics, TenantReport
 
 log = structlog.get_logger("securetenant.drift")
 record = structlog.get_logger("securetenant.record")
+Line = structlog.typing.FilteringBoundLogger
 
 # Conditions whose turn to this status is worth an Event. Ready's message holds what the controls' conditions say.
 _TOLD = {"Ready": "False", "Contested": "True"}
@@ -135,9 +136,9 @@ class Reporter:
         undone = [item.finding for item in result.corrected]
         cause = rollout.why(tenant, [*undone, *written], flows, first=is_first)
         actions = rollout.counts(written)
-        record.info(
+        line = record.bind(tenant=tenant.name)
+        line.info(
             "rolled out",
-            tenant=tenant.name,
             generation=tenant.metadata.generation,
             cause=cause,
             objects=len(written),
@@ -145,9 +146,8 @@ class Reporter:
             controls=controls,
         )
         for finding in written:
-            record.debug(
+            line.debug(
                 "object written",
-                tenant=tenant.name,
                 control=finding.control,
                 object=str(finding.ref),
                 action=rollout.done(finding.action),
@@ -158,23 +158,22 @@ class Reporter:
         self._note(tenant, "RolledOut", f"{cause}: {did} ({where})", object_=cause)
         for finding in rollout.adopted(tenant, written):
             name, uid = finding.ref.name, finding.observed.uid if finding.observed is not None else ""
-            record.info("namespace adopted", tenant=tenant.name, namespace=name, uid=uid)
+            line.info("namespace adopted", namespace=name, uid=uid)
             message = f"{name}: existed already and was taken over (adopt: true), UID {uid}"
             self._note(tenant, "NamespaceAdopted", message, object_=str(finding.ref))
         for finding in rollout.released(written):
-            record.info("object released", tenant=tenant.name, control=finding.control, object=str(finding.ref))
+            line.info("object released", control=finding.control, object=str(finding.ref))
             message = f"{finding.ref}: no longer the tenant's; our marks are taken off"
             self._note(tenant, "Released", message, control=finding.control, object_=str(finding.ref))
-        self._flows(tenant, flows)
+        self._flows(tenant, flows, line)
 
-    def _flows(self, tenant: SecureTenant, flows: list[FlowChange]) -> None:
+    def _flows(self, tenant: SecureTenant, flows: list[FlowChange], line: Line) -> None:
         """One line for each rule and namespace whose flows changed, and an Event for the first of them."""
         told: Counter[str] = Counter()
         more: dict[str, list[str]] = {}
         for flow in flows:
-            record.info(
+            line.info(
                 f"flow {flow.change}",
-                tenant=tenant.name,
                 namespace=flow.namespace,
                 direction=flow.direction,
                 rule=flow.rule,
