@@ -17,7 +17,7 @@ from securetenant.api.status import Condition, SecureTenantStatus
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls.plan import World
 from securetenant.drift.judge import Finding, closes
-from securetenant.engine import alterations, deletion, status
+from securetenant.engine import alterations, deletion, rollout, status
 from securetenant.engine.alterations import Alterations
 from securetenant.engine.attribution import manager_of
 from securetenant.engine.contest import Contests
@@ -163,7 +163,8 @@ class Reconciler:
         done, failed = set(outcome.done), outcome.failed
         late = self._settle_doubts(found, outcome, blamed)
         self._remember(found, done)
-        corrected = [*(Drifted(finding, blamed[finding]) for finding in done if not finding.rollout), *late]
+        now = [Drifted(finding, blamed[finding]) for finding in done if not finding.rollout]
+        corrected = [*now, *(item for item in late if not item.finding.rollout)]
         seconds = self._monotonic() - since
         self._fought(tenant.name, corrected, outcome, blamed)
         altered = self._altered(found, outcome, blamed)
@@ -175,7 +176,7 @@ class Reconciler:
             found.held,
             outstanding=[*left, *altered],
             corrected=corrected,
-            rolled_out=[finding for finding in outcome.done if finding.rollout],
+            rolled_out=rollout.written(outcome, [item.finding for item in late]),
             contested=self._contests.contested(tenant.name),
             altered=altered,
             applied=_applied(found, done | {item.finding for item in outcome.altered}),
@@ -215,10 +216,11 @@ class Reconciler:
         return last
 
     def _settle_doubts(self, found: Survey, outcome: Outcome, blamed: dict[Finding, str]) -> list[Drifted]:
-        """Note the writes that ended in doubt, and forget those that are seen to be over; the deviations that were
-        undone by one of which no answer came."""
+        """Note the writes that ended in doubt, and forget those that are seen to be over; the findings that were
+        carried out by one of which no answer came."""
         tenant, standing = found.tenant, {finding.ref for finding in found.findings}
-        late = self._doubts.settle(tenant.name, standing)
+        over = self._doubts.settle(tenant.name, standing)
+        late = [item for item in over if not item.finding.rollout or self._is_carried_out(tenant, item.finding)]
         for finding in outcome.done:
             self._doubts.settled(tenant.name, finding.ref)
         for finding, error in outcome.failed:
@@ -230,9 +232,15 @@ class Reconciler:
                 records.add(annotation(want, tenant.name, tenant.metadata.uid))
             if want is None or finding.action == "Recreate":
                 records.add("")
-            correction = None if finding.rollout else Drifted(finding, blamed[finding])
-            self._doubts.note(tenant.name, finding.ref, records, correction)
+            self._doubts.note(tenant.name, finding.ref, records, Drifted(finding, blamed.get(finding, "")))
         return late
+
+    def _is_carried_out(self, tenant: SecureTenant, finding: Finding) -> bool:
+        """Whether the object is as the finding wanted it; it may be in order because the desire changed."""
+        have, want = self._world.get(finding.ref), finding.desired
+        if want is None:
+            return have is None or (finding.action == "Release" and have.tenant != tenant.name)
+        return have is not None and have.record == annotation(want, tenant.name, tenant.metadata.uid)
 
     def _fought(self, name: str, corrected: Iterable[Drifted], outcome: Outcome, blamed: dict[Finding, str]) -> None:
         """Count the rounds of fights. A correction that came too late, because the object changed meanwhile, is one

@@ -6,7 +6,7 @@ All of it is read off the findings that were carried out, never off what was mea
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Literal
 
@@ -18,6 +18,7 @@ from securetenant.controls import policies, quota, whitelist
 from securetenant.controls.openings import Opening, openings
 from securetenant.controls.whitelist import Direction
 from securetenant.drift.judge import Action, Finding
+from securetenant.engine.writer import Outcome
 
 Change = Literal["opened", "closed", "expired"]
 Rules = Mapping[tuple[Direction, str], IngressRule | EgressRule]
@@ -52,6 +53,17 @@ class FlowChange:
     def name(self) -> str:
         """The rule, with the ticket that it rests on: "ingress from-ledger (CHG-20931)"."""
         return f"{self.direction} {self.rule}" + (f" ({self.ticket})" if self.ticket else "")
+
+
+def written(outcome: Outcome, late: Iterable[Finding]) -> list[Finding]:
+    """What a pass wrote by our own change of mind, as it stands now: with what admission made of it, and with the
+    `late` ones, of which no answer came and which are seen to be carried out."""
+    altered = (
+        replace(one.finding, desired=replace(one.finding.desired, body={"spec": one.observed.field("spec")}))
+        for one in outcome.altered
+        if one.finding.desired is not None
+    )
+    return [finding for finding in (*outcome.done, *altered, *late) if finding.rollout]
 
 
 def counts(findings: Iterable[Finding]) -> dict[str, int]:
@@ -125,7 +137,9 @@ def _why_opened(tenant: SecureTenant, direction: Direction, rule: str) -> tuple[
         return "declared", ()
     pending = tenant.status.whitelist.pending
     peers = tuple(sorted({flow.peer for flow in pending if (flow.direction, flow.rule) == (direction, rule)}))
-    return (f"agreed: {', '.join(peers)} declares it too", peers) if peers else ("what it rests on changed", ())
+    if peers:
+        return f"agreed: {', '.join(peers)} declares it too", peers
+    return "could not be written before" if _is_retried(tenant) else "what it rests on changed", ()
 
 
 def _why_closed(
@@ -154,7 +168,7 @@ def why(tenant: SecureTenant, written: Sequence[Finding], flows: Sequence[FlowCh
         return f"expiry of {', '.join(expired)}"
     if peers := sorted({peer for flow in flows for peer in flow.peers}):
         return f"what {', '.join(peers)} declares"
-    if any(condition.type == "Reconciling" for condition in status.conditions):
+    if _is_retried(tenant):
         return "what could not be written before"
     if first:
         return "start of this instance: another version of it, or a change while none ran"
@@ -168,6 +182,10 @@ def why(tenant: SecureTenant, written: Sequence[Finding], flows: Sequence[FlowCh
 
 def _is_news(tenant: SecureTenant) -> bool:
     return tenant.metadata.generation > (tenant.status.observed_generation or 0)
+
+
+def _is_retried(tenant: SecureTenant) -> bool:
+    return any(condition.type == "Reconciling" for condition in tenant.status.conditions)
 
 
 def adopted(tenant: SecureTenant, written: Iterable[Finding]) -> Iterator[Finding]:

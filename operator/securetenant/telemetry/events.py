@@ -5,8 +5,9 @@ what happened to an object in a namespace may be told there as well. One Event o
 reason, control, object, namespace): repeats raise its `count` and `lastTimestamp`, at most once per `INTERVAL`, with
 what came in between merged. A token bucket per account (a tenant), as in client-go's event correlator, keeps a tenant
 that somebody attacks from flooding the API server, and a bound on the keys per account keeps it from pushing out the
-others' Events. What is told of a rollout trails behind: at `PACE` a second for all, at `PACE_BESIDE` while there is work
-to do, after all else, and never out of the last of an account's tokens. Metrics hold the true counts; an Event that is lost here is only logged.
+others' Events. What is told of a rollout trails behind: after all else, at `PACE` a second for all, `PACE_BESIDE` while
+there is work to do, and never out of the last of an account's tokens. Metrics hold the true counts; an Event that is
+lost here is only logged.
 """
 
 import asyncio
