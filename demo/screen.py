@@ -65,7 +65,7 @@ def opening(scene: Scene, number: int, of: int) -> None:
 
 def played(result: Played) -> None:
     scene = result.scene
-    by = f" by [cyan]{result.manager}[/cyan]" if result.manager else ""
+    by = f" as the field manager [cyan]{result.manager}[/cyan]" if result.manager else ""
     colour = _COLOURS[scene.outcome]
     console.print(
         f"    found: {scene.reason} {scene.object}{by}{f' at {result.found}' if result.found else ''}\n"

@@ -46,6 +46,9 @@ def test_every_field_says_what_it_is_for() -> None:
         pytest.param("dns_cidrs", "169.254.20.10/32,fd00::/64", ("169.254.20.10/32", "fd00::/64"), id="cidrs"),
         pytest.param("dns_cidrs", '["10.0.0.10/32"]', ("10.0.0.10/32",), id="cidrs-json"),
         pytest.param("dns_cidrs", "169.254.20.10", ("169.254.20.10/32",), id="bare-address"),
+        pytest.param("expires_soon", "30d, 36h,90m,45s,7", (2_592_000, 129_600, 5_400, 45, 7), id="spans"),
+        pytest.param("expires_soon", '["2d"]', (172_800,), id="spans-json"),
+        pytest.param("expires_soon", "[]", (), id="no-spans"),
         pytest.param("context", "", None, id="empty-is-not-given"),
     ],
 )
@@ -80,6 +83,9 @@ def test_a_flag_wins_over_its_variable_and_none_is_no_flag(monkeypatch: pytest.M
         pytest.param("dns_pod_labels", "a b=c", "must have label keys ", id="label-key"),
         pytest.param("dns_pod_labels", "a=b c", "must have label values", id="label-value"),
         pytest.param("dns_cidrs", "10.0.0.1/8", "must be CIDRs such as ", id="host-bits"),
+        pytest.param("expires_soon", "2w", "must be spans of 1s to 366d such as 14d,", id="no-span"),
+        pytest.param("expires_soon", "0", "must be spans of 1s to 366d such as 14d,", id="no-time"),
+        pytest.param("expires_soon", "400d", "must be spans of 1s to 366d such as 14d,", id="span-too-long"),
         pytest.param("dns_namespace", "Kube", "must be a namespace's name", id="namespace"),
         pytest.param("operator_namespace", "a" * 64, "must be a namespace's name", id="namespace-too-long"),
     ],
@@ -113,7 +119,12 @@ def test_the_identity_is_the_pod_and_never_twice_the_same(monkeypatch: pytest.Mo
 
 def test_the_platform_carries_what_the_team_set() -> None:
     settings = Settings.load(
-        dns_namespace="dns", dns_pod_labels="b=2,a=1", dns_cidrs="10.0.0.10/32", dns_port=5353, operator_namespace="ops"
+        dns_namespace="dns",
+        dns_pod_labels="b=2,a=1",
+        dns_cidrs="10.0.0.10/32",
+        dns_port=5353,
+        operator_namespace="ops",
+        expires_soon="2h",
     )
     assert settings.platform() == Platform(
         dns_namespace="dns",
@@ -121,4 +132,5 @@ def test_the_platform_carries_what_the_team_set() -> None:
         dns_cidrs=("10.0.0.10/32",),
         dns_port=5353,
         operator_namespace="ops",
+        expires_soon=(7200,),
     )

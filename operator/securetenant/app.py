@@ -23,7 +23,7 @@ from securetenant.settings import LEASE_DURATION_MAX, Settings
 from securetenant.start import StartError, check
 from securetenant.supervise import TenantWatcher
 from securetenant.telemetry import logs
-from securetenant.telemetry.events import Events
+from securetenant.telemetry.events import Events, Undeliverable
 from securetenant.telemetry.metrics import Metrics
 from securetenant.telemetry.server import ServeError, serve
 
@@ -189,6 +189,12 @@ async def _unless(stop: asyncio.Event, awaitable: Any) -> None:
 def _events(transport: Transport, identity: str) -> Events:
     async def send(method: str, path: str, body: dict[str, Any]) -> None:
         content_type = MERGE_PATCH if method == "PATCH" else "application/json"
-        await transport.request(method, path, body=body, content_type=content_type, kind="Event")
+        try:
+            await transport.request(method, path, body=body, content_type=content_type, kind="Event")
+        except NotFound as error:
+            # Of a PATCH: the Event is gone by now, and is made anew.
+            if method == "POST":
+                raise Undeliverable(str(error)) from error
+            raise
 
     return Events(send, identity=identity, clock=time.time)

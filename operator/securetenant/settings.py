@@ -26,6 +26,9 @@ LEASE_DURATION_MAX: Final = 300  # seconds
 
 _DNS_LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _LABEL_NAME: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+_DURATION: Final = re.compile(r"([0-9]{1,8})([dhms]?)")
+_UNITS: Final = {"d": 86_400, "h": 3_600, "m": 60, "s": 1, "": 1}
+_LONGEST: Final = 366 * 86_400
 _LABEL_PREFIX: Final = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 
 
@@ -55,6 +58,22 @@ def _items(value: Any) -> Any:
     if value.lstrip().startswith("["):
         return _json(value)
     return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def _durations(value: Any) -> Any:
+    """Whole seconds out of `14d,1d`, `["12h"]` or `3600`."""
+    spans = _items(value)
+    return [_seconds(span) for span in spans] if isinstance(spans, list | tuple) else spans
+
+
+def _seconds(text: Any) -> int:
+    found = _DURATION.fullmatch(str(text))
+    seconds = int(found[1]) * _UNITS[found[2]] if found else 0
+    if not 1 <= seconds <= _LONGEST:
+        raise ValueError(
+            f"must be spans of 1s to 366d such as 14d, 12h, 30m or 90s, separated by commas; {text!r} is none"
+        )
+    return seconds
 
 
 def _json(value: str) -> Any:
@@ -119,6 +138,12 @@ class Settings(BaseSettings):
     )
     dns_port: int = Field(53, ge=1, le=65535, description="Port of the cluster's DNS pods (OpenShift: 5353).")
 
+    expires_soon: Annotated[tuple[int, ...], NoDecode, BeforeValidator(_durations)] = Field(
+        ("14d", "1d"),
+        validate_default=True,
+        description="How long before a rule ends its owners are warned: spans such as 14d,1d, or [] for never.",
+    )
+
     @field_validator("operator_namespace", "dns_namespace")
     @classmethod
     def _namespace(cls, value: str) -> str:
@@ -166,6 +191,7 @@ class Settings(BaseSettings):
             dns_cidrs=self.dns_cidrs,
             dns_port=self.dns_port,
             operator_namespace=self.operator_namespace,
+            expires_soon=self.expires_soon,
         )
 
 

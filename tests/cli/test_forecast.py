@@ -109,7 +109,7 @@ def shown(*forecasts: Forecast, color: bool = False, cluster: Sequence[Deviation
 
 def test_text_of_drift() -> None:
     text = shown(forecast(change(drift=True, manager="mallory", fields=(Field("spec.hard.pods", "9999", "100"),))))
-    assert "    ! ResourceQuota/securetenant changed by mallory (put right)\n" in text
+    assert "    ! ResourceQuota/securetenant changed as the field manager mallory (put right)\n" in text
     assert '        spec.hard.pods: "9999" -> "100"\n' in text
     assert "0 to create, 1 to update, 0 to delete, 1 drifted, 0 foreign" in text
 

@@ -226,9 +226,11 @@ async def test_tampering_is_drift_with_its_manager(made: None, admin: Admin, rea
     done = await cli(reader, "plan", "--tenant", "cli-payments")
     assert done.code == 2
     assert "    ! NetworkPolicy/securetenant-dns missing (created again)\n" in done.out
-    assert "    ! NetworkPolicy/securetenant-default-deny changed by mallory (put right)\n" in done.out
+    assert (
+        "    ! NetworkPolicy/securetenant-default-deny changed as the field manager mallory (put right)\n" in done.out
+    )
     assert "        spec.ingress: - [{}]\n" in done.out
-    assert "    ? NetworkPolicy/open foreign by kubectl-client-side-apply: " in done.out
+    assert "    ? NetworkPolicy/open foreign as the field manager kubectl-client-side-apply: " in done.out
     assert "2 drifted, 1 foreign" in done.out
     summary = (await cli(reader, "plan", "--tenant", "cli-payments", "-o", "json")).json["summary"]
     assert summary == {

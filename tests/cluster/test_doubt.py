@@ -12,7 +12,7 @@ from tests.support import life
 from tests.support.fault import Front, Seen, front, run_behind
 from tests.support.life import Json
 from tests.support.sandbox import Admin, Operator, Plane, wait_for
-from tests.support.tenants import POLICIES
+from tests.support.tenants import POLICIES, Tenant
 
 pytestmark = pytest.mark.cluster
 
@@ -81,6 +81,36 @@ async def test_a_correction_of_which_no_answer_came_counts_once(behind: tuple[Fr
         counted = {("network", "Changed"): 1, ("network", "Missing"): 1}
         assert await life.drift(operator, name) == counted
         assert await life.drift(operator, name, "corrected_total") == counted
+    finally:
+        await life.remove(admin, name)
+
+
+async def test_a_flow_that_a_lost_answer_opened_or_closed_is_on_record(
+    behind: tuple[Front, Operator], admin: Admin
+) -> None:
+    (proxy, operator), name = behind, "doubt-flow"
+    lost: list[Seen] = []
+
+    def loses(seen: Seen) -> bool:
+        if seen.is_write and "ingress-extra" in seen.path + seen.body and not lost:
+            lost.append(seen)
+            return True
+        return False
+
+    office, extra = (life.cidr_rule(rule, "10.8.0.0/16") for rule in ("office", "extra"))
+    tenant = Tenant(admin, operator, name)
+    try:
+        await life.create(admin, name, life.spec(f"{name}-a"))
+        await life.ready(admin, name)
+        for event, rules in (("flow opened", [office, extra | {"ticket": "CHG-2"}]), ("flow closed", [office])):
+            lost.clear()
+            proxy.loses = loses
+            await life.edit(admin, name, {"network": {"ingress": rules}})
+            await wait_for(lambda: lost, 10, "an answer to be lost")
+            await life.ready(admin, name)
+            (line,) = [line for line in tenant.told(event) if line["rule"] == "extra"]
+            assert line["flows"] == ["ingress to all pods from 10.8.0.0/16 on TCP 8443"]
+        assert await life.drift(operator, name) == {}
     finally:
         await life.remove(admin, name)
 

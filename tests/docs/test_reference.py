@@ -12,6 +12,7 @@ import yaml
 from securetenant.api.crd import documented_schema
 from securetenant.controls.registry import NAMES
 from securetenant.controls.roles import Problem
+from securetenant.engine import reporter, rollout
 from securetenant.settings import Settings, flag, variable
 from securetenant.telemetry.metrics import Metrics, TenantReport
 from tests.support.markdown import PAGES, ROOT, code, table
@@ -117,6 +118,8 @@ def _default_of(name: str) -> str:
         return NONE
     if isinstance(info.default, dict):
         return "`" + ",".join(f"{key}={value}" for key, value in info.default.items()) + "`"
+    if isinstance(info.default, tuple):
+        return f"`{','.join(info.default)}`"
     return f"`{info.default:g}`" if isinstance(info.default, float) else f"`{info.default}`"
 
 
@@ -330,3 +333,19 @@ def test_constants_that_the_text_gives() -> None:
     assert f"silent for {operator.SILENT:g} s" in operations
     assert f"at most {events.BURST:g} Events at once and one more every {events.REFILL:g} s" in operations
     assert (ITEMS, MESSAGE, known.MOST) == (20, 1024, 2048)
+
+
+# --- the record -------------------------------------------------------------------------------------------------
+
+
+def test_the_record_is_told_line_by_line() -> None:
+    """Every line of the logger `record` at info and above, and the Event beside it."""
+    told = table(DOCS / "operations.md", "line", "Event", "fields of the line")
+    source = (ROOT / "operator/securetenant/engine/reporter.py").read_text()
+    lines = set(re.findall(r'(?:record|line)\.(?:info|warning)\(\s*f?"([^"]+)"', source))
+    lines |= {f"flow {change}" for change in get_args(rollout.Change)}
+    assert {code(row[0])[0] for row in told} == lines - {"flow {flow.change}"}
+    reasons = {reason for row in told for reason in code(row[1])}
+    assert all(f'"{reason}"' in source for reason in reasons)
+    emitted = re.findall(r'_note\(\s*tenant,\s*"(\w+)"', source) + list(reporter.FLOW_REASONS.values())
+    assert set(emitted) <= reasons

@@ -443,6 +443,22 @@ async def test_what_trails_is_paced_for_all_and_comes_after_what_is_urgent(
     assert told.dropped == 0
 
 
+async def test_what_trails_gives_way_to_work(told: Events, sink: Sink, clock: Clock) -> None:
+    busy = True
+    told.give_way(lambda: busy)
+    for number in range(100):
+        rolled(told, tenant_subject(f"tenant-{number}", f"uid-of-{number}"))
+    await told.flush()
+    sink.take()
+    clock.now += 1
+    await told.flush()
+    assert len(sink.take()) == events.PACE_BESIDE
+    busy = False
+    clock.now += 1
+    await told.flush()
+    assert len(sink.take()) == events.PACE
+
+
 async def test_what_trails_leaves_the_last_of_a_tenants_tokens_to_what_is_urgent(
     told: Events, sink: Sink, clock: Clock
 ) -> None:

@@ -18,6 +18,7 @@ FAMILIES = {
     ("securetenant_drift_objects", "gauge", ("control", "reason", "tenant")),
     ("securetenant_drift_detected", "counter", ("control", "reason", "tenant")),
     ("securetenant_drift_corrected", "counter", ("control", "reason", "tenant")),
+    ("securetenant_rollout_objects", "counter", ("control", "tenant")),
     ("securetenant_drift_contested", "gauge", ("control", "tenant")),
     ("securetenant_drift_correction_duration_seconds", "histogram", ()),
     ("securetenant_cluster_drift_objects", "gauge", ("control", "reason")),
@@ -110,7 +111,9 @@ def test_everything_that_can_be_enumerated_starts_at_zero(metrics: Metrics) -> N
     assert series(metrics, "securetenant_drift_objects") == by_reason
     assert series(metrics, "securetenant_drift_detected_total") == by_reason
     assert series(metrics, "securetenant_drift_corrected_total") == by_reason
-    assert series(metrics, "securetenant_drift_contested") == {(control, "payments"): 0.0 for control in CONTROLS}
+    by_control = {(control, "payments"): 0.0 for control in CONTROLS}
+    assert series(metrics, "securetenant_drift_contested") == by_control
+    assert series(metrics, "securetenant_rollout_objects_total") == by_control
     assert series(metrics, "securetenant_whitelist_flows") == {
         (state, "payments"): 0.0 for state in ("agreed", "pending", "expired")
     }
@@ -210,6 +213,8 @@ def test_counters_count_and_outlive_a_report(metrics: Metrics) -> None:
     assert tenants(metrics) == set(), "no series before the first report"
     metrics.detected("payments", "network", "Missing")
     metrics.corrected("payments", "network", "Missing", 0.004)
+    metrics.rolled_out("payments", "network", 3)
+    metrics.rolled_out("payments", "network", 1)
     metrics.tenant(REPORT)
     metrics.tenant(replace(REPORT, mode="Audit"))
     key = ("network", "Missing", "payments")
@@ -217,6 +222,8 @@ def test_counters_count_and_outlive_a_report(metrics: Metrics) -> None:
     assert (detected.pop(key), set(detected.values())) == (2.0, {0.0})
     corrected = series(metrics, "securetenant_drift_corrected_total")
     assert (corrected.pop(key), set(corrected.values())) == (1.0, {0.0})
+    rolled_out = series(metrics, "securetenant_rollout_objects_total")
+    assert (rolled_out.pop(("network", "payments")), set(rolled_out.values())) == (4.0, {0.0})
 
 
 def test_the_correction_histogram_reaches_from_a_millisecond_to_a_minute(metrics: Metrics) -> None:
@@ -235,12 +242,14 @@ def test_a_control_that_is_not_known_is_shown_all_the_same(metrics: Metrics) -> 
 def test_a_forgotten_tenant_leaves_no_series(metrics: Metrics) -> None:
     full(metrics)
     metrics.detected("payments", "network", "Missing")
+    metrics.rolled_out("payments", "network", 3)
     metrics.tenant(replace(REPORT, tenant="ledger"))
     metrics.forget("payments")
     metrics.forget("payments")
     assert tenants(metrics) == {"ledger"}
     metrics.tenant(REPORT)
-    assert set(series(metrics, "securetenant_drift_detected_total").values()) == {0.0}, "a new tenant starts at 0"
+    for counter in ("drift_detected", "rollout_objects"):
+        assert set(series(metrics, f"securetenant_{counter}_total").values()) == {0.0}, "a new tenant starts at 0"
 
 
 def test_label_values_are_escaped(metrics: Metrics) -> None:

@@ -43,8 +43,18 @@ class PendingFlow(StatusModel):
     reason: str = ""
 
 
+class ExpiringRule(StatusModel):
+    """A rule that ends soon. `within`: the narrowest of the operator's thresholds that it is within, e.g. "14d"."""
+
+    direction: Literal["ingress", "egress"]
+    rule: str
+    expires: datetime
+    within: str
+
+
 class WhitelistStatus(StatusModel):
-    """The declared flows (rule x peer) by state. Lists are capped at 20; the counts are whole."""
+    """The declared flows (rule x peer) by state. Lists are capped at 20; the counts are whole. `expiring` is whole:
+    it also tells which warnings were given."""
 
     declared: int = 0
     agreed: int = 0
@@ -56,6 +66,7 @@ class WhitelistStatus(StatusModel):
     api_server: list[str] = Field(
         default_factory=list, description="The API server's addresses as last known, if there is egress to addresses."
     )
+    expiring: list[ExpiringRule] = Field(default_factory=list)
 
 
 class QuotaUse(StatusModel):
@@ -95,6 +106,7 @@ class SecureTenantStatus(StatusModel):
     each as "Kind/name": it tells a deleted object (drift) from one that was never there (a rollout)."""
 
     observed_generation: int | None = Field(None, description="The generation of the spec that this speaks of.")
+    mode: str = Field("", description="The mode in which it was looked at.")
     conditions: list[Condition] = Field(default_factory=list, description="What holds of the tenant, by aspect.")
     namespaces: list[NamespaceStatus] = Field(
         default_factory=list,

@@ -148,7 +148,7 @@ def _change(change: Change) -> Iterator[Text]:
 
 
 def _by(change: Change) -> str:
-    return f" by {change.manager}" if change.manager else ""
+    return f" as the field manager {change.manager}" if change.manager else ""
 
 
 def _field(each: Field) -> Text:

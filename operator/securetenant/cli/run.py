@@ -72,6 +72,8 @@ def _metavar(info: FieldInfo) -> str:
 
 def _written(value: Any) -> str:
     """A default as it would be given."""
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
     if isinstance(value, dict):
         return ",".join(f"{key}={inner}" for key, inner in value.items())
     return f"{value:g}" if isinstance(value, float) else str(value)

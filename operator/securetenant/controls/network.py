@@ -7,9 +7,9 @@ from typing import Final
 
 from securetenant.api.kinds import NETWORK_POLICY
 from securetenant.api.objects import Desired, Json, Ref, Superseded
-from securetenant.api.status import Condition, ConditionStatus, PendingFlow, WhitelistStatus
+from securetenant.api.status import Condition, ConditionStatus, ExpiringRule, PendingFlow, WhitelistStatus
 from securetenant.api.tenant import Peer, SecureTenant
-from securetenant.controls import claims, endpoints, openings, policies, ports, selectors, whitelist
+from securetenant.controls import claims, endpoints, expiry, openings, policies, ports, selectors, whitelist
 from securetenant.controls.plan import Control, Foreign, Plan, Platform, World
 from securetenant.controls.policies import Within
 from securetenant.controls.ports import Ports, Range
@@ -45,9 +45,10 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
         for namespace in held
         for name, body in (*shared, *own.get(namespace, ()))
     ]
-    wake_at = earliest(time for d in declared if not d.expired for time in (d.rule.expires, d.opened.until))
+    ends = earliest(time for d in declared if not d.expired for time in (d.rule.expires, d.opened.until))
+    soon = world.platform.expires_soon
     recorded = endpoints.record(tenant, world) if whitelist.reaches_addresses(tenant) else []
-    told = _status(declared, wake_at, recorded)
+    told = _status(declared, ends, recorded, expiry.expiring(tenant, soon, now))
     wanted = {item.ref for item in desired}
     return Plan(
         desired=desired,
@@ -55,7 +56,7 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
         superseded=_superseded(tenant, held, desired, wanted, world),
         conditions=[_agreement(told), *conditions],
         blocking=blocking,
-        wake_at=wake_at,
+        wake_at=earliest((ends, expiry.next_warning(tenant, soon, now))),
         whitelist=told,
     )
 
@@ -142,7 +143,9 @@ def _whitelisted(declared: Iterable[Declaration]) -> dict[str, list[tuple[str, J
     return found
 
 
-def _status(declared: Sequence[Declaration], next_expiry: datetime | None, api_server: list[str]) -> WhitelistStatus:
+def _status(
+    declared: Sequence[Declaration], next_expiry: datetime | None, api_server: list[str], expiring: list[ExpiringRule]
+) -> WhitelistStatus:
     pending = [d for d in declared if not d.expired and not d.opened.flows]
     expired = [d for d in declared if d.expired]
     return WhitelistStatus(
@@ -154,6 +157,7 @@ def _status(declared: Sequence[Declaration], next_expiry: datetime | None, api_s
         expired=[_flow(d, f"expired at {d.rule.expires:%Y-%m-%dT%H:%M:%SZ}") for d in expired[:LISTED]],
         next_expiry=next_expiry,
         api_server=api_server,
+        expiring=expiring,
     )
 
 

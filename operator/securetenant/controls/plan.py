@@ -22,6 +22,7 @@ class Platform:
     operator_namespace: str = "securetenant-system"
     # There is no cluster to look at: what only it knows (which namespaces exist, where its API server is) is no matter.
     offline: bool = False
+    expires_soon: tuple[int, ...] = (14 * 86400, 86400)  # seconds before a rule ends: when its owners are warned
 
 
 class World(Protocol):

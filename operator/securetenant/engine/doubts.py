@@ -13,11 +13,11 @@ from securetenant.engine.status import Drifted
 
 @dataclass(slots=True)
 class Doubt:
-    """One object. `records`: what its record may be by our own hand ("": deleted, or given up). `correction`: the
-    deviation that the write was to undo, if it was one."""
+    """One object. `records`: what its record may be by our own hand ("": deleted, or given up). `finding`: what the
+    last write was to carry out; a deviation stays what it is until it is seen to be undone."""
 
     records: set[str] = field(default_factory=set)
-    correction: Drifted | None = None
+    finding: Drifted | None = None
 
 
 class Doubts:
@@ -26,11 +26,12 @@ class Doubts:
     def __init__(self) -> None:
         self._tenants: dict[str, dict[Ref, Doubt]] = {}
 
-    def note(self, tenant: str, ref: Ref, records: Iterable[str], correction: Drifted | None) -> None:
+    def note(self, tenant: str, ref: Ref, records: Iterable[str], finding: Drifted) -> None:
         """A write to the object ended without a certain answer."""
         doubt = self._tenants.setdefault(tenant, {}).setdefault(ref, Doubt())
         doubt.records.update(records)
-        doubt.correction = correction or doubt.correction
+        if doubt.finding is None or doubt.finding.finding.rollout or not finding.finding.rollout:
+            doubt.finding = finding
 
     def records(self, tenant: str, ref: Ref) -> set[str]:
         doubt = self._tenants.get(tenant, {}).get(ref)
@@ -41,13 +42,13 @@ class Doubts:
         self._tenants.get(tenant, {}).pop(ref, None)
 
     def settle(self, tenant: str, standing: set[Ref]) -> list[Drifted]:
-        """Forget the objects with which nothing is wrong any more (those not in `standing`); the deviations that the
-        writes in doubt have undone."""
+        """Forget the objects with which nothing is wrong any more (those not in `standing`); what the writes in doubt
+        were to carry out."""
         doubts = self._tenants.get(tenant, {})
         over = [doubts.pop(ref) for ref in list(doubts) if ref not in standing]
         if not doubts:
             self._tenants.pop(tenant, None)
-        return [doubt.correction for doubt in over if doubt.correction is not None]
+        return [doubt.finding for doubt in over if doubt.finding is not None]
 
     def forget(self, tenant: str) -> None:
         self._tenants.pop(tenant, None)

@@ -103,6 +103,7 @@ class Operator:
             stale=self._stale,
         )
         self._cluster = Cluster(transport, self.world, metrics, events, stale=self._stale)
+        events.give_way(lambda: self.queue.depth + self.queue.active > 1)
         metrics.watch_generation_lag(self._generation_lag)
         metrics.watch_queue(lambda: self.queue.depth, self.queue.oldest)
         metrics.watch_leader(lambda: self._leading)

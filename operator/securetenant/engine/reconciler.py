@@ -17,7 +17,7 @@ from securetenant.api.status import Condition, SecureTenantStatus
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls.plan import World
 from securetenant.drift.judge import Finding, closes
-from securetenant.engine import alterations, creation, deletion, known, outcomes, status
+from securetenant.engine import alterations, creation, deletion, known, outcomes, rollout, status
 from securetenant.engine.alterations import Alterations
 from securetenant.engine.attribution import manager_of
 from securetenant.engine.contest import Contests
@@ -171,7 +171,8 @@ class Reconciler:
         done, failed = set(outcome.done), [*unannounced, *outcome.failed]
         late = self._settle_doubts(found, outcome, blamed)
         self._remember(found, done)
-        corrected = [*(Drifted(finding, blamed[finding]) for finding in done if not finding.rollout), *late]
+        now = [Drifted(finding, blamed[finding]) for finding in done if not finding.rollout]
+        corrected = [*now, *(item for item in late if not item.finding.rollout)]
         seconds = self._monotonic() - since
         self._fought(tenant.name, corrected, outcome, blamed)
         altered = self._altered(found, outcome, blamed)
@@ -184,6 +185,7 @@ class Reconciler:
             owned=found.owned,
             outstanding=[*left, *altered],
             corrected=corrected,
+            rolled_out=rollout.written(outcome, [item.finding for item in late]),
             contested=self._contests.contested(tenant.name),
             altered=altered,
             applied=_applied(found, done | {item.finding for item in outcome.altered}),
@@ -225,10 +227,11 @@ class Reconciler:
         return last
 
     def _settle_doubts(self, found: Survey, outcome: Outcome, blamed: dict[Finding, str]) -> list[Drifted]:
-        """Note the writes that ended in doubt, and forget those that are seen to be over; the deviations that were
-        undone by one of which no answer came."""
+        """Note the writes that ended in doubt, and forget those that are seen to be over; the findings that were
+        carried out by one of which no answer came."""
         tenant, standing = found.tenant, {finding.ref for finding in found.findings}
-        late = self._doubts.settle(tenant.name, standing)
+        over = self._doubts.settle(tenant.name, standing)
+        late = [item for item in over if not item.finding.rollout or self._is_carried_out(tenant, item.finding)]
         for finding in outcome.done:
             self._doubts.settled(tenant.name, finding.ref)
         for finding, error in outcome.failed:
@@ -242,9 +245,15 @@ class Reconciler:
                 records.add("")
             elif finding.action == "Recount":  # two writes, of which the first may stand
                 records.add(annotation(nudging(want), tenant.name, tenant.metadata.uid))
-            correction = None if finding.rollout else Drifted(finding, blamed[finding])
-            self._doubts.note(tenant.name, finding.ref, records, correction)
+            self._doubts.note(tenant.name, finding.ref, records, Drifted(finding, blamed.get(finding, "")))
         return late
+
+    def _is_carried_out(self, tenant: SecureTenant, finding: Finding) -> bool:
+        """Whether the object is as the finding wanted it; it may be in order because the desire changed."""
+        have, want = self._world.get(finding.ref), finding.desired
+        if want is None:
+            return have is None or (finding.action == "Release" and have.tenant != tenant.name)
+        return have is not None and have.record == annotation(want, tenant.name, tenant.metadata.uid)
 
     def _fought(self, name: str, corrected: Iterable[Drifted], outcome: Outcome, blamed: dict[Finding, str]) -> None:
         """Count the rounds of fights. A correction that came too late, because the object changed meanwhile, is one
@@ -413,7 +422,7 @@ class Reconciler:
             return Again()
         remaining = deletion.doomed(tenant, self._world) if tenant.spec.deletion_policy == "Delete" else []
         if remaining:
-            errors = await self._send_deletions(remaining)
+            errors = await self._send_deletions(tenant, remaining)
             await self._say(tenant, deletion.failed(errors) if errors else deletion.waiting(remaining))
             return Again(retry=bool(errors))
         todo = deletion.releases(tenant, self._world)
@@ -426,17 +435,19 @@ class Reconciler:
             return Again(retry=True)
         await self._say_released(tenant)
         fresh = self._tenants.get(tenant.name)  # in the version that our status has made; an edit is a pass of its own
-        if fresh is not None and _same_spec(fresh, tenant):
-            await self._remove_finalizer(fresh)
+        if fresh is not None and _same_spec(fresh, tenant) and await self._remove_finalizer(fresh):
+            self._reporter.gone(tenant, len(outcome.done))
         return Again()
 
-    async def _send_deletions(self, remaining: Sequence[Observed]) -> list[str]:
+    async def _send_deletions(self, tenant: SecureTenant, remaining: Sequence[Observed]) -> list[str]:
         errors = []
         for request in deletion.deletions(remaining):
             try:
                 await self._writer.send(request)
             except ApiError as error:
                 errors.append(f"{request.ref}: {error.message}")
+            else:
+                self._reporter.deleted(tenant, request.ref)
         return errors
 
     async def _say(self, tenant: SecureTenant, condition: Condition) -> None:
@@ -455,11 +466,15 @@ class Reconciler:
         said = status.unjudged(tenant, [condition], self._now())
         await self._write_status(tenant, said.model_copy(update={"whitelist": None, "nodes": [], "applied": {}}))
 
-    async def _remove_finalizer(self, tenant: SecureTenant) -> None:
+    async def _remove_finalizer(self, tenant: SecureTenant) -> bool:
+        """Let the SecureTenant go; whether it was still there."""
         finalizers: list[JsonValue] = [f for f in tenant.metadata.finalizers if f != names.FINALIZER]
         patch: JsonValue = {"metadata": {"resourceVersion": tenant.metadata.resource_version, "finalizers": finalizers}}
-        await self._patch(tenant, patch)
-        log.info("tenant released", tenant=tenant.name, policy=tenant.spec.deletion_policy)
+        try:
+            await self._patch(tenant, patch)
+        except NotFound:
+            return False
+        return True
 
     def _until(self, when: datetime | None) -> float | None:
         """Seconds until a time, and a moment more, so that it has come by then."""

@@ -56,6 +56,7 @@ class Pass:
     unwritten: Mapping[str, Sequence[str]] = field(default_factory=dict)  # control -> what it could not write, and why
     contested: Mapping[Ref, Contest] = field(default_factory=dict)
     altered: Sequence[Drifted] = ()  # of `outstanding`, what admission made of our own writes
+    rolled_out: Sequence[Finding] = ()  # written by our own change of mind
     applied: Collection[Ref] = ()
     owned: Mapping[str, str] = field(default_factory=dict)  # the same of those that are to be let go
     refusal: Refusal | None = None  # the models refuse the spec
@@ -91,6 +92,7 @@ def compute(result: Pass, now: datetime) -> SecureTenantStatus:
     whitelist = next((plan.whitelist for plan in result.plans.values() if plan.whitelist is not None), None)
     return SecureTenantStatus(
         observed_generation=generation,
+        mode=tenant.status.mode if result.is_bare else tenant.spec.mode,
         conditions=timed(conditions, tenant, now, generation),
         namespaces=entries,
         used_commitments=commitment.used(tenant, entries),
@@ -229,7 +231,7 @@ def _drifted(result: Pass) -> Condition:
 
 
 def _told(item: Drifted) -> str:
-    by = f" by {item.manager}" if item.manager else ""
+    by = f" as the field manager {item.manager}" if item.manager else ""
     return f"{item.finding.reason} {item.finding.ref}{by}"
 
 

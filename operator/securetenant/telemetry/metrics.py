@@ -68,6 +68,7 @@ class _Tenant:
     report: TenantReport | None = None
     detected: dict[tuple[str, str], int] | None = None
     corrected: dict[tuple[str, str], int] | None = None
+    rolled_out: dict[tuple[str], int] | None = None
 
 
 _Key = TypeVar("_Key", bound=tuple[str, ...])
@@ -145,6 +146,11 @@ class Metrics:
         kept = self._tenant(tenant)
         kept.corrected = _counted(kept.corrected, (control, reason))
         self._correction_seconds.observe(seconds)
+
+    def rolled_out(self, tenant: str, control: str, objects: int) -> None:
+        """Count objects written by our own change of mind."""
+        kept = self._tenant(tenant)
+        kept.rolled_out = _counted(kept.rolled_out, (control,), objects)
 
     def forget(self, tenant: str) -> None:
         """The tenant is gone, and all its series with it."""
@@ -264,7 +270,9 @@ def _families(controls: Sequence[str], lag: Callable[[str], int | None]) -> tupl
     drift = _enumerated("securetenant_drift_objects", ("control", "reason"), by_reason)
     detected = _enumerated("securetenant_drift_detected_total", ("control", "reason"), by_reason)
     corrected = _enumerated("securetenant_drift_corrected_total", ("control", "reason"), by_reason)
-    contested = _enumerated("securetenant_drift_contested", ("control",), [(control,) for control in controls])
+    by_control: list[tuple[str]] = [(control,) for control in controls]
+    rolled_out = _enumerated("securetenant_rollout_objects_total", ("control",), by_control)
+    contested = _enumerated("securetenant_drift_contested", ("control",), by_control)
     flows = _enumerated("securetenant_whitelist_flows", ("state",), [(state,) for state in FLOW_STATES])
     return (
         _family(
@@ -284,6 +292,12 @@ def _families(controls: Sequence[str], lag: Callable[[str], int | None]) -> tupl
             "counter",
             "Deviations undone.",
             lambda tenant, _: corrected(tenant.name, tenant.corrected),
+        ),
+        _family(
+            "securetenant_rollout_objects_total",
+            "counter",
+            "Objects written by a change of mind: a spec, a peer's declaration, an expiry, an upgrade.",
+            lambda tenant, _: rolled_out(tenant.name, tenant.rolled_out),
         ),
         _family(
             "securetenant_drift_contested",
@@ -403,9 +417,9 @@ def _line(name: str, tenant: str, suffix: str, value: float) -> str:
     return f'{name}{{tenant="{tenant}"{suffix}}} {number}\n'
 
 
-def _counted(counts: dict[_Key, int] | None, key: _Key) -> dict[_Key, int]:
+def _counted(counts: dict[_Key, int] | None, key: _Key, more: int = 1) -> dict[_Key, int]:
     counts = {} if counts is None else counts
-    counts[key] = counts.get(key, 0) + 1
+    counts[key] = counts.get(key, 0) + more
     return counts
 
 
