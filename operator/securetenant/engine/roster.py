@@ -46,6 +46,7 @@ class Roster:
         self._observe = observe
         self._enqueue = enqueue
         self._asked = asyncio.Event()
+        self._failure = ""  # as the log has it
 
     def ask(self) -> None:
         """Let `keep` list them."""
@@ -76,8 +77,12 @@ class Roster:
         try:
             await self._load()
         except ApiError as error:
-            log.warning("SecureTenants not listed, tried again", cause=str(error), retry_seconds=AGAIN)
+            # While the CRD is gone, say, it is the same every second.
+            report = log.debug if self._failure == str(error) else log.warning
+            report("SecureTenants not listed, tried again", cause=str(error), retry_seconds=AGAIN)
+            self._failure = str(error)
             return error
+        self._failure = ""
         return None
 
     async def _load(self) -> None:
