@@ -5,7 +5,7 @@ import logging
 import signal
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -29,13 +29,22 @@ from securetenant.telemetry.server import ServeError, serve
 
 log = structlog.get_logger("securetenant.app")
 
+# Loggers of kopf's that say with each try, and with a traceback, what supervise.py tells once.
+_TOLD_BY_US: Final = (
+    "kopf._cogs.clients.api",
+    "kopf._core.reactor.observation",
+    "kopf._core.reactor.orchestration",
+    "kopf._core.reactor.queueing",
+    "kopf._core.reactor.running",
+)
+
 
 def main(settings: Settings) -> int:
     """Run until a signal; the exit code. 0: stopped cleanly. 1: could not start, lost the Lease, or a watcher died."""
     logs.configure(settings.log_format, settings.log_level)
     memory.prepare()
-    # kopf warns at each start that signals are ignored outside of the main thread: they are ours to handle.
-    logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
+    for name in _TOLD_BY_US:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     problem = ""
     try:
         asyncio.run(run(settings))

@@ -127,7 +127,7 @@ class TenantWatcher:
                 self._kopf = Kopf(self._config, self)
                 cause = await self._until_stuck(self._kopf)
                 failures = 0 if self._asking.heard else failures + 1
-                self._give_up(self._kopf, cause)
+                self._give_up(self._kopf, cause, failures)
                 await asyncio.sleep(RESTARTS[min(failures, len(RESTARTS) - 1)])
         finally:
             for each in self._left:
@@ -151,7 +151,7 @@ class TenantWatcher:
             if self._asking.watch and silent > WATCH_SILENT + ANSWER:
                 return f"its watch has been silent for {silent:.0f} s"
 
-    def _give_up(self, kopf: Kopf, cause: str) -> None:
+    def _give_up(self, kopf: Kopf, cause: str, failures: int) -> None:
         """Raises Blind if there are too many of them by now."""
         self._seen = max(self._seen, self._asking.sees(time.monotonic()))
         self._failure = self._failure or cause
@@ -160,7 +160,8 @@ class TenantWatcher:
         self._left = [each for each in [*self._left, kopf] if each.thread.is_alive()]
         if len(self._left) > LEFTOVERS:
             raise Blind(f"SecureTenants cannot be watched: {len(self._left)} of kopf do not end; the last: {cause}")
-        log.debug("kopf is started anew", cause=cause, request=self._failure)
+        report = log.info if failures <= 1 else log.debug
+        report("the watch of SecureTenants is begun anew", cause=cause, request=self._failure)
 
     def _say_whether_blind(self) -> None:
         """Once when it begins, once when it ends."""

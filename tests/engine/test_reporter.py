@@ -17,6 +17,7 @@ from securetenant.drift.judge import Action, Finding
 from securetenant.engine import status
 from securetenant.engine.reporter import Reporter
 from securetenant.engine.status import Drifted, Pass
+from securetenant.engine.tenants import Refusal
 from securetenant.telemetry import events
 from securetenant.telemetry.events import Events
 from securetenant.telemetry.metrics import Metrics
@@ -149,7 +150,7 @@ async def test_a_change_of_mode_is_told_once_across_restarts(stage: Stage) -> No
 async def test_a_spec_that_is_refused_is_no_change_of_mode(stage: Stage) -> None:
     """It comes back from the models as Paused, which nobody asked for."""
     of = edited(tenant("pay", namespaces=["pay"], status=SEEN), mode="Paused")
-    of = stage.passed(of, problem="spec.x: no")
+    of = stage.passed(of, refusal=Refusal("spec.x: no", 0))
     assert "mode changed" not in stage.said()
     assert of.status.mode == "Enforce"
 

@@ -122,5 +122,5 @@ def test_a_tenant_that_is_going_claims_nothing() -> None:
     told = Condition(type="Ready", status="False", reason="Deleting", message="waiting")
     found = status.unjudged(going, [told], NOW)
     assert [c.type for c in found.conditions] == ["Ready"]
-    said = {"observedGeneration", "conditions", "namespaces", "namespaceCount", "whitelist"}
+    said = {"observedGeneration", "mode", "conditions", "namespaces", "namespaceCount", "whitelist"}
     assert status.dump(found).keys() == said

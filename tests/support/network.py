@@ -21,6 +21,7 @@ def within(*namespaces: str) -> dict[str, Any]:
 
 
 def world(*tenants: SecureTenant, objects: tuple[Observed, ...] = (), platform: Platform | None = None) -> StaticWorld:
+    platform = platform or Platform(expires_soon=())  # warnings before an end: test_expiry.py
     return StaticWorld(tenants, [*(o for t in tenants for o in mine(t)), *objects], platform)
 
 

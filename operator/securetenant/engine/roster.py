@@ -46,6 +46,7 @@ class Roster:
         self._observe = observe
         self._enqueue = enqueue
         self._asked = asyncio.Event()
+        self._failure = ""  # as the log has it
 
     def ask(self) -> None:
         """Let `keep` list them."""
@@ -76,9 +77,13 @@ class Roster:
         try:
             await self._load()
         except ApiError as error:
-            if not is_away(error):  # that is said once for all
-                log.warning("SecureTenants not listed, tried again", cause=str(error), retry_seconds=AGAIN)
+            # While the CRD is gone, say, it is the same every second; that the API server is away is said once for all.
+            is_said = is_away(error) or self._failure == str(error)
+            report = log.debug if is_said else log.warning
+            report("SecureTenants not listed, tried again", cause=str(error), retry_seconds=AGAIN)
+            self._failure = str(error)
             return error
+        self._failure = ""
         return None
 
     async def _load(self) -> None:
