@@ -20,6 +20,7 @@ from securetenant.engine.index import Index
 from securetenant.engine.reconciler import Again, Reconciler
 from securetenant.engine.reporter import Reporter
 from securetenant.engine.tenants import Tenants
+from securetenant.engine.triage import is_suspect
 from securetenant.engine.workqueue import Item, WorkQueue
 from securetenant.engine.world import World, indexes
 from securetenant.engine.writer import Writer
@@ -43,6 +44,8 @@ RELOAD = 5.0
 STALE = 60.0
 # How often (seconds) the clock and the watches are looked at, and what step of the clock is worth a look at all.
 PULSE = 5.0
+# Tenants that are sifted at the start between two breaths of the event loop.
+_BREATH = 20
 CLOCK_STEP = 2.0
 
 
@@ -67,6 +70,7 @@ class Operator:
         self._resync_seconds = resync_seconds
         self._clock = clock
         self._leading = False
+        self._all_queued = False
         self._relisted = asyncio.Event()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
@@ -175,9 +179,6 @@ class Operator:
         await self._reload(once=True)
         self._leading = True
         log.info("leading", tenants=len(self.tenants), objects=sum(map(len, self.informers.values())))
-        for name in self.tenants.names():
-            self.queue.add(name)
-        self._note_progress()
         stopping = asyncio.Event()
         try:
             async with asyncio.TaskGroup() as group:
@@ -186,6 +187,7 @@ class Operator:
                     group.create_task(self._events.run(), name="events"),
                     group.create_task(self._reload(), name="reload"),
                     group.create_task(self._pulse(), name="pulse"),
+                    group.create_task(self._look_at_all(), name="first look"),
                 ]
                 workers = [group.create_task(self._work(stopping), name=f"worker {n}") for n in range(self._workers)]
                 await _either(stop, workers)
@@ -197,6 +199,23 @@ class Operator:
         finally:
             self._leading = False
         await self._events.flush()
+
+    async def _look_at_all(self) -> None:
+        """Every tenant, once; first those in which something was changed while nobody looked."""
+        rest = []
+        for number, name in enumerate(tuple(self.tenants.names())):
+            if name in self.tenants and is_suspect(
+                *self.tenants.applied(name), self.world.get, self.world.in_namespace
+            ):
+                self.queue.add(name)
+            else:
+                rest.append(name)
+            if number % _BREATH == 0:
+                await asyncio.sleep(0)
+        for name in rest:
+            self.queue.add(name)
+        self._all_queued = True
+        self._note_progress()
 
     async def load_tenants(self) -> None:
         """List the SecureTenants, and forget those that are not there any more: a watch that was interrupted tells
@@ -299,7 +318,7 @@ class Operator:
             log.exception("nor can it be said in the status", tenant=name, cause=str(error))
 
     def _note_progress(self) -> None:
-        if self._caught_up.is_set() or self.queue.depth or self.queue.active:
+        if self._caught_up.is_set() or not self._all_queued or self.queue.depth or self.queue.active:
             return
         self._caught_up.set()
         log.info("looked at all tenants", tenants=len(self.tenants))

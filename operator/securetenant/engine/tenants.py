@@ -15,6 +15,7 @@ from securetenant.api.status import SecureTenantStatus
 from securetenant.api.tenant import DeletionPolicy, Metadata, NamespaceSpec, SecureTenant, SecureTenantSpec
 from securetenant.engine import interests
 from securetenant.engine.interests import Interests
+from securetenant.engine.triage import Applied
 
 # Parsed models kept at once: 50 KiB each, against 0.1 ms to parse one anew.
 _PARSED = 32
@@ -24,6 +25,14 @@ _METADATA = frozenset(map(to_camel, Metadata.model_fields))
 
 class _Status(msgspec.Struct):
     status: dict[str, Any] = {}
+
+
+class _AppliedOf(msgspec.Struct):
+    applied: Any = None
+
+
+class _Applied(msgspec.Struct):
+    status: _AppliedOf = msgspec.field(default_factory=_AppliedOf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +139,15 @@ class Tenants:
         """The status as it stands in the cluster, undigested; {} if there is none."""
         entry = self._entries.get(name)
         return msgspec.json.decode(zlib.decompress(entry.packed), type=_Status).status if entry is not None else {}
+
+    def applied(self, name: str) -> tuple[str, Applied]:
+        """The tenant's UID, and what its status says it applied; cheaper by far than to parse it all."""
+        entry = self._entries[name]
+        found = msgspec.json.decode(zlib.decompress(entry.packed), type=_Applied).status.applied
+        try:
+            return entry.uid, msgspec.convert(found or {}, type=Applied)
+        except msgspec.ValidationError:
+            return entry.uid, {}  # nothing that we could have written
 
     def generation_lag(self, name: str) -> int:
         """How many edits no status tells of yet."""
