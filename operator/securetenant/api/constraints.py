@@ -6,7 +6,7 @@ and the CEL side of a rule are written beside each other; tests/corpus runs thro
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Self
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.alias_generators import to_camel
@@ -148,6 +148,10 @@ class SpecModel(BaseModel):
 
     # The rules that tie the fields of the model together.
     RULES: ClassVar[tuple[Rule, ...]] = ()
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """Itself: it is frozen. pydantic copies the default of a section for every tenant that does not give it."""
+        return self
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:

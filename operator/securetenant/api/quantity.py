@@ -65,6 +65,7 @@ def compare(a: str, b: str) -> int:
     return (left > right) - (left < right)
 
 
+@lru_cache(maxsize=4096)
 def nanos(text: str) -> int:
     """Billionths of a unit, rounded up: the precision of the parser, and so of the CEL that judges the same texts."""
     value, _ = _exact(text)

@@ -22,6 +22,7 @@ from securetenant.engine.reconciler import Again, Reconciler
 from securetenant.engine.reporter import Reporter
 from securetenant.engine.roster import BLIND, Blind, Roster
 from securetenant.engine.tenants import Tenants
+from securetenant.engine.triage import queue_all
 from securetenant.engine.workqueue import Item, WorkQueue
 from securetenant.engine.world import World, indexes
 from securetenant.engine.writer import Writer
@@ -71,6 +72,7 @@ class Operator:
         self._clock = clock
         self._leading = False
         self.has_led = False  # whether it ever began to write
+        self._all_queued = False
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
         self._preparing: asyncio.Task[None] | None = None
@@ -203,9 +205,6 @@ class Operator:
         await self._roster.first()
         self._leading = self.has_led = True
         log.info("leading", tenants=len(self.tenants), objects=sum(map(len, self.informers.values())))
-        for name in self.tenants.names():
-            self.queue.add(name)
-        self._note_progress()
         stopping = asyncio.Event()
         try:
             async with asyncio.TaskGroup() as group:
@@ -215,6 +214,7 @@ class Operator:
                     group.create_task(self._roster.keep(), name="roster"),
                     group.create_task(self._pulse(), name="pulse"),
                     group.create_task(self._cluster.run(), name="cluster"),
+                    group.create_task(self._look_at_all(), name="first look"),
                 ]
                 workers = [group.create_task(self._work(stopping), name=f"worker {n}") for n in range(self._workers)]
                 await _either(stop, workers)
@@ -226,6 +226,11 @@ class Operator:
         finally:
             self._leading = False
         await self._events.flush()
+
+    async def _look_at_all(self) -> None:
+        await queue_all(self.tenants, self.world, self.queue)
+        self._all_queued = True
+        self._note_progress()
 
     async def _pulse(self) -> None:
         """Look at all tenants when the clock was set (expiries are times of day, timers are not), and when a cache
@@ -307,7 +312,7 @@ class Operator:
             log.exception("nor can it be said in the status", tenant=name, cause=str(error))
 
     def _note_progress(self) -> None:
-        if self._caught_up.is_set() or self.queue.depth or self.queue.active:
+        if self._caught_up.is_set() or not self._all_queued or self.queue.depth or self.queue.active:
             return
         self._caught_up.set()
         log.info("looked at all tenants", tenants=len(self.tenants))

@@ -44,6 +44,17 @@ class _Status(msgspec.Struct):
     status: dict[str, Any] = {}
 
 
+Applied = dict[str, list[str]]  # status.applied: namespace -> ["Kind/name", ...]
+
+
+class _AppliedOf(msgspec.Struct):
+    applied: Any = None
+
+
+class _Applied(msgspec.Struct):
+    status: _AppliedOf = msgspec.field(default_factory=_AppliedOf)
+
+
 class Refusal(NamedTuple):
     """Why the models refuse the newest spec, and the generation of the one that is `kept` in its place: the last that
     they accepted. 0: none is known, since this process has seen none."""
@@ -167,6 +178,15 @@ class Tenants:
         """The status as it stands in the cluster, undigested; {} if there is none."""
         entry = self._entries.get(name)
         return msgspec.json.decode(zlib.decompress(entry.packed), type=_Status).status if entry is not None else {}
+
+    def applied(self, name: str) -> tuple[str, Applied]:
+        """The tenant's UID, and what its status says it applied; cheaper by far than to parse it all."""
+        entry = self._entries[name]
+        found = msgspec.json.decode(zlib.decompress(entry.packed), type=_Applied).status.applied
+        try:
+            return entry.uid, msgspec.convert(found or {}, type=Applied)
+        except msgspec.ValidationError:
+            return entry.uid, {}  # nothing that we could have written
 
     def generation_lag(self, name: str) -> int:
         """How many edits no status tells of yet."""
