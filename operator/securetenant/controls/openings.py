@@ -1,6 +1,6 @@
 """What a NetworkPolicy opens, read back from its spec: of one of ours flow by flow, of a stranger's in short."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import Final, NamedTuple
 
 from securetenant.api import names
@@ -12,6 +12,7 @@ from securetenant.controls.whitelist import Direction
 
 _SHOWN: Final = 3  # how many ends a message names
 _EVERYWHERE: Final = "everywhere"
+_ALL_PODS: Final = "all pods"
 _OWN: Final[dict[Direction, str]] = {"ingress": "to", "egress": "from"}
 _ADMITS: Final[dict[Direction, str]] = {"ingress": "to", "egress": "of"}
 
@@ -36,7 +37,7 @@ def openings(spec: JsonValue) -> frozenset[Opening]:
     """All that a NetworkPolicy opens, by its `spec`. Never fails: what has no sense to us is shown as it stands."""
     if not isinstance(spec, dict):
         return frozenset()
-    own = _pods(spec.get("podSelector")) or "all pods"
+    own = _pods(spec.get("podSelector")) or _ALL_PODS
     return frozenset(
         Opening(direction, own, end, _allowed(entry.get("ports")))
         for direction, entries in _rules(spec)
@@ -44,6 +45,12 @@ def openings(spec: JsonValue) -> frozenset[Opening]:
         if isinstance(entry, dict)
         for end in _each_end(entry.get(PEERS[direction]))
     )
+
+
+def covered(opening: Opening, wanted: Container[Opening]) -> bool:
+    """Whether the wanted ones open this too: it is among them, or is for all pods there. Wider ends and ports are not
+    looked for: "no" is the safe answer."""
+    return opening in wanted or opening._replace(own=_ALL_PODS) in wanted
 
 
 def _rules(spec: Json) -> Iterator[tuple[Direction, list[JsonValue]]]:
@@ -129,7 +136,7 @@ def described(spec: JsonValue) -> str:
     """What a policy that others made opens, shortly: "admits ingress from everywhere to all pods"."""
     if not isinstance(spec, dict):
         return "opens nothing"
-    chosen = "all pods" if not spec.get("podSelector") else f"pods with {_selection(spec['podSelector'])}"
+    chosen = _ALL_PODS if not spec.get("podSelector") else f"pods with {_selection(spec['podSelector'])}"
     opened = [
         f"admits {direction} {PEERS[direction]} {_ends(entries, PEERS[direction])} {_ADMITS[direction]} {chosen}"
         for direction, entries in _rules(spec)
@@ -142,10 +149,10 @@ def _ends(entries: Iterable[JsonValue], field: str) -> str:
     for entry in entries:
         peers = entry.get(field) if isinstance(entry, dict) else None
         if not isinstance(peers, list) or not peers:
-            return "everywhere"
+            return _EVERYWHERE
         found += [_end(peer) for peer in peers if isinstance(peer, dict)]
-    if "everywhere" in found:
-        return "everywhere"
+    if _EVERYWHERE in found:
+        return _EVERYWHERE
     distinct = list(dict.fromkeys(found))
     return ", ".join(distinct[:_SHOWN]) + (f" and {len(distinct) - _SHOWN} more" if len(distinct) > _SHOWN else "")
 
@@ -154,7 +161,7 @@ def _end(peer: Json) -> str:
     block = peer.get("ipBlock")
     if isinstance(block, dict):
         cidr = str(block.get("cidr"))
-        return "everywhere" if cidr in ("0.0.0.0/0", "::/0") and not block.get("except") else cidr
+        return _EVERYWHERE if cidr in ("0.0.0.0/0", "::/0") and not block.get("except") else cidr
     where = peer.get("namespaceSelector")
     place = f"namespaces with {_selection(where)}" if where else "all namespaces"
     if where is None:
