@@ -16,6 +16,7 @@ from typing import Any, Final
 import aiohttp
 
 from sandbox import nodes
+from securetenant.api import kinds
 from tests.support import life
 from tests.support.fault import Front, free_lease, front, leads, run_behind
 from tests.support.faults import Answer, Fault
@@ -28,16 +29,7 @@ WELL: Final = 15.0
 EXIT: Final = 30.0
 UNANSWERED: Final = 15.0
 
-KINDS: Final = (
-    "namespaces",
-    "nodes",
-    "resourcequotas",
-    "limitranges",
-    "networkpolicies",
-    "rolebindings",
-    "clusterrolebindings",
-    "endpointslices",
-)
+KINDS: Final = tuple(kind.plural for kind in kinds.CACHED)
 _GONE: Final = Answer("expired", "event", 410)
 _REFUSED: Final = Answer("refused", "status", 404)
 
