@@ -32,8 +32,7 @@ class Stage:
         return self.operator
 
     async def start(self) -> Operator:
-        env = {"SECURETENANT_LEASE_DURATION": "3"}
-        self.operator = await self.stack.enter_async_context(run_behind(self.proxy, self.folder, env=env))
+        self.operator = await self.stack.enter_async_context(run_behind(self.proxy, self.folder))
         return self.operator
 
     async def kill(self) -> None:
