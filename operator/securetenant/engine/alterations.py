@@ -4,11 +4,12 @@ They stand as deviations until the object is as wanted. Writing them again is of
 so that is done with a back-off; at once when somebody changed the object since. Soft state: a restart costs one write.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 from securetenant.api.objects import Observed, Ref
-from securetenant.engine.writer import Altered
+from securetenant.drift.judge import Finding
+from securetenant.engine.writer import Altered, Outcome
 
 FIRST_WAIT = 1.0
 LONGEST_WAIT = 60.0
@@ -57,12 +58,27 @@ class Alterations:
             if not standing:
                 del self._tenants[tenant]
 
-    def standing(self, tenant: str) -> set[Ref]:
-        """The objects that admission changed, as far as is known."""
-        return set(self._tenants.get(tenant, ()))
+    def outstanding(self, tenant: str, findings: Iterable[Finding], outcome: Outcome) -> list[tuple[Finding, Finding]]:
+        """Take in a pass. The findings of objects that stand as admission made them of our writes, those written
+        before and let be included; each with what it is now: a deviation, whoever's change of mind it was."""
+        for one in outcome.altered:
+            self.note(tenant, one)
+        news = {one.finding.ref: one for one in outcome.altered}
+        written = {finding.ref for finding in outcome.done} | news.keys()
+        kept = {f.ref: f for f in findings if f.ref not in written and self.path(tenant, f.observed)}
+        for ref in self._tenants.get(tenant, {}).keys() - news.keys() - kept.keys():
+            self.settled(tenant, ref)
+        items = [(one.finding, one.observed, one.path) for one in news.values()]
+        items += [(f, f.observed, self.path(tenant, f.observed)) for f in kept.values() if f.observed]
+        return [(finding, _as_it_stands(finding, have, path)) for finding, have, path in items]
 
     def forget(self, tenant: str) -> None:
         self._tenants.pop(tenant, None)
+
+
+def _as_it_stands(finding: Finding, have: Observed, path: str) -> Finding:
+    reason = "Changed" if finding.desired is not None else finding.reason
+    return replace(finding, reason=reason, rollout=False, path=path, message=told(path), observed=have)
 
 
 def _content(have: Observed) -> int:

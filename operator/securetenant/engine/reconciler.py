@@ -2,41 +2,36 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import msgspec
 import structlog
 
 from securetenant.api import names
-from securetenant.api.kinds import NAMESPACE, NODE, SECURE_TENANT
-from securetenant.api.objects import JsonValue, Observed, Ref
-from securetenant.api.record import annotation
-from securetenant.api.status import Condition, SecureTenantStatus
+from securetenant.api.kinds import NAMESPACE, NODE
+from securetenant.api.objects import Observed, Ref
+from securetenant.api.status import Condition
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls.plan import World
 from securetenant.drift.judge import Finding, closes
-from securetenant.engine import alterations, creation, deletion, known, outcomes, rollout, status
+from securetenant.engine import creation, deletion, known, outcomes, rollout, status
 from securetenant.engine.alterations import Alterations
 from securetenant.engine.attribution import manager_of
 from securetenant.engine.contest import Contests
 from securetenant.engine.creation import Creations
-from securetenant.engine.doubts import Doubts
 from securetenant.engine.echoes import Echoes
 from securetenant.engine.following import Following, judged
+from securetenant.engine.history import History
 from securetenant.engine.known import Known
 from securetenant.engine.reporter import Reporter
-from securetenant.engine.requests import nudging
 from securetenant.engine.status import Drifted, Pass
 from securetenant.engine.strays import Strays
 from securetenant.engine.survey import Survey, survey
 from securetenant.engine.tenants import Refusal, Tenants
+from securetenant.engine.tenantwriter import TenantWriter
 from securetenant.engine.writer import Outcome, Writer
-from securetenant.kube.errors import BadAnswer
 from securetenant.kube.transport import (
-    JSON_PATCH,
-    MERGE_PATCH,
     ApiError,
     NotFound,
     Transport,
@@ -55,9 +50,9 @@ class Again:
 
 class Reconciler:
     """Holds nothing that cannot be read back from the cluster, or be done without: `_standing` only spares a second
-    count or look-up, and `_records` (what was last written to each object) tells an old state that came back from our
-    own rollout; `_doubts` and `_alterations` know what became of writes that were not answered as they should be;
-    `_creations` has the values that are committed to, `_strays` what may have landed in a namespace of others.
+    count or look-up; `_history` tells an old state that came back, and a write without an answer, from others' doing;
+    `_alterations` knows what admission makes of our writes; `_creations` has the values that are committed to,
+    `_strays` what may have landed in a namespace of others.
 
     `stale` says why what the caches hold may not be so any more; "" while they are kept well.
     """
@@ -79,22 +74,20 @@ class Reconciler:
     ) -> None:
         self._transport = transport
         self._writer = writer
+        self._resource = TenantWriter(transport, tenants, echoes, enqueue)
         self._tenants = tenants
         self._world = world
         self._reporter = reporter
-        self._enqueue = enqueue
-        self._echoes = echoes
         self._following = following
         self._stale = stale
         self._contests = Contests(monotonic)
         self._alterations = Alterations(monotonic)
-        self._doubts = Doubts()
+        self._history = History(world)
         self._creations = Creations()
         self._strays = Strays(monotonic)
         self._monotonic = monotonic
         self._now = now
         self._standing: dict[str, Known] = {}
-        self._records: dict[str, dict[Ref, str]] = {}
 
     async def reconcile(self, name: str, since: float, failures: int = 0) -> Again:
         """Make one tenant so. `since`: when the event behind this pass arrived (monotonic seconds).
@@ -110,7 +103,7 @@ class Reconciler:
         refusal = self._tenants.refusal(name)
         if tenant.spec.mode == "Paused":
             return await self._hold(tenant, refusal)
-        found = survey(tenant, self._world, self._now(), self._last(name), refusal)
+        found = survey(tenant, self._world, self._now(), self._history.last(name), refusal)
         found = await judged(found, self._following, self._transport)
         if tenant.spec.mode == "Audit":
             return await self._audit(found)
@@ -119,10 +112,9 @@ class Reconciler:
     def forget(self, name: str) -> None:
         """The tenant is gone."""
         self._standing.pop(name, None)
-        self._records.pop(name, None)
         self._contests.forget(name)
         self._alterations.forget(name)
-        self._doubts.forget(name)
+        self._history.forget(name)
         self._creations.forget(name)
         self._strays.forget(name)
         self._reporter.forget(name)
@@ -135,7 +127,7 @@ class Reconciler:
         result = Pass(tenant, {}, {}, applied=status.recorded(tenant.status), unknown=cause)
         computed = status.compute(result, self._now())
         self._reporter.report(result, computed, 0.0)
-        await self._write_status(tenant, computed)
+        await self._resource.write_status(tenant, computed)
 
     async def _hold(self, tenant: SecureTenant, refusal: Refusal | None) -> Again:
         """Paused: nothing is judged, nothing is written, and the status says so."""
@@ -169,13 +161,13 @@ class Reconciler:
         self._strays.note(tenant.name, outcome, held)
 
         done, failed = set(outcome.done), [*unannounced, *outcome.failed]
-        late = self._settle_doubts(found, outcome, blamed)
-        self._remember(found, done)
+        late = self._history.settle(found, outcome, blamed)
         now = [Drifted(finding, blamed[finding]) for finding in done if not finding.rollout]
         corrected = [*now, *(item for item in late if not item.finding.rollout)]
         seconds = self._monotonic() - since
         self._fought(tenant.name, corrected, outcome, blamed)
-        altered = self._altered(found, outcome, blamed)
+        made = self._alterations.outstanding(tenant.name, found.findings, outcome)
+        altered = [Drifted(finding, blamed.get(of, "")) for of, finding in made]
         changed = {item.finding.ref for item in altered}
         left = [Drifted(f, blamed[f]) for f in drift if f not in done and f.ref not in changed]
         result = Pass(
@@ -204,96 +196,18 @@ class Reconciler:
             is_failed = True
         return self._again(found, result, {f.ref for f in done}, is_failed=is_failed)
 
-    def _remember(self, found: Survey, done: set[Finding]) -> None:
-        """Note the record on each object that is as we want it, and that there is none on what we gave up."""
-        records = self._records.setdefault(found.tenant.name, {})
-        off = {finding.ref for finding in found.findings if finding not in done}
-        for want in found.desired:
-            have = self._world.get(want.ref) if want.ref not in off else None
-            if have is not None:
-                records[have.ref] = have.record or ""
-        for finding in done:
-            if finding.desired is None and finding.ref in records:
-                records[finding.ref] = ""
-
-    def _last(self, name: str) -> Callable[[Ref], Collection[str]]:
-        """What was last written to an object, as `judge.Owner.last`."""
-        records = self._records.get(name, {})
-
-        def last(ref: Ref) -> Collection[str]:
-            known, doubtful = records.get(ref), self._doubts.records(name, ref)
-            return doubtful if known is None else {known, *doubtful}
-
-        return last
-
-    def _settle_doubts(self, found: Survey, outcome: Outcome, blamed: dict[Finding, str]) -> list[Drifted]:
-        """Note the writes that ended in doubt, and forget those that are seen to be over; the findings that were
-        carried out by one of which no answer came."""
-        tenant, standing = found.tenant, {finding.ref for finding in found.findings}
-        over = self._doubts.settle(tenant.name, standing)
-        late = [item for item in over if not item.finding.rollout or self._is_carried_out(tenant, item.finding)]
-        for finding in outcome.done:
-            self._doubts.settled(tenant.name, finding.ref)
-        for finding, error in outcome.failed:
-            want, have = finding.desired, finding.observed
-            if not error.is_uncertain and finding.action != "Recount":
-                continue
-            records = {have.record or ""} if have is not None else set[str]()
-            if want is not None:
-                records.add(annotation(want, tenant.name, tenant.metadata.uid))
-            if want is None or finding.action == "Recreate":
-                records.add("")
-            elif finding.action == "Recount":  # two writes, of which the first may stand
-                records.add(annotation(nudging(want), tenant.name, tenant.metadata.uid))
-            self._doubts.note(tenant.name, finding.ref, records, Drifted(finding, blamed.get(finding, "")))
-        return late
-
-    def _is_carried_out(self, tenant: SecureTenant, finding: Finding) -> bool:
-        """Whether the object is as the finding wanted it; it may be in order because the desire changed."""
-        have, want = self._world.get(finding.ref), finding.desired
-        if want is None:
-            return have is None or (finding.action == "Release" and have.tenant != tenant.name)
-        return have is not None and have.record == annotation(want, tenant.name, tenant.metadata.uid)
-
     def _fought(self, name: str, corrected: Iterable[Drifted], outcome: Outcome, blamed: dict[Finding, str]) -> None:
         """Count the rounds of fights. A correction that came too late, because the object changed meanwhile, is one
         too, unless the change may be our own write of which no answer came."""
         beaten = [
             Drifted(f, blamed[f])
             for f, error in outcome.failed
-            if not f.rollout and outcomes.is_beaten(error) and not self._doubts.records(name, f.ref)
+            if not f.rollout and outcomes.is_beaten(error) and not self._history.is_doubtful(name, f.ref)
         ]
         for item in [*corrected, *beaten]:
             finding = item.finding
             note = self._contests.corrected if finding.desired is not None else self._contests.removed
             note(name, finding.ref, finding.control, item.manager)
-
-    def _altered(self, found: Survey, outcome: Outcome, blamed: dict[Finding, str]) -> list[Drifted]:
-        """The objects that stand as admission made them of our writes, those written before and let be included."""
-        name = found.tenant.name
-        for one in outcome.altered:
-            self._alterations.note(name, one)
-        news = {one.finding.ref: one for one in outcome.altered}
-        written = {finding.ref for finding in outcome.done} | news.keys()
-        kept = {f.ref: f for f in found.findings if f.ref not in written and self._alterations.path(name, f.observed)}
-        for ref in self._alterations.standing(name) - news.keys() - kept.keys():
-            self._alterations.settled(name, ref)
-        items = [(one.finding, one.observed, one.path) for one in news.values()]
-        items += [(f, f.observed, self._alterations.path(name, f.observed)) for f in kept.values() if f.observed]
-        return [
-            Drifted(
-                replace(
-                    finding,
-                    reason="Changed" if finding.desired is not None else finding.reason,
-                    rollout=False,
-                    path=path,
-                    message=alterations.told(path),
-                    observed=have,
-                ),
-                blamed.get(finding, ""),
-            )
-            for finding, have, path in items
-        ]
 
     def _again(self, found: Survey, result: Pass, written: set[Ref], *, is_failed: bool) -> Again:
         if is_failed:
@@ -335,7 +249,7 @@ class Reconciler:
         if patch is None:
             return tenant, todo, []
         try:
-            await self._patch(tenant, patch)
+            await self._resource.patch(tenant, patch)
         except NotFound:
             raise
         except ApiError as error:
@@ -346,24 +260,12 @@ class Reconciler:
             return found.tenant, [f for f in todo if f not in waiting], failed
         return tenant, todo, []
 
-    async def _patch(
-        self, tenant: SecureTenant, body: JsonValue, content_type: str = MERGE_PATCH, subresource: str = ""
-    ) -> None:
-        """Write the SecureTenant, and take in the answer. An edit that is in it is judged by a pass of its own; this
-        pass goes on with the spec that it judged."""
-        ref = Ref(SECURE_TENANT.name, "", tenant.name)
-        with self._echoes.writing(ref) as write:
-            raw = await self._transport.patch(SECURE_TENANT, ref, body, content_type, subresource)
-            version = _version(raw, tenant)
-            self._enqueue(self._tenants.store(raw))
-            write.answer(version)
-
     async def _forget_applied(self, tenant: SecureTenant, todo: Sequence[Finding]) -> SecureTenant:
         """Take what a rollout is about to delete off the record first: killed in between, it is no drift later."""
         going = {finding.ref for finding in todo if _is_going(finding)}
         kept = status.recorded(tenant.status) - going
         shrunk = tenant.status.model_copy(update={"applied": status.grouped(kept)})
-        await self._write_status(tenant, shrunk)
+        await self._resource.write_status(tenant, shrunk)
         # Not what came back: that may hold an edit, and this pass goes on with the spec that it judged.
         return tenant.model_copy(update={"status": shrunk})
 
@@ -400,20 +302,7 @@ class Reconciler:
         computed = status.compute(result, self._now())
         self._settle(result.tenant, result)
         self._reporter.report(result, computed, seconds)
-        await self._write_status(result.tenant, computed)
-
-    async def _write_status(self, tenant: SecureTenant, wanted: SecureTenantStatus) -> None:
-        body = status.dump(wanted)
-        if self._tenants.status(tenant.name) == body:
-            return
-        operations: list[JsonValue] = [
-            {"op": "test", "path": "/metadata/uid", "value": tenant.metadata.uid},
-            {"op": "add", "path": "/status", "value": body},
-        ]
-        # NotFound is raised as well: deleted in between, as its event will tell, or said by what is not the server.
-        await self._patch(tenant, operations, JSON_PATCH, "status")
-        if self._tenants.status(tenant.name) not in (body, {}):
-            log.warning("the status is not what was written: admission changed it", tenant=tenant.name)
+        await self._resource.write_status(result.tenant, computed)
 
     async def _delete(self, tenant: SecureTenant) -> Again:
         """Carry out the deletion policy, say what it waits for, then let the SecureTenant go."""
@@ -435,7 +324,7 @@ class Reconciler:
             return Again(retry=True)
         await self._say_released(tenant)
         fresh = self._tenants.get(tenant.name)  # in the version that our status has made; an edit is a pass of its own
-        if fresh is not None and _same_spec(fresh, tenant) and await self._remove_finalizer(fresh):
+        if fresh is not None and _same_spec(fresh, tenant) and await self._resource.remove_finalizer(fresh):
             self._reporter.gone(tenant, len(outcome.done))
         return Again()
 
@@ -454,7 +343,7 @@ class Reconciler:
         """A deleting tenant's condition: nothing is judged any more, so no other is left."""
         reconciling = Condition(type="Reconciling", status="True", reason=condition.reason, message=condition.message)
         self._reporter.deleting(tenant, condition)
-        await self._write_status(tenant, status.unjudged(tenant, [condition, reconciling], self._now()))
+        await self._resource.write_status(tenant, status.unjudged(tenant, [condition, reconciling], self._now()))
 
     async def _say_released(self, tenant: SecureTenant) -> None:
         """Where others hold the SecureTenant, its status must not go on claiming what is in force no longer."""
@@ -464,44 +353,13 @@ class Reconciler:
         condition = deletion.released(holders)
         self._reporter.deleting(tenant, condition)
         said = status.unjudged(tenant, [condition], self._now())
-        await self._write_status(tenant, said.model_copy(update={"whitelist": None, "nodes": [], "applied": {}}))
-
-    async def _remove_finalizer(self, tenant: SecureTenant) -> bool:
-        """Let the SecureTenant go; whether it was still there."""
-        finalizers: list[JsonValue] = [f for f in tenant.metadata.finalizers if f != names.FINALIZER]
-        patch: JsonValue = {"metadata": {"resourceVersion": tenant.metadata.resource_version, "finalizers": finalizers}}
-        try:
-            await self._patch(tenant, patch)
-        except NotFound:
-            return False
-        return True
+        await self._resource.write_status(
+            tenant, said.model_copy(update={"whitelist": None, "nodes": [], "applied": {}})
+        )
 
     def _until(self, when: datetime | None) -> float | None:
         """Seconds until a time, and a moment more, so that it has come by then."""
         return max(0.0, (when - self._now()).total_seconds()) + 0.05 if when is not None else None
-
-
-class _Meta(msgspec.Struct, rename="camel"):
-    uid: str = ""
-    resource_version: str = ""
-
-
-class _Answer(msgspec.Struct):
-    metadata: _Meta = msgspec.field(default_factory=_Meta)
-
-
-_decode = msgspec.json.Decoder(_Answer).decode
-
-
-def _version(raw: bytes, tenant: SecureTenant) -> int:
-    """The resourceVersion in the answer to a write of the SecureTenant. Raises BadAnswer if it is not about that."""
-    try:
-        metadata = _decode(raw).metadata
-    except msgspec.MsgspecError as error:
-        raise BadAnswer(f"it holds no SecureTenant: {error}", tenant.name) from error
-    if metadata.uid != tenant.metadata.uid or not metadata.resource_version.isdecimal():
-        raise BadAnswer("it holds another object than was asked for", tenant.name)
-    return int(metadata.resource_version)
 
 
 def _same_spec(one: SecureTenant, other: SecureTenant) -> bool:

@@ -19,7 +19,7 @@ from securetenant.drift.judge import Finding
 from securetenant.engine import requests
 from securetenant.engine.echoes import Echoes, Write
 from securetenant.engine.requests import Request
-from securetenant.kube.errors import BadAnswer
+from securetenant.kube.errors import malformed
 from securetenant.kube.transport import JSON_PATCH, AlreadyExists, ApiError, Conflict, NotFound, Transport
 from securetenant.kube.wire import decode
 
@@ -176,12 +176,7 @@ class Writer:
             await self._confirm_gone(ref, uid)
             self._stores[ref.kind].forget(ref, uid)
             return
-        try:
-            answer = msgspec.json.decode(raw, type=_Answer)
-        except msgspec.MsgspecError as error:
-            raise BadAnswer(f"a deletion was answered with no object: {error}", str(ref)) from error
-        if answer.kind not in ("Status", ref.kind):
-            raise BadAnswer(f"a deletion was answered with kind {answer.kind!r}", str(ref))
+        answer = msgspec.json.decode(raw, type=_Answer)
         if ref.kind == kinds.NAMESPACE.name and answer.kind == ref.kind:
             self._store(ref, raw)  # it goes in its own time, with all that is in it
         elif answer.metadata.finalizers:
@@ -202,13 +197,13 @@ class Writer:
 
 
 def _decoded(ref: Ref, raw: bytes) -> Observed:
-    """The object that an answer holds. Raises BadAnswer for anything else than this very object."""
+    """The object that an answer holds. Raises Malformed for anything else than this very object."""
     try:
         observed = decode(KINDS[ref.kind], raw)
     except msgspec.MsgspecError as error:
-        raise BadAnswer(f"it holds no {ref.kind}: {error}", str(ref)) from error
-    if observed.ref != ref or not observed.uid or not observed.resource_version.isdecimal():
-        raise BadAnswer("it holds another object than was asked for", str(ref))
+        raise malformed(raw, str(ref), "WRITE", str(ref)) from error
+    if observed.ref != ref:
+        raise malformed(raw, str(ref), "WRITE", str(ref))
     return observed
 
 

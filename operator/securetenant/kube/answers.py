@@ -1,11 +1,13 @@
-"""Whether an answer of 2xx is the API server's at all.
+"""Answers as they come: line by line, and whether one of 2xx is the API server's at all.
 
 What stands between (a load balancer, a service mesh, a captive portal) answers 200 with a page, with nothing, or
 with the list of nothing. Believed, an empty list means that everything is gone.
 """
 
+from collections.abc import AsyncGenerator
 from typing import Final
 
+import aiohttp
 import msgspec
 
 from securetenant.kube import errors
@@ -56,3 +58,17 @@ def _is_object(answer: _Answer, kind: str, method: str) -> bool:
         return True
     meta = answer.metadata
     return answer.kind == kind and bool(meta.name and meta.uid) and meta.resource_version.isdecimal()
+
+
+async def lines(content: aiohttp.StreamReader) -> AsyncGenerator[list[bytes], None]:
+    """Complete lines, however long (StreamReader.readline has a limit). A last line that was cut is dropped."""
+    parts: list[bytes] = []
+    async for chunk in content.iter_any():
+        if b"\n" not in chunk:
+            parts.append(chunk)
+            continue
+        parts.append(chunk)
+        whole = b"".join(parts).split(b"\n")
+        rest = whole.pop()
+        parts = [rest] if rest else []
+        yield whole

@@ -102,13 +102,6 @@ class Unreachable(ApiError):
     """No answer: connection refused or cut, or out of time. A write may or may not have been done."""
 
 
-class BadAnswer(ApiError):
-    """A success whose body is not what was asked for, such as an empty 200. A write may or may not have been done."""
-
-    def __init__(self, message: str, of: str) -> None:
-        super().__init__(0, "BadAnswer", message, "the answer for", of)
-
-
 class Malformed(Unreachable):
     """An answer of 2xx that the API server cannot have given: what stands between gave it, or a part of it got lost.
     As with no answer at all, a write may or may not have been done."""

@@ -38,7 +38,6 @@ from securetenant.kube.errors import (
 from securetenant.kube.reach import Reach
 
 __all__ = [
-    "APPLY_PATCH",
     "JSON_PATCH",
     "MERGE_PATCH",
     "AlreadyExists",
@@ -58,7 +57,6 @@ log = logging.getLogger(__name__)
 
 MERGE_PATCH: Final = "application/merge-patch+json"
 JSON_PATCH: Final = "application/json-patch+json"
-APPLY_PATCH: Final = "application/apply-patch+yaml"  # JSON is YAML
 
 Body: TypeAlias = "bytes | JsonValue"
 OnRequest = Callable[[str, str, str, float], None]
@@ -278,7 +276,7 @@ class Transport:
             async with contextlib.AsyncExitStack() as stack:
                 answer = await self._open_stream(stack, path, params, kind, read_deadline)
                 yield []
-                async for lines in _lines(answer.content):
+                async for lines in answers.lines(answer.content):
                     yield lines
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             # That a connection which stood was cut is no news: it is opened anew.
@@ -355,14 +353,6 @@ class Transport:
     async def merge_patch(self, kind: Kind, ref: Ref, body: Body, subresource: str = "") -> bytes:
         return await self.patch(kind, ref, body, MERGE_PATCH, subresource)
 
-    async def json_patch(self, kind: Kind, ref: Ref, operations: list[JsonValue], subresource: str = "") -> bytes:
-        return await self.patch(kind, ref, operations, JSON_PATCH, subresource)
-
-    async def apply(self, kind: Kind, ref: Ref, body: Body, *, force: bool = True, subresource: str = "") -> bytes:
-        """Server-side apply; `body` needs apiVersion, kind and metadata.name. Conflict unless forced."""
-        params = {"force": "true"} if force else {}
-        return await self.patch(kind, ref, body, APPLY_PATCH, subresource, params)
-
     async def delete(
         self,
         kind: Kind,
@@ -409,17 +399,3 @@ async def _sent_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHand
 def _may_send_again(error: ApiError) -> bool:
     """Whether the server has plainly not done it."""
     return error.status == 429 or (error.status == 503 and error.retry_after > 0)
-
-
-async def _lines(content: aiohttp.StreamReader) -> AsyncGenerator[list[bytes], None]:
-    """Complete lines, however long (StreamReader.readline has a limit). A last line that was cut is dropped."""
-    parts: list[bytes] = []
-    async for chunk in content.iter_any():
-        if b"\n" not in chunk:
-            parts.append(chunk)
-            continue
-        parts.append(chunk)
-        lines = b"".join(parts).split(b"\n")
-        rest = lines.pop()
-        parts = [rest] if rest else []
-        yield lines
