@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from securetenant.api.kinds import LIMIT_RANGE, NAMESPACE
-from securetenant.api.objects import Json, Ref
+from securetenant.api.objects import Json, JsonValue, Ref
 from securetenant.kube import transport as kube
 from securetenant.kube.transport import Transport
 from tests.support.kube import transport_to
@@ -46,8 +46,9 @@ async def test_life_of_an_object(transport: Transport) -> None:
         await transport.replace(LIMIT_RANGE, REF, created)  # its resourceVersion is old
     await transport.replace(LIMIT_RANGE, REF, {**changed, "spec": {"limits": []}})
     with pytest.raises(kube.Invalid):
-        await transport.json_patch(LIMIT_RANGE, REF, [{"op": "test", "path": "/metadata/labels/a", "value": "other"}])
-    await transport.apply(LIMIT_RANGE, REF, {**BODY, "metadata": {"name": "l", "labels": {"c": "d"}}})
+        other: JsonValue = [{"op": "test", "path": "/metadata/labels/a", "value": "other"}]
+        await transport.patch(LIMIT_RANGE, REF, other, kube.JSON_PATCH)
+    await transport.merge_patch(LIMIT_RANGE, REF, {"metadata": {"labels": {"c": "d"}}})
     seen = json.loads(await transport.get(LIMIT_RANGE, REF))
     assert seen["metadata"]["labels"] == {"a": "b", "c": "d"}
 

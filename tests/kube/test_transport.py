@@ -176,8 +176,7 @@ async def test_what_is_sent(tmp_path: Path) -> None:
         await transport.get(NETWORK_POLICY, REF)
         await transport.create(NETWORK_POLICY, "a", {"spec": None})
         await transport.replace(NETWORK_POLICY, REF, b"{}")
-        await transport.apply(NAMESPACE, Ref("Namespace", "", "n"), {})
-        await transport.json_patch(NAMESPACE, Ref("Namespace", "", "n"), [])
+        await transport.patch(NAMESPACE, Ref("Namespace", "", "n"), [], kube.JSON_PATCH)
         await transport.merge_patch(NAMESPACE, Ref("Namespace", "", "n"), {}, "status")
         await transport.delete(NETWORK_POLICY, REF, uid="u", resource_version="7")
     base, manager = "/apis/networking.k8s.io/v1/namespaces/a/networkpolicies", {"fieldManager": "securetenant"}
@@ -189,7 +188,6 @@ async def test_what_is_sent(tmp_path: Path) -> None:
         ("GET", f"{base}/p", {}, "", ""),
         ("POST", base, manager, "application/json", '{"spec":null}'),
         ("PUT", f"{base}/p", manager, "application/json", "{}"),
-        ("PATCH", "/api/v1/namespaces/n", {**manager, "force": "true"}, kube.APPLY_PATCH, "{}"),
         ("PATCH", "/api/v1/namespaces/n", manager, kube.JSON_PATCH, "[]"),
         ("PATCH", "/api/v1/namespaces/n/status", manager, kube.MERGE_PATCH, "{}"),
         ("DELETE", f"{base}/p", {}, "application/json", options),
