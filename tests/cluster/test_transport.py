@@ -45,8 +45,8 @@ async def test_life_of_an_object(transport: Transport) -> None:
     with pytest.raises(kube.Conflict):
         await transport.replace(LIMIT_RANGE, REF, created)  # its resourceVersion is old
     await transport.replace(LIMIT_RANGE, REF, {**changed, "spec": {"limits": []}})
+    other: JsonValue = [{"op": "test", "path": "/metadata/labels/a", "value": "other"}]
     with pytest.raises(kube.Invalid):
-        other: JsonValue = [{"op": "test", "path": "/metadata/labels/a", "value": "other"}]
         await transport.patch(LIMIT_RANGE, REF, other, kube.JSON_PATCH)
     await transport.merge_patch(LIMIT_RANGE, REF, {"metadata": {"labels": {"c": "d"}}})
     seen = json.loads(await transport.get(LIMIT_RANGE, REF))
