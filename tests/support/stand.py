@@ -163,7 +163,9 @@ class Stand:
         self.proxy.hang_up(*(each for each, _ in group.before), *group.targets)
         await self.edit()
         sure = [fault for fault in faults if fault.target in (group.sure or group.targets)]
-        await wait_for(lambda: self._is_given(sure), WELL + UNANSWERED + seconds, f"{answer.name} to be given")
+        # Writes come one after another, each when the one before is answered or given up.
+        waits = UNANSWERED * (1 if group.read else len(group.targets))
+        await wait_for(lambda: self._is_given(sure), WELL + waits + seconds, f"{answer.name} to be given")
         await asyncio.sleep(max(0.0, max(fault.first_at for fault in faults) + seconds - time.monotonic()))
         last = max(fault.last_at for fault in faults)
         allowed = WELL + (UNANSWERED if answer.kind == "silence" else 0.0)
