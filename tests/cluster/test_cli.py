@@ -172,6 +172,17 @@ async def test_plan_of_files_that_are_not_applied(reader: Path, bank: Path) -> N
     assert "0 to update, 0 to delete, 0 drifted, 0 foreign" in done.out
 
 
+async def test_plan_says_which_platform_namespace_is_not_there(reader: Path, tmp_path: Path) -> None:
+    rule = {"name": "edge", "from": [{"namespace": "cli-no-such"}]}
+    spec = {"namespaces": [{"name": "cli-edge-a"}], "network": {"ingress": [rule]}}
+    body = {"apiVersion": "securetenant.dev/v1alpha1", "kind": "SecureTenant", "metadata": {"name": "cli-edge"}}
+    (tmp_path / "edge.yaml").write_text(yaml.safe_dump({**body, "spec": spec}))
+    done = await cli(reader, "plan", tmp_path / "edge.yaml", "--tenant", "cli-edge")
+    assert done.code == 2, done.err
+    assert "there is no namespace cli-no-such: create it, or correct the peer" in done.out
+    assert "securetenant-ingress-edge" not in done.out
+
+
 async def test_nothing_to_do_once_it_is_made(made: None, reader: Path, bank: Path) -> None:
     """Without files and with the very files: the second is what a pipeline asks after it has applied."""
     for args in ([], [bank]):
