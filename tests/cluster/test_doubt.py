@@ -73,6 +73,7 @@ async def test_a_correction_of_which_no_answer_came_counts_once(behind: tuple[Fr
         proxy.loses = loses
         await admin.patch(path, {"spec": {"ingress": [{}]}})
         await wait_for(lambda: lost, 10, "an answer to be lost")
+        await wait_for(lambda: life.drift(operator, name, "corrected_total"), 20, "the next look to count it")
         await life.ready(admin, name)
         lost.clear()
         await admin.delete(path)
