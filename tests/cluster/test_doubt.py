@@ -73,6 +73,7 @@ async def test_a_correction_of_which_no_answer_came_counts_once(behind: tuple[Fr
         proxy.loses = loses
         await admin.patch(path, {"spec": {"ingress": [{}]}})
         await wait_for(lambda: lost, 10, "an answer to be lost")
+        await wait_for(lambda: life.drift(operator, name, "corrected_total"), 20, "the next look to count it")
         await life.ready(admin, name)
         lost.clear()
         await admin.delete(path)
@@ -127,7 +128,8 @@ async def test_under_a_bad_proxy_nothing_is_counted_that_nobody_did(
             await life.create(admin, name, life.spec(f"{name}-a", f"{name}-b"))
         for number in range(ROUNDS):
             for name in names:
-                places = [{"name": f"{name}-{part}"} for part in ("a", "b", "c")[: 2 + number % 2]]
+                # What was let go in between is not the tenant's any more: it takes it over again.
+                places = [{"name": f"{name}-{part}", "adopt": True} for part in ("a", "b", "c")[: 2 + number % 2]]
                 await life.edit(admin, name, {"namespaces": places, **cidrs(f"10.3.{number}.0/24")})
         for name in names:
             await life.ready(admin, name, 60)
