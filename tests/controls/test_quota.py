@@ -11,7 +11,7 @@ from securetenant.api.objects import Desired, JsonValue, Observed, Ref
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls import quota
 from securetenant.controls.plan import Plan
-from tests.support.world import NOW, StaticWorld, mine, namespace, observe, observed, tenant
+from tests.support.world import CREATED, NOW, StaticWorld, mine, namespace, observe, observed, tenant
 
 A, B, C = "pay-a", "pay-b", "pay-c"
 THREE = [A, B, C]
@@ -108,6 +108,7 @@ def test_a_new_tenant_shares_the_total_at_once() -> None:
     plan = look(TEN, namespaces=False)
     assert hard_pods(plan) == [20, 20, 20]
     assert reason(plan) == ("Unknown", "Uncounted")
+    assert (plan.blocking, plan.wake_at) == ((), NOW + timedelta(seconds=60)), "it is new"
 
 
 def test_shares_are_in_sensible_grains_and_canonical() -> None:
@@ -144,6 +145,11 @@ def test_a_quota_without_a_status_uses_what_it_grants() -> None:
     plan = look(TEN, *(pods(TEN, name, 20, None) for name in THREE))
     assert hard_pods(plan) == [20, 20, 20]
     assert reason(plan) == ("Unknown", "Uncounted"), "it is not limited yet"
+    assert plan.blocking, "since long"
+    world = StaticWorld([TEN], [*mine(TEN), *(pods(TEN, name, 20, None) for name in THREE)])
+    made = datetime.fromisoformat(CREATED)
+    new = quota.plan(TEN, world, made + timedelta(seconds=59))
+    assert (reason(new), new.blocking, new.wake_at) == (reason(plan), (), made + timedelta(seconds=60))
 
 
 def test_counted_ones_share() -> None:

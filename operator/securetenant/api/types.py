@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Annotated, Any, Final
 
-from pydantic import AwareDatetime, BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import AwareDatetime, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
@@ -117,12 +117,10 @@ NodeLabels = Annotated[
 ]
 
 
-def _whole(value: Any) -> Any:
-    """JSON knows one kind of number: 443.0 is the whole number 443, to the API server as well."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-PortNumber = Annotated[int, Field(ge=1, le=65535), BeforeValidator(_whole)]
+# JSON knows one kind of number, and the API server lets 443.0 pass for an integer, until a rule reads it.
+PortNumber = Annotated[
+    int, Field(ge=1, le=65535), Rule("self >= 1", "refused: write a whole number, as 443", lambda value: value >= 1)
+]
 
 
 # So that the sum over 64 namespaces, the most that a tenant has, still fits in what a quantity can hold.

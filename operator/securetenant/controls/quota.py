@@ -78,8 +78,7 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
     if not tenant.spec.quota.tenant:
         desired = [_desired(name, caps[name]) for name in namespaces if caps[name]]
         places, wake_at = _places(tenant, {name: seen[name] for name in namespaces if caps[name]}, caps, world, now)
-        condition = quota_held.condition((), places)
-        return Plan(desired=desired, wake_at=wake_at, **_said(tenant, condition))
+        return Plan(desired=desired, wake_at=wake_at, **_said(tenant, (), places))
     stood = [seen[name] for name in namespaces]
     leaving = [_read(quota, believed=True) for quota in _leaving(tenant, set(namespaces), world)]
     hards = [dict(caps[name]) for name in namespaces]
@@ -96,7 +95,7 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
         desired=[_desired(name, hard) for name, hard in zip(namespaces, hards, strict=True)],
         quota={one.resource: QuotaUse(hard=canonical(one.text), used=text(one.used, one.text)) for one in sums},
         wake_at=wake_at,
-        **_said(tenant, quota_held.condition(sums, places)),
+        **_said(tenant, sums, places),
     )
 
 
@@ -121,7 +120,7 @@ def _status_hard(quota: Observed) -> Json:
 
 def _desired(namespace: str, hard: dict[str, str]) -> Desired:
     body: Json = {"spec": {"hard": {resource: hard[resource] for resource in sorted(hard)}}}
-    return Desired(Ref(RESOURCE_QUOTA.name, namespace, names.CHILD_PREFIX), NAME, body)
+    return Desired(_ref(namespace), NAME, body)
 
 
 def _caps(tenant: SecureTenant) -> dict[str, dict[str, str]]:
@@ -137,7 +136,7 @@ def _caps(tenant: SecureTenant) -> dict[str, dict[str, str]]:
 
 
 def _seen(tenant: SecureTenant, namespace: str, world: World) -> Seen:
-    quota = world.get(Ref(RESOURCE_QUOTA.name, namespace, names.CHILD_PREFIX))
+    quota = world.get(_ref(namespace))
     if quota is not None:
         return _read(quota, believed=is_recorded(quota, tenant.metadata.uid))
     if world.get(Ref(NAMESPACE.name, "", namespace)) is not None:
@@ -161,7 +160,7 @@ def _leaving(tenant: SecureTenant, held: Collection[str], world: World) -> Itera
     recorded = [entry.name for entry in tenant.status.namespaces]
     found = {quota.ref: quota for quota in world.marked(RESOURCE_QUOTA.name, tenant.name)}
     for name in (*declared, *recorded):
-        quota = world.get(Ref(RESOURCE_QUOTA.name, name, names.CHILD_PREFIX)) if name not in held else None
+        quota = world.get(_ref(name)) if name not in held else None
         if quota is not None and quota.tenant in ("", tenant.name):
             found[quota.ref] = quota
     return [
@@ -202,25 +201,33 @@ def _sum(resource: str, total: str, stands: Sequence[Stand], leaving: Sequence[S
 def _places(
     tenant: SecureTenant, seen: dict[str, Seen], caps: dict[str, dict[str, str]], world: World, now: datetime
 ) -> tuple[Places, datetime | None]:
-    """Where Kubernetes does not do what is asked for, and when to look again at what is too new to be said of.
+    """Where Kubernetes does not do what is asked for, and when to look again at what is too new to be in the way.
 
     Before a tenant's total is Held, all of it must have been counted. The caps of a namespace are not waited for, for
     they rest on nobody else's; but what is not counted after a minute is said.
     """
     total = tenant.spec.quota.tenant
-    waiting, never, loose, soon = set(), set(), set(), []
+    waiting, late, never, loose, soon = set(), set(), set(), set(), []
     for name, quota in seen.items():
         never |= {(resource, name) for resource in (*total, *caps[name]) if quota.is_passed_over(resource)}
         loose |= {(resource, name) for resource in caps[name] if resource not in total and quota.is_loose(resource)}
-        if any(quota.waits(resource) for resource in total):
+        missing = [resource for resource in total if quota.waits(resource)]
+        if not missing and (total or not quota.hard or quota.in_force):
+            continue
+        due = now + _TO_BE_COUNTED if quota.assumed else _due(world.get(_ref(name)))
+        is_new = due is not None and due > now and (quota.assumed or all(quota.hard.get(r) for r in missing))
+        if is_new and due is not None:
+            soon.append(due)
+        else:
+            late.add(name)
+        if missing or not is_new:
             waiting.add(name)
-        elif quota.hard and not quota.in_force and not total:
-            due = _due(world.get(Ref(RESOURCE_QUOTA.name, name, names.CHILD_PREFIX)))
-            if due is None or due <= now:
-                waiting.add(name)
-            else:
-                soon.append(due)
-    return Places(frozenset(waiting), frozenset(never), frozenset(loose)), min(soon, default=None)
+    places = Places(frozenset(waiting), frozenset(late), frozenset(never), frozenset(loose))
+    return places, min(soon, default=None)
+
+
+def _ref(namespace: str) -> Ref:
+    return Ref(RESOURCE_QUOTA.name, namespace, names.CHILD_PREFIX)
 
 
 def _due(quota: Observed | None) -> datetime | None:
@@ -231,10 +238,12 @@ def _due(quota: Observed | None) -> datetime | None:
         return None
 
 
-def _said(tenant: SecureTenant, condition: Condition | None) -> "_Said":
+def _said(tenant: SecureTenant, sums: Sequence[Sum], places: Places) -> "_Said":
+    condition = quota_held.condition(sums, places)
     if condition is None:
         return {"conditions": (), "blocking": ()}
-    is_in_order = condition.status == "True" or _is_to_be_expected(tenant, condition)
+    is_new = condition.reason == "Uncounted" and not places.late
+    is_in_order = condition.status == "True" or is_new or _is_to_be_expected(tenant, condition)
     return {"conditions": (condition,), "blocking": () if is_in_order else (condition.message,)}
 
 

@@ -28,11 +28,13 @@ class Sum:
 class Places:
     """Where Kubernetes does not do (yet) what a quota asks for.
 
-    `waiting`: namespaces where nobody has counted yet. `never`: (resource, namespace) that was passed over when the
-    rest was counted. `loose`: (resource, namespace) where more than the quota's spec is in force.
+    `waiting`: namespaces where nobody has counted yet; `late`: where that should have been done by now. `never`:
+    (resource, namespace) that was passed over when the rest was counted. `loose`: (resource, namespace) where more
+    than the quota's spec is in force.
     """
 
     waiting: frozenset[str] = frozenset()
+    late: frozenset[str] = frozenset()
     never: frozenset[tuple[str, str]] = frozenset()
     loose: frozenset[tuple[str, str]] = frozenset()
 
