@@ -8,6 +8,8 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 TENANTS ?= 100
 NAMESPACES ?= 1
+# Cluster tests wait more than they work: one control plane for each core, four at most.
+SPREAD := -n auto --maxprocesses 4 --dist loadfile
 SOURCES := operator sandbox tests $(wildcard demo bench)
 
 # $(call step,NAME,COMMAND): the name, the command's own output, then how it went and how long it took.
@@ -50,7 +52,7 @@ demo: $(STAMP) ## Run the main job on a local control plane and show it (HOLD=0:
 test: $(STAMP) ## Run every check
 	@$(MAKE) --no-print-directory lint
 	$(call step,control plane (built once),$(PY) -m sandbox build)
-	$(call step,tests,$(PY) -m pytest --cov=securetenant --cov-report=term:skip-covered $(PYTEST))
+	$(call step,tests,$(PY) -m pytest $(SPREAD) --cov=securetenant --cov-report=term:skip-covered $(PYTEST))
 
 # --- parts of them
 
@@ -64,12 +66,12 @@ lint: $(STAMP) ## ruff, mypy --strict, import rules, generated files up to date
 
 .PHONY: test-pure
 test-pure: $(STAMP) ## Only the tests that need no control plane (seconds)
-	$(call step,pure tests,$(PY) -m pytest -m 'not cluster and not full' $(PYTEST))
+	$(call step,pure tests,$(PY) -m pytest $(SPREAD) -m 'not cluster and not full' $(PYTEST))
 
 .PHONY: test-cluster
 test-cluster: $(STAMP) ## Only the tests on the control plane
 	$(call step,control plane (built once),$(PY) -m sandbox build)
-	$(call step,cluster tests,$(PY) -m pytest -m 'cluster and not full' $(PYTEST))
+	$(call step,cluster tests,$(PY) -m pytest $(SPREAD) -m 'cluster and not full' $(PYTEST))
 
 .PHONY: test-full
 test-full: $(STAMP) ## Every bad answer to every kind of request, once and for a while (15 minutes)
