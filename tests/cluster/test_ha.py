@@ -106,7 +106,11 @@ async def test_a_killed_leader_is_replaced_within_the_lease_and_a_second(pair: P
     took = time.monotonic() - killed
     print(f"healed {took:.2f} s after the kill, of which {DURATION:.0f} s are the Lease")
     assert DURATION / 2 < took < DURATION + 1
-    assert await life.drift(pair.standby, pair.name) == {("network", "Missing"): 1}
+
+    async def is_counted() -> bool:
+        return await life.drift(pair.standby, pair.name) == {("network", "Missing"): 1}
+
+    await wait_for(is_counted, 5, "the deviation to be counted")
     told = [line for line in pair.standby.tail().splitlines() if "standing by" in line]
     assert len(told) == 1, "who leads is said once"
 

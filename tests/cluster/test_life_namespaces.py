@@ -46,7 +46,7 @@ async def test_created_as_declared(stage: Stage, shop: Tenant) -> None:
     assert found["annotations"].keys() == {"bank.example/cost", APPLIED, CREATION}
     assert found["annotations"]["bank.example/cost"] == "42"
     status = (await shop.get())["status"]
-    assert status["namespaces"][0] == {"name": "ns-shop-0", "uid": found["uid"]}
+    assert status["namespaces"][0] == {"name": "ns-shop-0", "uid": found["uid"], "drift": 0}
     assert life.condition({"status": status}, "NamespacesReady")["status"] == "True"
 
 

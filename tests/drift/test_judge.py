@@ -95,6 +95,9 @@ def test_what_stands_in_a_namespace_at_its_adoption_is_no_drift() -> None:
     theirs = observed("NetworkPolicy", DENY.ref.name, "pay", spec={})
     assert only(judge.wanted(owner(settled=False), [DENY], lookup(theirs))).rollout
     assert not only(judge.wanted(owner([DENY.ref]), [DENY], lookup(theirs))).rollout
+    # It was given up by a write of which no answer came, and is wanted again.
+    doubtful = replace(owner([DENY.ref]), last=lambda ref: ("", "a-record"))
+    assert only(judge.wanted(doubtful, [DENY], lookup(theirs))).rollout
     # The same after a pass that could not write it.
     assert only(judge.wanted(owner(), [DENY], lookup(theirs))).rollout
 

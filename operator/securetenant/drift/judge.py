@@ -64,8 +64,9 @@ class Owner:
         return not is_replayed and is_recorded(have, self.salt)
 
     def meets(self, have: Observed) -> bool:
-        """Whether it stood there, without any record, before the tenant ever wrote it: adopted, or given up earlier."""
-        return have.record is None and not self.applied(have.ref)
+        """Whether it stood there, without any record, before the tenant ever wrote it: adopted; or was given up by
+        ourselves."""
+        return have.record is None and (not self.applied(have.ref) or "" in self.last(have.ref))
 
     def deleted(self, ref: Ref) -> bool:
         """Whether what is missing may well be our own doing: never written, or a deletion of ours without an answer."""
