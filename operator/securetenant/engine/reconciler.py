@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -194,7 +194,7 @@ class Reconciler:
         except ApiError as error:
             log.warning("status not written, tried again", tenant=tenant.name, cause=str(error))
             is_failed = True
-        return self._again(found, result, {f.ref for f in done}, is_failed=is_failed)
+        return self._again(found, result, done, is_failed=is_failed)
 
     def _fought(self, name: str, corrected: Iterable[Drifted], outcome: Outcome, blamed: dict[Finding, str]) -> None:
         """Count the rounds of fights. A correction that came too late, because the object changed meanwhile, is one
@@ -209,11 +209,11 @@ class Reconciler:
             note = self._contests.corrected if finding.desired is not None else self._contests.removed
             note(name, finding.ref, finding.control, item.manager)
 
-    def _again(self, found: Survey, result: Pass, written: set[Ref], *, is_failed: bool) -> Again:
+    def _again(self, found: Survey, result: Pass, done: Collection[Finding], *, is_failed: bool) -> Again:
         if is_failed:
             return Again(after=self._until(found.wake_at), retry=True)
-        if any(item.kind == NODE.name for item in written):
-            # What a node's condition says is read off the node: look again, now that it is written.
+        if any(finding.ref.kind == NODE.name or finding.action == "Recount" for finding in done):
+            # What a node's and a quota's conditions say is read off them: look again, now that they are written.
             return Again(after=0.0)
         name = found.tenant.name
         waits = [w for item in result.outstanding if (w := self._wait(name, item.finding)) > 0]
