@@ -39,6 +39,9 @@ from securetenant.kube.transport import (
 
 log = structlog.get_logger("securetenant.reconcile")
 
+# How long kube-controller-manager may take to count a quota anew (seconds); milliseconds as a rule.
+_RECOUNTED = 2.0
+
 
 @dataclass(frozen=True, slots=True)
 class Again:
@@ -212,12 +215,14 @@ class Reconciler:
     def _again(self, found: Survey, result: Pass, done: Collection[Finding], *, is_failed: bool) -> Again:
         if is_failed:
             return Again(after=self._until(found.wake_at), retry=True)
-        if any(finding.ref.kind == NODE.name or finding.action == "Recount" for finding in done):
-            # What a node's and a quota's conditions say is read off them: look again, now that they are written.
+        if any(finding.ref.kind == NODE.name for finding in done):
+            # What a node's condition says is read off the node: look again, now that it is written.
             return Again(after=0.0)
         name = found.tenant.name
         waits = [w for item in result.outstanding if (w := self._wait(name, item.finding)) > 0]
         calm = self._contests.calm_at(name)
+        # Of a quota that is counted anew the last word may be said already when this pass says that it was tampered with.
+        waits += [_RECOUNTED for finding in done if finding.action == "Recount"]
         times = [*waits, *([calm] if calm else []), *([until] if (until := self._until(found.wake_at)) else [])]
         return Again(after=min(times, default=None))
 
