@@ -221,7 +221,7 @@ class Reconciler:
         name = found.tenant.name
         waits = [w for item in result.outstanding if (w := self._wait(name, item.finding)) > 0]
         calm = self._contests.calm_at(name)
-        # Of a quota that is counted anew the last word may be said already when this pass says that it was tampered with.
+        # Of a quota that is counted anew the last event may be over when this pass says that it was tampered with.
         waits += [_RECOUNTED for finding in done if finding.action == "Recount"]
         times = [*waits, *([calm] if calm else []), *([until] if (until := self._until(found.wake_at)) else [])]
         return Again(after=min(times, default=None))
