@@ -5,6 +5,7 @@ between our look at it and a write, an object of ours (a RoleBinding, say) lands
 tenant's. It is known by its UID, out of the answer to our own write: marks and records can be forged.
 """
 
+import itertools
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -40,12 +41,13 @@ class Strays:
             for finding, answer in outcome.created
             if finding.ref.namespace
         }
-        since, before = self._made.get(tenant, (0.0, {}))
         now = self._monotonic()
-        if now - since > LATE:
-            self._made.pop(tenant, None)
-            before = {}
+        # The oldest come first: who is noted again goes to the end.
+        late = itertools.takewhile(lambda name: now - self._made[name][0] > LATE, self._made)
+        for name in tuple(late):
+            del self._made[name]
         if made:
+            _, before = self._made.pop(tenant, (0.0, {}))
             self._made[tenant] = now, {**before, **made}
 
     def findings(self, tenant: str, world: World, own: Collection[str]) -> list[Finding]:
