@@ -24,6 +24,8 @@ log = structlog.get_logger("securetenant.watch")
 
 # How long kopf waits for the first look at all tenants (seconds).
 FIRST_LOOK = 3.0
+# How much longer, where this instance has the Lease and is at it: thousands of tenants take seconds to list.
+MORE_TO_LOAD = 5.0
 # kopf asks for nothing and has no watch for this long (seconds): it will not ask any more. More than its pauses.
 IDLE = max(BACKOFFS) + 3.0
 # What kopf may be late (seconds) with its own limit of an answer.
@@ -117,9 +119,12 @@ class TenantWatcher:
         while no operator ran is corrected half a second sooner without kopf's listing beside it. A standby does not
         wait long.
         """
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(FIRST_LOOK):
-                await self._operator.caught_up()
+        for seconds in (FIRST_LOOK, MORE_TO_LOAD):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._operator.caught_up()
+            if not self._operator.is_loading:
+                break
         failures = 0
         try:
             while True:

@@ -72,6 +72,7 @@ class Operator:
         self._clock = clock
         self._leading = False
         self.has_led = False  # whether it ever began to write
+        self.is_loading = False  # whether it leads, and lists the tenants yet
         self._all_queued = False
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
@@ -202,6 +203,7 @@ class Operator:
         await self.synced()
         if not (fresh or (prepared and self._preparing is not None)):
             await self._relist()
+        self.is_loading = True
         await self._roster.first()
         self._leading = self.has_led = True
         log.info("leading", tenants=len(self.tenants), objects=sum(map(len, self.informers.values())))
@@ -229,7 +231,7 @@ class Operator:
 
     async def _look_at_all(self) -> None:
         await queue_all(self.tenants, self.world, self.queue)
-        self._all_queued = True
+        self._all_queued, self.is_loading = True, False
         self._note_progress()
 
     async def _pulse(self) -> None:

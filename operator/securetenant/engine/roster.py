@@ -1,6 +1,7 @@
 """Which SecureTenants there are, by lists of our own: an interrupted watch tells nothing of what went meanwhile."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -93,10 +94,11 @@ class Roster:
         A refused list, also the 404 of a CRD that is gone, is no list of nothing: nothing is forgotten for it.
         """
         known, listed = self._tenants.uids(), set()
-        async for page in self._transport.pages(SECURE_TENANT, page_size=PAGE):
-            for body in msgspec.json.decode(page)["items"] or ():
-                listed.add(body["metadata"]["name"])
-                self._observe("ADDED", body)
+        async with contextlib.aclosing(self._transport.pages(SECURE_TENANT, page_size=PAGE)) as pages:
+            async for page in pages:
+                for body in msgspec.json.decode(page)["items"] or ():
+                    listed.add(body["metadata"]["name"])
+                    self._observe("ADDED", body)
         # Not one that came while the list was under way.
         kept = {name: uid for name, uid in self._tenants.uids().items() if known.get(name) == uid}
         ghosts = {name: uid for name, uid in kept.items() if name not in listed}

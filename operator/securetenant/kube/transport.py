@@ -317,16 +317,25 @@ class Transport:
         self, kind: Kind, namespace: str = "", params: Mapping[str, str] | None = None, *, page_size: int = 500
     ) -> AsyncGenerator[bytes, None]:
         """The pages of a list, undecoded, each of them surely one: a List of this kind with its resourceVersion and
-        items, or Malformed. Gone if a continue token expires on the way."""
-        query = {"limit": str(page_size), **(params or {})}
-        path = kind.path(namespace)
-        while True:
-            page = await self.request("GET", path, params=query, kind=kind.name, verb="list")
-            yield page
-            token = answers.token(page)
-            if not token:
-                return
-            query["continue"] = token
+        items, or Malformed. Gone if a continue token expires on the way. While a page is worked on, the server makes
+        the next one. Close the iterator (contextlib.aclosing) to stop."""
+
+        def ask(token: str) -> asyncio.Task[bytes]:
+            query = {"limit": str(page_size), **(params or {}), **({"continue": token} if token else {})}
+            request = self.request("GET", kind.path(namespace), params=query, kind=kind.name, verb="list")
+            return asyncio.create_task(request)
+
+        ahead: asyncio.Task[bytes] | None = ask("")
+        try:
+            while ahead is not None:
+                page = await ahead
+                token = answers.token(page)
+                ahead = ask(token) if token else None
+                yield page
+        finally:
+            if ahead is not None:
+                ahead.cancel()
+                await asyncio.gather(ahead, return_exceptions=True)
 
     async def get(self, kind: Kind, ref: Ref) -> bytes:
         return await self.request("GET", kind.path(ref.namespace, ref.name), kind=kind.name)
