@@ -213,6 +213,9 @@ class TenantWatcher:
         elif verb == "watch":
             self._failure = ""
             self._contact = time.time()
+            if not self._listed:
+                # Of what went between our own first list and kopf's it has no event either.
+                self._operator.relisted()
             self._listed = True  # it watches from where its list, the whole of it, ended
         elif verb == "list":
             self._contact = time.time()

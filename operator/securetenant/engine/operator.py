@@ -77,6 +77,7 @@ class Operator:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
         self._preparing: asyncio.Task[None] | None = None
+        self._early: asyncio.Task[bool] | None = None
         self._caught_up = asyncio.Event()
         # For how many seconds nobody has watched the SecureTenants.
         self.blind_for: Callable[[], float] = lambda: 0.0
@@ -158,6 +159,7 @@ class Operator:
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
+                self._early = group.create_task(self._roster.early(), name="early list")
                 for name in self.informers:
                     self._watch(name)
         finally:
@@ -204,7 +206,9 @@ class Operator:
         if not (fresh or (prepared and self._preparing is not None)):
             await self._relist()
         self.is_loading = True
-        await self._roster.first()
+        # What was edited since the early list comes with kopf's, and what went with the list after that.
+        if not (fresh and self._early is not None and await self._early):
+            await self._roster.first()
         self._leading = self.has_led = True
         log.info("leading", tenants=len(self.tenants), objects=sum(map(len, self.informers.values())))
         stopping = asyncio.Event()

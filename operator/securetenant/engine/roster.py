@@ -53,6 +53,15 @@ class Roster:
         """Let `keep` list them."""
         self._asked.set()
 
+    async def early(self) -> bool:
+        """List them once beside the caches' own lists, since thousands take seconds; whether it was done."""
+        try:
+            await self._load()
+        except ApiError as error:
+            log.debug("SecureTenants not listed early", cause=str(error))
+            return False
+        return True
+
     async def first(self) -> None:
         """List them, for a leader to begin with. Raises NotFound where the CRD is not installed; Blind if it cannot
         be done: another instance may be able to."""
