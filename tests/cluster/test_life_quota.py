@@ -199,7 +199,7 @@ async def test_the_sum_holds_while_pods_are_made_and_headroom_moves(stage: Stage
             assert min(largest.values()) > TOTAL * 2 // 3, (made, largest)
             return True
 
-        await wait_for(reached, 60, "each namespace in turn to have two thirds of all")
+        await wait_for(reached, 200, "each namespace in turn to have two thirds of all")
         stop.set()
 
     tasks = [asyncio.ensure_future(work) for work in (watch(), enough(), *map(churn, spaces))]
