@@ -14,6 +14,7 @@ from securetenant.api.kinds import NETWORK_POLICY
 from securetenant.api.objects import Ref
 from securetenant.kube import informer as module
 from securetenant.kube.informer import Event, Informer, decode
+from securetenant.kube.wire import codec
 from tests.support.fakeapi import given, line, page, policy, serving, status
 from tests.support.kube import running, transport_to, until
 
@@ -390,6 +391,22 @@ class TestStore:
         informer.forget(Ref("NetworkPolicy", "a", "a"), "uid-a")
         assert names(informer) == {"b": "6"}
         assert len(events) == 2
+
+    async def test_what_we_deleted_does_not_come_back_by_a_watch_that_is_late(self, tmp_path: Path) -> None:
+        script = Script([page([policy("a", 5), policy("b", 6)], 10)], [])
+        informer, events = await play(tmp_path, script, lambda informer, _: informer.synced.is_set())
+        informer.forget(Ref("NetworkPolicy", "a", "a"), "uid-a")
+
+        def follow(kind: str, version: int) -> None:
+            event = codec(NETWORK_POLICY).event(line(kind, policy("a", version)))
+            informer._follow(event.type, event.object, 0.0)
+
+        follow("MODIFIED", 12)
+        assert names(informer) == {"b": "6"}
+        follow("DELETED", 13)
+        assert len(events) == 2
+        follow("ADDED", 14)
+        assert names(informer) == {"a": "14", "b": "6"}
 
 
 async def test_in_namespace(tmp_path: Path) -> None:

@@ -39,6 +39,9 @@ GOOD_SECONDS: Final = 1.0
 # before so many of those that it lacks were asked for one by one.
 MANY: Final = 10
 SAMPLE: Final = 3
+# What we deleted is remembered so long (seconds), and of so many objects: a watch that cannot be had tells of it late.
+LATE: Final = 120.0
+MOST_GONE: Final = 4096
 # Refusals after which the same may well be granted. After any other the watch's resourceVersion may be the cause.
 _PASSING: Final = (401, 403, 429)
 
@@ -115,6 +118,8 @@ class Informer:
         self._count = 0
         # The list's or the watch's progress: all that happened up to this resourceVersion is in the cache.
         self._passed = 0
+        # The UIDs of what we deleted, until the watch has told of it, and when (time.monotonic); the oldest first.
+        self._gone: dict[str, float] = {}
 
     def __len__(self) -> int:
         return self._count
@@ -143,9 +148,17 @@ class Informer:
 
     def forget(self, ref: Ref, uid: str) -> None:
         """The same for a delete that the server has carried out at once. No event is emitted for it."""
+        self._gone.pop(uid, None)
+        self._gone[uid] = time.monotonic()
+        while len(self._gone) > MOST_GONE:
+            del self._gone[next(iter(self._gone))]
         old = self.get(ref)
         if old is not None and old.uid == uid:
             self._drop(old)
+
+    def _is_gone(self, uid: str) -> bool:
+        """Whether we deleted the object already: a watch that is late tells of its life yet."""
+        return uid in self._gone and time.monotonic() - self._gone[uid] < LATE
 
     def _put(self, observed: Observed) -> None:
         objects = self._cache.setdefault(observed.ref.namespace, {})
@@ -275,6 +288,8 @@ class Informer:
 
     def _listed(self, observed: Observed, now: float, is_rewound: bool) -> None:
         old = self.get(observed.ref)
+        if self._is_gone(observed.uid):
+            return
         if old is None:
             self._put(observed)
             self._on_event(Event("ADDED", observed, None, now))
@@ -315,7 +330,10 @@ class Informer:
         old = self._cache.get(wire.metadata.namespace, {}).get(wire.metadata.name)
         is_news = version > (int(old.resource_version) if old is not None else self._passed)
         self._passed = max(self._passed, version)
-        if not is_news or (self._only is not None and wire.metadata.name not in self._only):
+        is_gone = self._is_gone(wire.metadata.uid)
+        if kind_of_event == "DELETED":
+            self._gone.pop(wire.metadata.uid, None)
+        if is_gone or not is_news or (self._only is not None and wire.metadata.name not in self._only):
             return
         observed = self._codec.observed(wire)
         if kind_of_event == "DELETED":
