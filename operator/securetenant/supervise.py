@@ -8,6 +8,7 @@ is about to be asked for. Where neither is so, that kopf is given up, and anothe
 import asyncio
 import contextlib
 import time
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,9 +23,10 @@ from securetenant.watch import ANSWER, BACKOFFS, STANDS, WATCH_SILENT, Kopf, Ver
 
 log = structlog.get_logger("securetenant.watch")
 
-# How long kopf waits for the first look at all tenants (seconds).
-FIRST_LOOK = 3.0
-# How much longer, where this instance has the Lease and is at it: thousands of tenants take seconds to list.
+# How long kopf waits for the caches (seconds): thousands of tenants take seconds to list, and more beside kopf.
+CACHES = 15.0
+# And then for the first look at all tenants, which a standby has none of; how much longer where it is under way.
+FIRST_LOOK = 1.0
 MORE_TO_LOAD = 5.0
 # kopf asks for nothing and has no watch for this long (seconds): it will not ask any more. More than its pauses.
 IDLE = max(BACKOFFS) + 3.0
@@ -119,12 +121,10 @@ class TenantWatcher:
         while no operator ran is corrected half a second sooner without kopf's listing beside it. A standby does not
         wait long.
         """
-        for seconds in (FIRST_LOOK, MORE_TO_LOAD):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self._operator.caught_up()
-            if not self._operator.is_loading:
-                break
+        await _within(CACHES, self._operator.synced())
+        await _within(FIRST_LOOK, self._operator.caught_up())
+        if self._operator.is_loading:
+            await _within(MORE_TO_LOAD, self._operator.caught_up())
         failures = 0
         try:
             while True:
@@ -243,3 +243,10 @@ class TenantWatcher:
             await self._config.renew(self._given)
         self._given = self._config.generation
         return await self._config.authorization()
+
+
+async def _within(seconds: float, waiting: Awaitable[None]) -> None:
+    """Wait for it, but no longer."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await waiting

@@ -1,6 +1,7 @@
-"""kopf's watch of SecureTenants, in a thread and an event loop of its own. The only file that knows kopf.
+"""kopf's watch of SecureTenants, in a thread and an event loop of its own. Only this file and kopf_settings know it.
 
-On exit kopf cancels every task that was made after it started, and ours have to finish their passes first.
+On exit kopf cancels every task that was made after it started, and ours have to finish their passes first. It is
+imported there as well, for that takes as long as the first look at hundreds of tenants.
 """
 
 import asyncio
@@ -9,16 +10,18 @@ import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 import aiohttp
-import kopf
 from yarl import URL
 
 from securetenant.api import names
 from securetenant.api.kinds import SECURE_TENANT
 from securetenant.engine.roster import PAGE
 from securetenant.kube.config import ClientConfig
+
+if TYPE_CHECKING:
+    import kopf
 
 # A watch of which nothing came for this long (seconds) is dead; the server sends a bookmark about every 60 s.
 WATCH_SILENT = 90.0
@@ -100,12 +103,17 @@ class Kopf:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         if self._is_stopped.is_set():
             return
+        import kopf
+
+        from securetenant.kopf_settings import settings
+
         async with contextlib.AsyncExitStack() as sessions:
             registry = kopf.OperatorRegistry()
             kopf.on.login(registry=registry)(self._login(sessions))
             kopf.on.event(names.GROUP, names.VERSION, SECURE_TENANT.plural, registry=registry)(self._on_event)
             stopping, own = asyncio.create_task(self._stop.wait()), asyncio.all_tasks()
-            tasks = await kopf.spawn_tasks(registry=registry, settings=_settings(), clusterwide=True, standalone=True)
+            given = settings(answer=ANSWER, silent=WATCH_SILENT, backoffs=BACKOFFS, page=PAGE)
+            tasks = await kopf.spawn_tasks(registry=registry, settings=given, clusterwide=True, standalone=True)
             running = asyncio.create_task(kopf.run_tasks(tasks, ignored=[*own, stopping]))
             try:
                 done, _ = await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
@@ -116,7 +124,9 @@ class Kopf:
                 await asyncio.wait([running, stopping], timeout=5.0)
 
     def _login(self, sessions: contextlib.AsyncExitStack) -> Any:
-        async def login(**_: Any) -> kopf.AiohttpSession:
+        import kopf
+
+        async def login(**_: Any) -> "kopf.AiohttpSession":
             """Our own credentials; after a 401 kopf asks again, at once, and by then they are renewed."""
             if self._logins:
                 await asyncio.sleep(BACKOFFS[self._logins - 1])
@@ -215,57 +225,3 @@ def _response_class(over: Callable[[Verb], None]) -> type[aiohttp.ClientResponse
             await super().__aexit__(exc_type, exc_val, exc_tb)
 
     return Followed
-
-
-def _settings() -> kopf.OperatorSettings:
-    settings = kopf.OperatorSettings()
-    settings.posting.enabled = False
-    settings.scanning.disabled = True  # the CRD is there, or kopf is started anew; no rights over CRDs are needed
-    settings.process.ultimate_exiting_timeout = None  # it would kill this process, and not its thread alone
-    settings.watching.server_timeout = 300
-    settings.watching.connect_timeout = ANSWER
-    settings.watching.inactivity_timeout = WATCH_SILENT
-    settings.watching.chunk_size = PAGE  # each item of a page is 25 KB of Python at kopf's
-    settings.queueing.worker_limit = 100
-    settings.queueing.idle_timeout = 0.01
-    settings.queueing.exit_timeout = 0.1  # who lists anew has no use for what an old one has not told yet
-    settings.networking.request_timeout = ANSWER
-    settings.networking.connect_timeout = ANSWER
-    settings.networking.error_backoffs = BACKOFFS
-    settings.persistence.progress_storage = _NoProgress()
-    settings.persistence.diffbase_storage = _NoDiffBase()
-    # Not ours: kopf takes its own finalizer off whatever no handler of its needs it on, and we need ours.
-    settings.persistence.finalizer = f"{names.GROUP}/not-in-use"
-    return settings
-
-
-class _NoProgress(kopf.ProgressStorage):
-    """Nothing is stored on the objects: our one handler keeps no progress."""
-
-    def fetch(self, **_: Any) -> None:
-        return None
-
-    def store(self, **_: Any) -> None:
-        return None
-
-    def purge(self, **_: Any) -> None:
-        return None
-
-    def touch(self, **_: Any) -> None:
-        return None
-
-    def clear(self, *, essence: Any) -> Any:
-        return essence
-
-
-class _NoDiffBase(kopf.DiffBaseStorage):
-    """No deep copies to tell differences that nobody asks for: twice the event rate."""
-
-    def build(self, **_: Any) -> Any:
-        return {}
-
-    def fetch(self, **_: Any) -> None:
-        return None
-
-    def store(self, **_: Any) -> None:
-        return None

@@ -1,11 +1,9 @@
 """kill -9 at every write of a rollout: the next instance ends where an undisturbed one would, and counts no drift."""
 
 import asyncio
-import contextlib
 import itertools
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -15,10 +13,11 @@ import pytest
 import pytest_asyncio
 
 from sandbox import nodes
-from tests.support import life
-from tests.support.fault import Front, Seen, When, dead, free_lease, front, run_behind
+from tests.support import life, strangers
+from tests.support.fault import Seen, When
 from tests.support.life import NAMESPACES, TENANTS, Json
-from tests.support.sandbox import JSON_PATCH, Admin, Operator, Plane, wait_for
+from tests.support.sandbox import JSON_PATCH, Admin, Plane, wait_for
+from tests.support.strangers import Stage
 
 pytestmark = pytest.mark.cluster
 
@@ -33,52 +32,10 @@ LABEL: Final = "securetenant.node-restriction.kubernetes.io/tenant"
 Act = Callable[[str], Awaitable[Any]]
 
 
-@dataclass
-class Stage:
-    """One operator at a time behind one proxy."""
-
-    admin: Admin
-    proxy: Front
-    folder: Path
-    stack: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
-    operator: Operator | None = None
-    names: list[str] = field(default_factory=list)
-
-    @property
-    def running(self) -> Operator:
-        assert self.operator is not None
-        return self.operator
-
-    async def start(self) -> Operator:
-        self.operator = await self.stack.enter_async_context(run_behind(self.proxy, self.folder, env=ENV))
-        return self.operator
-
-    async def restart(self) -> Operator:
-        """After a death."""
-        await dead(self.running)
-        self.proxy.disarm()
-        await free_lease(self.admin)
-        return await self.start()
-
-    async def kill(self) -> None:
-        self.running.child.kill()
-        await dead(self.running)
-
-    async def create(self, name: str, **other: Any) -> None:
-        self.names.append(name)
-        await life.create(self.admin, name, life.spec(*namespaces(name), **other))
-
-
 @pytest_asyncio.fixture
 async def stage(plane: Plane, admin: Admin, manifests: None, tmp_path: Path) -> AsyncIterator[Stage]:
-    async with front(plane) as proxy:
-        stage = Stage(admin, proxy, tmp_path)
-        try:
-            async with stage.stack:
-                yield stage
-        finally:
-            await free_lease(admin)
-            await life.remove(admin, *stage.names)
+    async with strangers.stage(plane, admin, tmp_path, env=ENV) as stage:
+        yield stage
 
 
 @pytest_asyncio.fixture
@@ -94,6 +51,12 @@ async def pool(plane: Plane, admin: Admin, node_rights: None) -> AsyncIterator[l
 
 def namespaces(name: str) -> list[str]:
     return [f"{name}-a", f"{name}-b"]
+
+
+async def create(stage: Stage, name: str, **other: Any) -> None:
+    """A tenant with something of every control."""
+    stage.names.append(name)
+    await life.create(stage.admin, name, life.spec(*namespaces(name), **other))
 
 
 def points(count: int) -> list[tuple[int, When]]:
@@ -185,7 +148,7 @@ async def test_first_rollout(pool: list[str], stage: Stage) -> None:
     async def act(name: str) -> None:
         quota = {"namespace": {"pods": "10"}, "tenant": {"services": "8"}}
         own = {"selector": {"matchLabels": {"kubernetes.io/hostname": name}}}
-        await stage.create(name, quota=quota, nodes=own)
+        await create(stage, name, quota=quota, nodes=own)
 
     async def check(name: str) -> None:
         tenant = await life.is_ready(stage.admin, name)
@@ -239,7 +202,7 @@ async def test_edit(stage: Stage) -> None:
         assert recorded(tenant) == set(found) - set(left)
 
     await stage.start()
-    await stage.create("crash-edit-model")
+    await create(stage, "crash-edit-model")
     await life.ready(stage.admin, "crash-edit-model")
     before = await life.picture(stage.admin, ["crash-edit-model-b"])
     count = await writes_of(stage, "crash-edit-model", act, check)
@@ -247,7 +210,7 @@ async def test_edit(stage: Stage) -> None:
     # What was let go stands as it was, the marks aside.
     after = await life.picture(stage.admin, ["crash-edit-model-b"])
     assert {path: item.get("spec") for path, item in after.items()} == {p: i.get("spec") for p, i in before.items()}
-    await kill_at_some(stage, "crash-edit", count, act, check, stage.create)
+    await kill_at_some(stage, "crash-edit", count, act, check, partial(create, stage))
 
 
 async def test_deletion_with_retain(stage: Stage) -> None:
@@ -260,12 +223,12 @@ async def test_deletion_with_retain(stage: Stage) -> None:
         assert specs(life.renamed(found, name, "crash-retain-model")) == before
 
     await stage.start()
-    await stage.create("crash-retain-model")
+    await create(stage, "crash-retain-model")
     await life.ready(stage.admin, "crash-retain-model")
     before |= specs(await life.picture(stage.admin, namespaces("crash-retain-model")))
     count = await writes_of(stage, "crash-retain-model", delete(stage), check)
     assert len(before) + 1 <= count <= len(before) + 4  # a conflict with a quota's status may be tried again
-    await kill_at_some(stage, "crash-retain", count, delete(stage), check, stage.create)
+    await kill_at_some(stage, "crash-retain", count, delete(stage), check, partial(create, stage))
 
 
 async def test_deletion_with_delete(stage: Stage) -> None:
@@ -274,7 +237,7 @@ async def test_deletion_with_delete(stage: Stage) -> None:
         assert await life.picture(stage.admin, namespaces(name)) == {}
 
     async def prepare(name: str) -> None:
-        await stage.create(name, deletionPolicy="Delete")
+        await create(stage, name, deletionPolicy="Delete")
 
     await stage.start()
     await prepare("crash-delete-model")
@@ -340,7 +303,7 @@ async def test_tampering_while_nobody_looks_is_drift(stage: Stage) -> None:
     }
     await stage.start()
     for name in done:
-        await stage.create(name)
+        await create(stage, name)
     for name in done:
         await life.ready(stage.admin, name)
     expected = {name: await life.picture(stage.admin, namespaces(name)) for name in done}
@@ -364,7 +327,7 @@ async def test_a_rule_that_expires_while_nobody_looks_is_no_drift(stage: Stage) 
     visit = life.cidr_rule("visit", "10.9.0.0/16") | {"expires": expires.strftime("%Y-%m-%dT%H:%M:%SZ")}
     opened = [f"{life.CHILDREN['networkpolicies'].format(n)}/securetenant-ingress-visit" for n in namespaces(name)]
     await stage.start()
-    await stage.create(name, network={"ingress": [life.cidr_rule("office", "10.8.0.0/16"), visit]})
+    await create(stage, name, network={"ingress": [life.cidr_rule("office", "10.8.0.0/16"), visit]})
     await life.ready(stage.admin, name)
     before = await life.picture(stage.admin, namespaces(name))
     assert before.keys() > set(opened)

@@ -50,7 +50,7 @@ async def known_after(tmp_path: Path, server: Server, *known: str) -> set[str]:
         tenants.observe("ADDED", tenant(name))
     async with serving(server, tmp_path) as path, transport_to(path) as transport:
         roster = Roster(transport, tenants, lambda kind, body: None, lambda names: None)
-        await roster._try()
+        await roster._try(tenants.load)
     return set(tenants.names())
 
 

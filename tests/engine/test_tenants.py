@@ -252,3 +252,13 @@ def test_the_lag_is_of_edits_that_no_status_tells_of() -> None:
     assert tenants.generation_lag("pay") == 3
     tenants.observe("MODIFIED", {**body("pay", version=2, generation=3), "status": {"observedGeneration": 2}})
     assert tenants.generation_lag("pay") == 1
+
+
+def test_a_token_of_many_tenants_loses_them_one_by_one() -> None:
+    index, names = interests.Interests(), [f"t{number}" for number in range(interests.FEW + 3)]
+    for name in names:
+        index.replace(name, frozenset({"role:all", f"ns:{name}"}))
+    assert index.tenants(("role:all",)) == set(names)
+    for number, name in enumerate(names):
+        index.replace(name, frozenset())
+        assert index.tenants(("role:all", f"ns:{name}")) == set(names[number + 1 :])

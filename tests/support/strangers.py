@@ -22,6 +22,7 @@ class Stage:
     admin: Admin
     proxy: Front
     folder: Path
+    env: dict[str, str] = field(default_factory=dict)
     stack: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
     operator: Operator | None = None
     names: list[str] = field(default_factory=list)
@@ -32,8 +33,15 @@ class Stage:
         return self.operator
 
     async def start(self) -> Operator:
-        self.operator = await self.stack.enter_async_context(run_behind(self.proxy, self.folder))
+        self.operator = await self.stack.enter_async_context(run_behind(self.proxy, self.folder, env=self.env))
         return self.operator
+
+    async def restart(self) -> Operator:
+        """After a death."""
+        await dead(self.running)
+        self.proxy.disarm()
+        await free_lease(self.admin)
+        return await self.start()
 
     async def kill(self) -> None:
         if self.operator is not None and self.operator.running:
@@ -64,10 +72,10 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(plane: Plane, admin: Admin, folder: Path) -> AsyncIterator[Stage]:
+async def stage(plane: Plane, admin: Admin, folder: Path, *, env: dict[str, str] | None = None) -> AsyncIterator[Stage]:
     """None runs yet. The tenants that were made are removed at the end, with the namespaces named after them."""
     async with front(plane) as proxy:
-        stage = Stage(admin, proxy, folder)
+        stage = Stage(admin, proxy, folder, env or {})
         try:
             async with stage.stack:
                 yield stage

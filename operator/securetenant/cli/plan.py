@@ -1,6 +1,7 @@
 """`securetenant plan`: what would change on the cluster, and what has drifted. It only reads."""
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -162,11 +163,10 @@ async def _standing(transport: "Transport", may_be_absent: bool) -> dict[str, di
     from securetenant.kube.transport import NotFound
 
     try:
-        return {
-            body["metadata"]["name"]: body
-            async for page in transport.pages(SECURE_TENANT)
-            for body in msgspec.json.decode(page)["items"]
-        }
+        async with contextlib.aclosing(transport.pages(SECURE_TENANT)) as pages:
+            return {
+                body["metadata"]["name"]: body async for page in pages for body in msgspec.json.decode(page)["items"]
+            }
     except NotFound as error:
         if may_be_absent:
             return {}  # not installed yet: a plan of the first tenants is all the more welcome

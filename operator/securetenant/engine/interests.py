@@ -13,6 +13,8 @@ from securetenant.api.tenant import SecureTenant
 from securetenant.controls import access, whitelist
 
 API_SERVER = "apiserver"
+# Of one token: above it, a tuple that is copied for each that joins costs more than a set.
+FEW = 8
 
 
 def of_tenant(tenant: SecureTenant) -> frozenset[str]:
@@ -48,11 +50,12 @@ def node(label: tuple[str, str]) -> str:
 class Interests:
     """An index from token to tenants, kept while tenants come, change and go.
 
-    Tuples, for most tokens are of one tenant alone: as sets they are 2 KB more for each tenant.
+    Tuples, for most tokens are of one tenant alone, and a set is 2 KB more for each tenant; sets where there are many
+    (of a role, all tenants).
     """
 
     def __init__(self) -> None:
-        self._by_token: dict[str, tuple[str, ...]] = {}
+        self._by_token: dict[str, tuple[str, ...] | set[str]] = {}
         self._by_tenant: dict[str, tuple[str, ...]] = {}
 
     def replace(self, tenant: str, tokens: frozenset[str]) -> None:
@@ -60,13 +63,27 @@ class Interests:
         before = self.tokens(tenant)
         self._by_tenant.pop(tenant, None)
         for token in before - tokens:
-            members = tuple(other for other in self._by_token.pop(token) if other != tenant)
-            if members:
-                self._by_token[token] = members
+            self._leave(token, tenant)
         for token in tokens - before:
-            self._by_token[token] = (*self._by_token.get(token, ()), tenant)
+            self._join(token, tenant)
         if tokens:
             self._by_tenant[tenant] = tuple(tokens)
+
+    def _join(self, token: str, tenant: str) -> None:
+        members = self._by_token.get(token, ())
+        if isinstance(members, set):
+            members.add(tenant)
+        else:
+            self._by_token[token] = {*members, tenant} if len(members) >= FEW else (*members, tenant)
+
+    def _leave(self, token: str, tenant: str) -> None:
+        members = self._by_token[token]
+        if isinstance(members, set):
+            members.discard(tenant)
+        else:
+            members = self._by_token[token] = tuple(other for other in members if other != tenant)
+        if not members:
+            del self._by_token[token]
 
     def tokens(self, tenant: str) -> frozenset[str]:
         return frozenset(self._by_tenant.get(tenant, ()))

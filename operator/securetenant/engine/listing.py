@@ -1,6 +1,7 @@
 """The cluster as plain lists gave it, once: what `plan` looks at, where the operator has informers."""
 
 import asyncio
+import contextlib
 from collections.abc import Iterable, Mapping
 
 from securetenant.api import kinds
@@ -76,9 +77,10 @@ async def _list(transport: Transport, kind: Kind) -> list[Observed]:
     decoders = codec(kind)
     namespace, selector = _API_SERVER if kind is kinds.ENDPOINT_SLICE else ("", "")
     params = {"labelSelector": selector} if selector else {}
-    return [
-        decoders.observed(item)
-        async for page in transport.pages(kind, namespace, params)
-        for item in decoders.page(page).items or ()
-        if kind is not kinds.CLUSTER_ROLE or item.metadata.name in LOOKED_AT
-    ]
+    async with contextlib.aclosing(transport.pages(kind, namespace, params)) as pages:
+        return [
+            decoders.observed(item)
+            async for page in pages
+            for item in decoders.page(page).items or ()
+            if kind is not kinds.CLUSTER_ROLE or item.metadata.name in LOOKED_AT
+        ]

@@ -139,7 +139,8 @@ class Operator:
         self._cluster.observe(event.object, event.old)
 
         def tell() -> None:
-            self._enqueue(self.world.concerned(event.object, old), event.received)
+            if self._leading:  # else a start asks it of each of 45,000 objects, for nothing
+                self._enqueue(self.world.concerned(event.object, old), event.received)
 
         if not self._echoes.hold(event.object.ref, event.type, int(event.object.resource_version), tell):
             tell()

@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import partial
+from typing import Any, Final, TypedDict
 
 import msgspec
 import structlog
@@ -19,12 +20,41 @@ log = structlog.get_logger("securetenant.operator")
 
 # SecureTenants of one page of a list: they are the largest objects that there are.
 PAGE = 50
+OUR_PAGE = 200
 # How long to wait after a failed list (seconds).
 AGAIN = 1.0
 # Who does not see the SecureTenants for this long (seconds) does not lead, or not any more.
 BLIND = 60.0
 # So many of the SecureTenants that a list lacks are asked for themselves, before it is believed.
 SAMPLE = 5
+
+
+class _Metadata(TypedDict, total=False):
+    """What is kept of it: managedFields, half of a SecureTenant, are skipped unread."""
+
+    name: Any
+    uid: Any
+    resourceVersion: Any
+    generation: Any
+    creationTimestamp: Any
+    deletionTimestamp: Any
+    finalizers: Any
+    annotations: Any
+
+
+class _Item(TypedDict, total=False):
+    apiVersion: Any
+    kind: Any
+    metadata: _Metadata
+    spec: Any
+    status: Any
+
+
+class _Page(msgspec.Struct):
+    items: list[_Item] | None
+
+
+_page: Final = msgspec.json.Decoder(_Page).decode
 
 
 class Blind(RuntimeError):
@@ -56,7 +86,7 @@ class Roster:
     async def early(self) -> bool:
         """List them once beside the caches' own lists, since thousands take seconds; whether it was done."""
         try:
-            await self._load()
+            await self._load(self._tenants.load)
         except ApiError as error:
             log.debug("SecureTenants not listed early", cause=str(error))
             return False
@@ -67,7 +97,7 @@ class Roster:
         be done: another instance may be able to."""
         self._asked.clear()
         started = time.monotonic()
-        while (failure := await self._try()) is not None:
+        while (failure := await self._try(self._tenants.load)) is not None:
             if isinstance(failure, NotFound):
                 raise failure
             if time.monotonic() - started > BLIND:
@@ -79,13 +109,13 @@ class Roster:
         while True:
             await self._asked.wait()
             self._asked.clear()
-            if await self._try() is not None:
+            if await self._try(partial(self._observe, "ADDED")) is not None:
                 await asyncio.sleep(AGAIN)
                 self._asked.set()
 
-    async def _try(self) -> ApiError | None:
+    async def _try(self, take: Callable[[Mapping[str, Any]], None]) -> ApiError | None:
         try:
-            await self._load()
+            await self._load(take)
         except ApiError as error:
             # While the CRD is gone, say, it is the same every second; that the API server is away is said once for all.
             is_said = is_away(error) or self._failure == str(error)
@@ -96,18 +126,18 @@ class Roster:
         self._failure = ""
         return None
 
-    async def _load(self) -> None:
-        """List them, and forget those that are not there any more: acting for a deleted tenant would recreate its
-        namespaces.
+    async def _load(self, take: Callable[[Mapping[str, Any]], None]) -> None:
+        """List them, have each taken in, and forget those that are not there any more: acting for a deleted tenant
+        would recreate its namespaces.
 
         A refused list, also the 404 of a CRD that is gone, is no list of nothing: nothing is forgotten for it.
         """
         known, listed = self._tenants.uids(), set()
-        async with contextlib.aclosing(self._transport.pages(SECURE_TENANT, page_size=PAGE)) as pages:
+        async with contextlib.aclosing(self._transport.pages(SECURE_TENANT, page_size=OUR_PAGE)) as pages:
             async for page in pages:
-                for body in msgspec.json.decode(page)["items"] or ():
+                for body in _page(page).items or ():
                     listed.add(body["metadata"]["name"])
-                    self._observe("ADDED", body)
+                    take(body)
         # Not one that came while the list was under way.
         kept = {name: uid for name, uid in self._tenants.uids().items() if known.get(name) == uid}
         ghosts = {name: uid for name, uid in kept.items() if name not in listed}

@@ -7,7 +7,7 @@ last accepted stays in its place, for as long as this process knows it.
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
 import msgspec
@@ -28,6 +28,7 @@ from securetenant.api.tenant import (
 )
 from securetenant.engine import interests
 from securetenant.engine.interests import Interests
+from securetenant.engine.sketch import read, tokens
 
 # Parsed models kept at once: 50 KiB each, against 0.1 ms to parse one anew.
 _PARSED = 32
@@ -75,7 +76,8 @@ class Accepted:
 class Entry:
     """One SecureTenant as it was last seen. `uid` and `generation` tell an edit from our own status; `observed` is the
     generation that the status speaks of. `packed`: its JSON, by zlib (a quarter of it, for 50 us). `accepted` is there
-    only where the newest spec is refused (`problem`) and an earlier one was not."""
+    only where the newest spec is refused (`problem`) and an earlier one was not. `parsed`: whether the models have seen
+    it; until then `problem` says nothing."""
 
     packed: bytes
     uid: str
@@ -86,6 +88,7 @@ class Entry:
     finalized: bool
     problem: str = ""
     accepted: Accepted | None = None
+    parsed: bool = True
 
 
 class Tenants:
@@ -110,6 +113,29 @@ class Tenants:
     def uids(self) -> dict[str, str]:
         """Which tenants are known: name -> UID."""
         return {name: entry.uid for name, entry in self._entries.items()}
+
+    def load(self, body: Mapping[str, Any]) -> None:
+        """Take in one of a list before anybody is looked at. It is parsed when it is asked for."""
+        metadata = _kept(body["metadata"])
+        name = metadata["name"]
+        text = msgspec.json.encode({**body, "metadata": metadata})
+        sketch = read(text)
+        if name in self._entries or sketch is None:
+            self.observe("ADDED", body)
+            return
+        self._entries[name] = _entry(_packed(text), metadata, sketch.status.observed_generation, parsed=False)
+        self.interests.replace(name, tokens(sketch))
+
+    def _known(self, name: str) -> Entry | None:
+        """What is known of a tenant, parsed."""
+        entry = self._entries.get(name)
+        if entry is None or entry.parsed:
+            return entry
+        tenant, problem = parse(_unpacked(entry.packed))
+        entry = self._entries[name] = replace(entry, problem=problem, parsed=True)
+        self.interests.replace(name, interests.of_tenant(tenant))
+        self._keep(name, tenant)
+        return entry
 
     def observe(self, event_type: str | None, body: Mapping[str, Any]) -> set[str]:
         """Take in an event; the tenants that have to be judged anew because of it.
@@ -153,26 +179,28 @@ class Tenants:
         if self._entries.pop(name, None) is None:
             return set()
         self._parsed.pop(name, None)
-        tokens = self.interests.tokens(name)
+        before = self.interests.tokens(name)
         self.interests.replace(name, frozenset())
-        touched = interests.touched_by_change(name, tokens, frozenset())
-        return {name} | self.interests.tenants(touched) | interests.named_peers(tokens) | self.node_rivals(tokens)
+        touched = interests.touched_by_change(name, before, frozenset())
+        return {name} | self.interests.tenants(touched) | interests.named_peers(before) | self.node_rivals(before)
 
     def get(self, name: str) -> SecureTenant | None:
         """The parsed tenant; None if unknown. One whose spec the models refuse comes back with what they last
         accepted, or with a bare spec (see `parse`)."""
-        entry = self._entries.get(name)
+        entry = self._known(name)
         if entry is None:
             return None
         parsed = self._parsed.get(name)
         if parsed is None:
             parsed, _ = parse(_unpacked(entry.packed), entry.accepted)
-            self._parsed[name] = parsed
-            if len(self._parsed) > _PARSED:
-                self._parsed.popitem(last=False)
-        else:
-            self._parsed.move_to_end(name)
+        self._keep(name, parsed)
         return parsed
+
+    def _keep(self, name: str, parsed: SecureTenant) -> None:
+        self._parsed[name] = parsed
+        self._parsed.move_to_end(name)
+        if len(self._parsed) > _PARSED:
+            self._parsed.popitem(last=False)
 
     def status(self, name: str) -> Json:
         """The status as it stands in the cluster, undigested; {} if there is none."""
@@ -195,19 +223,19 @@ class Tenants:
 
     def problem(self, name: str) -> str:
         """Why the models refuse the tenant's spec; "" if they do not."""
-        entry = self._entries.get(name)
+        entry = self._known(name)
         return entry.problem if entry is not None else ""
 
     def refusal(self, name: str) -> Refusal | None:
         """The same, and what is kept in its place; None if they do not."""
-        entry = self._entries.get(name)
+        entry = self._known(name)
         if entry is None or not entry.problem:
             return None
         return Refusal(entry.problem, entry.accepted.generation if entry.accepted is not None else 0)
 
     def _store(self, body: Mapping[str, Any]) -> Entry:
         metadata = _kept(body["metadata"])
-        before = self._entries.get(metadata["name"])
+        before = self._known(metadata["name"])
         known = self._parsed.get(metadata["name"])
         accepted = None
         if before is not None and known is not None and _same_spec(before, metadata):
@@ -218,22 +246,10 @@ class Tenants:
             parsed, problem = parse({**body, "metadata": metadata})
             if problem and "deletionTimestamp" not in metadata and (accepted := _last_accepted(before, metadata)):
                 parsed, _ = parse({**body, "metadata": metadata}, accepted)
-        entry = Entry(
-            packed=_packed(msgspec.json.encode({**body, "metadata": metadata})),
-            uid=metadata["uid"],
-            resource_version=int(metadata["resourceVersion"]),
-            generation=int(metadata["generation"]),
-            observed=parsed.status.observed_generation or 0,
-            deleting="deletionTimestamp" in metadata,
-            finalized=bool(metadata.get("finalizers")),
-            problem=problem,
-            accepted=accepted,
-        )
+        packed = _packed(msgspec.json.encode({**body, "metadata": metadata}))
+        entry = _entry(packed, metadata, parsed.status.observed_generation or 0, problem=problem, accepted=accepted)
         self._entries[parsed.name] = entry
-        self._parsed[parsed.name] = parsed
-        self._parsed.move_to_end(parsed.name)
-        if len(self._parsed) > _PARSED:
-            self._parsed.popitem(last=False)
+        self._keep(parsed.name, parsed)
         return entry
 
     def _rewire(self, name: str, entry: Entry) -> set[str]:
@@ -245,6 +261,19 @@ class Tenants:
         touched = self.interests.tenants(interests.touched_by_change(name, before, after))
         peers = {peer for peer in interests.named_peers(before | after) if peer in self._entries}
         return {name} | touched | peers | self.node_rivals(before | after)
+
+
+def _entry(packed: bytes, metadata: Mapping[str, Any], observed: int, **other: Any) -> Entry:
+    return Entry(
+        packed=packed,
+        uid=metadata["uid"],
+        resource_version=int(metadata["resourceVersion"]),
+        generation=int(metadata["generation"]),
+        observed=observed,
+        deleting="deletionTimestamp" in metadata,
+        finalized=bool(metadata.get("finalizers")),
+        **other,
+    )
 
 
 def _kept(metadata: Mapping[str, Any]) -> dict[str, Any]:

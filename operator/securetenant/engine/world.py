@@ -72,8 +72,10 @@ class World:
         return [t for t in candidates if t.spec.nodes and _matches(node_labels, t.spec.nodes.selector.match_labels)]
 
     def _parsed(self, token: str) -> list[SecureTenant]:
-        found = (self._tenants.get(name) for name in self._tenants.interests.tenants((token,)))
-        return [tenant for tenant in found if tenant is not None]
+        index = self._tenants.interests
+        found = [(name, self._tenants.get(name)) for name in index.tenants((token,))]
+        # One that was not parsed before may turn out not to have it.
+        return [tenant for name, tenant in found if tenant is not None and token in index.tokens(name)]
 
     def get(self, ref: Ref) -> Observed | None:
         return self._caches[ref.kind].get(ref)
