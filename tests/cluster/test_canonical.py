@@ -57,8 +57,12 @@ def renamed(group: Iterable[Document], prefix: str) -> list[Document]:
 
 
 def agreed(group: list[Document]) -> list[Document]:
-    """With a namespace of its own for each, and a counterpart to each egress to another: they would seldom meet."""
+    """With a namespace of its own for each, and a counterpart to each egress to another: they would seldom meet. One
+    such egress there is always."""
     by_name = {document["metadata"]["name"]: document["spec"] for document in group}
+    first, second = list(by_name)[:2]
+    meeting = by_name[first].setdefault("network", {}).setdefault("egress", [])
+    meeting.append({"name": "meeting", "to": [{"tenant": second}]})
     for name, spec in by_name.items():
         spec["namespaces"].append({"name": f"{name}-own"})
         for number, rule in enumerate(spec.get("network", {}).get("egress", [])):

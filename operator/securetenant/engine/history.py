@@ -35,7 +35,7 @@ class History:
             if have is not None:
                 records[have.ref] = have.record or ""
         for finding in done:
-            if finding.desired is None and finding.ref in records:
+            if finding.desired is None and (finding.rollout or finding.ref in records):
                 records[finding.ref] = ""
 
     def last(self, name: str) -> Callable[[Ref], Collection[str]]:
