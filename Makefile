@@ -52,7 +52,7 @@ demo: $(STAMP) ## Run the main job on a local control plane and show it (HOLD=0:
 test: $(STAMP) ## Run every check
 	@$(MAKE) --no-print-directory lint
 	$(call step,control plane (built once),$(PY) -m sandbox build)
-	$(call step,tests,$(PY) -m pytest $(SPREAD) --cov=securetenant --cov-report=term:skip-covered $(PYTEST))
+	$(call step,tests,$(PY) -m pytest $(SPREAD) $(PYTEST))
 
 # --- parts of them
 
@@ -77,6 +77,11 @@ test-cluster: $(STAMP) ## Only the tests on the control plane
 test-full: $(STAMP) ## Every bad answer to every kind of request, once and for a while (15 minutes)
 	$(call step,control plane (built once),$(PY) -m sandbox build)
 	$(call step,full tests,$(PY) -m pytest -m full -s $(PYTEST))
+
+.PHONY: coverage
+coverage: $(STAMP) ## The tests, and which lines of the operator none of them runs (a quarter longer)
+	$(call step,control plane (built once),$(PY) -m sandbox build)
+	$(call step,coverage,$(PY) -m pytest $(SPREAD) --cov=securetenant --cov-report=term:skip-covered $(PYTEST))
 
 .PHONY: fmt
 fmt: $(STAMP) ## Format the code and put right what ruff can

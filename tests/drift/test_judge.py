@@ -280,6 +280,14 @@ def test_what_may_have_been_deleted_by_ourselves_is_no_drift() -> None:
     assert not only(judge.wanted(owner([DENY.ref]), [DENY], lookup())).rollout
 
 
+def test_a_namespace_that_we_gave_up_and_take_in_again_is_no_drift() -> None:
+    """Before the status is known to lack it: its last write had no answer."""
+    bare = observed(*SPACE.ref)
+    gave_up = replace(owner([SPACE.ref]), last=lambda ref: {""})
+    assert only(judge.wanted(gave_up, [SPACE], lookup(bare))).rollout
+    assert not only(judge.wanted(owner([SPACE.ref]), [SPACE], lookup(bare))).rollout
+
+
 @pytest.mark.parametrize("is_ours", [True, False])
 def test_only_what_we_gave_up_ourselves_may_wait_for_what_supersedes_it(is_ours: bool) -> None:
     have = observe(DENY, PAY) if is_ours else observe(DENY, PAY, spec={"podSelector": {}, "ingress": [{}]})

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import resource
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -131,17 +132,33 @@ async def test_a_reader_that_reads_nothing_is_not_waited_for() -> None:
 async def test_what_is_left_of_an_answer_is_not_waited_for() -> None:
     """The handler has written all, and the socket takes no more: to close it in order would wait for the reader."""
     text = "x" * 32_000_000
-    async with serve("127.0.0.1", 0, lambda: iter(()), nothing, lambda: [text], Limits(life=1.5)) as port:
-        free = descriptors()
-        async with opened(port, 1, GET % b"/readyz") as (reader,):
-            await asyncio.wait_for(reader.readexactly(12), 2)
-            assert descriptors() == free + 2
-            await until(lambda: descriptors() == free + 1, "the server to close its socket", 5)
-            assert len(await ended(reader, 2)) < len(text)
+    async with (
+        serve("127.0.0.1", 0, lambda: iter(()), nothing, lambda: [text], Limits(life=1.5)) as port,
+        opened(port, 1, GET % b"/readyz") as (reader,),
+    ):
+        await asyncio.wait_for(reader.readexactly(12), 2)
+        assert accepted(port) == 1
+        await until(lambda: accepted(port) == 0, "the server to close its socket", 5)
+        assert len(await ended(reader, 2)) < len(text)
 
 
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
+def accepted(port: int) -> int:
+    """This process's connections of a port that it listens on."""
+    found = 0
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError), borrowed(int(fd)) as each:
+            found += each.getsockname()[1:2] == (port,) and bool(each.getpeername())
+    return found
+
+
+@contextlib.contextmanager
+def borrowed(fd: int) -> Iterator[socket.socket]:
+    """The socket of a descriptor, which stays open. Raises OSError if it is none."""
+    each = socket.socket(fileno=fd)
+    try:
+        yield each
+    finally:
+        each.detach()
 
 
 async def test_probes_are_answered_while_all_others_hold_their_connections() -> None:

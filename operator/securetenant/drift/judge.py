@@ -156,7 +156,7 @@ def _shared(owner: Owner, want: Desired, have: Observed) -> Iterator[Finding]:
     path = difference(want, have, owner.tenant, owner.salt)
     if not path:
         return
-    rollout = owner.wrote(have) or not owner.applied(want.ref)
+    rollout = owner.wrote(have) or not owner.applied(want.ref) or owner.meets(have)
     yield Finding(want.ref, want.control, "Changed", "Patch", rollout, path=path, desired=want, observed=have)
 
 

@@ -53,7 +53,8 @@ class History:
         returns the findings that were carried out by one of which no answer came. `blamed`: the managers."""
         tenant, standing = found.tenant, {finding.ref for finding in found.findings}
         over = self._doubts.settle(tenant.name, standing)
-        late = [item for item in over if not item.finding.rollout or self._is_carried_out(tenant, item.finding)]
+        carried = {item.finding for item in over if self._is_carried_out(tenant, item.finding)}
+        late = [item for item in over if not item.finding.rollout or item.finding in carried]
         for finding in outcome.done:
             self._doubts.settled(tenant.name, finding.ref)
         for finding, error in outcome.failed:
@@ -68,7 +69,7 @@ class History:
             elif finding.action == "Recount":  # two writes, of which the first may stand
                 records.add(annotation(nudging(want), tenant.name, tenant.metadata.uid))
             self._doubts.note(tenant.name, finding.ref, records, Drifted(finding, blamed.get(finding, "")))
-        self._remember(found, set(outcome.done))
+        self._remember(found, {*outcome.done, *carried})
         return late
 
     def is_doubtful(self, name: str, ref: Ref) -> bool:
