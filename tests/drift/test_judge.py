@@ -282,7 +282,7 @@ def test_what_may_have_been_deleted_by_ourselves_is_no_drift() -> None:
 
 def test_a_namespace_that_we_gave_up_and_take_in_again_is_no_drift() -> None:
     """Before the status is known to lack it: its last write had no answer."""
-    bare = observed(*SPACE.ref)
+    bare = observed(SPACE.ref.kind, SPACE.ref.name)
     gave_up = replace(owner([SPACE.ref]), last=lambda ref: {""})
     assert only(judge.wanted(gave_up, [SPACE], lookup(bare))).rollout
     assert not only(judge.wanted(owner([SPACE.ref]), [SPACE], lookup(bare))).rollout
