@@ -8,8 +8,9 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 TENANTS ?= 100
 NAMESPACES ?= 1
-# Cluster tests wait more than they work: one control plane for each core, four at most.
-SPREAD := -n auto --maxprocesses 4 --dist loadfile
+# Cluster tests wait more than they work: one worker, with a control plane, more than there are cores; four at most.
+CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
+SPREAD := -n $(shell echo $$(( $(CORES) < 3 ? $(CORES) + 1 : 4 ))) --dist loadfile
 SOURCES := operator sandbox tests $(wildcard demo bench)
 
 # $(call step,NAME,COMMAND): the name, the command's own output, then how it went and how long it took.
