@@ -53,7 +53,7 @@ def main(settings: Settings) -> int:
         log.error("cannot start", cause=problem)
     except* LeaseLost as group:
         problem = "; ".join(str(error) for error in _leaves(group))
-        log.error("the Lease is lost: exiting, a standby takes over", cause=problem)
+        log.error("the Lease is lost: exiting; whoever gets it takes over", cause=problem)
     except* Blind as group:
         problem = "; ".join(str(error) for error in _leaves(group))
         log.error("SecureTenants are not seen: exiting", cause=problem)

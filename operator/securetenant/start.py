@@ -34,7 +34,7 @@ async def check(transport: Transport, namespace: str) -> None:
             lacking = await missing(transport, namespace, rights)
         except ApiError as error:
             if not is_away(error) and rarely(str(error)):
-                log.warning("not known yet whether all is there, asked again", cause=str(error))
+                log.warning("CRD, namespace and rights cannot be checked yet, tried again", cause=str(error))
         else:
             if not lacking:
                 return

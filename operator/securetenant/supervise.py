@@ -235,7 +235,8 @@ class TenantWatcher:
         try:
             self._operator.observe(event_type, body)
         except (LookupError, TypeError, ValueError, AttributeError) as error:
-            log.warning("an event of a SecureTenant cannot be read, listing them all", cause=repr(error)[:200])
+            name = (body.get("metadata") or {}).get("name", "")
+            log.warning("an event of a SecureTenant cannot be read, listing them all", tenant=name, cause=repr(error))
             self._operator.relisted()
 
     async def credentials(self, *, are_refused: bool) -> str:

@@ -260,7 +260,7 @@ def test_event_reasons() -> None:
     source = "".join((PACKAGE / "engine" / name).read_text() for name in ("reporter.py", "cluster.py"))
     drift = {"DriftDetected", "DriftCorrected", "DriftOver"}
     assert drift == set(re.findall(r'"(Drift[A-Z]\w+)"', source))
-    assert told == {*drift, "Ready", "Contested", "Deleting", "DeletionBlocked", "Released"}
+    assert told == {*drift, "Ready", "Contested", "ContestLasts", "Deleting", "DeletionBlocked", "Released"}
 
 
 # --- rights -----------------------------------------------------------------------------------------------------

@@ -1,7 +1,10 @@
 """When corrections are spaced out, and when the fight is over."""
 
+import pytest
+
 from securetenant.api.objects import Ref
 from securetenant.engine.contest import (
+    CLOSING_BURST,
     CLOSING_RATE,
     CORRECTIONS,
     FIRST_WAIT,
@@ -77,11 +80,23 @@ def test_what_closes_waits_for_nothing_but_a_rate() -> None:
     contests = Contests(clock)
     fight(contests, clock, 200, 0.06)
     assert contests.contested("pay")
+    clock.now += 0.05
     assert contests.wait("pay", DENY, closes=True) == 0.0
-    fight(contests, clock, CLOSING_RATE, 0.01)
-    assert 0.0 < contests.wait("pay", DENY, closes=True) <= 1.0
-    clock.now += 1.0
-    assert contests.wait("pay", DENY, closes=True) == 0.0
+
+
+@pytest.mark.parametrize("again", [0.0, 0.001, 0.02, 0.04])
+def test_who_is_quicker_than_the_rate_gains_no_longer_gap(again: float) -> None:
+    """What is undone at once stands open until the next correction, and no longer than two of them may take."""
+    clock = Clock()
+    contests, begun, longest = Contests(clock), clock.now, 0.0
+    for _ in range(100):
+        clock.now += again
+        wait = contests.wait("pay", DENY, closes=True)
+        longest = max(longest, wait)
+        clock.now += wait
+        contests.corrected("pay", DENY, "network", "rival")
+    assert longest <= CLOSING_BURST / CLOSING_RATE + 0.001
+    assert clock.now - begun >= (100 - CLOSING_BURST) / CLOSING_RATE - 0.001
 
 
 def test_names_that_are_always_new_are_one_fight_by_place_and_manager() -> None:

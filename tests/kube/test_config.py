@@ -131,6 +131,11 @@ async def test_what_cannot_be_used_is_said(tmp_path: Path, text: str | None, mes
     assert str(path) in str(caught.value)
 
 
+async def test_a_folder_is_no_kubeconfig(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+        await load(str(tmp_path))
+
+
 async def test_token_file_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     token = tmp_path / "token"
     token.write_text("first\n")

@@ -69,7 +69,7 @@ def plan(
     \b
     What the signs mean:
       + create    ~ update    - delete    what our own side changes: a rollout
-      !           drift: others did it, and who, where the cluster knows; then what the operator does about it
+      !           drift: others did it, and as which field manager if that is known; then what becomes of it
       ?           foreign: an object of others that widens what the tenant declares
 
     \b

@@ -20,8 +20,10 @@ WINDOW = 60.0
 # Then corrections that do not close are spaced, doubling from the first to the last (seconds).
 FIRST_WAIT = 2.0
 LONGEST_WAIT = 60.0
-# Corrections of one object that close, in any second.
+# Corrections of one object that close: a second, and at once. Evenly spread, since between two it stands open: 20 at
+# once would leave it so for the rest of the second.
 CLOSING_RATE: Final = 20
+CLOSING_BURST: Final = 2
 # Objects with names that are always new are counted by place, once in so many seconds: many that come at once (a
 # chart with ten policies) are one round.
 PLACE_SECONDS = 1.0
@@ -42,7 +44,7 @@ class Contest(NamedTuple):
 class _Fight:
     control: str
     since: float
-    times: deque[float] = field(default_factory=lambda: deque(maxlen=CLOSING_RATE))
+    times: deque[float] = field(default_factory=lambda: deque(maxlen=CORRECTIONS))
     manager: str = ""
     waits: int = 0
 
@@ -85,8 +87,9 @@ class Contests:
         if fight is None:
             return 0.0
         if closes:
-            full = len(fight.times) == CLOSING_RATE
-            return max(0.0, fight.times[0] + 1.0 - self._clock()) if full else 0.0
+            full = len(fight.times) >= CLOSING_BURST
+            window = CLOSING_BURST / CLOSING_RATE
+            return max(0.0, fight.times[-CLOSING_BURST] + window - self._clock()) if full else 0.0
         if not self._is_contested(fight):
             return 0.0
         return max(0.0, fight.times[-1] + _spacing(fight) - self._clock())

@@ -45,6 +45,8 @@ DRAIN = 15.0
 UNSEEN = 10.0
 # A kind that could not be watched for this long (seconds): its cache proves nothing any more.
 STALE = 60.0
+# The same of SecureTenants: well before the leader gives up (BLIND), so that it is said while it can be.
+STALE_TENANTS = 30.0
 # How often (seconds) the clock and the watches are looked at, and what step of the clock is worth a look at all.
 PULSE = 5.0
 CLOCK_STEP = 2.0
@@ -252,7 +254,10 @@ class Operator:
             if stepped:
                 log.warning("the clock was set, looking at all tenants", step_seconds=round(offset - before[0], 1))
             if stale != before[1]:
-                log.warning("caches stale" if stale else "caches kept again", cause=stale)
+                if stale:
+                    log.warning("a kind cannot be watched, tenants are not judged", cause=stale)
+                else:
+                    log.info("all kinds are watched again")
             if stepped or stale != before[1]:
                 self._enqueue(set(self.tenants.names()), self._clock())
                 self._cluster.look_again()
@@ -270,7 +275,7 @@ class Operator:
             for name, informer in self.informers.items()
             if informer.failing_since and time.monotonic() - informer.failing_since > STALE
         ]
-        if self.blind_for() > STALE:
+        if self.blind_for() > STALE_TENANTS:
             found.append("SecureTenant cannot be watched")
         return f"what is known may be old: {'; '.join(found)}" if found else ""
 
@@ -316,7 +321,7 @@ class Operator:
         except LeaseLost:
             raise
         except Exception as error:
-            log.exception("nor can it be said in the status", tenant=name, cause=str(error))
+            log.exception("the status cannot tell of the pass that failed by a defect", tenant=name, cause=str(error))
 
     def _note_progress(self) -> None:
         if self._caught_up.is_set() or not self._all_queued or self.queue.depth or self.queue.active:

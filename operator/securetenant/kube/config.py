@@ -185,6 +185,8 @@ def _loader_errors(paths: str) -> Iterator[None]:
         yield
     except (ConfigException, yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise ConfigError(f"kubeconfig {paths}: {error or type(error).__name__}") from error
+    except OSError as error:
+        raise ConfigError(f"kubeconfig {paths}: cannot be read: {error.strerror or error}") from error
 
 
 def _load_kubeconfig(paths: str, context: str | None) -> SimpleNamespace:
