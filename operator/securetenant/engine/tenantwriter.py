@@ -54,7 +54,10 @@ class TenantWriter:
         # NotFound is raised as well: deleted in between, as its event will tell, or said by what is not the server.
         await self.patch(tenant, operations, JSON_PATCH, "status")
         if self._tenants.status(tenant.name) not in (body, {}):
-            log.warning("the status is not what was written: admission changed it", tenant=tenant.name)
+            log.warning(
+                "the status is not what was written: find the webhook or policy that changes it, and exempt it there",
+                tenant=tenant.name,
+            )
 
     async def remove_finalizer(self, tenant: SecureTenant) -> bool:
         """Let the SecureTenant go; whether it was still there."""
