@@ -47,7 +47,9 @@ class Owner:
     `applied`: it wrote this object before. `settled`: it has finished a pass over this namespace before ("" is
     always settled); until then nothing that stands there can be drift from it. `last`: the record that was last
     written to this object ("": it was given up or deleted by ourselves), several where it is uncertain whether a
-    write was carried out, none where nothing is known (any more).
+    write was carried out, none where nothing is known (any more). `believes`: an object that nobody recorded counts as
+    written by us for its record alone, as a pass leaves it that broke off. Records can be computed by anybody, so it
+    holds of what stood there when this process looked first, and of nothing that came later.
     """
 
     tenant: str
@@ -55,6 +57,7 @@ class Owner:
     applied: Callable[[Ref], bool]
     settled: Callable[[str], bool]
     last: Callable[[Ref], Collection[str]] = lambda ref: ()
+    believes: Callable[[Observed], bool] = lambda have: True
 
     def wrote(self, have: Observed) -> bool:
         """Whether what stands is what we last wrote. An older state of ours that somebody put back (a copy kept from
@@ -183,7 +186,8 @@ def unwanted(
     for control, have in marked:
         if have.ref in wanted_refs or _goes_by_itself(have):
             continue
-        ours = owner.wrote(have) or owner.applied(have.ref)
+        is_known = bool(owner.last(have.ref)) or owner.believes(have)
+        ours = (is_known and owner.wrote(have)) or owner.applied(have.ref)
         message = "carries this tenant's mark, but is not part of its posture"
         if have.ref.kind == NODE.name:
             yield Finding(have.ref, control, "Stale", "Release", rollout=ours, message=message, observed=have)

@@ -6,7 +6,7 @@ that was carried out although its answer was lost is ours. After a restart nothi
 
 from collections.abc import Callable, Collection, Mapping
 
-from securetenant.api.objects import Ref
+from securetenant.api.objects import Observed, Ref
 from securetenant.api.record import annotation
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls.plan import World
@@ -25,6 +25,8 @@ class History:
         self._world = world
         self._records: dict[str, dict[Ref, str]] = {}
         self._doubts = Doubts()
+        # By tenant, once looked at: the UIDs of objects of ours that no status tells of, as they stood then.
+        self._unrecorded: dict[str, frozenset[str]] = {}
 
     def _remember(self, found: Survey, done: Collection[Finding]) -> None:
         """Note the record on each object that is as we want it, and that there is none on what we gave up."""
@@ -48,10 +50,18 @@ class History:
 
         return last
 
+    def believes(self, name: str) -> Callable[[Observed], bool]:
+        """Which objects count as ours for their record alone, as `judge.Owner.believes`."""
+        known = self._unrecorded.get(name)
+        return (lambda have: True) if known is None else (lambda have: have.uid in known)
+
     def settle(self, found: Survey, outcome: Outcome, blamed: Mapping[Finding, str]) -> list[Drifted]:
         """Take in what a pass wrote. Notes the writes that ended in doubt, and forgets those that are seen to be over;
         returns the findings that were carried out by one of which no answer came. `blamed`: the managers."""
         tenant, standing = found.tenant, {finding.ref for finding in found.findings}
+        if tenant.name not in self._unrecorded:
+            ours = [f.observed for f in found.findings if f.desired is None and f.rollout and f.observed is not None]
+            self._unrecorded[tenant.name] = frozenset(have.uid for have in ours)
         over = self._doubts.settle(tenant.name, standing)
         carried = {item.finding for item in over if self._is_carried_out(tenant, item.finding)}
         late = [item for item in over if not item.finding.rollout or item.finding in carried]
@@ -78,6 +88,7 @@ class History:
 
     def forget(self, name: str) -> None:
         self._records.pop(name, None)
+        self._unrecorded.pop(name, None)
         self._doubts.forget(name)
 
     def _is_carried_out(self, tenant: SecureTenant, finding: Finding) -> bool:

@@ -91,6 +91,8 @@ class Reconciler:
         self._monotonic = monotonic
         self._now = now
         self._standing: dict[str, Known] = {}
+        self._released: dict[str, int] = {}  # objects, of tenants that are being deleted
+        self._told_gone: dict[str, str] = {}  # UIDs
 
     async def reconcile(self, name: str, since: float, failures: int = 0) -> Again:
         """Make one tenant so. `since`: when the event behind this pass arrived (monotonic seconds).
@@ -106,7 +108,9 @@ class Reconciler:
         refusal = self._tenants.refusal(name)
         if tenant.spec.mode == "Paused":
             return await self._hold(tenant, refusal)
-        found = survey(tenant, self._world, self._now(), self._history.last(name), refusal)
+        found = survey(
+            tenant, self._world, self._now(), self._history.last(name), refusal, self._history.believes(name)
+        )
         found = await judged(found, self._following, self._transport)
         if tenant.spec.mode == "Audit":
             return await self._audit(found)
@@ -115,6 +119,8 @@ class Reconciler:
     def forget(self, name: str) -> None:
         """The tenant is gone."""
         self._standing.pop(name, None)
+        self._released.pop(name, None)
+        self._told_gone.pop(name, None)
         self._contests.forget(name)
         self._alterations.forget(name)
         self._history.forget(name)
@@ -156,8 +162,16 @@ class Reconciler:
         todo = [f for f in found.findings if f.action != "Keep" and not self._is_deferred(tenant, f)]
         todo += self._strays.findings(tenant.name, self._world, own=found.held)
         tenant, todo, unannounced = await self._announced(found, todo)
+        unrecorded = False
         if any(_is_going(f) and f.ref in found.record for f in todo):
-            tenant = await self._forget_applied(tenant, todo)
+            try:
+                tenant = await self._forget_applied(tenant, todo)
+            except NotFound:
+                raise
+            except ApiError as error:
+                # What is to close closes all the same. Killed before the status is written, it will look like drift.
+                log.warning("status not written before deletions", tenant=tenant.name, cause=str(error))
+                unrecorded = True
         values = self._creations.values(tenant.name)
         outcome = await self._writer.undo(todo, tenant.name, tenant.metadata.uid, values) if todo else Outcome()
         held = found.held | creation.created(outcome)
@@ -182,6 +196,7 @@ class Reconciler:
             corrected=corrected,
             rolled_out=rollout.written(outcome, [item.finding for item in late]),
             contested=self._contests.contested(tenant.name),
+            open=[item for item in left if closes(item.finding) and self._is_deferred(tenant, item.finding)],
             altered=altered,
             applied=_applied(found, done | {item.finding for item in outcome.altered}),
             errors=[outcomes.told(f, error) for f, error in failed if outcomes.is_news(error, failures)],
@@ -191,9 +206,11 @@ class Reconciler:
             unsettled=any(not outcomes.is_news(error, failures) for _, error in failed),
         )
         result.detected = self._newly(tenant, [*result.outstanding, *corrected])
-        is_failed = bool(failed)
+        is_failed = unrecorded or bool(failed)
         try:
             await self._report(result, seconds)
+        except NotFound:
+            raise  # the tenant may be gone: found out by a list
         except ApiError as error:
             log.warning("status not written, tried again", tenant=tenant.name, cause=str(error))
             is_failed = True
@@ -213,9 +230,7 @@ class Reconciler:
             note(name, finding.ref, finding.control, item.manager)
 
     def _again(self, found: Survey, result: Pass, done: Collection[Finding], *, is_failed: bool) -> Again:
-        if is_failed:
-            return Again(after=self._until(found.wake_at), retry=True)
-        if any(finding.ref.kind == NODE.name for finding in done):
+        if not is_failed and any(finding.ref.kind == NODE.name for finding in done):
             # What a node's condition says is read off the node: look again, now that it is written.
             return Again(after=0.0)
         name = found.tenant.name
@@ -224,7 +239,7 @@ class Reconciler:
         # Of a quota that is counted anew the last event may be over when this pass says that it was tampered with.
         waits += [_RECOUNTED for finding in done if finding.action == "Recount"]
         times = [*waits, *([calm] if calm else []), *([until] if (until := self._until(found.wake_at)) else [])]
-        return Again(after=min(times, default=None))
+        return Again(after=min(times, default=None), retry=is_failed)
 
     def _is_deferred(self, tenant: SecureTenant, finding: Finding) -> bool:
         return self._wait(tenant.name, finding) > 0
@@ -328,10 +343,24 @@ class Reconciler:
                 await self._say(tenant, deletion.failed([outcomes.told(f, error) for f, error in news]))
             return Again(retry=True)
         await self._say_released(tenant)
+        self._released[tenant.name] = self._released.get(tenant.name, 0) + len(outcome.done)
         fresh = self._tenants.get(tenant.name)  # in the version that our status has made; an edit is a pass of its own
-        if fresh is not None and _same_spec(fresh, tenant) and await self._resource.remove_finalizer(fresh):
-            self._reporter.gone(tenant, len(outcome.done))
+        if fresh is not None and _same_spec(fresh, tenant):
+            try:
+                await self._resource.remove_finalizer(fresh)
+            except ApiError as error:
+                # Of a lost answer no other may come: the next event is its end.
+                if error.is_uncertain:
+                    self._tell_gone(tenant)
+                raise
+            self._tell_gone(tenant)
         return Again()
+
+    def _tell_gone(self, tenant: SecureTenant) -> None:
+        """Once for each SecureTenant."""
+        if self._told_gone.get(tenant.name) != tenant.metadata.uid:
+            self._told_gone[tenant.name] = tenant.metadata.uid
+            self._reporter.gone(tenant, self._released.get(tenant.name, 0))
 
     async def _send_deletions(self, tenant: SecureTenant, remaining: Sequence[Observed]) -> list[str]:
         errors = []

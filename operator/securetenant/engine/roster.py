@@ -155,6 +155,8 @@ class Roster:
             test: JsonValue = [{"op": "test", "path": "/metadata/uid", "value": uid}]
             try:
                 await self._transport.patch(SECURE_TENANT, Ref(SECURE_TENANT.name, "", name), test, JSON_PATCH)
-            except (NotFound, Invalid):
+            except (NotFound, Invalid) as error:
+                if error.is_uncertain:
+                    raise
                 continue  # gone, or another one of the same name
             raise malformed(f"it lacks {name}, which is there".encode(), "whole list", "GET", SECURE_TENANT.plural)

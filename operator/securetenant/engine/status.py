@@ -55,6 +55,7 @@ class Pass:
     errors: list[str] = field(default_factory=list)
     unwritten: Mapping[str, Sequence[str]] = field(default_factory=dict)  # control -> what it could not write, and why
     contested: Mapping[Ref, Contest] = field(default_factory=dict)
+    open: Sequence[Drifted] = ()  # of `outstanding`, what stands open until it may be corrected again
     altered: Sequence[Drifted] = ()  # of `outstanding`, what admission made of our own writes
     rolled_out: Sequence[Finding] = ()  # written by our own change of mind
     applied: Collection[Ref] = ()
@@ -194,6 +195,9 @@ def _ready(result: Pass) -> Condition:
     if result.contested:
         # Between two corrections it stands as the other manager wants it.
         return _condition("Ready", "False", "Contested", _contested(result))
+    if result.open:
+        told = ", ".join(_told(item) for item in result.open[:3])
+        return _condition("Ready", "False", "Contested", f"undone again at once, and corrected in a moment: {told}")
     if result.unsettled:
         return _before(result.tenant) or _condition("Ready", "Unknown", "Retrying", "its objects are being written")
     if mode == "Audit":

@@ -56,8 +56,9 @@ def survey(
     now: datetime,
     last: Callable[[Ref], Collection[str]] = lambda ref: (),
     refusal: Refusal | None = None,
+    believes: Callable[[Observed], bool] = lambda have: True,
 ) -> Survey:
-    """Look at a tenant in Enforce or Audit. `last`: as in `judge.Owner`.
+    """Look at a tenant in Enforce or Audit. `last`, `believes`: as in `judge.Owner`.
 
     Where the spec is refused and no accepted one is known, what closes whatever the spec says is all that is wanted;
     all else that was written is held against its record, told, and left as it stands.
@@ -77,6 +78,7 @@ def survey(
         applied=record.__contains__,
         settled=_settled(tenant, world),
         last=last,
+        believes=believes,
     )
     desired = [want for plan in plans.values() for want in plan.desired]
     superseded = {ref: how for plan in plans.values() for ref, how in plan.superseded.items()}

@@ -30,6 +30,8 @@ from securetenant.engine import interests
 from securetenant.engine.interests import Interests
 from securetenant.engine.sketch import read, tokens
 
+# So many UIDs of deleted SecureTenants are remembered.
+_GONE = 4096
 # Parsed models kept at once: 50 KiB each, against 0.1 ms to parse one anew.
 _PARSED = 32
 # What is kept of the metadata: no managedFields.
@@ -96,6 +98,9 @@ class Tenants:
 
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
+        # The UIDs of what was seen to go, the oldest first: a list that was begun before, or an event that was held
+        # back, tells of its life yet.
+        self._gone: dict[str, None] = {}
         self._parsed: OrderedDict[str, SecureTenant] = OrderedDict()
         self.interests = Interests()
         # Who selects a node that is also selected by one with these tokens; the world knows the nodes.
@@ -118,6 +123,8 @@ class Tenants:
         """Take in one of a list before anybody is looked at. It is parsed when it is asked for."""
         metadata = _kept(body["metadata"])
         name = metadata["name"]
+        if metadata["uid"] in self._gone:
+            return
         text = msgspec.json.encode({**body, "metadata": metadata})
         sketch = read(text)
         if name in self._entries or sketch is None:
@@ -147,8 +154,13 @@ class Tenants:
         before = self._entries.get(name)
         version = int(metadata["resourceVersion"])
         if event_type == "DELETED":
+            self._gone[metadata["uid"]] = None
+            while len(self._gone) > _GONE:
+                del self._gone[next(iter(self._gone))]
             is_older = before is not None and before.uid != metadata["uid"] and version <= before.resource_version
             return set() if is_older else self.remove(name)
+        if metadata["uid"] in self._gone:
+            return set()
         if before is not None and before.uid == metadata["uid"] and version <= before.resource_version:
             return set()
         entry = self._store(body)

@@ -14,7 +14,7 @@ from securetenant.engine import status
 from securetenant.engine.echoes import Echoes
 from securetenant.engine.tenants import Tenants
 from securetenant.kube.errors import malformed
-from securetenant.kube.transport import JSON_PATCH, MERGE_PATCH, NotFound, Transport
+from securetenant.kube.transport import JSON_PATCH, MERGE_PATCH, Transport
 
 log = structlog.get_logger("securetenant.reconcile")
 
@@ -59,15 +59,11 @@ class TenantWriter:
                 tenant=tenant.name,
             )
 
-    async def remove_finalizer(self, tenant: SecureTenant) -> bool:
-        """Let the SecureTenant go; whether it was still there."""
+    async def remove_finalizer(self, tenant: SecureTenant) -> None:
+        """Let the SecureTenant go. Raises NotFound if it is not there any more, so that it is looked for."""
         finalizers: list[JsonValue] = [f for f in tenant.metadata.finalizers if f != names.FINALIZER]
         patch: JsonValue = {"metadata": {"resourceVersion": tenant.metadata.resource_version, "finalizers": finalizers}}
-        try:
-            await self.patch(tenant, patch)
-        except NotFound:
-            return False
-        return True
+        await self.patch(tenant, patch)
 
 
 class _Meta(msgspec.Struct, rename="camel"):

@@ -93,13 +93,19 @@ class Writer:
         outcome = Outcome()
         for step in _steps(findings):
             blocked = {finding.ref.place for finding, _ in outcome.failed}
+            missing = {
+                f.ref.place for f, _ in outcome.failed if f.action == "Create" and f.ref.kind == kinds.NAMESPACE.name
+            }
             # What came back otherwise may not open what the superseded one does.
             doubtful = blocked | {item.finding.ref.place for item in outcome.altered}
             todo = [
                 finding
                 for finding in step
-                if not _depends(finding)
-                or finding.ref.place not in (doubtful if finding.superseded == "Wholly" else blocked)
+                if finding.ref.place not in missing
+                and (
+                    not _depends(finding)
+                    or finding.ref.place not in (doubtful if finding.superseded == "Wholly" else blocked)
+                )
             ]
             if any(_is_taken(finding, error) for finding, error in outcome.failed):
                 todo = [finding for finding in todo if finding.desired is None or finding.desired.closing]
@@ -172,7 +178,9 @@ class Writer:
         uid, version = str(given.get("uid", "")), str(given.get("resourceVersion", ""))
         try:
             raw = await self._transport.delete(KINDS[ref.kind], ref, uid=uid, resource_version=version)
-        except NotFound:
+        except NotFound as error:
+            if error.is_uncertain:
+                raise
             await self._confirm_gone(ref, uid)
             self._stores[ref.kind].forget(ref, uid)
             return
@@ -189,7 +197,9 @@ class Writer:
         """What is to go is not forgotten for one answer, which may be a proxy's. Conflict if it is there."""
         try:
             raw = await self._transport.get(KINDS[ref.kind], ref)
-        except NotFound:
+        except NotFound as error:
+            if error.is_uncertain:
+                raise
             return
         observed = self._store(ref, raw)
         if observed.uid == uid:
@@ -244,7 +254,8 @@ def _is_taken(finding: Finding, error: ApiError) -> bool:
 
 
 def _depends(finding: Finding) -> bool:
-    """Whether it waits for what failed in its namespace.
+    """Whether it waits for what failed in its namespace. Nothing waits that closes: a policy that was deleted or
+    widened is put right even where a label of the namespace can never be written.
 
     A deletion takes openings away, so no failed write may keep one: the rule that a spec removed, and a foreign
     policy, go even where the write of another object fails for ever. The exception opens nothing that is not
@@ -253,4 +264,4 @@ def _depends(finding: Finding) -> bool:
     """
     if finding.action == "Delete":
         return finding.superseded == "Wholly"
-    return bool(finding.ref.place)
+    return bool(finding.ref.place) and (finding.action == "Release" or not judge.closes(finding))

@@ -112,12 +112,14 @@ class Informer:
         self._only = only
         self._page_size = page_size
         self._read_deadline = read_deadline
+        self._at_once = min(GOOD_SECONDS, read_deadline / 2)
         self._backoff = backoff
         self._codec = codec(kind)
         self._cache: dict[str, dict[str, Observed]] = {}
         self._count = 0
         # The list's or the watch's progress: all that happened up to this resourceVersion is in the cache.
         self._passed = 0
+        self._accepted = 0.0  # when the server accepted the last watch; 0: it did not
         # The UIDs of what we deleted, until the watch has told of it, and when (time.monotonic); the oldest first.
         self._gone: dict[str, float] = {}
 
@@ -177,10 +179,11 @@ class Informer:
 
     async def run(self) -> None:
         """List, then watch, for ever. Cancel it to stop."""
-        failures = 0
+        failures = short = 0
         must_list = True
         while True:
             started = self.tried = time.monotonic()
+            self._accepted = 0.0
             try:
                 if must_list:
                     await self._list()
@@ -194,6 +197,13 @@ class Informer:
                 must_list = must_list or (400 <= problem.status < 500 and problem.status not in _PASSING)
             lasted = time.monotonic() - started
             failures = 0 if lasted > GOOD_SECONDS else failures + 1
+            # Accepted, and over at once, again and again: something between answers for the server. A list shows what
+            # no such watch does.
+            short = short + 1 if self._accepted and time.monotonic() - self._accepted <= self._at_once else 0
+            if short:
+                at_once = ConnectionError("accepted, and ended at once")
+                error = error or errors.unreachable(at_once, "WATCH", self.kind.plural)
+                must_list = must_list or short > 1
             wait = self._wait(error, failures)
             self._note(error, wait, "list" if must_list else "watch", failures)
             await asyncio.sleep(wait)
@@ -273,7 +283,9 @@ class Informer:
         for ref in sorted(absent)[:SAMPLE]:
             try:
                 await self._transport.get(self.kind, ref)
-            except NotFound:
+            except NotFound as error:
+                if error.is_uncertain:
+                    raise
                 continue
             except Forbidden:
                 absent -= await self._names()
@@ -310,12 +322,22 @@ class Informer:
         stream = self._transport.stream(
             self.kind.path(self._namespace), params, kind=self.kind.name, read_deadline=self._read_deadline
         )
-        async with contextlib.aclosing(stream) as batches:
-            async for lines in batches:
-                now = self._heard()
-                for line in lines:
-                    event = decode_event(line)
-                    self._follow(event.type, event.object, now)
+        well: asyncio.TimerHandle | None = None
+        try:
+            async with contextlib.aclosing(stream) as batches:
+                async for lines in batches:
+                    if not lines:
+                        # Accepted. Whether it is well shows in a moment.
+                        self._accepted = time.monotonic()
+                        well = asyncio.get_running_loop().call_later(self._at_once, self._heard)
+                        continue
+                    now = self._heard()
+                    for line in lines:
+                        event = decode_event(line)
+                        self._follow(event.type, event.object, now)
+        finally:
+            if well is not None:
+                well.cancel()
 
     def _follow(self, kind_of_event: str, wire: Wire, now: float) -> None:
         """Take one event of the watch. What is not newer than the cache (repeated, out of order, our own) is not."""
