@@ -254,6 +254,21 @@ def test_the_lag_is_of_edits_that_no_status_tells_of() -> None:
     assert tenants.generation_lag("pay") == 1
 
 
+@pytest.mark.parametrize("take", ["load", "observe"])
+def test_one_that_went_does_not_come_back_from_a_list_begun_before(take: str) -> None:
+    tenants = Tenants()
+    tenants.observe("ADDED", body("pay", 5))
+    tenants.observe("DELETED", body("pay", 7))
+    if take == "load":
+        tenants.load(body("pay", 5))
+    else:
+        tenants.observe("MODIFIED", body("pay", 6))
+    assert "pay" not in tenants
+    anew = body("pay", 9)
+    anew["metadata"]["uid"] = "uid-anew"
+    assert tenants.observe("ADDED", anew) == {"pay"}
+
+
 def test_a_token_of_many_tenants_loses_them_one_by_one() -> None:
     index, names = interests.Interests(), [f"t{number}" for number in range(interests.FEW + 3)]
     for name in names:

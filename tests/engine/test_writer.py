@@ -94,6 +94,26 @@ async def test_a_failed_write_keeps_only_what_is_declared_still(tmp_path: Path, 
     assert [finding.ref.name for finding, _ in outcome.failed] == [refused]
 
 
+async def test_what_closes_waits_for_no_failed_write(tmp_path: Path) -> None:
+    """A policy that was widened is put right although the closing one is refused; one that is missing waits for it."""
+    wide = observe(policy("wide"), PAY, spec={"podSelector": {}, "ingress": [{}]})
+    narrowed = Finding(wide.ref, "network", "Changed", "Replace", rollout=False, desired=policy("wide"), observed=wide)
+    found, outcome = await sent(tmp_path, [created("deny", closing=True), created("new"), narrowed], "deny")
+    assert found == ["+wide"]
+    assert [finding.ref.name for finding, _ in outcome.failed] == ["deny"]
+
+
+async def test_a_page_of_a_gateway_is_no_proof_that_it_is_gone(tmp_path: Path) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        return web.Response(status=404, text="<html>no such page</html>", content_type="text/html")
+
+    async with serving(handler, tmp_path) as path, transport_to(path) as transport:
+        cache = Unheard()
+        cache.forget = lambda ref, uid: pytest.fail("forgotten")  # type: ignore[method-assign]
+        outcome = await Writer(transport, dict.fromkeys(KINDS, cache), Echoes()).undo([deleted("open")], "pay", "u")
+    assert [finding.ref.name for finding, _ in outcome.failed] == ["open"]
+
+
 async def test_one_that_came_back_otherwise_supersedes_nothing(tmp_path: Path) -> None:
     findings = [created("new"), deleted("gone"), deleted("whole", "Wholly"), deleted("part", "Partly")]
     found, outcome = await sent(tmp_path, findings, altered=["new"])

@@ -429,3 +429,18 @@ async def test_what_the_listener_raises_ends_the_informer(tmp_path: Path) -> Non
     async with serving(script, tmp_path) as path, transport_to(path) as transport:
         with pytest.raises(KeyError, match="a defect"):
             await Informer(transport, NETWORK_POLICY, on_event=listener).run()
+
+
+async def test_watches_that_are_accepted_and_end_at_once_are_no_watch(tmp_path: Path) -> None:
+    """Something between answers 200 with nothing: what happens shows in lists alone, and it is told as a failure."""
+    script = Script([page([policy("a", 5)], 10), *(page([policy("a", 5), policy("b", 12)], 13) for _ in range(9))], [])
+    script.watches = [web.Response(text="") for _ in range(3)]
+    failures: set[str] = set()
+
+    def done(informer: Informer, events: list[Event]) -> bool:
+        failures.add(informer.failure)
+        return len(events) == 2
+
+    await play(tmp_path, script, done)
+    assert script.steps.startswith("LWWL")
+    assert any("ended at once" in failure for failure in failures)

@@ -93,6 +93,7 @@ class Reconciler:
         self._standing: dict[str, Known] = {}
         self._released: dict[str, int] = {}  # objects, of tenants that are being deleted
         self._told_gone: dict[str, str] = {}  # UIDs
+        self._uids: dict[str, str] = {}
 
     async def reconcile(self, name: str, since: float, failures: int = 0) -> Again:
         """Make one tenant so. `since`: when the event behind this pass arrived (monotonic seconds).
@@ -103,6 +104,9 @@ class Reconciler:
         if tenant is None:
             self.forget(name)
             return Again()
+        if self._uids.setdefault(name, tenant.metadata.uid) != tenant.metadata.uid:
+            self.forget(name)  # made anew, and what is known is of the one before
+            self._uids[name] = tenant.metadata.uid
         if tenant.metadata.deletion_timestamp is not None:
             return await self._delete(tenant)
         refusal = self._tenants.refusal(name)
@@ -121,6 +125,7 @@ class Reconciler:
         self._standing.pop(name, None)
         self._released.pop(name, None)
         self._told_gone.pop(name, None)
+        self._uids.pop(name, None)
         self._contests.forget(name)
         self._alterations.forget(name)
         self._history.forget(name)

@@ -1,0 +1,252 @@
+"""Passes over one tenant of which a part fails, against an API that fails on demand: what closes is not held up."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import msgspec
+import pytest
+
+from securetenant.api import names
+from securetenant.api.kinds import Kind
+from securetenant.api.objects import Desired, Json, JsonValue, Observed, Ref
+from securetenant.api.status import SecureTenantStatus
+from securetenant.api.tenant import SecureTenant
+from securetenant.engine.contest import CLOSING_BURST
+from securetenant.engine.echoes import Echoes
+from securetenant.engine.following import Following
+from securetenant.engine.reconciler import Reconciler
+from securetenant.engine.reporter import Reporter
+from securetenant.engine.requests import Request
+from securetenant.engine.status import Pass
+from securetenant.engine.tenants import Tenants
+from securetenant.engine.world import World
+from securetenant.engine.writer import Writer
+from securetenant.kube.errors import ApiError, Forbidden, NotFound, Unreachable
+from securetenant.kube.transport import Transport
+from tests.support.world import CREATED, StaticWorld, namespace, observe, observed, tenant
+
+DENY = Ref("NetworkPolicy", "pay-a", "securetenant-default-deny")
+RULE = Ref("NetworkPolicy", "pay-a", "securetenant-ingress-office")
+REFUSED = Forbidden(403, "Forbidden", "no")
+
+
+@dataclass
+class Api:
+    """The SecureTenant on its server. `fail`: what a write of "" or "status" is answered instead."""
+
+    body: dict[str, Any]
+    fail: dict[str, ApiError] = field(default_factory=dict)
+
+    async def patch(
+        self, kind: Kind, ref: Ref, body: Any, content_type: str = "", subresource: str = "", params: Any = None
+    ) -> bytes:
+        if error := self.fail.get(subresource):
+            raise error
+        if subresource == "status":
+            self.body["status"] = body[1]["value"]
+        else:
+            metadata = body["metadata"]
+            self.body["metadata"].setdefault("annotations", {}).update(metadata.get("annotations", {}))
+            self.body["metadata"]["finalizers"] = metadata.get("finalizers", self.body["metadata"].get("finalizers"))
+        self.body["metadata"]["resourceVersion"] = str(int(self.body["metadata"]["resourceVersion"]) + 1)
+        return msgspec.json.encode(self.body)
+
+    async def get(self, kind: Kind, ref: Ref) -> bytes:
+        raise NotFound(404, "NotFound", "")
+
+
+class Objects(Writer):
+    """Writes into the world; what `refuses` says is answered 403."""
+
+    def __init__(self, world: StaticWorld, refuses: Callable[[Request], bool]) -> None:
+        super().__init__(cast(Transport, None), {}, Echoes())
+        self.world, self.refuses, self.number = world, refuses, 100
+
+    async def send(self, request: Request) -> Observed | None:
+        if self.refuses(request):
+            raise REFUSED
+        if request.verb == "delete":
+            self.world.drop(request.ref)
+            return None
+        self.number += 1
+        body, have = cast(dict[str, Any], request.body), self.world.get(request.ref)
+        metadata = body["metadata"]
+        texts: dict[str, Any] = {key: {**metadata.get(key, {})} for key in ("labels", "annotations")}
+        if request.verb == "merge" and have is not None:
+            kept = {**have.annotations, **({names.ANNOTATION_APPLIED: have.record} if have.record else {})}
+            texts = {"labels": {**have.labels, **texts["labels"]}, "annotations": {**kept, **texts["annotations"]}}
+        texts = {key: {k: v for k, v in of.items() if v is not None} for key, of in texts.items()}
+        fields = {key: value for key, value in body.items() if key not in ("metadata", "apiVersion", "kind")}
+        uid = have.uid if have is not None else f"uid-{self.number}"
+        ref = request.ref
+        made = observed(ref.kind, ref.name, ref.namespace, uid=uid, **texts, **fields)
+        self.world.put(made)
+        return made
+
+
+@dataclass
+class Told:
+    """What was reported, instead of metrics and Events."""
+
+    passes: list[tuple[Pass, SecureTenantStatus]] = field(default_factory=list)
+    gone_with: list[int] = field(default_factory=list)
+
+    def report(self, result: Pass, computed: SecureTenantStatus, seconds: float) -> None:
+        self.passes.append((result, computed))
+
+    def gone(self, tenant: SecureTenant, released: int) -> None:
+        self.gone_with.append(released)
+
+    def deleting(self, tenant: SecureTenant, condition: Any) -> None: ...
+
+    def forget(self, name: str) -> None: ...
+
+    @property
+    def ready(self) -> tuple[str, str]:
+        return next((c.status, c.reason) for c in self.passes[-1][1].conditions if c.type == "Ready")
+
+
+class Stage:
+    def __init__(self, refuses: Callable[[Request], bool] = lambda request: False, **spec: Any) -> None:
+        self.now, self.at = 1000.0, datetime(2026, 1, 2, tzinfo=UTC)
+        metadata = {"name": "pay", "uid": "uid-pay", "resourceVersion": "5", "generation": 1}
+        body = {
+            "apiVersion": "securetenant.dev/v1alpha1",
+            "kind": "SecureTenant",
+            "metadata": {**metadata, "creationTimestamp": CREATED},
+            "spec": {"namespaces": [{"name": "pay-a"}], **spec},
+            "status": {},
+        }
+        self.tenants = Tenants()
+        self.tenants.observe("ADDED", body)
+        parsed = self.tenants.get("pay")
+        assert parsed is not None
+        self.world, self.api, self.told = StaticWorld([parsed]), Api(body), Told()
+        self.reconciler = Reconciler(
+            cast(Transport, self.api),
+            Objects(self.world, refuses),
+            self.tenants,
+            cast(World, self.world),
+            cast(Reporter, self.told),
+            lambda names: None,
+            Echoes(),
+            Following(),
+            monotonic=lambda: self.now,
+            now=lambda: self.at,
+        )
+
+    async def look(self, times: int = 1) -> Any:
+        again = None
+        for _ in range(times):
+            parsed = self.tenants.get("pay")
+            assert parsed is not None
+            self.world.put(parsed)
+            again = await self.reconciler.reconcile("pay", self.now)
+        return again
+
+    def edit(self, **metadata: JsonValue) -> None:
+        """A change of the SecureTenant, and its event."""
+        self.api.body["metadata"].update(resourceVersion="50", generation=2, **metadata)
+        self.tenants.observe("MODIFIED", msgspec.json.decode(msgspec.json.encode(self.api.body)))
+
+
+def is_quota(request: Request) -> bool:
+    return request.ref.kind == "ResourceQuota"
+
+
+@pytest.mark.parametrize("spec", [{}, {"quota": {"namespace": {"pods": "5"}}}], ids=["all-well", "a-failing-write"])
+async def test_a_closing_correction_that_waits_is_due_in_a_moment(spec: dict[str, Any]) -> None:
+    """Beside a write that never succeeds too, and never with Ready True meanwhile."""
+    stage = Stage(is_quota, **spec)
+    await stage.look(3)
+    for number in range(CLOSING_BURST + 1):
+        stage.world.drop(DENY)
+        stage.now += 0.01
+        again = await stage.look()
+        assert (stage.world.get(DENY) is not None) == (number < CLOSING_BURST)
+    assert again.after is not None
+    assert 0.0 < again.after <= 0.1
+    assert again.retry == bool(spec)
+    assert stage.told.ready[0] == "False"
+    stage.now += again.after
+    await stage.look()
+    assert stage.world.get(DENY) is not None
+
+
+async def test_a_status_that_cannot_be_written_keeps_nothing_open() -> None:
+    rule = {"name": "office", "from": [{"cidr": "10.8.0.0/16"}], "expires": "2026-01-03T00:00:00Z"}
+    stage = Stage(network={"ingress": [rule]})
+    await stage.look(3)
+    assert stage.world.get(RULE) is not None
+    stage.world.drop(DENY)
+    stage.at = datetime(2026, 1, 4, tzinfo=UTC)
+    stage.api.fail = {"status": ApiError(500, "InternalError", "no")}
+    again = await stage.look()
+    assert again.retry
+    assert stage.world.get(RULE) is None
+    assert stage.world.get(DENY) is not None
+
+
+async def test_a_label_of_the_namespace_that_is_refused_holds_no_closing_up() -> None:
+    stage = Stage(lambda request: request.verb == "merge" and request.ref.kind == "Namespace")
+    await stage.look(3)
+    space = stage.world.get(Ref("Namespace", "", "pay-a"))
+    assert space is not None
+    stage.world.put(msgspec.structs.replace(space, labels={}))
+    stage.world.drop(DENY)
+    await stage.look()
+    assert stage.world.get(DENY) is not None
+
+
+async def test_what_has_our_mark_and_a_record_that_anybody_can_compute_is_drift() -> None:
+    """At the first look it is what a pass left that broke off; later it is somebody's."""
+    stage = Stage()
+    for number in range(2):
+        spec: Json = {"podSelector": {}, "policyTypes": ["Ingress"], "ingress": [{}]}
+        want = Desired(Ref("NetworkPolicy", "pay-a", f"open-{number}"), "network", {"spec": spec})
+        if number == 1:
+            await stage.look(3)
+        stage.world.put(observe(want, tenant("pay", uid="uid-pay", namespaces=["pay-a"])))
+    await stage.look()
+    result, _ = stage.told.passes[-1]
+    assert [item.finding.ref.name for item in result.corrected] == ["open-1"]
+    assert stage.world.get(Ref("NetworkPolicy", "pay-a", "open-1")) is None
+
+
+async def test_a_release_is_told_once_though_its_last_answer_is_lost() -> None:
+    stage = Stage()
+    await stage.look(3)
+    stage.edit(deletionTimestamp="2026-01-02T00:00:00Z")
+    stage.api.fail = {"": Unreachable(0, "Unreachable", "cut")}
+    with pytest.raises(Unreachable):
+        await stage.look()
+    stage.api.fail = {"": NotFound(404, "NotFound", "")}
+    with pytest.raises(NotFound):  # by which the operator looks for it
+        await stage.look()
+    assert len(stage.told.gone_with) == 1
+    assert stage.told.gone_with[0] > 0
+
+
+async def test_one_made_anew_is_another() -> None:
+    """No pass came between: its deviations are told anew."""
+    stage = Stage(mode="Audit", namespaces=[{"name": "pay-a", "adopt": True}])
+    stage.world.put(namespace("pay-a"))
+    await stage.look()
+    first = stage.told.passes[-1][0].detected
+    assert first
+    stage.tenants.observe("DELETED", msgspec.json.decode(msgspec.json.encode(stage.api.body)))
+    stage.api.body["status"] = {}
+    stage.edit(uid="uid-anew")
+    await stage.look()
+    assert len(stage.told.passes[-1][0].detected) == len(first)
+
+
+async def test_a_status_of_a_tenant_that_is_not_there_has_it_looked_for() -> None:
+    stage = Stage()
+    await stage.look(3)
+    stage.world.drop(DENY)
+    stage.api.fail = {"status": NotFound(404, "NotFound", "")}
+    with pytest.raises(NotFound):
+        await stage.look()
