@@ -38,10 +38,12 @@ class Api:
 
     body: dict[str, Any]
     fail: dict[str, ApiError] = field(default_factory=dict)
+    before: Callable[[], None] = lambda: None
 
     async def patch(
         self, kind: Kind, ref: Ref, body: Any, content_type: str = "", subresource: str = "", params: Any = None
     ) -> bytes:
+        self.before()
         if error := self.fail.get(subresource):
             raise error
         if subresource == "status":
@@ -173,6 +175,19 @@ async def test_a_closing_correction_that_waits_is_due_in_a_moment(spec: dict[str
     stage.now += again.after
     await stage.look()
     assert stage.world.get(DENY) is not None
+
+
+async def test_what_became_due_while_the_status_was_written_is_due_at_once() -> None:
+    stage = Stage()
+    await stage.look(3)
+    for _ in range(CLOSING_BURST):
+        stage.world.drop(DENY)
+        await stage.look()
+    stage.world.drop(DENY)
+    stage.api.before = lambda: setattr(stage, "now", stage.now + 1.0)
+    again = await stage.look()
+    assert stage.world.get(DENY) is None
+    assert again.after == 0.0
 
 
 async def test_a_status_that_cannot_be_written_keeps_nothing_open() -> None:

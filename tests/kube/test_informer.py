@@ -442,5 +442,5 @@ async def test_watches_that_are_accepted_and_end_at_once_are_no_watch(tmp_path: 
         return len(events) == 2
 
     await play(tmp_path, script, done)
-    assert script.steps.startswith("LWWL")
+    assert script.steps.startswith("LWWWL")
     assert any("ended at once" in failure for failure in failures)

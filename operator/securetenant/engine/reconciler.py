@@ -164,7 +164,9 @@ class Reconciler:
         tenant = found.tenant
         drift = [finding for finding in found.findings if not finding.rollout]
         blamed = {item.finding: item.manager for item in await self._attributed(tenant, drift)} if drift else {}
-        todo = [f for f in found.findings if f.action != "Keep" and not self._is_deferred(tenant, f)]
+        todo = [f for f in found.findings if f.action != "Keep"]
+        deferred = {f for f in todo if self._wait(tenant.name, f) > 0}
+        todo = [f for f in todo if f not in deferred]
         todo += self._strays.findings(tenant.name, self._world, own=found.held)
         tenant, todo, unannounced = await self._announced(found, todo)
         unrecorded = False
@@ -201,7 +203,7 @@ class Reconciler:
             corrected=corrected,
             rolled_out=rollout.written(outcome, [item.finding for item in late]),
             contested=self._contests.contested(tenant.name),
-            open=[item for item in left if closes(item.finding) and self._is_deferred(tenant, item.finding)],
+            open=[item for item in left if item.finding in deferred and closes(item.finding)],
             altered=altered,
             applied=_applied(found, done | {item.finding for item in outcome.altered}),
             errors=[outcomes.told(f, error) for f, error in failed if outcomes.is_news(error, failures)],
@@ -219,7 +221,7 @@ class Reconciler:
         except ApiError as error:
             log.warning("status not written, tried again", tenant=tenant.name, cause=str(error))
             is_failed = True
-        return self._again(found, result, done, is_failed=is_failed)
+        return self._again(found, result, done, deferred, is_failed=is_failed)
 
     def _fought(self, name: str, corrected: Iterable[Drifted], outcome: Outcome, blamed: dict[Finding, str]) -> None:
         """Count the rounds of fights. A correction that came too late, because the object changed meanwhile, is one
@@ -234,20 +236,21 @@ class Reconciler:
             note = self._contests.corrected if finding.desired is not None else self._contests.removed
             note(name, finding.ref, finding.control, item.manager)
 
-    def _again(self, found: Survey, result: Pass, done: Collection[Finding], *, is_failed: bool) -> Again:
+    def _again(
+        self, found: Survey, result: Pass, done: Collection[Finding], deferred: Collection[Finding], *, is_failed: bool
+    ) -> Again:
         if not is_failed and any(finding.ref.kind == NODE.name for finding in done):
             # What a node's condition says is read off the node: look again, now that it is written.
             return Again(after=0.0)
         name = found.tenant.name
-        waits = [w for item in result.outstanding if (w := self._wait(name, item.finding)) > 0]
+        # What waited when this pass began may be due by now.
+        waits = [self._wait(name, finding) for finding in deferred]
+        waits += [w for item in result.outstanding if (w := self._wait(name, item.finding)) > 0]
         calm = self._contests.calm_at(name)
         # Of a quota that is counted anew the last event may be over when this pass says that it was tampered with.
         waits += [_RECOUNTED for finding in done if finding.action == "Recount"]
         times = [*waits, *([calm] if calm else []), *([until] if (until := self._until(found.wake_at)) else [])]
         return Again(after=min(times, default=None), retry=is_failed)
-
-    def _is_deferred(self, tenant: SecureTenant, finding: Finding) -> bool:
-        return self._wait(tenant.name, finding) > 0
 
     def _wait(self, name: str, finding: Finding) -> float:
         """Seconds until this finding may be undone: of a fight, and of what admission changes each time."""

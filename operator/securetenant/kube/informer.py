@@ -119,7 +119,7 @@ class Informer:
         self._count = 0
         # The list's or the watch's progress: all that happened up to this resourceVersion is in the cache.
         self._passed = 0
-        self._accepted = 0.0  # when the server accepted the last watch; 0: it did not
+        self._accepted = 0.0  # when the server accepted the last watch; 0: it did not, or has told something since
         # The UIDs of what we deleted, until the watch has told of it, and when (time.monotonic); the oldest first.
         self._gone: dict[str, float] = {}
 
@@ -197,13 +197,13 @@ class Informer:
                 must_list = must_list or (400 <= problem.status < 500 and problem.status not in _PASSING)
             lasted = time.monotonic() - started
             failures = 0 if lasted > GOOD_SECONDS else failures + 1
-            # Accepted, and over at once, again and again: something between answers for the server. A list shows what
-            # no such watch does.
+            # Accepted, and over at once without a word, again and again: something between answers for the server. A
+            # list shows what no such watch does.
             short = short + 1 if self._accepted and time.monotonic() - self._accepted <= self._at_once else 0
             if short:
                 at_once = ConnectionError("accepted, and ended at once")
                 error = error or errors.unreachable(at_once, "WATCH", self.kind.plural)
-                must_list = must_list or short > 1
+                must_list = must_list or short > 2
             wait = self._wait(error, failures)
             self._note(error, wait, "list" if must_list else "watch", failures)
             await asyncio.sleep(wait)
@@ -331,7 +331,7 @@ class Informer:
                         self._accepted = time.monotonic()
                         well = asyncio.get_running_loop().call_later(self._at_once, self._heard)
                         continue
-                    now = self._heard()
+                    now, self._accepted = self._heard(), 0.0
                     for line in lines:
                         event = decode_event(line)
                         self._follow(event.type, event.object, now)
