@@ -263,5 +263,6 @@ async def test_a_status_of_a_tenant_that_is_not_there_has_it_looked_for() -> Non
     await stage.look(3)
     stage.world.drop(DENY)
     stage.api.fail = {"status": NotFound(404, "NotFound", "")}
-    with pytest.raises(NotFound):
-        await stage.look()
+    again = await stage.look()
+    assert (again.retry, again.missing) == (True, True)
+    assert stage.world.get(DENY) is not None

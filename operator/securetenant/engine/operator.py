@@ -295,6 +295,8 @@ class Operator:
             try:
                 again = await self._reconciler.reconcile(item.key, item.since, self.queue.failures(item.key))
                 result = "requeued" if again.retry else "success"
+                if again.missing:
+                    self._roster.ask()
                 self._schedule(item.key, again)
             except LeaseLost:
                 raise

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import structlog
@@ -45,10 +45,12 @@ _RECOUNTED = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """When a tenant has to be looked at again: in `after` seconds, and (`retry`) after its back-off."""
+    """When a tenant has to be looked at again: in `after` seconds, and (`retry`) after its back-off. `missing`: a write
+    of the SecureTenant was answered that there is none, and so it is to be looked for."""
 
     after: float | None = None
     retry: bool = False
+    missing: bool = False
 
 
 class Reconciler:
@@ -213,15 +215,13 @@ class Reconciler:
             unsettled=any(not outcomes.is_news(error, failures) for _, error in failed),
         )
         result.detected = self._newly(tenant, [*result.outstanding, *corrected])
-        is_failed = unrecorded or bool(failed)
+        is_failed, is_missing = unrecorded or bool(failed), False
         try:
             await self._report(result, seconds)
-        except NotFound:
-            raise  # the tenant may be gone: found out by a list
         except ApiError as error:
             log.warning("status not written, tried again", tenant=tenant.name, cause=str(error))
-            is_failed = True
-        return self._again(found, result, done, deferred, is_failed=is_failed)
+            is_failed, is_missing = True, isinstance(error, NotFound)
+        return replace(self._again(found, result, done, deferred, is_failed=is_failed), missing=is_missing)
 
     def _fought(self, name: str, corrected: Iterable[Drifted], outcome: Outcome, blamed: dict[Finding, str]) -> None:
         """Count the rounds of fights. A correction that came too late, because the object changed meanwhile, is one
