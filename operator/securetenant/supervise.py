@@ -125,6 +125,7 @@ class TenantWatcher:
         await _within(FIRST_LOOK, self._operator.caught_up())
         if self._operator.is_loading:
             await _within(MORE_TO_LOAD, self._operator.caught_up())
+        self._seen = time.monotonic()  # by the operator's own list
         failures = 0
         try:
             while True:

@@ -23,13 +23,12 @@ from securetenant.engine.status import Pass
 from securetenant.engine.tenants import Tenants
 from securetenant.engine.world import World
 from securetenant.engine.writer import Writer
-from securetenant.kube.errors import ApiError, Forbidden, NotFound, Unreachable
+from securetenant.kube.errors import ApiError, Conflict, NotFound, Unreachable
 from securetenant.kube.transport import Transport
 from tests.support.world import CREATED, StaticWorld, namespace, observe, observed, tenant
 
 DENY = Ref("NetworkPolicy", "pay-a", "securetenant-default-deny")
 RULE = Ref("NetworkPolicy", "pay-a", "securetenant-ingress-office")
-REFUSED = Forbidden(403, "Forbidden", "no")
 
 
 @dataclass
@@ -60,15 +59,15 @@ class Api:
 
 
 class Objects(Writer):
-    """Writes into the world; what `refuses` says is answered 403."""
+    """Writes into the world, but for what is refused."""
 
-    def __init__(self, world: StaticWorld, refuses: Callable[[Request], bool]) -> None:
+    def __init__(self, world: StaticWorld, refusal: Callable[[Request], ApiError | None]) -> None:
         super().__init__(cast(Transport, None), {}, Echoes())
-        self.world, self.refuses, self.number = world, refuses, 100
+        self.world, self.refusal, self.number = world, refusal, 100
 
     async def send(self, request: Request) -> Observed | None:
-        if self.refuses(request):
-            raise REFUSED
+        if error := self.refusal(request):
+            raise error
         if request.verb == "delete":
             self.world.drop(request.ref)
             return None
@@ -113,6 +112,7 @@ class Told:
 class Stage:
     def __init__(self, refuses: Callable[[Request], bool] = lambda request: False, **spec: Any) -> None:
         self.now, self.at = 1000.0, datetime(2026, 1, 2, tzinfo=UTC)
+        self.refuses, self.error = refuses, ApiError(403, "Forbidden", "no")
         metadata = {"name": "pay", "uid": "uid-pay", "resourceVersion": "5", "generation": 1}
         body = {
             "apiVersion": "securetenant.dev/v1alpha1",
@@ -128,7 +128,7 @@ class Stage:
         self.world, self.api, self.told = StaticWorld([parsed]), Api(body), Told()
         self.reconciler = Reconciler(
             cast(Transport, self.api),
-            Objects(self.world, refuses),
+            Objects(self.world, lambda request: self.error if self.refuses(request) else None),
             self.tenants,
             cast(World, self.world),
             cast(Reporter, self.told),
@@ -188,6 +188,47 @@ async def test_what_became_due_while_the_status_was_written_is_due_at_once() -> 
     again = await stage.look()
     assert stage.world.get(DENY) is None
     assert again.after == 0.0
+
+
+async def test_what_others_made_and_is_only_reported_has_nobody_look_again() -> None:
+    stage = Stage()
+    await stage.look(3)
+    stage.world.put(observed("NetworkPolicy", "open", "pay-a", spec={"podSelector": {}, "ingress": [{}]}))
+    again = await stage.look()
+    assert stage.told.passes[-1][0].outstanding
+    assert again.after is None
+
+
+async def test_a_correction_that_meets_a_conflict_each_time_has_its_back_off() -> None:
+    stage = Stage()
+    await stage.look(3)
+    stage.world.drop(DENY)
+    stage.refuses = lambda request: request.ref == DENY
+    stage.error = Conflict(409, "Conflict", "changed meanwhile")
+    for _ in range(10):
+        again = await stage.look()
+        assert again.retry or again.waiting
+        assert again.waiting or again.after is None or again.after > 1.0
+        stage.now += 0.03
+
+
+async def test_a_fight_writes_the_status_no_more_often_than_it_changes() -> None:
+    stage = Stage()
+    await stage.look(3)
+    written = 0
+
+    def count() -> None:
+        nonlocal written
+        written += 1
+
+    for number in range(60):
+        if number == 20:
+            stage.api.before = count
+        stage.world.drop(DENY)
+        stage.now += 0.01
+        await stage.look()
+    assert stage.told.ready == ("False", "Contested")
+    assert written <= 10
 
 
 async def test_a_status_that_cannot_be_written_keeps_nothing_open() -> None:

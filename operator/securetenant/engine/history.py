@@ -80,6 +80,12 @@ class History:
                 records.add(annotation(nudging(want), tenant.name, tenant.metadata.uid))
             self._doubts.note(tenant.name, finding.ref, records, Drifted(finding, blamed.get(finding, "")))
         self._remember(found, {*outcome.done, *carried})
+        for item in over:
+            # It may stand, and only not be seen yet.
+            want = item.finding.desired
+            if want is not None and item.finding not in carried and self._world.get(want.ref) is None:
+                record = annotation(want, tenant.name, tenant.metadata.uid)
+                self._records[tenant.name].setdefault(want.ref, record)
         return late
 
     def is_doubtful(self, name: str, ref: Ref) -> bool:

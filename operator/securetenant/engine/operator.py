@@ -334,7 +334,7 @@ class Operator:
     def _schedule(self, name: str, again: Again) -> None:
         if again.retry:
             self.queue.failed(name)
-        else:
+        elif not again.waiting:
             self.queue.succeeded(name)
         if name not in self.tenants:
             self.queue.forget(name)

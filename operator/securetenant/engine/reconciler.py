@@ -46,11 +46,13 @@ _RECOUNTED = 2.0
 @dataclass(frozen=True, slots=True)
 class Again:
     """When a tenant has to be looked at again: in `after` seconds, and (`retry`) after its back-off. `missing`: a write
-    of the SecureTenant was answered that there is none, and so it is to be looked for."""
+    of the SecureTenant was answered that there is none, and so it is to be looked for. `waiting`: not all was tried, so
+    that it is no success after failures."""
 
     after: float | None = None
     retry: bool = False
     missing: bool = False
+    waiting: bool = False
 
 
 class Reconciler:
@@ -171,12 +173,12 @@ class Reconciler:
         todo = [f for f in todo if f not in deferred]
         todo += self._strays.findings(tenant.name, self._world, own=found.held)
         tenant, todo, unannounced = await self._announced(found, todo)
+        if not todo and not unannounced and self._is_told(tenant, found, deferred):
+            return Again(after=min(self._wait(tenant.name, finding) for finding in deferred), waiting=True)
         unrecorded = False
         if any(_is_going(f) and f.ref in found.record for f in todo):
             try:
                 tenant = await self._forget_applied(tenant, todo)
-            except NotFound:
-                raise
             except ApiError as error:
                 # What is to close closes all the same. Killed before the status is written, it will look like drift.
                 log.warning("status not written before deletions", tenant=tenant.name, cause=str(error))
@@ -221,7 +223,25 @@ class Reconciler:
         except ApiError as error:
             log.warning("status not written, tried again", tenant=tenant.name, cause=str(error))
             is_failed, is_missing = True, isinstance(error, NotFound)
-        return replace(self._again(found, result, done, deferred, is_failed=is_failed), missing=is_missing)
+        # What waited when the pass began may be due by now. What failed has its back-off.
+        over = {f for f, _ in failed} | deferred
+        waits = [self._wait(tenant.name, finding) for finding in deferred]
+        waits += [w for i in result.outstanding if i.finding not in over and (w := self._wait(tenant.name, i.finding))]
+        again = self._again(found, done, waits, is_failed=is_failed)
+        return replace(again, missing=is_missing, waiting=bool(deferred))
+
+    def _is_told(self, tenant: SecureTenant, found: Survey, deferred: Collection[Finding]) -> bool:
+        """Whether all that is found waits, and the status says so already: else each round of a fight writes it
+        twice."""
+        ready = next((c for c in tenant.status.conditions if c.type == "Ready"), None)
+        if ready is None or not deferred or self._stale():
+            return False
+        is_said = (ready.status, ready.reason, ready.observed_generation) == (
+            "False",
+            "Contested",
+            tenant.metadata.generation,
+        )
+        return is_said and all(finding in deferred for finding in found.findings)
 
     def _fought(self, name: str, corrected: Iterable[Drifted], outcome: Outcome, blamed: dict[Finding, str]) -> None:
         """Count the rounds of fights. A correction that came too late, because the object changed meanwhile, is one
@@ -236,19 +256,15 @@ class Reconciler:
             note = self._contests.corrected if finding.desired is not None else self._contests.removed
             note(name, finding.ref, finding.control, item.manager)
 
-    def _again(
-        self, found: Survey, result: Pass, done: Collection[Finding], deferred: Collection[Finding], *, is_failed: bool
-    ) -> Again:
+    def _again(self, found: Survey, done: Collection[Finding], waits: list[float], *, is_failed: bool) -> Again:
+        """`waits`: seconds until what is left may be undone."""
         if not is_failed and any(finding.ref.kind == NODE.name for finding in done):
             # What a node's condition says is read off the node: look again, now that it is written.
             return Again(after=0.0)
         name = found.tenant.name
-        # What waited when this pass began may be due by now.
-        waits = [self._wait(name, finding) for finding in deferred]
-        waits += [w for item in result.outstanding if (w := self._wait(name, item.finding)) > 0]
         calm = self._contests.calm_at(name)
         # Of a quota that is counted anew the last event may be over when this pass says that it was tampered with.
-        waits += [_RECOUNTED for finding in done if finding.action == "Recount"]
+        waits = waits + [_RECOUNTED for finding in done if finding.action == "Recount"]
         times = [*waits, *([calm] if calm else []), *([until] if (until := self._until(found.wake_at)) else [])]
         return Again(after=min(times, default=None), retry=is_failed)
 

@@ -98,7 +98,7 @@ class Roster:
         self._asked.clear()
         started = time.monotonic()
         while (failure := await self._try(self._tenants.load)) is not None:
-            if isinstance(failure, NotFound):
+            if isinstance(failure, NotFound) and not failure.is_uncertain:
                 raise failure
             if time.monotonic() - started > BLIND:
                 raise Blind(f"SecureTenants cannot be listed: {failure}") from failure

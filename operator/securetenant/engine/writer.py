@@ -93,9 +93,7 @@ class Writer:
         outcome = Outcome()
         for step in _steps(findings):
             blocked = {finding.ref.place for finding, _ in outcome.failed}
-            missing = {
-                f.ref.place for f, _ in outcome.failed if f.action == "Create" and f.ref.kind == kinds.NAMESPACE.name
-            }
+            missing = {f.ref.place for f, _ in outcome.failed if _brings_in(f, tenant)}
             # What came back otherwise may not open what the superseded one does.
             doubtful = blocked | {item.finding.ref.place for item in outcome.altered}
             todo = [
@@ -248,6 +246,14 @@ def _step(finding: Finding) -> int:
     return 1 if finding.desired is not None and finding.desired.closing else 2
 
 
+def _brings_in(finding: Finding, tenant: str) -> bool:
+    """Whether it makes a namespace the tenant's: before that nothing is written in it."""
+    if finding.ref.kind != kinds.NAMESPACE.name or finding.desired is None:
+        return False
+    have = finding.observed
+    return have is None or (finding.rollout and have.tenant != tenant)
+
+
 def _is_taken(finding: Finding, error: ApiError) -> bool:
     """Whether a namespace that was to be created was there already."""
     return finding.ref.kind == kinds.NAMESPACE.name and isinstance(error, AlreadyExists)
@@ -264,4 +270,8 @@ def _depends(finding: Finding) -> bool:
     """
     if finding.action == "Delete":
         return finding.superseded == "Wholly"
-    return bool(finding.ref.place) and (finding.action == "Release" or not judge.closes(finding))
+    if not finding.ref.place or finding.action == "Release":
+        return bool(finding.ref.place)
+    # Of a rollout it is not known whether it narrows or widens.
+    want = finding.desired
+    return not judge.closes(finding) or (finding.rollout and want is not None and not want.closing)

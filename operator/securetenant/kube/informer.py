@@ -196,10 +196,10 @@ class Informer:
                 error = problem
                 must_list = must_list or (400 <= problem.status < 500 and problem.status not in _PASSING)
             lasted = time.monotonic() - started
-            failures = 0 if lasted > GOOD_SECONDS else failures + 1
             # Accepted, and over at once without a word, again and again: something between answers for the server. A
             # list shows what no such watch does.
             short = short + 1 if self._accepted and time.monotonic() - self._accepted <= self._at_once else 0
+            failures = 0 if lasted > GOOD_SECONDS and not short else failures + 1
             if short:
                 at_once = ConnectionError("accepted, and ended at once")
                 error = error or errors.unreachable(at_once, "WATCH", self.kind.plural)
