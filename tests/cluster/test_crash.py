@@ -323,17 +323,17 @@ async def test_tampering_while_nobody_looks_is_drift(stage: Stage) -> None:
 async def test_a_rule_that_expires_while_nobody_looks_is_no_drift(stage: Stage) -> None:
     """It is closed by the first pass of the next instance, as it was declared to be."""
     name = "crash-expiry"
-    expires = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=8)
+    await stage.start()
+    expires = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=10)
     visit = life.cidr_rule("visit", "10.9.0.0/16") | {"expires": expires.strftime("%Y-%m-%dT%H:%M:%SZ")}
     opened = [f"{life.CHILDREN['networkpolicies'].format(n)}/securetenant-ingress-visit" for n in namespaces(name)]
-    await stage.start()
     await create(stage, name, network={"ingress": [life.cidr_rule("office", "10.8.0.0/16"), visit]})
     await life.ready(stage.admin, name)
     before = await life.picture(stage.admin, namespaces(name))
     assert before.keys() > set(opened)
     await stage.kill()
     assert datetime.now(UTC) < expires, "the machine was too slow for this test"
-    await wait_for(lambda: datetime.now(UTC) > expires, 10, "the rule to expire")
+    await wait_for(lambda: datetime.now(UTC) > expires, 12, "the rule to expire")
     assert await life.picture(stage.admin, namespaces(name)) == before
     mark = stage.proxy.mark()
     operator = await stage.restart()
