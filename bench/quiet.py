@@ -15,7 +15,7 @@ Counts = Counter[tuple[str, str]]
 
 _SAMPLE: Final = re.compile(r'(\w+)="([^"]*)"')
 _SETTLED_SECONDS: Final = 5.0
-_LONGEST_SECONDS = 480.0  # the Events of 4,096 rollouts go out at 20 a second
+_LONGEST_SECONDS: Final = 480.0  # the Events of 4,096 rollouts go out at 20 a second
 #: The API server's own count of what anybody asked for on the kinds that the operator handles.
 _RESOURCES: Final = (
     "securetenants",

@@ -5,7 +5,6 @@ within 10 s where others changed or deleted it (Kubernetes' pkg/controlplane/rec
 when it opens something: a second one with the service's label is anybody's who may write in `default`.
 """
 
-import contextlib
 from collections.abc import Iterator
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -113,5 +112,5 @@ def _endpoints(listed: JsonValue) -> Iterator[_Endpoint]:
         # Unknown readiness counts as ready, so the API's own words (EndpointConditions.ready).
         is_ready = not (isinstance(conditions, dict) and conditions.get("ready") is False)
         for text in given if isinstance(given, list) else []:
-            with contextlib.suppress(ValueError):  # as older API servers take it (010.0.0.1): nobody's address
+            with suppress(ValueError):  # as older API servers take it (010.0.0.1): nobody's address
                 yield _Endpoint(ip_address(str(text)), is_ready)

@@ -233,7 +233,7 @@ class Reconciler:
     def _is_told(self, tenant: SecureTenant, found: Survey, deferred: Collection[Finding]) -> bool:
         """Whether all that is found waits, and the status says so already: else each round of a fight writes it
         twice."""
-        ready = next((c for c in tenant.status.conditions if c.type == "Ready"), None)
+        ready = status.ready_before(tenant)
         if ready is None or not deferred or self._stale():
             return False
         is_said = (ready.status, ready.reason, ready.observed_generation) == (

@@ -199,7 +199,9 @@ def _ready(result: Pass) -> Condition:
         told = ", ".join(_told(item) for item in result.open[:3])
         return _condition("Ready", "False", "Contested", f"undone again at once, and corrected in a moment: {told}")
     if result.unsettled:
-        return _before(result.tenant) or _condition("Ready", "Unknown", "Retrying", "its objects are being written")
+        return ready_before(result.tenant) or _condition(
+            "Ready", "Unknown", "Retrying", "its objects are being written"
+        )
     if mode == "Audit":
         return _condition("Ready", "True", "Audited", "mode is Audit: deviations are reported, nothing is written")
     return _condition("Ready", "True", "Enforced", f"posture in force in {len(result.held)} namespaces")
@@ -214,7 +216,7 @@ def _as_written(condition: Condition, control: str, unwritten: Sequence[str]) ->
     return _condition(condition.type, "False", "WriteFailed", message)
 
 
-def _before(tenant: SecureTenant) -> Condition | None:
+def ready_before(tenant: SecureTenant) -> Condition | None:
     """The condition Ready as it stands."""
     return next((condition for condition in tenant.status.conditions if condition.type == "Ready"), None)
 
