@@ -91,7 +91,7 @@ class Informer:
         label_selector: str = "",
         field_selector: str = "",
         only: Container[str] | None = None,
-        page_size: int = 200,
+        page_size: int = 500,
         read_deadline: float = 90.0,
         backoff: tuple[float, float] = (0.5, 8.0),
     ) -> None:
