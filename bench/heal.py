@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 from bench.client import MERGE_PATCH, BenchError, Client, Event, Watch, decode, encode, watching
 from bench.tenants import POLICIES, Template, namespace_name
-from securetenant.engine.contest import CORRECTIONS, WINDOW
+from securetenant.engine.contention import CORRECTIONS, WINDOW
 
 Tampering = Literal["deleted", "widened"]
 TAMPERINGS: Final[tuple[Tampering, ...]] = ("deleted", "widened")

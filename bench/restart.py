@@ -11,8 +11,8 @@ from bench.heal import Policy, observing, tamper
 from sandbox.client import Admin, wait_for
 from sandbox.operator import NAMESPACE, run_operator
 from sandbox.plane import Plane
-from securetenant.api import names
-from securetenant.api.kinds import LEASE
+from securetenant.model import names
+from securetenant.model.kinds import LEASE
 
 _LEASE: Final = LEASE.path(NAMESPACE, names.LEASE)
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from bench.client import Client, Object, decode, encode
-from securetenant.api import names
-from securetenant.api.kinds import CACHED, NAMESPACE, SECURE_TENANT, Kind
+from securetenant.model import names
+from securetenant.model.kinds import CACHED, NAMESPACE, SECURE_TENANT, Kind
 
 COLLECTION: Final = SECURE_TENANT.path()
 CRD: Final = f"{SECURE_TENANT.plural}.{names.GROUP}"

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from securetenant.api import names
-from securetenant.controls.plan import Platform
+from securetenant.model import names
+from securetenant.model.platform import Platform
 from securetenant.settings import PREFIX, Settings, variable
 
 

@@ -10,15 +10,15 @@ from typing import Any, Final
 import structlog
 
 from securetenant import __version__, memory
-from securetenant.api import names
+from securetenant.cache.roster import Blind
 from securetenant.controls.registry import NAMES
-from securetenant.engine.operator import Operator
-from securetenant.engine.roster import Blind
+from securetenant.engine.controller import Operator
 from securetenant.kube.config import ConfigError
 from securetenant.kube.config import load as load_config
 from securetenant.kube.lease import Elector, LeaseLost
 from securetenant.kube.reach import Reach
 from securetenant.kube.transport import MERGE_PATCH, NotFound, Transport
+from securetenant.model import names
 from securetenant.settings import LEASE_DURATION_MAX, Settings
 from securetenant.start import StartError, check
 from securetenant.supervise import TenantWatcher

@@ -5,7 +5,7 @@ from typing import Any
 
 import kopf
 
-from securetenant.api import names
+from securetenant.model import names
 
 
 def settings(*, answer: float, silent: float, backoffs: Iterable[float], page: int) -> kopf.OperatorSettings:

@@ -18,8 +18,8 @@ from pydantic import BeforeValidator, Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from securetenant.api import names
-from securetenant.controls.plan import Platform
+from securetenant.model import names
+from securetenant.model.platform import Platform
 
 PREFIX: Final = "SECURETENANT_"
 LEASE_DURATION_MAX: Final = 300  # seconds

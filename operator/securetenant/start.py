@@ -6,12 +6,12 @@ from typing import Final
 
 import structlog
 
-from securetenant.api import names
-from securetenant.api.kinds import CACHED, ENDPOINT_SLICE, LEASE, SECURE_TENANT
 from securetenant.kube.errors import ApiError, is_away
 from securetenant.kube.preflight import Right, missing
 from securetenant.kube.reach import Rarely
 from securetenant.kube.transport import Transport
+from securetenant.model import names
+from securetenant.model.kinds import CACHED, ENDPOINT_SLICE, LEASE, SECURE_TENANT
 
 log = structlog.get_logger("securetenant.start")
 

@@ -14,10 +14,10 @@ from typing import Any, Final
 
 import structlog
 
-from securetenant.api import names
-from securetenant.engine.operator import SILENT, UNSEEN, Operator
-from securetenant.engine.roster import Blind
+from securetenant.cache.roster import Blind
+from securetenant.engine.controller import SILENT, UNSEEN, Operator
 from securetenant.kube.config import ClientConfig
+from securetenant.model import names
 from securetenant.telemetry.metrics import Metrics
 from securetenant.watch import ANSWER, BACKOFFS, STANDS, WATCH_SILENT, Kopf, Verb
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 import aiohttp
 from yarl import URL
 
-from securetenant.api import names
-from securetenant.api.kinds import SECURE_TENANT
-from securetenant.engine.roster import PAGE
+from securetenant.cache.roster import PAGE
 from securetenant.kube.config import ClientConfig
+from securetenant.model import names
+from securetenant.model.kinds import SECURE_TENANT
 
 if TYPE_CHECKING:
     import kopf

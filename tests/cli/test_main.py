@@ -12,8 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 import securetenant
-from securetenant.api import names
 from securetenant.cli.main import app
+from securetenant.model import names
 from tests.support.fakeapi import kubeconfig
 
 

@@ -8,8 +8,8 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from securetenant.api import names
 from securetenant.cli.main import app
+from securetenant.model import names
 
 BANK = Path(__file__).parents[2] / "examples" / "bank"
 HEAD = "apiVersion: securetenant.dev/v1alpha1\nkind: SecureTenant\n"

@@ -12,17 +12,17 @@ import pytest
 import pytest_asyncio
 
 from sandbox.plane import Plane
-from securetenant.api import kinds, names
-from securetenant.api.objects import Observed, Ref
-from securetenant.controls.plan import Platform
+from securetenant.cache.snapshot import fetch, world_of
+from securetenant.cache.tenants import Tenants
+from securetenant.drift.applied import grouped
+from securetenant.drift.assess import Survey, survey
 from securetenant.drift.judge import Finding
-from securetenant.engine.echoes import Echoes
-from securetenant.engine.listing import fetch, world_of
-from securetenant.engine.status import grouped
-from securetenant.engine.survey import Survey, survey
-from securetenant.engine.tenants import Tenants
+from securetenant.engine.inflight import Echoes
 from securetenant.engine.writer import Writer
 from securetenant.kube.transport import Transport
+from securetenant.model import kinds, names
+from securetenant.model.objects import Observed, Ref
+from securetenant.model.platform import Platform
 from tests.support import specs
 from tests.support.kube import transport_to
 from tests.support.sandbox import Admin

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from sandbox import nodes
-from securetenant.api import names
+from securetenant.model import names
 from tests.support import life
 from tests.support.fault import Front, dead, free_lease, front, run_behind
 from tests.support.life import NAMESPACES, TENANTS, Json

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 import yaml
 
-from securetenant.api import kinds
+from securetenant.model import kinds
 from tests.support.sandbox import ROOT, Admin
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("crds")]

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 import pytest
 import pytest_asyncio
 
-from securetenant.api.kinds import LIMIT_RANGE, NAMESPACE
-from securetenant.api.objects import Json, Ref
 from securetenant.kube.informer import Event, Informer, decode
 from securetenant.kube.transport import Transport
+from securetenant.model.kinds import LIMIT_RANGE, NAMESPACE
+from securetenant.model.objects import Json, Ref
 from tests.support.kube import running, transport_to, until
 from tests.support.proxy import Proxy
 from tests.support.sandbox import Plane

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from securetenant.api.kinds import LEASE
-from securetenant.api.objects import Json, Ref
 from securetenant.kube.lease import Elector, LeaseLost, boottime
 from securetenant.kube.transport import NotFound, Transport
+from securetenant.model.kinds import LEASE
+from securetenant.model.objects import Json, Ref
 from tests.support.kube import transport_to, until
 from tests.support.proxy import Proxy
 from tests.support.sandbox import Plane

@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 import pytest_asyncio
 
-from securetenant.controls.shipped import LOOKED_AT
+from securetenant.controls.access.shipped import LOOKED_AT
 from tests.support import life
 from tests.support.fault import free_lease, leads
 from tests.support.sandbox import JSON_PATCH, ROOT, Admin, Operator, Plane, run_operator, wait_for

@@ -9,8 +9,8 @@ from typing import Any, Final
 import pytest
 import pytest_asyncio
 
-from securetenant.api.objects import Desired, Ref
-from securetenant.api.record import annotation
+from securetenant.model.objects import Desired, Ref
+from securetenant.model.record import annotation
 from tests.support import life, strangers
 from tests.support.life import APPLIED, CREATING, CREATION, NAMESPACES, TENANTS, Json
 from tests.support.sandbox import Admin, Plane, wait_for

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from securetenant.api import names
-from securetenant.api.objects import Desired, Observed, marks
-from securetenant.api.record import annotation
 from securetenant.api.tenant import SecureTenant
-from securetenant.controls import quota
+from securetenant.controls.quota import control as quota
+from securetenant.model import names
+from securetenant.model.objects import Desired, Observed, marks
+from securetenant.model.record import annotation
 from tests.support.sandbox import Admin, Plane, wait_for
 from tests.support.world import NOW, StaticWorld, observed, tenant
 

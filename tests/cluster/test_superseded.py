@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from securetenant.api.objects import Desired, Ref
-from securetenant.api.record import annotation
+from securetenant.model.objects import Desired, Ref
+from securetenant.model.record import annotation
 from tests.support import life, tenants
 from tests.support.admission import refused
 from tests.support.sandbox import Admin, ApiError, Plane, run_operator, wait_for

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from securetenant.api.kinds import LIMIT_RANGE, NAMESPACE
-from securetenant.api.objects import Json, JsonValue, Ref
 from securetenant.kube import transport as kube
 from securetenant.kube.transport import Transport
+from securetenant.model.kinds import LIMIT_RANGE, NAMESPACE
+from securetenant.model.objects import Json, JsonValue, Ref
 from tests.support.kube import transport_to
 from tests.support.proxy import Proxy
 from tests.support.sandbox import Plane

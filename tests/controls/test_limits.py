@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from securetenant.api.objects import Desired
 from securetenant.controls import limits
+from securetenant.model.objects import Desired
 from tests.support.world import NOW, StaticWorld, mine, tenant
 
 

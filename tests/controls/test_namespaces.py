@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from securetenant.api import names
-from securetenant.api.objects import Desired, Ref
-from securetenant.controls import claims, namespaces
+from securetenant.controls import namespaces, ownership
+from securetenant.model import names
+from securetenant.model.objects import Desired, Ref
 from tests.support.world import NOW, StaticWorld, mine, namespace, observe, tenant
 
 
@@ -97,7 +97,7 @@ def test_stripping_all_labels_takes_nothing_away() -> None:
     world = StaticWorld(
         [tenant("pay", namespaces=["pay"], status={"namespaces": [{"name": "pay", "uid": "u1"}]})], [bare]
     )
-    assert claims.held(world.tenants["pay"], world) == ["pay"]
+    assert ownership.held(world.tenants["pay"], world) == ["pay"]
 
 
 def test_a_terminating_one_is_waited_for() -> None:

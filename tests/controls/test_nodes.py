@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from securetenant.api import names
-from securetenant.api.objects import Desired, Observed, Ref
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls import nodes
-from securetenant.controls.plan import Plan
+from securetenant.controls.control import Plan
+from securetenant.model import names
+from securetenant.model.objects import Desired, Observed, Ref
 from tests.support.world import NOW, StaticWorld, observed, tenant
 
 POOL = {"pool": "risk"}

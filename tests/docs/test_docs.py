@@ -15,9 +15,10 @@ import typer
 import yaml
 from typer.testing import CliRunner
 
-from securetenant.api import load, names
+from securetenant.api import load
 from securetenant.api.tenant import SecureTenantSpec
 from securetenant.cli.main import app
+from securetenant.model import names
 from securetenant.settings import Settings, variable
 from tests.support.markdown import PAGES, ROOT, Block, anchors, blocks, every_block, links, prose
 

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from securetenant.api.crd import documented_schema
+from securetenant.controls.access.roles import Problem
 from securetenant.controls.registry import NAMES
-from securetenant.controls.roles import Problem
 from securetenant.engine import reporter, rollout
 from securetenant.settings import Settings, flag, variable
 from securetenant.telemetry.metrics import Metrics, TenantReport
@@ -222,7 +222,7 @@ def _reasons_in(tree: ast.Module) -> Iterator[str]:
 
 def reasons() -> set[str]:
     """All reasons of conditions in the code."""
-    sources = [*(PACKAGE / "controls").glob("*.py"), *(PACKAGE / "engine").glob("*.py")]
+    sources = [*(PACKAGE / "controls").rglob("*.py"), *(PACKAGE / "engine").glob("*.py")]
     found = {reason for source in sources for reason in _reasons_in(ast.parse(source.read_text()))}
     return found | set(get_args(Problem))
 
@@ -230,7 +230,7 @@ def reasons() -> set[str]:
 def types() -> set[str]:
     """All types of conditions in the code."""
     text = "\n".join(
-        source.read_text() for folder in ("controls", "engine") for source in (PACKAGE / folder).glob("*.py")
+        source.read_text() for folder in ("controls", "engine") for source in (PACKAGE / folder).rglob("*.py")
     )
     named = re.findall(r'(?:Condition\(\s*type=|_condition\(|^CONDITION(?:: Final)? = )"(\w+)"', text, re.MULTILINE)
     return set(named)
@@ -311,7 +311,7 @@ def _page_of(control: str) -> Path:
 
 
 def test_names_of_policies_are_those_of_the_code() -> None:
-    from securetenant.controls import network
+    from securetenant.controls.network import control as network
 
     told = {code(row[0])[0] for row in table(_page_of("network"), "NetworkPolicy", "when")}
     fixed = {network.DENY, network.DNS, network.ISOLATION, network.API_SERVER}
@@ -320,17 +320,17 @@ def test_names_of_policies_are_those_of_the_code() -> None:
 
 def test_constants_that_the_text_gives() -> None:
     """Figures in sentences, beside what they come from."""
-    from securetenant.engine import contest, known, operator
+    from securetenant.engine import contention, controller, known
     from securetenant.engine.status import ITEMS, MESSAGE
     from securetenant.telemetry import events
 
     concepts, operations = (DOCS / "concepts.md").read_text(), (DOCS / "operations.md").read_text()
-    assert f"corrected {contest.CORRECTIONS} times within {contest.WINDOW:g} seconds" in concepts
+    assert f"corrected {contention.CORRECTIONS} times within {contention.WINDOW:g} seconds" in concepts
     assert (
-        f"{contest.FIRST_WAIT:g} s, {2 * contest.FIRST_WAIT:g} s, and so on up to {contest.LONGEST_WAIT:g} s"
+        f"{contention.FIRST_WAIT:g} s, {2 * contention.FIRST_WAIT:g} s, and so on up to {contention.LONGEST_WAIT:g} s"
         in concepts
     )
-    assert f"silent for {operator.SILENT:g} s" in operations
+    assert f"silent for {controller.SILENT:g} s" in operations
     assert f"at most {events.BURST:g} Events at once and one more every {events.REFILL:g} s" in operations
     assert (ITEMS, MESSAGE, known.MOST) == (20, 1024, 2048)
 

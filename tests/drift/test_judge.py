@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from securetenant.api import names
-from securetenant.api.objects import Desired, Foreign, Observed, Ref
 from securetenant.drift import judge
 from securetenant.drift.judge import Finding, Owner
+from securetenant.model import names
+from securetenant.model.objects import Desired, Foreign, Observed, Ref
 from tests.support.world import observe, observed, tenant
 
 PAY = tenant("pay", namespaces=["pay"])

@@ -2,12 +2,13 @@
 
 import itertools
 
-from securetenant.api import commitment, names
-from securetenant.api.objects import Desired, Observed, Ref
 from securetenant.api.tenant import SecureTenant
+from securetenant.controls import commitment
 from securetenant.drift.judge import Finding
 from securetenant.engine.creation import Creations, announcement, created, creates
 from securetenant.engine.writer import Altered, Outcome
+from securetenant.model import names
+from securetenant.model.objects import Desired, Observed, Ref
 from tests.support.world import namespace, tenant
 
 PAY = tenant("pay", namespaces=["a", "b"])

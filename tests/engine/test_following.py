@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from securetenant.api.objects import Observed
 from securetenant.engine.following import Following
+from securetenant.model.objects import Observed
 from tests.support.world import observed
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from securetenant.api.objects import Ref
 from securetenant.api.status import DriftItem, DriftStatus
 from securetenant.engine import known
+from securetenant.model.objects import Ref
 
 DENY = Ref("NetworkPolicy", "pay-a", "deny")
 _REASONS = ("Missing", "Stale")

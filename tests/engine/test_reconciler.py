@@ -8,23 +8,23 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from securetenant.api import names
-from securetenant.api.kinds import Kind
-from securetenant.api.objects import Desired, Json, JsonValue, Observed, Ref
 from securetenant.api.status import SecureTenantStatus
 from securetenant.api.tenant import SecureTenant
-from securetenant.engine.contest import CLOSING_BURST
-from securetenant.engine.echoes import Echoes
+from securetenant.cache.tenants import Tenants
+from securetenant.cache.world import World
+from securetenant.drift.writes import Request
+from securetenant.engine.contention import CLOSING_BURST
 from securetenant.engine.following import Following
+from securetenant.engine.inflight import Echoes
 from securetenant.engine.reconciler import Reconciler
 from securetenant.engine.reporter import Reporter
-from securetenant.engine.requests import Request
 from securetenant.engine.status import Pass
-from securetenant.engine.tenants import Tenants
-from securetenant.engine.world import World
 from securetenant.engine.writer import Writer
 from securetenant.kube.errors import ApiError, Conflict, NotFound, Unreachable
 from securetenant.kube.transport import Transport
+from securetenant.model import names
+from securetenant.model.kinds import Kind
+from securetenant.model.objects import Desired, Json, JsonValue, Observed, Ref
 from tests.support.world import CREATED, StaticWorld, namespace, observe, observed, tenant
 
 DENY = Ref("NetworkPolicy", "pay-a", "securetenant-default-deny")

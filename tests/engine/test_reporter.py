@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from securetenant.api.objects import Desired, Ref
+from securetenant.api.refused import Refusal
 from securetenant.api.status import SecureTenantStatus
 from securetenant.api.tenant import SecureTenant
-from securetenant.controls import network
+from securetenant.controls.network import control as network
 from securetenant.controls.registry import NAMES
 from securetenant.drift.judge import Action, Finding
 from securetenant.engine import status
 from securetenant.engine.reporter import Reporter
 from securetenant.engine.status import Drifted, Pass
-from securetenant.engine.tenants import Refusal
+from securetenant.model.objects import Desired, Ref
 from securetenant.telemetry import events
 from securetenant.telemetry.events import Events
 from securetenant.telemetry.metrics import Metrics

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from securetenant.api.objects import Desired, Observed, Ref
 from securetenant.api.status import PendingFlow, SecureTenantStatus, WhitelistStatus
 from securetenant.api.tenant import SecureTenant
-from securetenant.controls import network
-from securetenant.controls.plan import Platform
+from securetenant.controls.network import control as network
+from securetenant.drift.assess import survey
 from securetenant.drift.judge import Action, Finding
 from securetenant.engine import rollout
 from securetenant.engine.rollout import FlowChange
-from securetenant.engine.survey import survey
+from securetenant.model.objects import Desired, Observed, Ref
+from securetenant.model.platform import Platform
 from tests.support.world import NOW, StaticWorld, mine, namespace, observe, observed, tenant
 
 OFFICE = {"name": "office", "from": [{"cidr": "10.8.0.0/16"}], "ports": [{"port": 8443}], "ticket": "CHG-2"}

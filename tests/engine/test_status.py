@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from securetenant.api.objects import Ref
+from securetenant.api.refused import Refusal
 from securetenant.api.status import Condition, SecureTenantStatus, WhitelistStatus
-from securetenant.controls.plan import Plan
+from securetenant.controls.control import Plan
 from securetenant.drift.judge import Finding
 from securetenant.engine import known, status
 from securetenant.engine.status import Drifted, Pass
-from securetenant.engine.tenants import Refusal
+from securetenant.model.objects import Ref
 from tests.support.world import NOW, tenant
 
 AGREED = Condition(type="WhitelistAgreed", status="True", reason="Agreed")

@@ -2,10 +2,10 @@
 
 from collections.abc import Collection
 
-from securetenant.api.objects import Desired, Observed, Ref
 from securetenant.drift.judge import Finding
 from securetenant.engine.strays import LATE, Strays
 from securetenant.engine.writer import Outcome
+from securetenant.model.objects import Desired, Observed, Ref
 from tests.support.world import StaticWorld, namespace, observed, tenant
 
 REF = Ref("RoleBinding", "a", "securetenant-viewer")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from securetenant.api.objects import Desired, Observed, Ref
 from securetenant.engine.triage import is_suspect
+from securetenant.model.objects import Desired, Observed, Ref
 from tests.support.world import StaticWorld, namespace, observe, observed, tenant
 
 PAY = tenant("pay", namespaces=["pay"])

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from securetenant.api.kinds import KINDS
-from securetenant.api.objects import Desired, Observed, Ref, Superseded
 from securetenant.drift.judge import Finding
-from securetenant.engine.echoes import Echoes
+from securetenant.engine.inflight import Echoes
 from securetenant.engine.writer import Outcome, Writer
+from securetenant.model.kinds import KINDS
+from securetenant.model.objects import Desired, Observed, Ref, Superseded
 from tests.support.fakeapi import serving, status
 from tests.support.kube import transport_to
 from tests.support.world import CREATED, observe, tenant

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from securetenant.api.kinds import NAMESPACE
-from securetenant.api.objects import Ref
 from securetenant.kube import config
 from securetenant.kube.config import ConfigError, load
 from securetenant.kube.transport import Transport, Unauthorized
+from securetenant.model.kinds import NAMESPACE
+from securetenant.model.objects import Ref
 from tests.support.fakeapi import given, kubeconfig, serving, status
 
 REF = Ref("Namespace", "", "n")

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from securetenant.api.kinds import NETWORK_POLICY
-from securetenant.api.objects import Ref
 from securetenant.kube import informer as module
 from securetenant.kube.informer import Event, Informer, decode
 from securetenant.kube.wire import codec
+from securetenant.model.kinds import NETWORK_POLICY
+from securetenant.model.objects import Ref
 from tests.support.fakeapi import given, line, page, policy, serving, status
 from tests.support.kube import running, transport_to, until
 

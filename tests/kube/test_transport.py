@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from securetenant.api.kinds import NAMESPACE, NETWORK_POLICY
-from securetenant.api.objects import Ref
 from securetenant.kube import transport as kube
 from securetenant.kube.transport import Transport
+from securetenant.model.kinds import NAMESPACE, NETWORK_POLICY
+from securetenant.model.objects import Ref
 from tests.support.fakeapi import given, page, serving, status
 from tests.support.kube import transport_to, until
 

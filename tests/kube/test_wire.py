@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from securetenant.api.kinds import KINDS, NETWORK_POLICY, NODE, ROLE_BINDING, Kind
 from securetenant.kube.wire import codec, decode
+from securetenant.model.kinds import KINDS, NETWORK_POLICY, NODE, ROLE_BINDING, Kind
 from tests.support.fakeapi import policy
 
 

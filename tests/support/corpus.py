@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from securetenant.api import names
+from securetenant.model import names
 
 FOLDER = Path(__file__).parents[1] / "corpus"
 

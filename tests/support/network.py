@@ -2,10 +2,11 @@
 
 from typing import Any, Final
 
-from securetenant.api.objects import Observed
 from securetenant.api.tenant import SecureTenant
-from securetenant.controls import network
-from securetenant.controls.plan import Plan, Platform
+from securetenant.controls.control import Plan
+from securetenant.controls.network import control as network
+from securetenant.model.objects import Observed
+from securetenant.model.platform import Platform
 from tests.support.world import NOW, StaticWorld, mine, observed, tenant
 
 ALWAYS: Final = frozenset({network.DENY, network.DNS, network.ISOLATION})

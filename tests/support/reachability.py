@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from typing import Any, TypeAlias
 
-from securetenant.api.objects import Desired
+from securetenant.model.objects import Desired
 
 Call: TypeAlias = tuple[str, int]  # protocol and port
 

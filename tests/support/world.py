@@ -11,12 +11,13 @@ from typing import Any
 
 import msgspec
 
-from securetenant.api import commitment, names
-from securetenant.api.objects import Desired, Json, Observed, Ref, marks
-from securetenant.api.record import annotation, node_taints
 from securetenant.api.tenant import SecureTenant
-from securetenant.controls.access import subject_keys_of_binding
-from securetenant.controls.plan import Platform
+from securetenant.controls import commitment
+from securetenant.controls.access.control import subject_keys_of_binding
+from securetenant.model import names
+from securetenant.model.objects import Desired, Json, Observed, Ref, marks
+from securetenant.model.platform import Platform
+from securetenant.model.record import annotation, node_taints
 
 NOW = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 CREATED = "2026-01-01T00:00:00Z"

@@ -12,12 +12,12 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from securetenant.api import names
 from securetenant.api.constraints import RULES_KEY, Rule
-from securetenant.api.kinds import SECURE_TENANT
 from securetenant.api.status import SecureTenantStatus
 from securetenant.api.tenant import SecureTenantSpec
 from securetenant.api.types import is_tenant_name, tenant_name_pattern
+from securetenant.model import names
+from securetenant.model.kinds import SECURE_TENANT
 
 CRD_NAME: Final = f"{SECURE_TENANT.plural}.{names.GROUP}"
 PATH: Final = Path("crds") / f"{CRD_NAME}.yaml"

@@ -9,8 +9,8 @@ from typing import Any, Literal, TypeAlias
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from securetenant.api import names
 from securetenant.api.tenant import EgressRule, IngressRule, SecureTenant
+from securetenant.model import names
 
 Severity: TypeAlias = Literal["error", "warning"]
 Path: TypeAlias = tuple[str | int, ...]

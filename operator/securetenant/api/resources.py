@@ -6,9 +6,9 @@ from typing import Annotated, ClassVar, Final
 
 from pydantic import Field
 
-from securetenant.api import quantity
 from securetenant.api.constraints import EachEntry, Rule, SpecModel
 from securetenant.api.types import Quantity
+from securetenant.model import quantity
 
 # What ResourceQuota and LimitRange accept as names (k8s.io/kubernetes pkg/apis/core/validation and helper), a little
 # narrower: hugepages need a size, and a pod's or container's limits no "requests." prefix.

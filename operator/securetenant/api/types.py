@@ -10,8 +10,8 @@ from pydantic import AwareDatetime, Field, GetCoreSchemaHandler, GetJsonSchemaHa
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-from securetenant.api import names, quantity
 from securetenant.api.constraints import RULES_KEY, EachEntry, Rule, Text, Unique, refusal
+from securetenant.model import names, quantity
 
 _LABEL: Final = "[a-z0-9]([-a-z0-9]{0,%d}[a-z0-9])?"
 _NAMESPACE: Final = Text(

@@ -4,12 +4,14 @@ from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from securetenant.api import load, names
+from securetenant.api import load
 from securetenant.api.load import Severity
 from securetenant.api.tenant import SecureTenant
 from securetenant.cli.documents import Document, Fault, Found
 from securetenant.cli.offline import world_without_cluster
-from securetenant.controls import claims, policies, whitelist
+from securetenant.controls import ownership
+from securetenant.controls.network import policies, whitelist
+from securetenant.model import names
 from securetenant.settings import Settings
 
 
@@ -137,7 +139,7 @@ def _one_sided(given: Sequence[Given], settings: Settings, now: datetime) -> Ite
     for one in given:
         if one.tenant is not tenants[one.tenant.name]:
             continue
-        for declared in whitelist.declarations(one.tenant, claims.held(one.tenant, world), world, now):
+        for declared in whitelist.declarations(one.tenant, ownership.held(one.tenant, world), world, now):
             peer = declared.peer.tenant
             if declared.expired or declared.opened.flows or (peer is not None and peer not in tenants):
                 continue

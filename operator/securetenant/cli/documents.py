@@ -15,8 +15,8 @@ from typing import Any, Final, TypeAlias
 
 import yaml
 
-from securetenant.api import names
 from securetenant.cli.scalars import key_of, value_of
+from securetenant.model import names
 
 Place: TypeAlias = tuple[str | int, ...]
 

@@ -4,13 +4,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from securetenant.api.kinds import CLUSTER_ROLE
-from securetenant.api.objects import Json
 from securetenant.api.tenant import SecureTenant
-from securetenant.controls.roles import as_shipped
-from securetenant.engine.listing import world_of
-from securetenant.engine.tenants import Tenants
-from securetenant.engine.world import World
+from securetenant.cache.snapshot import world_of
+from securetenant.cache.tenants import Tenants
+from securetenant.cache.world import World
+from securetenant.controls.access.roles import as_shipped
+from securetenant.model.kinds import CLUSTER_ROLE
+from securetenant.model.objects import Json
 from securetenant.settings import Settings
 
 

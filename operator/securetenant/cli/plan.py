@@ -14,12 +14,12 @@ from securetenant.cli.output import Form, NoColor, Output, console, fail
 from securetenant.cli.validate import located
 
 if TYPE_CHECKING:
+    from securetenant.cache.tenants import Tenants
+    from securetenant.cache.world import World
+    from securetenant.cli.changes import Forecast
     from securetenant.cli.checks import Given
-    from securetenant.cli.forecast import Forecast
-    from securetenant.controls.cluster import Deviation
-    from securetenant.engine.survey import Survey
-    from securetenant.engine.tenants import Tenants
-    from securetenant.engine.world import World
+    from securetenant.controls.access.cluster import Deviation
+    from securetenant.drift.assess import Survey
     from securetenant.kube.transport import ApiError, Transport
     from securetenant.settings import Settings
 
@@ -85,7 +85,7 @@ def plan(
       2  something would change, has drifted, or is blocked
     """
     from securetenant.cli import plan_output
-    from securetenant.cli.forecast import sums
+    from securetenant.cli.changes import sums
     from securetenant.kube.config import ConfigError
     from securetenant.settings import Settings
 
@@ -122,9 +122,9 @@ async def _forecasts(
     settings: "Settings", given: "Sequence[Given]", only: str | None
 ) -> "tuple[list[Forecast], list[Deviation]]":
     """Read the cluster once, and forecast each tenant; and, unless `only` one is asked for, what is the cluster's."""
+    from securetenant.cache import snapshot
     from securetenant.cli.offline import tenants_of
-    from securetenant.controls.cluster import deviations
-    from securetenant.engine import listing
+    from securetenant.controls.access.cluster import deviations
     from securetenant.kube.config import load
     from securetenant.kube.transport import ApiError, Transport
 
@@ -133,13 +133,13 @@ async def _forecasts(
         transport.before_write = _refuse
         try:
             standing = await _standing(transport, bool(given))
-            objects = await listing.fetch(transport)
-        except listing.ListError as error:
+            objects = await snapshot.fetch(transport)
+        except snapshot.ListError as error:
             raise PlanError(_unlisted(error.errors, config.server)) from error
         except ApiError as error:
             raise PlanError(_explained(error, config.server)) from error
         tenants = tenants_of(_bodies(standing, given))
-        world = listing.world_of(objects, tenants, settings.platform())
+        world = snapshot.world_of(objects, tenants, settings.platform())
         if only is not None and only not in tenants:
             raise PlanError(f"there is no SecureTenant {only}, neither in the cluster nor in the files")
         sources = {one.tenant.name: one.document.source for one in given}
@@ -159,8 +159,8 @@ async def _standing(transport: "Transport", may_be_absent: bool) -> dict[str, di
     """The SecureTenants of the cluster, by name."""
     import msgspec
 
-    from securetenant.api.kinds import SECURE_TENANT
     from securetenant.kube.transport import NotFound
+    from securetenant.model.kinds import SECURE_TENANT
 
     try:
         async with contextlib.aclosing(transport.pages(SECURE_TENANT)) as pages:
@@ -196,8 +196,8 @@ def _bodies(standing: Mapping[str, dict[str, Any]], given: "Sequence[Given]") ->
 async def _forecast(
     name: str, tenants: "Tenants", world: "World", now: datetime, transport: "Transport", source: str, applied: bool
 ) -> "Forecast":
-    from securetenant.cli.forecast import Forecast, changes, told
-    from securetenant.engine.survey import survey
+    from securetenant.cli.changes import Forecast, changes, told
+    from securetenant.drift.assess import survey
 
     tenant = tenants.get(name)
     assert tenant is not None

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from securetenant.api.objects import JsonValue
-from securetenant.cli.forecast import Change, Effect, Field, Forecast, Told, is_record_only, ref_of, sums
+from securetenant.cli.changes import Change, Effect, Field, Forecast, Told, is_record_only, ref_of, sums
 from securetenant.cli.output import count, print_json, printable
+from securetenant.model.objects import JsonValue
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from securetenant.controls.cluster import Deviation
+    from securetenant.controls.access.cluster import Deviation
 
 _SIGNS: dict[Effect, tuple[str, str]] = {
     "create": ("+", "green"),

@@ -12,9 +12,10 @@ from securetenant.cli.validate import Files, located
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from securetenant.api.objects import Desired, Json
     from securetenant.api.tenant import SecureTenant
-    from securetenant.controls.plan import Plan, World
+    from securetenant.controls.control import Plan
+    from securetenant.controls.world import World
+    from securetenant.model.objects import Desired, Json
 
 
 def render(
@@ -90,10 +91,10 @@ def _order(want: "Desired") -> tuple[int, str, str, str]:
 
 def _body(want: "Desired", tenant: "SecureTenant") -> "Json":
     """As it is written; without the record, which rests on the SecureTenant's UID, unless the file has that."""
-    from securetenant.api import names
-    from securetenant.engine import requests
+    from securetenant.drift import writes
+    from securetenant.model import names
 
-    body = requests.body(want, tenant.name, tenant.metadata.uid)
+    body = writes.body(want, tenant.name, tenant.metadata.uid)
     metadata = body["metadata"]
     assert isinstance(metadata, dict)
     annotations = metadata["annotations"]
@@ -107,7 +108,7 @@ def _body(want: "Desired", tenant: "SecureTenant") -> "Json":
 
 def _notes(tenant: "SecureTenant", plans: "Iterable[Plan]") -> Iterator[str]:
     """What is not in the output, and why."""
-    from securetenant.controls import whitelist
+    from securetenant.controls.network import whitelist
 
     spec = tenant.spec
     if spec.mode == "Paused":

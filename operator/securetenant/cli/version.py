@@ -14,7 +14,7 @@ def version(output: Output = Form.text) -> None:
     import platform
 
     from securetenant import __version__
-    from securetenant.api import names
+    from securetenant.model import names
 
     told = {"version": __version__, "python": platform.python_version(), "api": names.API_VERSION}
     if output is Form.json:

@@ -4,19 +4,20 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
-from securetenant.api.kinds import LIMIT_RANGE
-from securetenant.api.objects import Desired, Json, JsonValue, Ref
-from securetenant.api.quantity import canonical
 from securetenant.api.tenant import Limits, ObjectLimits, SecureTenant
-from securetenant.controls import claims
-from securetenant.controls.plan import Control, Plan, World
+from securetenant.controls import ownership
+from securetenant.controls.control import Control, Plan
+from securetenant.controls.world import World
+from securetenant.model.kinds import LIMIT_RANGE
+from securetenant.model.objects import Desired, Json, JsonValue, Ref
+from securetenant.model.quantity import canonical
 
 NAME: Final = "limits"
 CHILD: Final = "securetenant"
 
 
 def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
-    held = set(claims.held(tenant, world))
+    held = set(ownership.held(tenant, world))
     desired = [
         Desired(Ref(LIMIT_RANGE.name, entry.name, CHILD), NAME, {"spec": {"limits": items}})
         for entry in tenant.spec.namespaces

@@ -2,12 +2,13 @@
 
 from datetime import datetime
 
-from securetenant.api.kinds import NAMESPACE
-from securetenant.api.objects import Desired, Observed, Ref
 from securetenant.api.status import Condition
 from securetenant.api.tenant import NamespaceSpec, SecureTenant
-from securetenant.controls import claims
-from securetenant.controls.plan import Control, Plan, World
+from securetenant.controls import ownership
+from securetenant.controls.control import Control, Plan
+from securetenant.controls.world import World
+from securetenant.model.kinds import NAMESPACE
+from securetenant.model.objects import Desired, Observed, Ref
 
 NAME = "namespaces"
 CONDITION = "NamespacesReady"
@@ -18,7 +19,7 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
     problems = [
         problem for entry in tenant.spec.namespaces if (problem := obstacle(tenant, entry.name, world)) is not None
     ]
-    held = set(claims.held(tenant, world))
+    held = set(ownership.held(tenant, world))
     desired = [_namespace(entry) for entry in tenant.spec.namespaces if entry.name in held]
     if problems:
         reason, _ = problems[0]
@@ -31,9 +32,9 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
 
 def obstacle(tenant: SecureTenant, namespace: str, world: World) -> tuple[str, str] | None:
     """Why the tenant may not write into a namespace that it declares: reason and message; None if it may."""
-    if claims.is_system(namespace, world):
+    if ownership.is_system(namespace, world):
         return "SystemNamespace", f"{namespace} is a system namespace and can never be a tenant's: choose another name"
-    owner = claims.holder(namespace, world)
+    owner = ownership.holder(namespace, world)
     if owner is not None and owner.name != tenant.name:
         return (
             "Conflict",
@@ -44,7 +45,7 @@ def obstacle(tenant: SecureTenant, namespace: str, world: World) -> tuple[str, s
         return None
     if observed.deleting:
         return "Terminating", f"{namespace} is Terminating; it is created anew, with its posture, when it is gone"
-    if not claims.is_ours(tenant, observed, world):
+    if not ownership.is_ours(tenant, observed, world):
         return "NotOwned", f"{namespace} {_unowned(tenant, observed)}: set adopt: true on it to take it over"
     return None
 

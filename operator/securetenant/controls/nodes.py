@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from securetenant.api import names
-from securetenant.api.kinds import NODE
-from securetenant.api.objects import Desired, Observed
-from securetenant.api.record import node_taints
 from securetenant.api.status import Condition
 from securetenant.api.tenant import SecureTenant
-from securetenant.controls import claims
-from securetenant.controls.plan import Control, Plan, World
+from securetenant.controls import ownership
+from securetenant.controls.control import Control, Plan
+from securetenant.controls.world import World
+from securetenant.model import names
+from securetenant.model.kinds import NODE
+from securetenant.model.objects import Desired, Observed
+from securetenant.model.record import node_taints
 
 NAME: Final = "nodes"
 CONDITION: Final = "NodesReady"
@@ -45,7 +46,7 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
 
 def holder(node: Observed, world: World) -> SecureTenant | None:
     """The oldest of the tenants that select the node, one that is being deleted included; None if none does."""
-    return min(world.selecting(node.labels), key=claims.age, default=None)
+    return min(world.selecting(node.labels), key=ownership.age, default=None)
 
 
 def given_back(tenant: SecureTenant, world: World) -> list[Observed]:

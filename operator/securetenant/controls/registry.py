@@ -2,7 +2,10 @@
 
 from typing import Final
 
-from securetenant.controls import access, limits, namespaces, network, nodes, quota
+from securetenant.controls import limits, namespaces, nodes
+from securetenant.controls.access import control as access
+from securetenant.controls.network import control as network
+from securetenant.controls.quota import control as quota
 
 CONTROLS: Final = (
     namespaces.CONTROL,

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-from securetenant.api import names
-from securetenant.api.kinds import KINDS, LIMIT_RANGE, NODE, RESOURCE_QUOTA
-from securetenant.api.objects import Desired, Foreign, JsonValue, Observed, Ref, Superseded
-from securetenant.api.record import annotation, digest, is_recorded, node_taint, shared, shared_of, whole, whole_of
 from securetenant.api.status import DriftReason
+from securetenant.model import names
+from securetenant.model.kinds import KINDS, LIMIT_RANGE, NODE, RESOURCE_QUOTA
+from securetenant.model.objects import Desired, Foreign, JsonValue, Observed, Ref, Superseded
+from securetenant.model.record import annotation, digest, is_recorded, node_taint, shared, shared_of, whole, whole_of
 
 Action = Literal["Create", "Replace", "Recount", "Recreate", "Patch", "Delete", "Release", "Keep"]
 

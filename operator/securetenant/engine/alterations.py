@@ -7,9 +7,9 @@ so that is done with a back-off; at once when somebody changed the object since.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from securetenant.api.objects import Observed, Ref
 from securetenant.drift.judge import Finding
 from securetenant.engine.writer import Altered, Outcome
+from securetenant.model.objects import Observed, Ref
 
 FIRST_WAIT = 1.0
 LONGEST_WAIT = 60.0

@@ -5,10 +5,10 @@ from typing import Any
 
 import msgspec
 
-from securetenant.api import names
-from securetenant.api.kinds import KINDS
-from securetenant.api.objects import Ref
 from securetenant.kube.transport import ApiError, NotFound, Transport
+from securetenant.model import names
+from securetenant.model.kinds import KINDS
+from securetenant.model.objects import Ref
 
 
 class _Entry(msgspec.Struct, rename="camel"):

@@ -1,4 +1,4 @@
-"""Tells what is wrong in the cluster as a whole: once, and not per tenant (controls/cluster.py finds it).
+"""Tells what is wrong in the cluster as a whole: once, and not per tenant (controls/access/cluster.py finds it).
 
 Nothing is ever written: roles and cluster-wide bindings are not ours. There is no object of the cluster to keep a
 status on, so that this instance cannot know what was told before it led: what it meets is shown and logged, and only
@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from securetenant.api.kinds import KINDS
-from securetenant.api.objects import Observed
-from securetenant.controls import cluster
-from securetenant.controls.cluster import Deviation
-from securetenant.controls.plan import World
+from securetenant.controls.access import cluster
+from securetenant.controls.access.cluster import Deviation
+from securetenant.controls.world import World
 from securetenant.engine.attribution import manager_of
 from securetenant.kube.transport import Transport
+from securetenant.model.kinds import KINDS
+from securetenant.model.objects import Observed
 from securetenant.telemetry.events import Events, EventType, Subject
 from securetenant.telemetry.metrics import Metrics
 

@@ -1,16 +1,17 @@
-"""The namespaces that are about to be created, and what they are created with (see api/commitment.py)."""
+"""The namespaces that are about to be created, and what they are created with (see controls/commitment.py)."""
 
 import hashlib
 import itertools
 import secrets
 from collections.abc import Callable, Collection, Iterable, Mapping
 
-from securetenant.api import commitment, names
-from securetenant.api.kinds import NAMESPACE
-from securetenant.api.objects import Json, JsonValue
 from securetenant.api.tenant import SecureTenant
+from securetenant.controls import commitment
 from securetenant.drift.judge import Finding
 from securetenant.engine.writer import Outcome
+from securetenant.model import names
+from securetenant.model.kinds import NAMESPACE
+from securetenant.model.objects import Json, JsonValue
 
 
 class Creations:

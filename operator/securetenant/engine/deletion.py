@@ -6,17 +6,17 @@ given back in both, after the namespaces.
 
 from collections.abc import Sequence
 
-from securetenant.api import kinds, names
-from securetenant.api.objects import Observed, Ref
-from securetenant.api.record import is_recorded
 from securetenant.api.status import Condition
 from securetenant.api.tenant import SecureTenant
-from securetenant.controls import claims
-from securetenant.controls.plan import World
+from securetenant.controls import ownership
+from securetenant.controls.world import World
+from securetenant.drift import writes
+from securetenant.drift.assess import marked
 from securetenant.drift.judge import Finding
-from securetenant.engine import requests
-from securetenant.engine.requests import Request
-from securetenant.engine.survey import marked
+from securetenant.drift.writes import Request
+from securetenant.model import kinds, names
+from securetenant.model.objects import Observed, Ref
+from securetenant.model.record import is_recorded
 
 
 def is_pending(tenant: SecureTenant) -> bool:
@@ -49,12 +49,12 @@ def doomed(tenant: SecureTenant, world: World) -> list[Observed]:
     return [
         have
         for have in found
-        if have is not None and claims.owns(tenant, have) and not claims.is_system(have.ref.name, world)
+        if have is not None and ownership.owns(tenant, have) and not ownership.is_system(have.ref.name, world)
     ]
 
 
 def deletions(namespaces: Sequence[Observed]) -> list[Request]:
-    return [requests.delete_namespace(have) for have in namespaces if not have.deleting]
+    return [writes.delete_namespace(have) for have in namespaces if not have.deleting]
 
 
 def waiting(namespaces: Sequence[Observed]) -> Condition:
@@ -83,8 +83,8 @@ def _written_by_us(tenant: SecureTenant, have: Observed, world: World) -> bool:
     if have.ref.kind == kinds.NODE.name:
         return True
     if have.ref.kind == kinds.NAMESPACE.name:
-        return claims.owns(tenant, have)
-    if not claims.owns(tenant, world.get(Ref(kinds.NAMESPACE.name, "", have.ref.namespace))):
+        return ownership.owns(tenant, have)
+    if not ownership.owns(tenant, world.get(Ref(kinds.NAMESPACE.name, "", have.ref.namespace))):
         return False
     recorded = f"{have.ref.kind}/{have.ref.name}" in tenant.status.applied.get(have.ref.namespace, ())
     return recorded or is_recorded(have, tenant.metadata.uid)

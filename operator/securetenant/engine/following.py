@@ -7,13 +7,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
-from securetenant.api.objects import Json, JsonValue, Observed, Ref
-from securetenant.controls import quota, quota_held
-from securetenant.controls.plan import Plan
+from securetenant.controls.control import Plan
+from securetenant.controls.quota import control as quota
+from securetenant.controls.quota import held
+from securetenant.drift.assess import Survey
 from securetenant.drift.judge import Finding
 from securetenant.engine.attribution import is_newer
-from securetenant.engine.survey import Survey
 from securetenant.kube.transport import Transport
+from securetenant.model.objects import Json, JsonValue, Observed, Ref
 
 _UNKNOWN: Final[Json] = {"": ""}  # no status.hard
 _SPEC: Final = "spec.hard"
@@ -79,7 +80,7 @@ def _told(found: Survey, findings: Iterable[Finding]) -> dict[str, Plan]:
     tampered = [_difference(finding) for finding in findings if finding.action == "Recount" and not finding.rollout]
     if not tampered:
         return found.plans
-    return {**found.plans, quota.NAME: quota_held.tampered(found.plans[quota.NAME], tampered)}
+    return {**found.plans, quota.NAME: held.tampered(found.plans[quota.NAME], tampered)}
 
 
 def _difference(finding: Finding) -> str:

@@ -12,8 +12,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from securetenant.api.objects import Ref
 from securetenant.api.status import DriftItem, DriftStatus
+from securetenant.model.objects import Ref
 
 MOST: Final = 2048  # digests in a status; what is beyond is counted anew after a restart
 _LENGTH: Final = 4  # bytes

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 
-from securetenant.api.kinds import NODE
 from securetenant.drift.judge import Finding
 from securetenant.engine.status import Drifted
 from securetenant.engine.writer import Outcome
 from securetenant.kube.transport import AlreadyExists, ApiError, Conflict, Forbidden, Invalid, NotFound
+from securetenant.model.kinds import NODE
 
 # Conflicts with what the caches have not seen yet are retried in silence this often.
 SILENT_RETRIES = 4

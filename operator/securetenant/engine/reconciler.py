@@ -8,27 +8,26 @@ from datetime import UTC, datetime
 
 import structlog
 
-from securetenant.api import names
-from securetenant.api.kinds import NAMESPACE, NODE
-from securetenant.api.objects import Observed, Ref
+from securetenant.api.refused import Refusal
 from securetenant.api.status import Condition
 from securetenant.api.tenant import SecureTenant
-from securetenant.controls.plan import World
+from securetenant.cache.tenants import Tenants
+from securetenant.controls.world import World
+from securetenant.drift.applied import grouped, recorded
+from securetenant.drift.assess import Survey, survey
 from securetenant.drift.judge import Finding, closes
 from securetenant.engine import creation, deletion, known, outcomes, rollout, status
 from securetenant.engine.alterations import Alterations
 from securetenant.engine.attribution import manager_of
-from securetenant.engine.contest import Contests
+from securetenant.engine.contention import Contests
 from securetenant.engine.creation import Creations
-from securetenant.engine.echoes import Echoes
 from securetenant.engine.following import Following, judged
-from securetenant.engine.history import History
+from securetenant.engine.inflight import Echoes
 from securetenant.engine.known import Known
+from securetenant.engine.own_writes import History
 from securetenant.engine.reporter import Reporter
 from securetenant.engine.status import Drifted, Pass
 from securetenant.engine.strays import Strays
-from securetenant.engine.survey import Survey, survey
-from securetenant.engine.tenants import Refusal, Tenants
 from securetenant.engine.tenantwriter import TenantWriter
 from securetenant.engine.writer import Outcome, Writer
 from securetenant.kube.transport import (
@@ -36,6 +35,9 @@ from securetenant.kube.transport import (
     NotFound,
     Transport,
 )
+from securetenant.model import names
+from securetenant.model.kinds import NAMESPACE, NODE
+from securetenant.model.objects import Observed, Ref
 
 log = structlog.get_logger("securetenant.reconcile")
 
@@ -142,14 +144,14 @@ class Reconciler:
         tenant = self._tenants.get(name)
         if tenant is None or tenant.metadata.deletion_timestamp is not None:
             return
-        result = Pass(tenant, {}, {}, applied=status.recorded(tenant.status), unknown=cause)
+        result = Pass(tenant, {}, {}, applied=recorded(tenant.status), unknown=cause)
         computed = status.compute(result, self._now())
         self._reporter.report(result, computed, 0.0)
         await self._resource.write_status(tenant, computed)
 
     async def _hold(self, tenant: SecureTenant, refusal: Refusal | None) -> Again:
         """Paused: nothing is judged, nothing is written, and the status says so."""
-        result = Pass(tenant, {}, {}, applied=status.recorded(tenant.status), refusal=refusal)
+        result = Pass(tenant, {}, {}, applied=recorded(tenant.status), refusal=refusal)
         await self._report(result)
         return Again()
 
@@ -157,7 +159,7 @@ class Reconciler:
         """Every difference is a deviation from what is declared; nothing but status, metrics and events is written."""
         tenant = found.tenant
         outstanding = await self._attributed(tenant, found.findings)
-        applied = status.recorded(tenant.status)
+        applied = recorded(tenant.status)
         result = Pass(tenant, found.plans, found.held, outstanding, applied=applied, unknown=self._stale())
         result.refusal = found.refusal
         result.detected = self._newly(tenant, outstanding)
@@ -307,8 +309,8 @@ class Reconciler:
     async def _forget_applied(self, tenant: SecureTenant, todo: Sequence[Finding]) -> SecureTenant:
         """Take what a rollout is about to delete off the record first: killed in between, it is no drift later."""
         going = {finding.ref for finding in todo if _is_going(finding)}
-        kept = status.recorded(tenant.status) - going
-        shrunk = tenant.status.model_copy(update={"applied": status.grouped(kept)})
+        kept = recorded(tenant.status) - going
+        shrunk = tenant.status.model_copy(update={"applied": grouped(kept)})
         await self._resource.write_status(tenant, shrunk)
         # Not what came back: that may hold an edit, and this pass goes on with the spec that it judged.
         return tenant.model_copy(update={"status": shrunk})
@@ -429,12 +431,12 @@ def _applied(found: Survey, done: set[Finding]) -> set[Ref]:
     what was recorded before, so that their loss is still known when they can; and what is still to be released. While
     nobody knows what is wanted, all that was recorded stays."""
     if found.is_bare:
-        return status.recorded(found.tenant.status) | {finding.ref for finding in done}
+        return recorded(found.tenant.status) | {finding.ref for finding in done}
     failed = {f.ref for f in found.findings if f.desired is not None and f not in done}
     wanted = {want.ref for want in found.desired}
     standing = {ref for ref in wanted if ref not in failed or ref in found.record}
     declared = {entry.name for entry in found.tenant.spec.namespaces} - found.held.keys()
-    kept = {ref for ref in status.recorded(found.tenant.status) if ref.place in declared}
+    kept = {ref for ref in recorded(found.tenant.status) if ref.place in declared}
     releases = [f for f in found.findings if f.action == "Release" and f not in done]
     unreleased = {f.ref for f in releases if f.ref.place in found.owned or f.ref in found.record}
     return standing | kept | unreleased

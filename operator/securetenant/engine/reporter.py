@@ -12,16 +12,16 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from securetenant.api.kinds import KINDS, NAMESPACE
-from securetenant.api.objects import Ref
-from securetenant.api.quantity import parse
 from securetenant.api.status import Condition, ExpiringRule, QuotaUse, SecureTenantStatus
 from securetenant.api.tenant import SecureTenant
-from securetenant.controls import whitelist
+from securetenant.controls.network import whitelist
 from securetenant.drift.judge import Finding
 from securetenant.engine import rollout
 from securetenant.engine.rollout import FlowChange
 from securetenant.engine.status import Drifted, Pass
+from securetenant.model.kinds import KINDS, NAMESPACE
+from securetenant.model.objects import Ref
+from securetenant.model.quantity import parse
 from securetenant.telemetry.events import Events, EventType, Subject, tenant_subject
 from securetenant.telemetry.metrics import Metrics, TenantReport
 

@@ -10,15 +10,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Literal
 
-from securetenant.api.kinds import NAMESPACE, NETWORK_POLICY, NODE
-from securetenant.api.objects import Ref
 from securetenant.api.status import SecureTenantStatus
 from securetenant.api.tenant import EgressRule, IngressRule, SecureTenant
-from securetenant.controls import policies, quota, whitelist
-from securetenant.controls.openings import Opening, openings
-from securetenant.controls.whitelist import Direction
+from securetenant.controls.network import policies, whitelist
+from securetenant.controls.network.openings import Opening, openings
+from securetenant.controls.network.whitelist import Direction
+from securetenant.controls.quota import control as quota
 from securetenant.drift.judge import Action, Finding
 from securetenant.engine.writer import Outcome
+from securetenant.model.kinds import NAMESPACE, NETWORK_POLICY, NODE
+from securetenant.model.objects import Ref
 
 Change = Literal["opened", "closed", "expired"]
 Rules = Mapping[tuple[Direction, str], IngressRule | EgressRule]

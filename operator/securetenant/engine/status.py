@@ -1,11 +1,10 @@
 """The status of a tenant, computed from what a pass found and did. Pure."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from securetenant.api import commitment
-from securetenant.api.objects import Json, Ref
+from securetenant.api.refused import Refusal
 from securetenant.api.status import (
     Condition,
     ConditionStatus,
@@ -15,12 +14,14 @@ from securetenant.api.status import (
     SecureTenantStatus,
 )
 from securetenant.api.tenant import SecureTenant
-from securetenant.controls.plan import Plan
+from securetenant.controls import commitment
+from securetenant.controls.control import Plan
+from securetenant.drift.applied import grouped
 from securetenant.drift.judge import Finding
 from securetenant.engine import known
-from securetenant.engine.contest import Contest
+from securetenant.engine.contention import Contest
 from securetenant.engine.known import Key
-from securetenant.engine.tenants import Refusal
+from securetenant.model.objects import Json, Ref
 
 ITEMS = 20  # of a list in the status; the totals are whole
 _NAMED = 3  # of a list in a message
@@ -123,24 +124,6 @@ def dump(status: SecureTenantStatus) -> Json:
     """The status as it is written: without what says nothing."""
     dumped: Json = status.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
     return dumped
-
-
-def grouped(refs: Iterable[Ref]) -> dict[str, list[str]]:
-    """References as the status records them: namespace -> ["Kind/name", ...]."""
-    groups: dict[str, list[str]] = {}
-    for ref in sorted(refs, key=lambda ref: (ref.namespace, ref.kind, ref.name)):
-        groups.setdefault(ref.namespace, []).append(f"{ref.kind}/{ref.name}")
-    return groups
-
-
-def recorded(status: SecureTenantStatus) -> set[Ref]:
-    """The reverse of `grouped`, out of a status; what does not parse is left out."""
-    return {
-        Ref(kind, namespace, name)
-        for namespace, entries in status.applied.items()
-        for kind, slash, name in (entry.partition("/") for entry in entries)
-        if slash
-    }
 
 
 def timed(

@@ -10,11 +10,11 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from securetenant.api.kinds import NAMESPACE
-from securetenant.api.objects import Ref
-from securetenant.controls.plan import World
+from securetenant.controls.world import World
 from securetenant.drift.judge import Finding
 from securetenant.engine.writer import Outcome
+from securetenant.model.kinds import NAMESPACE
+from securetenant.model.objects import Ref
 
 # How long the news that a namespace is another may take (seconds): as long as a cache is trusted.
 LATE: Final = 60.0

@@ -5,16 +5,16 @@ from collections.abc import Callable
 import msgspec
 import structlog
 
-from securetenant.api import names
-from securetenant.api.kinds import SECURE_TENANT
-from securetenant.api.objects import JsonValue, Ref
 from securetenant.api.status import SecureTenantStatus
 from securetenant.api.tenant import SecureTenant
+from securetenant.cache.tenants import Tenants
 from securetenant.engine import status
-from securetenant.engine.echoes import Echoes
-from securetenant.engine.tenants import Tenants
+from securetenant.engine.inflight import Echoes
 from securetenant.kube.errors import malformed
 from securetenant.kube.transport import JSON_PATCH, MERGE_PATCH, Transport
+from securetenant.model import names
+from securetenant.model.kinds import SECURE_TENANT
+from securetenant.model.objects import JsonValue, Ref
 
 log = structlog.get_logger("securetenant.reconcile")
 

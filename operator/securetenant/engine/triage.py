@@ -8,12 +8,12 @@ It only orders: every tenant is looked at all the same, and what this cannot see
 import asyncio
 from collections.abc import Callable, Iterable
 
-from securetenant.api.kinds import CACHED, NETWORK_POLICY, ROLE_BINDING
-from securetenant.api.objects import Observed, Ref
-from securetenant.api.record import is_recorded
-from securetenant.controls.plan import World
-from securetenant.engine.tenants import Applied, Tenants
+from securetenant.cache.tenants import Applied, Tenants
+from securetenant.controls.world import World
 from securetenant.engine.workqueue import WorkQueue
+from securetenant.model.kinds import CACHED, NETWORK_POLICY, ROLE_BINDING
+from securetenant.model.objects import Observed, Ref
+from securetenant.model.record import is_recorded
 
 _KINDS = frozenset(kind.name for kind in CACHED)
 # Others' objects of these kinds widen a posture.

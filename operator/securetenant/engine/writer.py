@@ -11,17 +11,16 @@ from typing import Final, Protocol
 
 import msgspec
 
-from securetenant.api import kinds
-from securetenant.api.kinds import KINDS
-from securetenant.api.objects import JsonValue, Observed, Ref
-from securetenant.drift import judge
+from securetenant.drift import judge, writes
 from securetenant.drift.judge import Finding
-from securetenant.engine import requests
-from securetenant.engine.echoes import Echoes, Write
-from securetenant.engine.requests import Request
+from securetenant.drift.writes import Request
+from securetenant.engine.inflight import Echoes, Write
 from securetenant.kube.errors import malformed
 from securetenant.kube.transport import JSON_PATCH, AlreadyExists, ApiError, Conflict, NotFound, Transport
 from securetenant.kube.wire import decode
+from securetenant.model import kinds
+from securetenant.model.kinds import KINDS
+from securetenant.model.objects import JsonValue, Observed, Ref
 
 
 class Store(Protocol):
@@ -126,7 +125,7 @@ class Writer:
         """The object as the last write returned it, None where nothing is left of it; or why it failed."""
         answer = None
         try:
-            for request in requests.of(finding, tenant, salt, values.get(finding.ref.name, "")):
+            for request in writes.of(finding, tenant, salt, values.get(finding.ref.name, "")):
                 answer = await self.send(request)
         except ApiError as error:
             return error

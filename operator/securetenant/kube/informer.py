@@ -15,12 +15,12 @@ from typing import Final, Literal
 
 import msgspec
 
-from securetenant.api.kinds import Kind
-from securetenant.api.objects import Observed, Ref
 from securetenant.kube import errors
 from securetenant.kube.errors import ApiError, Forbidden, Gone, NotFound
 from securetenant.kube.transport import Transport
 from securetenant.kube.wire import Wire, codec, decode
+from securetenant.model.kinds import Kind
+from securetenant.model.objects import Observed, Ref
 
 __all__ = ["Event", "Informer", "decode"]
 

@@ -23,12 +23,12 @@ from typing import Final, NoReturn
 
 import msgspec
 
-from securetenant.api.kinds import LEASE
-from securetenant.api.objects import Json, Ref
 from securetenant.kube import errors
 from securetenant.kube.errors import AlreadyExists, ApiError, Conflict, NotFound, Unreachable, is_away
 from securetenant.kube.reach import Rarely
 from securetenant.kube.transport import Transport
+from securetenant.model.kinds import LEASE
+from securetenant.model.objects import Json, Ref
 
 log = logging.getLogger(__name__)
 

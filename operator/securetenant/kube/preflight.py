@@ -13,10 +13,10 @@ from typing import Final
 
 import msgspec
 
-from securetenant.api.kinds import NAMESPACE, SECURE_TENANT, Kind
-from securetenant.api.objects import Json, Ref
 from securetenant.kube.errors import Forbidden, NotFound, Unauthorized
 from securetenant.kube.transport import Transport
+from securetenant.model.kinds import NAMESPACE, SECURE_TENANT, Kind
+from securetenant.model.objects import Json, Ref
 
 REMEDY: Final = "kubectl apply -k manifests/, or your overlay of it"
 _REVIEWS: Final = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"

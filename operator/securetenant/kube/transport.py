@@ -18,9 +18,6 @@ import aiohttp
 import msgspec
 
 import securetenant
-from securetenant.api import names
-from securetenant.api.kinds import Kind
-from securetenant.api.objects import Json, JsonValue, Ref
 from securetenant.kube import answers, errors
 from securetenant.kube.config import ClientConfig
 from securetenant.kube.errors import (
@@ -36,6 +33,9 @@ from securetenant.kube.errors import (
     Unreachable,
 )
 from securetenant.kube.reach import Reach
+from securetenant.model import names
+from securetenant.model.kinds import Kind
+from securetenant.model.objects import Json, JsonValue, Ref
 
 __all__ = [
     "JSON_PATCH",

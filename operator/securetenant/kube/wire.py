@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import msgspec
 
-from securetenant.api import names
-from securetenant.api.kinds import Kind
-from securetenant.api.objects import Observed, Ref
+from securetenant.model import names
+from securetenant.model.kinds import Kind
+from securetenant.model.objects import Observed, Ref
 
 # Shared by all objects that have none. Nobody writes to what an Observed holds.
 _NO_STRINGS: Final[dict[str, str]] = {}

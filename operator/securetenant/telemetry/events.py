@@ -22,7 +22,7 @@ from typing import Any, Final, Literal
 
 import structlog
 
-from securetenant.api import names
+from securetenant.model import names
 
 NAMESPACE: Final = "default"  # of Events about what is in no namespace
 COMPONENT: Final = "securetenant"

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, TextIO
 import msgspec
 import structlog
 
-from securetenant.api import names
+from securetenant.model import names
 
 Format = Literal["json", "console", "auto"]
 Level = Literal["debug", "info", "warning", "error"]

@@ -1,0 +1,317 @@
+"""The SecureTenants as kopf's events gave them, kept small: JSON, compressed, parsed on demand.
+
+A spec that the models refuse (let through by an older schema, or by ratcheting) takes nothing out of force: what they
+last accepted stays in its place, for as long as this process knows it.
+"""
+
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import msgspec
+from pydantic.alias_generators import to_camel
+
+from securetenant.api.refused import Refusal, metadata_of, parse, status_of
+from securetenant.api.tenant import (
+    Metadata,
+    SecureTenant,
+)
+from securetenant.cache import triggers
+from securetenant.cache.sketch import read, tokens
+from securetenant.cache.triggers import Interests
+from securetenant.model import names
+from securetenant.model.objects import Json
+
+# So many UIDs of deleted SecureTenants are remembered.
+_GONE = 4096
+# Parsed models kept at once: 50 KiB each, against 0.1 ms to parse one anew.
+_PARSED = 32
+# What is kept of the metadata: no managedFields.
+_METADATA = frozenset(map(to_camel, Metadata.model_fields))
+
+
+class _Status(msgspec.Struct):
+    status: dict[str, Any] = {}
+
+
+Applied = dict[str, list[str]]  # status.applied: namespace -> ["Kind/name", ...]
+
+
+class _AppliedOf(msgspec.Struct):
+    applied: Any = None
+
+
+class _Applied(msgspec.Struct):
+    status: _AppliedOf = msgspec.field(default_factory=_AppliedOf)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The last spec that the models accepted, packed as in `Entry`, and its generation."""
+
+    packed: bytes
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One SecureTenant as it was last seen. `uid` and `generation` tell an edit from our own status; `observed` is the
+    generation that the status speaks of. `packed`: its JSON, by zlib (a quarter of it, for 50 us). `accepted` is there
+    only where the newest spec is refused (`problem`) and an earlier one was not. `parsed`: whether the models have seen
+    it; until then `problem` says nothing."""
+
+    packed: bytes
+    uid: str
+    resource_version: int
+    generation: int
+    observed: int
+    deleting: bool
+    finalized: bool
+    problem: str = ""
+    accepted: Accepted | None = None
+    parsed: bool = True
+
+
+class Tenants:
+    """The cache of SecureTenants and the index of what concerns them."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, Entry] = {}
+        # The UIDs of what was seen to go, the oldest first: a list that was begun before, or an event that was held
+        # back, tells of its life yet.
+        self._gone: dict[str, None] = {}
+        self._parsed: OrderedDict[str, SecureTenant] = OrderedDict()
+        self.interests = Interests()
+        # Who selects a node that is also selected by one with these tokens; the world knows the nodes.
+        self.node_rivals: Callable[[Iterable[str]], set[str]] = _none_known
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def names(self) -> Collection[str]:
+        return self._entries.keys()
+
+    def uids(self) -> dict[str, str]:
+        """Which tenants are known: name -> UID."""
+        return {name: entry.uid for name, entry in self._entries.items()}
+
+    def load(self, body: Mapping[str, Any]) -> None:
+        """Take in one of a list before anybody is looked at. It is parsed when it is asked for."""
+        metadata = _kept(body["metadata"])
+        name = metadata["name"]
+        if metadata["uid"] in self._gone:
+            return
+        text = msgspec.json.encode({**body, "metadata": metadata})
+        sketch = read(text)
+        if name in self._entries or sketch is None:
+            self.observe("ADDED", body)
+            return
+        self._entries[name] = _entry(_packed(text), metadata, sketch.status.observed_generation, parsed=False)
+        self.interests.replace(name, tokens(sketch))
+
+    def _known(self, name: str) -> Entry | None:
+        """What is known of a tenant, parsed."""
+        entry = self._entries.get(name)
+        if entry is None or entry.parsed:
+            return entry
+        tenant, problem = parse(_unpacked(entry.packed))
+        entry = self._entries[name] = replace(entry, problem=problem, parsed=True)
+        self.interests.replace(name, triggers.of_tenant(tenant))
+        self._keep(name, tenant)
+        return entry
+
+    def observe(self, event_type: str | None, body: Mapping[str, Any]) -> set[str]:
+        """Take in an event; the tenants that have to be judged anew because of it.
+
+        An event that is no news (our own status coming back, an older version) concerns nobody.
+        """
+        metadata = body["metadata"]
+        name = metadata["name"]
+        before = self._entries.get(name)
+        version = int(metadata["resourceVersion"])
+        if event_type == "DELETED":
+            self._gone[metadata["uid"]] = None
+            while len(self._gone) > _GONE:
+                del self._gone[next(iter(self._gone))]
+            is_older = before is not None and before.uid != metadata["uid"] and version <= before.resource_version
+            return set() if is_older else self.remove(name)
+        if metadata["uid"] in self._gone:
+            return set()
+        if before is not None and before.uid == metadata["uid"] and version <= before.resource_version:
+            return set()
+        entry = self._store(body)
+        if before is not None and _same_intent(before, entry):
+            # Only the status or labels changed, and not by us: judge this one anew, nobody else.
+            return {name}
+        return self._rewire(name, entry)
+
+    def store(self, raw: bytes) -> set[str]:
+        """Take in the answer to our own write, so that the event of it is no news.
+
+        The answer holds the whole object: an edit that came in between is in it, and its event will be older than
+        what is stored. So it is taken as the news that it is: the tenants to judge anew, none as a rule.
+        """
+        body = msgspec.json.decode(raw)
+        name = body["metadata"]["name"]
+        before = self._entries.get(name)
+        if before is None or int(body["metadata"]["resourceVersion"]) <= before.resource_version:
+            return set()
+        entry = self._store(body)
+        if not _same_intent(before, entry):
+            return self._rewire(name, entry)
+        # Somebody took our finalizer off before our write: it has to be put back while there is time.
+        return {name} if before.finalized and not entry.finalized and not entry.deleting else set()
+
+    def remove(self, name: str) -> set[str]:
+        """Forget a tenant; those that it concerned, itself included."""
+        if self._entries.pop(name, None) is None:
+            return set()
+        self._parsed.pop(name, None)
+        before = self.interests.tokens(name)
+        self.interests.replace(name, frozenset())
+        touched = triggers.touched_by_change(name, before, frozenset())
+        return {name} | self.interests.tenants(touched) | triggers.named_peers(before) | self.node_rivals(before)
+
+    def get(self, name: str) -> SecureTenant | None:
+        """The parsed tenant; None if unknown. One whose spec the models refuse comes back with what they last
+        accepted, or with a bare spec (see `parse`)."""
+        entry = self._known(name)
+        if entry is None:
+            return None
+        parsed = self._parsed.get(name)
+        if parsed is None:
+            parsed, _ = parse(_unpacked(entry.packed), _spec(entry.accepted))
+        self._keep(name, parsed)
+        return parsed
+
+    def _keep(self, name: str, parsed: SecureTenant) -> None:
+        self._parsed[name] = parsed
+        self._parsed.move_to_end(name)
+        if len(self._parsed) > _PARSED:
+            self._parsed.popitem(last=False)
+
+    def status(self, name: str) -> Json:
+        """The status as it stands in the cluster, undigested; {} if there is none."""
+        entry = self._entries.get(name)
+        return msgspec.json.decode(zlib.decompress(entry.packed), type=_Status).status if entry is not None else {}
+
+    def applied(self, name: str) -> tuple[str, Applied]:
+        """The tenant's UID, and what its status says it applied; cheaper by far than to parse it all."""
+        entry = self._entries[name]
+        found = msgspec.json.decode(zlib.decompress(entry.packed), type=_Applied).status.applied
+        try:
+            return entry.uid, msgspec.convert(found or {}, type=Applied)
+        except msgspec.ValidationError:
+            return entry.uid, {}  # nothing that we could have written
+
+    def generation_lag(self, name: str) -> int:
+        """How many edits no status tells of yet."""
+        entry = self._entries.get(name)
+        return max(0, entry.generation - entry.observed) if entry is not None else 0
+
+    def problem(self, name: str) -> str:
+        """Why the models refuse the tenant's spec; "" if they do not."""
+        entry = self._known(name)
+        return entry.problem if entry is not None else ""
+
+    def refusal(self, name: str) -> Refusal | None:
+        """The same, and what is kept in its place; None if they do not."""
+        entry = self._known(name)
+        if entry is None or not entry.problem:
+            return None
+        return Refusal(entry.problem, entry.accepted.generation if entry.accepted is not None else 0)
+
+    def _store(self, body: Mapping[str, Any]) -> Entry:
+        metadata = _kept(body["metadata"])
+        before = self._known(metadata["name"])
+        known = self._parsed.get(metadata["name"])
+        accepted = None
+        if before is not None and known is not None and _same_spec(before, metadata):
+            # Parsing the spec is the dearest part of an event, and our own writes change none.
+            parsed, problem = _with_news(known, metadata, body.get("status")), before.problem
+            accepted = before.accepted
+        else:
+            parsed, problem = parse({**body, "metadata": metadata})
+            if problem and "deletionTimestamp" not in metadata and (accepted := _last_accepted(before, metadata)):
+                parsed, _ = parse({**body, "metadata": metadata}, _spec(accepted))
+        packed = _packed(msgspec.json.encode({**body, "metadata": metadata}))
+        entry = _entry(packed, metadata, parsed.status.observed_generation or 0, problem=problem, accepted=accepted)
+        self._entries[parsed.name] = entry
+        self._keep(parsed.name, parsed)
+        return entry
+
+    def _rewire(self, name: str, entry: Entry) -> set[str]:
+        before = self.interests.tokens(name)
+        tenant = self._parsed[name]
+        # A tenant that is going declares nothing to its peers any more, but keeps what it holds until it is gone.
+        after = triggers.of_tenant(tenant)
+        self.interests.replace(name, after)
+        touched = self.interests.tenants(triggers.touched_by_change(name, before, after))
+        peers = {peer for peer in triggers.named_peers(before | after) if peer in self._entries}
+        return {name} | touched | peers | self.node_rivals(before | after)
+
+
+def _entry(packed: bytes, metadata: Mapping[str, Any], observed: int, **other: Any) -> Entry:
+    return Entry(
+        packed=packed,
+        uid=metadata["uid"],
+        resource_version=int(metadata["resourceVersion"]),
+        generation=int(metadata["generation"]),
+        observed=observed,
+        deleting="deletionTimestamp" in metadata,
+        finalized=bool(metadata.get("finalizers")),
+        **other,
+    )
+
+
+def _kept(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata that is read. Of the annotations one alone: kubectl keeps a copy of the whole spec in another."""
+    kept = {key: value for key, value in metadata.items() if key in _METADATA}
+    annotations = kept.pop("annotations", None) or {}
+    if names.ANNOTATION_CREATING in annotations:
+        kept["annotations"] = {names.ANNOTATION_CREATING: annotations[names.ANNOTATION_CREATING]}
+    return kept
+
+
+def _packed(text: bytes) -> bytes:
+    """By zlib, with a window for texts of a few KB: the usual one takes 256 KB of memory at each call."""
+    packer = zlib.compressobj(1, zlib.DEFLATED, 12, 5)
+    return packer.compress(text) + packer.flush()
+
+
+def _unpacked(packed: bytes) -> Json:
+    return cast(Json, msgspec.json.decode(zlib.decompress(packed)))
+
+
+def _spec(accepted: Accepted | None) -> Json | None:
+    return _unpacked(accepted.packed) if accepted is not None else None
+
+
+def _last_accepted(before: Entry | None, metadata: Mapping[str, Any]) -> Accepted | None:
+    """What was in force before this spec, which is refused. Another SecureTenant of the same name left nothing."""
+    if before is None or before.uid != metadata["uid"]:
+        return None
+    if before.problem:
+        return before.accepted
+    return Accepted(_packed(msgspec.json.encode(_unpacked(before.packed)["spec"])), before.generation)
+
+
+def _none_known(tokens: Iterable[str]) -> set[str]:
+    return set()
+
+
+def _same_spec(before: Entry, metadata: Mapping[str, Any]) -> bool:
+    return (before.uid, before.generation) == (metadata["uid"], metadata["generation"])
+
+
+def _with_news(known: SecureTenant, metadata: Mapping[str, Any], status: object) -> SecureTenant:
+    return known.model_copy(update={"metadata": metadata_of(metadata), "status": status_of(status)})
+
+
+def _same_intent(before: Entry, after: Entry) -> bool:
+    return (before.uid, before.generation, before.deleting) == (after.uid, after.generation, after.deleting)

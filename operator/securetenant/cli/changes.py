@@ -1,0 +1,262 @@
+"""What `plan` has found, as data: per tenant the changes, the drift, and what is in the way. Pure."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from securetenant.api.status import DriftReason
+from securetenant.controls.access.cluster import Deviation
+from securetenant.drift.assess import Survey
+from securetenant.drift.judge import Finding
+from securetenant.model import names
+from securetenant.model.kinds import NAMESPACE, RESOURCE_QUOTA
+from securetenant.model.objects import JsonValue, Ref
+from securetenant.model.record import node_taint, shared, shared_of, shared_record, whole, whole_of
+
+Effect = Literal["create", "update", "replace", "delete", "release", "report"]
+State = Literal["judged", "paused", "deleting", "invalid"]
+
+_EFFECTS: Mapping[str, Effect] = {
+    "Create": "create",
+    "Replace": "update",
+    "Patch": "update",
+    "Recount": "update",
+    "Recreate": "replace",
+    "Delete": "delete",
+    "Release": "release",
+    "Keep": "report",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field that differs; None: it is not there."""
+
+    path: str
+    old: JsonValue
+    new: JsonValue
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One object that differs. `effect` is what the operator will do; `drift`: others did it, and it is not our own
+    change of mind; `manager`: who, where the API server knows."""
+
+    effect: Effect
+    drift: bool
+    reason: DriftReason
+    control: str
+    kind: str
+    namespace: str
+    name: str
+    path: str = ""
+    manager: str = ""
+    message: str = ""
+    fields: Sequence[Field] = ()
+
+    @property
+    def place(self) -> str:
+        """The namespace it belongs to, "" for the cluster's own objects; a Namespace belongs to itself."""
+        return self.name if self.kind == NAMESPACE.name else self.namespace
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A condition that is not as it should be. `blocking` ones keep the tenant from being Ready."""
+
+    type: str
+    reason: str
+    message: str
+    blocking: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """All that is to say of one tenant. `source`: the file it comes from, "" if it stands so in the cluster."""
+
+    tenant: str
+    mode: str
+    state: State
+    source: str = ""
+    applied: bool = True  # whether the cluster has a SecureTenant of that name
+    problem: str = ""
+    changes: Sequence[Change] = ()
+    told: Sequence[Told] = field(default_factory=tuple)
+
+    @property
+    def blocked(self) -> bool:
+        return any(told.blocking for told in self.told)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether there is nothing to do, and nothing is in the way."""
+        return self.state == "judged" and not self.changes and not self.blocked
+
+
+def changes(survey: Survey, managers: Mapping[int, str]) -> list[Change]:
+    """The findings in the order in which they are shown: by namespace, the Namespace itself first. `managers` by the
+    finding's position."""
+    enforced = survey.tenant.spec.mode == "Enforce"
+    found = [
+        _change(finding, survey.tenant.name, managers.get(index, ""), enforced)
+        for index, finding in enumerate(survey.findings)
+        if not _is_uncounted(finding)
+    ]
+    return sorted(found, key=lambda c: (c.place, c.kind != NAMESPACE.name, c.kind, c.name, c.reason))
+
+
+def _is_uncounted(finding: Finding) -> bool:
+    """Whether it is a quota that kube-controller-manager has yet to count."""
+    return finding.action == "Recount" and not _in_force(finding)
+
+
+def _in_force(finding: Finding) -> JsonValue:
+    status = finding.observed.field("status") if finding.observed is not None else None
+    return status.get("hard") if isinstance(status, dict) else None
+
+
+def told(survey: Survey) -> list[Told]:
+    """What blocks, and conditions that are False for another reason than the changes that stand above."""
+    found: list[Told] = []
+    makes_quotas = any(f.ref.kind == RESOURCE_QUOTA.name and f.action == "Create" for f in survey.findings)
+    for plan in survey.plans.values():
+        blocking = set(plan.blocking)
+        for condition in plan.conditions:
+            if makes_quotas and condition.reason == "Uncounted":
+                # It will be once they are made: they stand above.
+                blocking -= {condition.message}
+                continue
+            mine = {message for message in blocking if message in condition.message}
+            if condition.status != "True" and (mine or condition.reason in _WORTH_TELLING):
+                found.append(Told(condition.type, condition.reason, condition.message, bool(mine)))
+                blocking -= mine
+        found += [Told("", "", message, True) for message in plan.blocking if message in blocking]
+    return found
+
+
+# Not blocking, and no difference of an object either.
+_WORTH_TELLING = frozenset({"Pending"})
+
+
+def _change(finding: Finding, tenant: str, manager: str, enforced: bool) -> Change:
+    ref = finding.ref
+    return Change(
+        effect=_EFFECTS[finding.action] if enforced else "report",
+        # In Audit each difference is a deviation that stays.
+        drift=not finding.rollout or not enforced,
+        reason=finding.reason,
+        control=finding.control,
+        kind=ref.kind,
+        namespace=ref.namespace,
+        name=ref.name,
+        path=finding.path,
+        manager=manager,
+        message=finding.message,
+        fields=tuple(_fields(finding, tenant)),
+    )
+
+
+def _fields(finding: Finding, tenant: str) -> Iterator[Field]:
+    """What differs, field by field: as it stands in the cluster, and as it is to be."""
+    want, have = finding.desired, finding.observed
+    if want is None or have is None:
+        return
+    if finding.action == "Recount":
+        spec = have.field("spec")
+        yield from differences(_in_force(finding), spec.get("hard") if isinstance(spec, dict) else None, "status.hard")
+        return
+    if not want.is_shared:
+        yield from differences(whole_of(have), whole(want, tenant))
+        return
+    content = shared(want, tenant)
+    labels, annotations = content["labels"], content["annotations"]
+    assert isinstance(labels, dict)
+    assert isinstance(annotations, dict)
+    # What we wrote earlier and no longer want is taken away as well.
+    record = shared_record(have)
+    had = shared_of(
+        have,
+        {*labels, *(record.labels if record else ())},
+        {*annotations, *(record.annotations if record else ())},
+    )
+    if have.ref.kind == "Node" and (taint := node_taint(have)) is not None:
+        had["taint"] = taint
+    yield from differences(had, content)
+
+
+def differences(old: JsonValue, new: JsonValue, path: str = "") -> Iterator[Field]:
+    """The leaves at which two JSON values differ. A list's elements are compared by position."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted({*old, *new}):
+            here = f"{path}.{key}" if path else key
+            if key not in old or key not in new:
+                yield Field(here, old.get(key), new.get(key))
+            else:
+                yield from differences(old[key], new[key], here)
+    elif isinstance(old, list) and isinstance(new, list):
+        for index in range(max(len(old), len(new))):
+            here = f"{path}[{index}]"
+            if index >= len(old) or index >= len(new):
+                yield Field(here, old[index] if index < len(old) else None, new[index] if index < len(new) else None)
+            else:
+                yield from differences(old[index], new[index], here)
+    elif old != new or type(old) is not type(new):
+        yield Field(path, old, new)
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """The summary of many forecasts."""
+
+    tenants: int
+    create: int
+    update: int
+    delete: int
+    drift: int
+    foreign: int
+    reported: int
+    blocked: int
+    invalid: int
+    cluster: int
+
+    @property
+    def exit_code(self) -> int:
+        """As `terraform plan -detailed-exitcode`; a tenant that cannot be judged is an error, never "no changes"."""
+        if self.invalid:
+            return 1
+        return 2 if self.has_changes or self.drift or self.foreign or self.blocked or self.cluster else 0
+
+    @property
+    def has_changes(self) -> bool:
+        return bool(self.create or self.update or self.delete)
+
+
+def sums(forecasts: Sequence[Forecast], cluster: Sequence[Deviation] = ()) -> Sums:
+    """Count. Each change counts by what will be done (`reported`: nothing), and, if others made it, as drift; a
+    foreign object as foreign instead. `cluster`: what deviates and is no one tenant's."""
+    every = [change for forecast in forecasts for change in forecast.changes]
+    return Sums(
+        tenants=len(forecasts),
+        create=_count(every, ("create",)),
+        update=_count(every, ("update", "replace", "release")),
+        delete=_count(every, ("delete",)),
+        drift=sum(change.drift and change.reason != "Foreign" for change in every),
+        foreign=sum(change.reason == "Foreign" for change in every),
+        reported=_count(every, ("report",)),
+        blocked=sum(forecast.blocked for forecast in forecasts),
+        invalid=sum(forecast.state == "invalid" for forecast in forecasts),
+        cluster=len(cluster),
+    )
+
+
+def _count(changes: Iterable[Change], effects: tuple[Effect, ...]) -> int:
+    return sum(change.effect in effects for change in changes)
+
+
+def is_record_only(change: Change) -> bool:
+    """Whether nothing differs but our own record of what was written."""
+    return change.effect != "create" and change.path == f"annotations.{names.ANNOTATION_APPLIED}" and not change.fields
+
+
+def ref_of(change: Change) -> Ref:
+    return Ref(change.kind, change.namespace, change.name)

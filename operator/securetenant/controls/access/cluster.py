@@ -1,0 +1,107 @@
+"""What is wrong in the cluster as a whole, and so with no one tenant: the tenant roles, and rights for everyone. Pure.
+
+Rights are for everyone where a ClusterRoleBinding names a group that holds all users or all ServiceAccounts. What
+Kubernetes itself gives them (to ask what the API is, and what one may do) is no deviation as long as it is no more.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from securetenant.api.status import DriftReason
+from securetenant.controls.access import control as access
+from securetenant.controls.access import roles
+from securetenant.controls.access.shipped import DISCOVERERS, DISCOVERY, ROLES, Right
+from securetenant.controls.world import World
+from securetenant.model.kinds import CLUSTER_ROLE, CLUSTER_ROLE_BINDING
+from securetenant.model.objects import Observed, Ref
+
+#: The control that these deviations are counted for, and the reasons that there can be.
+NAME: Final = access.NAME
+REASONS: Final[tuple[DriftReason, ...]] = ("Missing", "Changed", "Foreign")
+
+_EVERYONE: Final = frozenset(
+    {
+        ("Group", "system:authenticated"),
+        ("Group", "system:unauthenticated"),
+        ("Group", "system:serviceaccounts"),
+        ("User", "system:anonymous"),
+    }
+)
+_KEYS: Final = frozenset(access.subject_key(kind, name) for kind, name in _EVERYONE)
+
+
+@dataclass(frozen=True, slots=True)
+class Deviation:
+    """One object that is not as it must be. `widens`: it gives more than is declared anywhere. `rights`: which.
+
+    Two are equal if nothing about them differs: a role that is widened once more is another deviation.
+    """
+
+    ref: Ref
+    uid: str
+    reason: DriftReason
+    message: str
+    path: str = ""
+    widens: bool = False
+    rights: frozenset[Right] = frozenset()
+
+
+def concerns(observed: Observed) -> bool:
+    """Whether a change of this object may change what is found."""
+    if observed.ref.kind == CLUSTER_ROLE_BINDING.name:
+        return not _KEYS.isdisjoint(access.subject_keys_of_binding(observed))
+    return observed.ref.kind == CLUSTER_ROLE.name
+
+
+def deviations(world: World) -> list[Deviation]:
+    """All that deviates, in a fixed order."""
+    found = {deviation.ref: deviation for deviation in (*_roles(world), *_for_everyone(world))}
+    return [found[ref] for ref in sorted(found)]
+
+
+def _roles(world: World) -> Iterator[Deviation]:
+    for name in ROLES:
+        verdict = roles.judged(name, world)
+        if verdict is None:
+            continue
+        ref = Ref(CLUSTER_ROLE.name, "", name)
+        observed = world.get(ref)
+        yield Deviation(
+            ref,
+            observed.uid if observed is not None else "",
+            "Missing" if observed is None else "Changed",
+            roles.told(name, verdict),
+            path="" if observed is None else "aggregationRule" if verdict.problem == "Aggregated" else "rules",
+            widens=verdict.problem in ("Widened", "Aggregated"),
+            rights=verdict.added | verdict.removed,
+        )
+
+
+def _for_everyone(world: World) -> Iterator[Deviation]:
+    """Bindings that give everyone what Kubernetes does not; and its own roles for everyone, where they give more."""
+    for binding in world.cluster_role_bindings(_KEYS):
+        role = _role(binding)
+        everyone = [subject for subject in access.subjects_of(binding) if subject[:2] in _EVERYONE]
+        more = [subject for subject in everyone if subject[1] not in DISCOVERERS.get(role, ())]
+        if more:
+            message = f"{access.described(binding, more)} in every namespace: it is for everyone, and no tenant's"
+            yield Deviation(binding.ref, binding.uid, "Foreign", message, widens=True)
+        elif everyone:
+            yield from _discovery(role, access.described(binding, everyone), binding, world)
+
+
+def _discovery(role: str, given: str, binding: Observed, world: World) -> Iterator[Deviation]:
+    observed = world.get(Ref(CLUSTER_ROLE.name, "", role))
+    verdict = roles.compared(observed, DISCOVERY[role]) if observed is not None else None
+    if observed is None or verdict is None or verdict.problem == "Narrowed":
+        return
+    more = roles.listed(verdict.added) or "the rules of other roles, by its aggregationRule"
+    message = f"gives more than Kubernetes ships it with: {more}; {binding.ref} {given} in every namespace"
+    yield Deviation(observed.ref, observed.uid, "Changed", message, "rules", widens=True, rights=verdict.added)
+
+
+def _role(binding: Observed) -> str:
+    """The ClusterRole that it binds."""
+    role = binding.field("roleRef")
+    return str(role.get("name", "")) if isinstance(role, dict) and role.get("kind") == "ClusterRole" else ""

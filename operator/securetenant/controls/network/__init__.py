@@ -1,0 +1,1 @@
+"""network: who may talk to whom."""

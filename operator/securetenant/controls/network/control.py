@@ -1,0 +1,238 @@
+"""Who may talk to whom: default deny, then what the tenant declares and, between tenants, the other one agrees to."""
+
+from collections.abc import Container, Iterable, Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import Final
+
+from securetenant.api.status import Condition, ConditionStatus, ExpiringRule, PendingFlow, WhitelistStatus
+from securetenant.api.tenant import Peer, SecureTenant
+from securetenant.controls import ownership
+from securetenant.controls.control import Control, Foreign, Plan
+from securetenant.controls.network import endpoints, expiry, openings, policies, whitelist
+from securetenant.controls.network.policies import Within
+from securetenant.controls.network.whitelist import (
+    Block,
+    Declaration,
+    Direction,
+    canonical_cidr,
+    declarations,
+    earliest,
+)
+from securetenant.controls.world import World
+from securetenant.model.kinds import NETWORK_POLICY
+from securetenant.model.objects import Desired, Json, Ref, Superseded
+from securetenant.model.platform import Platform
+from securetenant.sets import ports, selectors
+from securetenant.sets.ports import Ports, Range
+from securetenant.sets.selectors import Selector
+
+NAME: Final = "network"
+DENY: Final = "securetenant-default-deny"
+DNS: Final = "securetenant-dns"
+ISOLATION: Final = "securetenant-isolation"
+API_SERVER: Final = "securetenant-api-server"
+
+LISTED: Final = 20  # how many flows the status names; the counts are whole
+_FIRST = 3  # how many a condition names
+
+_UNKNOWN: Final = "where the API server is, is not known: EndpointSlice default/kubernetes is missing, or names"
+_REMEDY: Final = (
+    "the kube-apiserver makes it within 10 s; where that runs with --endpoint-reconciler-type=none, make it yourself, "
+    "with the label kubernetes.io/service-name: kubernetes"
+)
+
+# A policy's place: its namespace, direction, rule, and the pods it is for.
+_Place = tuple[str, Direction, str, Selector]
+
+
+def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
+    held = ownership.held(tenant, world)
+    declared = declarations(tenant, held, world, now)
+    shared, conditions, blocking = _shared(tenant, held, world)
+    own = _whitelisted(declared)
+    desired = [
+        Desired(Ref(NETWORK_POLICY.name, namespace, name), NAME, body, closing=name == DENY)
+        for namespace in held
+        for name, body in (*shared, *own.get(namespace, ()))
+    ]
+    ends = earliest(time for d in declared if not d.expired for time in (d.rule.expires, d.opened.until))
+    soon = world.platform.expires_soon
+    recorded = endpoints.record(tenant, world) if whitelist.reaches_addresses(tenant) else []
+    told = _status(declared, ends, recorded, expiry.expiring(tenant, soon, now))
+    wanted = {item.ref for item in desired}
+    return Plan(
+        desired=desired,
+        foreign=_foreign(tenant, held, wanted, world),
+        superseded=_superseded(tenant, held, desired, wanted, world),
+        conditions=[_agreement(told), *conditions],
+        blocking=blocking,
+        wake_at=earliest((ends, expiry.next_warning(tenant, soon, now))),
+        whitelist=told,
+    )
+
+
+def _shared(
+    tenant: SecureTenant, held: Sequence[str], world: World
+) -> tuple[list[tuple[str, Json]], list[Condition], list[str]]:
+    """What each of the tenant's namespaces gets alike, the closing policy first; and what there is to say of it."""
+    network = tenant.spec.network
+    found = [(DENY, policies.default_deny())]
+    if network.dns and (body := _dns(world.platform)):
+        found.append((DNS, body))
+    together = network.isolation == "Tenant" and len(held) > 1
+    found.append((ISOLATION, policies.among(sorted(held) if together else ())))
+    if not network.api_server:
+        return found, *_left_out(tenant, world)
+    ends: dict[policies.End, Ports] = {
+        Block(canonical_cidr(str(address))): allowed for address, allowed in endpoints.ready(world).items()
+    }
+    if not ends:
+        message = f"{_UNKNOWN} no ready endpoint; the access that apiServer: true asks for stays closed; {_REMEDY}"
+        return found, [_condition("ApiServerOpen", "False", "NoEndpoints", message)], [message]
+    found.append((API_SERVER, policies.opening("egress", selectors.ALL, ends)))
+    return found, [_condition("ApiServerOpen", "True", "EndpointsKnown", _not_believed(world))], []
+
+
+def _left_out(tenant: SecureTenant, world: World) -> tuple[list[Condition], list[str]]:
+    """What there is to say of the API server's addresses, which egress to addresses leaves out."""
+    if world.platform.offline or not whitelist.leaves_out_api_server(tenant):
+        return [], []
+    closed = endpoints.closed(tenant, world)
+    if closed.known == "Now":
+        return [_condition("ApiServerKnown", "True", "EndpointsKnown", "")], []
+    if closed.known == "Never":
+        message = f"{_UNKNOWN} no endpoint; egress to addresses, which must leave it out, stays closed; {_REMEDY}"
+        return [_condition("ApiServerKnown", "False", "NoEndpoints", message)], [message]
+    last = ", ".join(endpoints.record(tenant, world))
+    message = f"{_UNKNOWN} no endpoint; egress to addresses leaves out {last}, where it was last known; {_REMEDY}"
+    return [_condition("ApiServerKnown", "False", "LastKnown", message)], [message]
+
+
+def _not_believed(world: World) -> str:
+    """A hint at what looks like the API server's, and is not."""
+    if not (names := endpoints.others(world)):
+        return ""
+    told = ", ".join(names[:_FIRST]) + (f" and {len(names) - _FIRST} more" if len(names) > _FIRST else "")
+    return f"not opened, since the kube-apiserver writes EndpointSlice default/{endpoints.SLICE} alone: {told}"
+
+
+def _condition(kind: str, status: ConditionStatus, reason: str, message: str) -> Condition:
+    return Condition(type=kind, status=status, reason=reason, message=message)
+
+
+@lru_cache(maxsize=8)
+def _dns(platform: Platform) -> Json:
+    """To the platform's DNS: its pods, and the addresses that no pod selector matches. Empty if it has neither."""
+    allowed = (Range("TCP", platform.dns_port, platform.dns_port), Range("UDP", platform.dns_port, platform.dns_port))
+    ends: dict[policies.End, Ports] = {Block(canonical_cidr(cidr)): allowed for cidr in platform.dns_cidrs}
+    if platform.dns_namespace:
+        ends[Within(platform.dns_namespace, Selector(tuple(sorted(platform.dns_pod_labels))))] = allowed
+    return policies.opening("egress", selectors.ALL, ends) if ends else {}
+
+
+def _whitelisted(declared: Iterable[Declaration]) -> dict[str, list[tuple[str, Json]]]:
+    """The policies of the whitelist by namespace: one per rule and selection of pods."""
+    places: dict[_Place, dict[policies.End, Ports]] = {}
+    plain: dict[tuple[Direction, str], Selector | None] = {}
+    for d in declared:
+        plain[d.direction, d.rule.name] = d.own
+        for flow in d.opened.flows:
+            reached: Sequence[policies.End] = (
+                (flow.peer,)
+                if isinstance(flow.peer, Block)
+                else [Within(namespace, flow.peer.selector) for namespace in flow.peer.namespaces]
+            )
+            for namespace in flow.namespaces:
+                ends = places.setdefault((namespace, d.direction, d.rule.name, flow.own), {})
+                for end in reached:
+                    ends[end] = ports.union(ends[end], flow.ports) if end in ends else flow.ports
+    found: dict[str, list[tuple[str, Json]]] = {}
+    for (namespace, direction, rule, own), ends in places.items():
+        name = policies.name(direction, rule, None if own == plain[direction, rule] else own)
+        found.setdefault(namespace, []).append((name, policies.opening(direction, own, ends)))
+    return found
+
+
+def _status(
+    declared: Sequence[Declaration], next_expiry: datetime | None, api_server: list[str], expiring: list[ExpiringRule]
+) -> WhitelistStatus:
+    pending = [d for d in declared if not d.expired and not d.opened.flows]
+    expired = [d for d in declared if d.expired]
+    return WhitelistStatus(
+        declared=len(declared),
+        agreed=len(declared) - len(pending) - len(expired),
+        pending_count=len(pending),
+        expired_count=len(expired),
+        pending=[_flow(d, d.opened.reason) for d in pending[:LISTED]],
+        expired=[_flow(d, f"expired at {d.rule.expires:%Y-%m-%dT%H:%M:%SZ}") for d in expired[:LISTED]],
+        next_expiry=next_expiry,
+        api_server=api_server,
+        expiring=expiring,
+    )
+
+
+def _flow(declared: Declaration, reason: str) -> PendingFlow:
+    return PendingFlow(direction=declared.direction, rule=declared.rule.name, peer=_named(declared.peer), reason=reason)
+
+
+def _named(peer: Peer) -> str:
+    if peer.cidr is not None:
+        return f"cidr/{peer.cidr}"
+    return f"namespace/{peer.namespace}" if peer.namespace is not None else f"tenant/{peer.tenant}"
+
+
+def _agreement(told: WhitelistStatus) -> Condition:
+    """Whether all that is declared (and not expired) is open. What is pending is the other side's to do: no error."""
+    if not told.pending_count:
+        return Condition(type="WhitelistAgreed", status="True", reason="Agreed" if told.declared else "NoRules")
+    first = "; ".join(f"{p.direction} {p.rule} ({p.peer}): {p.reason}" for p in told.pending[:_FIRST])
+    more = f"; and {told.pending_count - _FIRST} more" if told.pending_count > _FIRST else ""
+    message = f"{told.pending_count} of {told.declared} declared flows are not open yet: {first}{more}"
+    return Condition(type="WhitelistAgreed", status="False", reason="Pending", message=message)
+
+
+def _superseded(
+    tenant: SecureTenant, held: Sequence[str], desired: Sequence[Desired], wanted: Container[Ref], world: World
+) -> dict[Ref, Superseded]:
+    """The policies of ours that stand and are wanted no more, of which others open the same (a rule was renamed, or
+    has another name since an upgrade) or something of it (its peer narrowed the rule)."""
+    found: dict[Ref, Superseded] = {}
+    for namespace in held:
+        given_up = [
+            observed
+            for observed in world.in_namespace(NETWORK_POLICY.name, namespace)
+            if observed.tenant == tenant.name and observed.ref not in wanted
+        ]
+        if not given_up:
+            continue
+        here = [item for item in desired if item.ref.namespace == namespace]
+        opened = {opening for item in here for opening in openings.openings(item.body["spec"])}
+        kept = {rule for item in here if (rule := policies.rule_of(item.ref.name)) is not None}
+        for observed in given_up:
+            before = openings.openings(observed.field("spec"))
+            if all(openings.covered(opening, opened) for opening in before):
+                found[observed.ref] = "Wholly"
+            elif policies.rule_of(observed.ref.name) in kept or not opened.isdisjoint(before):
+                found[observed.ref] = "Partly"
+    return found
+
+
+def _foreign(tenant: SecureTenant, held: Sequence[str], ours: Container[Ref], world: World) -> list[Foreign]:
+    """Policies that others made. Policies only ever add up, so each of them widens the whitelist."""
+    wanted = tenant.spec.network.foreign
+    if wanted == "Ignore":
+        return []
+    found = [
+        observed
+        for namespace in held
+        for observed in world.in_namespace(NETWORK_POLICY.name, namespace)
+        if observed.tenant != tenant.name and observed.ref not in ours
+    ]
+    return [
+        Foreign(observed, NAME, openings.described(observed.field("spec")), remove=wanted == "Remove")
+        for observed in sorted(found, key=lambda item: item.ref)
+    ]
+
+
+CONTROL: Final = Control(NAME, plan, (NETWORK_POLICY.name,))

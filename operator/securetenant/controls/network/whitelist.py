@@ -1,0 +1,349 @@
+"""Which declared flows are open: the matching of both sides' declarations. Pure values, no Kubernetes objects.
+
+A flow between two tenants is open only where both declare it, and exactly so far: the intersection of the
+namespaces, the pods and the ports that the two name. Nothing is matched by the names of rules.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+from securetenant.api.tenant import EgressRule, IngressRule, Peer, SecureTenant, Side
+from securetenant.controls import ownership
+from securetenant.controls.network import endpoints
+from securetenant.controls.network.endpoints import Address
+from securetenant.controls.world import World
+from securetenant.model.kinds import NAMESPACE
+from securetenant.model.objects import Ref
+from securetenant.sets import ports, selectors
+from securetenant.sets.ports import Ports
+from securetenant.sets.selectors import Selector
+
+Direction: TypeAlias = Literal["ingress", "egress"]
+OPPOSITE: Final[dict[Direction, Direction]] = {"ingress": "egress", "egress": "ingress"}
+
+# The other end's part of a flow, for a reader: what a tenant's ingress needs is the peer's "egress to" it.
+_COUNTERPART: Final[dict[Direction, str]] = {"ingress": "egress to", "egress": "ingress from"}
+_NAMED = 3  # how many namespaces a message names
+
+
+class Block(NamedTuple):
+    """Addresses, in canonical text."""
+
+    cidr: str
+    excepts: tuple[str, ...] = ()
+
+
+class Pods(NamedTuple):
+    """Pods of some namespaces of the cluster."""
+
+    namespaces: tuple[str, ...]
+    selector: Selector
+
+
+class Flow(NamedTuple):
+    """Something open: `own` pods in `namespaces` with `peer` on `ports`."""
+
+    namespaces: tuple[str, ...]
+    own: Selector
+    peer: Pods | Block
+    ports: Ports
+
+
+class Offer(NamedTuple):
+    """What a rule and one of its peers declare of a flow between two tenants. Namespaces None: all of them."""
+
+    rule: str
+    own_namespaces: frozenset[str] | None
+    own: Selector | None
+    peer_namespaces: frozenset[str] | None
+    peer: Selector | None
+    ports: Ports
+    expires: datetime | None
+
+
+class Opened(NamedTuple):
+    """What became of a declaration: open if there are `flows`, else `reason` says why not and what to do.
+
+    `until` is the first expiry of a counterpart that the flows rest on.
+    """
+
+    flows: Sequence[Flow] = ()
+    reason: str = ""
+    until: datetime | None = None
+
+
+class Declaration(NamedTuple):
+    """One of the tenant's own (rule x peer)."""
+
+    direction: Direction
+    rule: IngressRule | EgressRule
+    own: Selector | None
+    peer: Peer
+    expired: bool
+    opened: Opened
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What one look at a tenant's whitelist shares between its rules: the arguments, and what was worked out.
+
+    `closed` are the addresses that no egress rule opens: the API server's, unless the tenant may reach it. None: they
+    are not known, and so no block of addresses can be opened.
+    """
+
+    tenant: SecureTenant
+    held: Sequence[str]
+    world: World
+    now: datetime
+    closed: frozenset[Address] | None
+    _offers: dict[tuple[str, Direction], list[Offer]] = field(default_factory=dict)
+    _writable: dict[tuple[str, str], bool] = field(default_factory=dict)
+
+    def writable(self, tenant: SecureTenant, names: Iterable[str]) -> tuple[str, ...]:
+        """Those of the names that are really the tenant's now, sorted."""
+        if tenant.name == self.tenant.name:
+            return tuple(sorted(name for name in names if name in self.held))
+        return tuple(sorted(name for name in names if self._may_write(tenant, name)))
+
+    def _may_write(self, tenant: SecureTenant, name: str) -> bool:
+        key = tenant.name, name
+        if key not in self._writable:
+            self._writable[key] = ownership.may_write(tenant, name, self.world)
+        return self._writable[key]
+
+    def offers(self, other: SecureTenant, direction: Direction) -> list[Offer]:
+        """What another tenant declares in that direction with this one, expired rules included."""
+        key = other.name, direction
+        if key not in self._offers:
+            self._offers[key] = list(_offers(other, direction, self.tenant, self.world))
+        return self._offers[key]
+
+
+@lru_cache(maxsize=4096)
+def canonical_cidr(text: str) -> str:
+    """The one way to write a block: no host bits, IPv6 in its short form. ValueError if it is none."""
+    return str(ip_network(text, strict=False))
+
+
+def without(block: Block, addresses: frozenset[Address]) -> Block | None:
+    """The block with these addresses excepted, so far as it opens them; None if nothing else is left of it.
+
+    Never the whole block as its own exception: the API server demands that each lies strictly inside.
+    """
+    whole, excepted = ip_network(block.cidr), [ip_network(text) for text in block.excepts]
+    inside = [a for a in addresses if a in whole and not any(a in part for part in excepted)]
+    if not inside:
+        return block
+    excepts = tuple(sorted((*block.excepts, *(canonical_cidr(str(address)) for address in inside))))
+    return None if _cover(excepts, whole) else Block(block.cidr, excepts)
+
+
+def _cover(parts: Iterable[str], whole: IPv4Network | IPv6Network) -> bool:
+    """Whether these parts of a block are together all of it."""
+    if isinstance(whole, IPv4Network):
+        return list(collapse_addresses(map(IPv4Network, parts))) == [whole]
+    return list(collapse_addresses(map(IPv6Network, parts))) == [whole]
+
+
+def has_expired(expires: datetime | None, now: datetime) -> bool:
+    """A rule is over at its very time, not after it."""
+    return expires is not None and expires <= now
+
+
+def rules(tenant: SecureTenant, direction: Direction) -> Iterator[tuple[IngressRule | EgressRule, Side, list[Peer]]]:
+    """A tenant's rules of one direction, each with its own end and the other ends."""
+    if direction == "ingress":
+        for admitting in tenant.spec.network.ingress:
+            yield admitting, admitting.to, admitting.from_
+    else:
+        for reaching in tenant.spec.network.egress:
+            yield reaching, reaching.from_, reaching.to
+
+
+def declarations(tenant: SecureTenant, held: Sequence[str], world: World, now: datetime) -> list[Declaration]:
+    """All that the tenant declares, in the spec's order, each with the flows that are open because of it."""
+    scope = Scope(tenant, held, world, now, _closed(tenant, world))
+    found: list[Declaration] = []
+    for direction in OPPOSITE:
+        for rule, side, peers in rules(tenant, direction):
+            own, allowed = selectors.selector(side.pods), ports.declared(rule.ports)
+            expired = has_expired(rule.expires, now)
+            own_names = _names(side.namespaces)
+            for peer in peers:
+                offer = Offer(
+                    rule=rule.name,
+                    own_namespaces=own_names,
+                    own=own,
+                    peer_namespaces=_names(peer.namespaces),
+                    peer=selectors.selector(peer.pods),
+                    ports=allowed,
+                    expires=rule.expires,
+                )
+                opened = Opened() if expired else _open(scope, direction, offer, peer)
+                found.append(Declaration(direction, rule, own, peer, expired, opened))
+    return found
+
+
+def leaves_out_api_server(tenant: SecureTenant) -> bool:
+    """Whether it has egress to addresses, which the API server's have to be taken out of."""
+    network = tenant.spec.network
+    return not network.api_server and reaches_addresses(tenant)
+
+
+def reaches_addresses(tenant: SecureTenant) -> bool:
+    """Whether it declares egress to addresses."""
+    return any(peer.cidr is not None for rule in tenant.spec.network.egress for peer in rule.to)
+
+
+def _closed(tenant: SecureTenant, world: World) -> frozenset[Address] | None:
+    if world.platform.offline or not leaves_out_api_server(tenant):
+        return frozenset()
+    found = endpoints.closed(tenant, world)
+    return found.addresses if found.known != "Never" else None
+
+
+def _names(namespaces: Iterable[str] | None) -> frozenset[str] | None:
+    return None if namespaces is None else frozenset(namespaces)
+
+
+def _declared_names(tenant: SecureTenant) -> Iterator[str]:
+    return (entry.name for entry in tenant.spec.namespaces)
+
+
+def _within(names: Iterable[str], *limits: frozenset[str] | None) -> list[str]:
+    return [name for name in names if all(limit is None or name in limit for limit in limits)]
+
+
+def _offers(other: SecureTenant, direction: Direction, tenant: SecureTenant, world: World) -> Iterator[Offer]:
+    declared = set(_declared_names(tenant))
+    for rule, side, peers in rules(other, direction):
+        for peer in peers:
+            if peer.tenant is not None and peer.tenant == tenant.name:
+                namespaces = _names(peer.namespaces)
+            elif peer.namespace is not None and peer.namespace in declared and _holds(tenant, peer.namespace, world):
+                namespaces = frozenset((peer.namespace,))
+            else:
+                continue
+            yield Offer(
+                rule=rule.name,
+                own_namespaces=_names(side.namespaces),
+                own=selectors.selector(side.pods),
+                peer_namespaces=namespaces,
+                peer=selectors.selector(peer.pods),
+                ports=ports.declared(rule.ports),
+                expires=rule.expires,
+            )
+
+
+def _holds(tenant: SecureTenant, namespace: str, world: World) -> bool:
+    owner = ownership.holder(namespace, world)
+    return owner is not None and owner.name == tenant.name
+
+
+def _open(scope: Scope, direction: Direction, mine: Offer, peer: Peer) -> Opened:
+    """What the declaration opens, by the peer's form."""
+    here = scope.writable(scope.tenant, _within(scope.held, mine.own_namespaces))
+    if not here:
+        wanted = _listed(sorted(mine.own_namespaces)) if mine.own_namespaces else "any namespace"
+        return Opened(reason=f"this tenant does not hold {wanted}: see the condition of its namespaces")
+    if mine.own is None or mine.peer is None:
+        return Opened(reason="its pod selector contradicts itself and matches no pod: correct it")
+    if peer.cidr is not None:
+        block = Block(canonical_cidr(peer.cidr), tuple(sorted({canonical_cidr(text) for text in peer.except_})))
+        if direction == "ingress":
+            return Opened((Flow(here, mine.own, block, mine.ports),))
+        if scope.closed is None:
+            return Opened(reason="where the API server is, which must stay closed, is not known: see ApiServerKnown")
+        left = without(block, scope.closed)
+        if left is None:
+            remedy = "set network.apiServer: true, or take the peer out"
+            return Opened(reason=f"it names the API server's address and no other: {remedy}")
+        return Opened((Flow(here, mine.own, left, mine.ports),))
+    if peer.namespace is None:
+        return _between(scope, direction, mine, peer.tenant or "", here)
+    owner = ownership.holder(peer.namespace, scope.world)
+    if owner is None:  # the platform's: nobody is there who could declare the other half
+        if not scope.world.platform.offline and scope.world.get(Ref(NAMESPACE.name, "", peer.namespace)) is None:
+            return Opened(reason=f"there is no namespace {peer.namespace}: create it, or correct the peer")
+        return Opened((Flow(here, mine.own, Pods((peer.namespace,), mine.peer), mine.ports),))
+    mine = mine._replace(peer_namespaces=frozenset((peer.namespace,)))
+    opened = _between(scope, direction, mine, owner.name, here)
+    if opened.flows:
+        return opened
+    return opened._replace(reason=f"namespace {peer.namespace} belongs to tenant {owner.name}; {opened.reason}")
+
+
+def _between(scope: Scope, direction: Direction, mine: Offer, name: str, here: tuple[str, ...]) -> Opened:
+    """The flows with another tenant (or with itself) that both declare."""
+    other = scope.world.tenant(name)
+    if other is None:
+        return Opened(reason=f"there is no tenant {name}: create it, or take the peer out")
+    if other.metadata.deletion_timestamp is not None:
+        return Opened(reason=f"tenant {name} is being deleted: take the peer out")
+    if scope.tenant.metadata.deletion_timestamp is not None:
+        return Opened(reason="this tenant is being deleted: nobody declares the other half of its flows any more")
+    there = scope.writable(other, _within(_declared_names(other), mine.peer_namespaces))
+    if not there:
+        wanted = _listed(sorted(mine.peer_namespaces)) if mine.peer_namespaces else "any namespace"
+        return Opened(reason=f"tenant {name} does not hold {wanted}: correct the peer, or see that tenant's conditions")
+    flows: list[Flow] = []
+    until: datetime | None = None
+    offers, lapsed = scope.offers(other, OPPOSITE[direction]), ""
+    for theirs in offers:
+        flow = _common(mine, theirs, here, there)
+        if flow is not None and has_expired(theirs.expires, scope.now):
+            lapsed = theirs.rule
+        elif flow is not None:
+            flows.append(flow)
+            until = earliest((until, theirs.expires))
+    if flows:
+        return Opened(flows, "", until)
+    what = f"{_COUNTERPART[direction]} {_listed(here)} on {ports.described(mine.ports)}"
+    if lapsed:
+        short, remedy = f"declares {what} in rule {lapsed}, which expired", "renew it"
+    else:
+        live = [offer for offer in offers if not has_expired(offer.expires, scope.now)]
+        short, remedy = f"declares no {what}{_nearest(mine, live, here, there)}", "add one"
+    if name == scope.tenant.name:
+        return Opened(reason=f"this tenant itself {short}: {remedy}")
+    return Opened(reason=f"{name} {short}: ask its owner to {remedy}")
+
+
+def _common(mine: Offer, theirs: Offer, here: Iterable[str], there: Iterable[str]) -> Flow | None:
+    """What two offers that point at each other both allow; None if nothing."""
+    own_namespaces = _within(here, theirs.peer_namespaces)
+    peer_namespaces = _within(there, theirs.own_namespaces)
+    if not own_namespaces or not peer_namespaces:
+        return None
+    own, peer = selectors.both(mine.own, theirs.peer), selectors.both(mine.peer, theirs.own)
+    if own is None or peer is None:
+        return None
+    allowed = ports.intersection(mine.ports, theirs.ports)
+    if allowed == ports.NONE:
+        return None
+    return Flow(tuple(own_namespaces), own, Pods(tuple(peer_namespaces), peer), allowed)
+
+
+def _nearest(mine: Offer, offers: Iterable[Offer], here: Iterable[str], there: Iterable[str]) -> str:
+    """Which of the other tenant's rules comes nearest to answering, and in what it differs; "" if none is near."""
+    near = [o for o in offers if _within(here, o.peer_namespaces) and _within(there, o.own_namespaces)]
+    if not near:
+        return ""
+    for offer in near:
+        if selectors.both(mine.own, offer.peer) is not None and selectors.both(mine.peer, offer.own) is not None:
+            return f" (its rule {offer.rule} names other ports)"
+    return f" (its rule {near[0].rule} names other pods)"
+
+
+def earliest(times: Iterable[datetime | None]) -> datetime | None:
+    """The first of the times that are given at all."""
+    return min((time for time in times if time is not None), default=None)
+
+
+def _listed(namespaces: Sequence[str]) -> str:
+    shown = ", ".join(namespaces[:_NAMED])
+    return f"{shown} and {len(namespaces) - _NAMED} more" if len(namespaces) > _NAMED else shown

@@ -1,0 +1,81 @@
+"""To whom a namespace or a node belongs when several tenants name it. Pure; used by every control."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from securetenant.api.tenant import SecureTenant
+from securetenant.controls import commitment
+from securetenant.controls.world import World
+from securetenant.model import names
+from securetenant.model.kinds import NAMESPACE
+from securetenant.model.objects import Observed, Ref
+
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
+
+def holder(namespace: str, world: World) -> SecureTenant | None:
+    """The tenant that the namespace belongs to, or None.
+
+    Of those that declare it: the one that owns this very namespace, else the oldest. A label on the namespace
+    decides nothing: whoever may patch the namespace could forge it (Capsule CVE-2024-39690, CVE-2025-55205).
+    """
+    if is_system(namespace, world):
+        return None
+    candidates = world.declaring(namespace)
+    if not candidates:
+        return None
+    observed = world.get(Ref(NAMESPACE.name, "", namespace))
+    return min(candidates, key=lambda tenant: (not owns(tenant, observed), *age(tenant)))
+
+
+def is_system(namespace: str, world: World) -> bool:
+    """Whether the namespace is the cluster's or the operator's own."""
+    return names.is_system_namespace(namespace) or namespace == world.platform.operator_namespace
+
+
+def records(tenant: SecureTenant, namespace: Observed | None) -> bool:
+    """Whether the tenant's status says that it holds this very namespace."""
+    return namespace is not None and any(
+        entry.name == namespace.ref.name and entry.uid == namespace.uid for entry in tenant.status.namespaces
+    )
+
+
+def owns(tenant: SecureTenant, namespace: Observed | None) -> bool:
+    """Whether it is shown that this very namespace is the tenant's, declared or not: the status records its UID, or
+    it was created by us and is not recorded yet. Nothing else shows it: labels, and digests of what everybody may
+    read, can be made by whoever may write the namespace."""
+    return namespace is not None and (records(tenant, namespace) or commitment.proves(tenant, namespace))
+
+
+def age(tenant: SecureTenant) -> tuple[datetime, str]:
+    """Sorts tenants from the oldest; the name decides between equals."""
+    return tenant.metadata.creation_timestamp or _NEVER, tenant.name
+
+
+def held(tenant: SecureTenant, world: World) -> Sequence[str]:
+    """The namespaces that the tenant declares and may write to, in the spec's order.
+
+    A Terminating one is not among them (nothing can be created there), nor one that exists and is not ours
+    yet and may not be adopted.
+    """
+    return [entry.name for entry in tenant.spec.namespaces if may_write(tenant, entry.name, world)]
+
+
+def may_write(tenant: SecureTenant, namespace: str, world: World) -> bool:
+    """Whether the tenant's posture is to be written into this namespace now."""
+    owner = holder(namespace, world)
+    if owner is None or owner.name != tenant.name:
+        return False
+    observed = world.get(Ref(NAMESPACE.name, "", namespace))
+    return observed is None or (not observed.deleting and is_ours(tenant, observed, world))
+
+
+def is_ours(tenant: SecureTenant, namespace: Observed, world: World) -> bool:
+    """Whether an existing namespace is the tenant's: its own already, or to be adopted.
+
+    One that carries the mark of a living tenant is never adopted by another.
+    """
+    if owns(tenant, namespace):
+        return True
+    adopt = any(entry.adopt for entry in tenant.spec.namespaces if entry.name == namespace.ref.name)
+    return adopt and (namespace.tenant in ("", tenant.name) or world.tenant(namespace.tenant) is None)

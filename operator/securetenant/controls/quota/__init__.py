@@ -1,0 +1,1 @@
+"""quota: how much a tenant may use."""

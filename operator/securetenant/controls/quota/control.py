@@ -1,0 +1,262 @@
+"""quota: one ResourceQuota per namespace: its own caps, and its share of the tenant's total.
+
+The total holds at every instant; headroom.py has the arithmetic and why it is safe, quota_held.py what is said of it.
+Sum and shares are worked out anew in each pass from what the quotas in the cluster say; nothing is remembered. Their
+status updates wake the tenant, so that a move of headroom (shrink, wait for the status, grow) goes on by itself.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, TypedDict
+
+from securetenant.api.status import Condition, QuotaUse
+from securetenant.api.tenant import SecureTenant
+from securetenant.controls import ownership
+from securetenant.controls.control import Control, Plan
+from securetenant.controls.quota import held
+from securetenant.controls.quota.amounts import UNIT, amount, amounts, mapping, text
+from securetenant.controls.quota.held import Places, Sum
+from securetenant.controls.quota.shares import Stand, share_out
+from securetenant.controls.world import World
+from securetenant.model import names
+from securetenant.model.kinds import NAMESPACE, RESOURCE_QUOTA
+from securetenant.model.objects import Desired, Json, Observed, Ref
+from securetenant.model.quantity import canonical
+from securetenant.model.record import is_recorded
+
+NAME: Final = "quota"
+
+_CPU_GRAIN: Final = 10
+_BYTES_GRAIN: Final = 2**20 * UNIT
+# A new quota is counted within milliseconds to seconds; one of many thousands at once after minutes.
+_TO_BE_COUNTED: Final = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a ResourceQuota of ours says, by resource: spec.hard, status.hard (in force) and status.used.
+
+    `believed`: its spec is as we wrote it. A resource that is missing in `used` has not been counted. `assumed`: the
+    namespace is not there yet, and what is used in it (nothing) is no count.
+    """
+
+    hard: dict[str, int]
+    in_force: dict[str, int]
+    used: dict[str, int]
+    believed: bool
+    assumed: bool = False
+
+    def committed(self, resource: str) -> int:
+        """The most that the namespace may come to use as things stand."""
+        return max(self.hard.get(resource, 0), self.in_force.get(resource, 0), self.used.get(resource, 0))
+
+    def stand(self, resource: str, cap: int | None) -> Stand:
+        used, granted = self.used.get(resource), self.hard.get(resource)
+        # A grant of nothing that nobody has counted against is where an adopted namespace starts.
+        if not self.believed or (used is None and not granted):
+            granted = None
+        return Stand(granted, self.committed(resource), used, cap)
+
+    def waits(self, resource: str) -> bool:
+        """Whether nobody has counted this yet."""
+        return self.assumed or (resource not in self.used and not self.is_passed_over(resource))
+
+    def is_passed_over(self, resource: str) -> bool:
+        """Whether the rest was counted and this was not: both come with one write of kube-controller-manager."""
+        return self.believed and resource in self.in_force and resource not in self.used
+
+    def is_loose(self, resource: str) -> bool:
+        """Whether more is in force than the quota says, or nothing."""
+        have, want = self.in_force.get(resource), self.hard.get(resource)
+        return self.believed and bool(self.in_force) and want is not None and (have is None or have > want)
+
+
+def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
+    """The ResourceQuotas of the tenant's namespaces."""
+    namespaces = ownership.held(tenant, world)
+    caps = _caps(tenant)
+    seen = {name: _seen(tenant, name, world) for name in namespaces}
+    if not tenant.spec.quota.tenant:
+        desired = [_desired(name, caps[name]) for name in namespaces if caps[name]]
+        places, wake_at = _places(tenant, {name: seen[name] for name in namespaces if caps[name]}, caps, world, now)
+        return Plan(desired=desired, wake_at=wake_at, **_said(tenant, (), places))
+    stood = [seen[name] for name in namespaces]
+    leaving = [_read(quota, believed=True) for quota in _leaving(tenant, set(namespaces), world)]
+    hards = [dict(caps[name]) for name in namespaces]
+    sums: list[Sum] = []
+    for resource, total_text in tenant.spec.quota.tenant.items():
+        limits = [amount(own[resource]) if resource in own else None for own in (caps[name] for name in namespaces)]
+        stands = [quota.stand(resource, cap) for quota, cap in zip(stood, limits, strict=True)]
+        sums.append(_sum(resource, total_text, stands, leaving))
+        total = sums[-1].total - sum(quota.committed(resource) for quota in leaving)
+        for hard, share in zip(hards, share_out(total, stands, grain(resource)), strict=True):
+            hard[resource] = text(share, total_text)
+    places, wake_at = _places(tenant, seen, caps, world, now)
+    return Plan(
+        desired=[_desired(name, hard) for name, hard in zip(namespaces, hards, strict=True)],
+        quota={one.resource: QuotaUse(hard=canonical(one.text), used=text(one.used, one.text)) for one in sums},
+        wake_at=wake_at,
+        **_said(tenant, sums, places),
+    )
+
+
+def concerns_caps(old: Observed, new: Observed) -> bool:
+    """Whether a change of a quota's status concerns a tenant that has caps alone. What is used there does not: that
+    Kubernetes limits (no more) as the quota says does."""
+    lost = bool(_status_hard(old)) and not _status_hard(new)
+    return lost or not (_is_settled(old) and _is_settled(new))
+
+
+def _is_settled(quota: Observed) -> bool:
+    """Whether kube-controller-manager has put a quota's spec in force, and has counted all that it asks for. Of a new
+    one that is not to be said yet: it has no status at all."""
+    hard, in_force = mapping(mapping(quota.field("spec")).get("hard")), _status_hard(quota)
+    used = mapping(mapping(quota.field("status")).get("used"))
+    return not in_force or (in_force == hard and hard.keys() <= used.keys())
+
+
+def _status_hard(quota: Observed) -> Json:
+    return mapping(mapping(quota.field("status")).get("hard"))
+
+
+def _desired(namespace: str, hard: dict[str, str]) -> Desired:
+    body: Json = {"spec": {"hard": {resource: hard[resource] for resource in sorted(hard)}}}
+    return Desired(_ref(namespace), NAME, body)
+
+
+def _caps(tenant: SecureTenant) -> dict[str, dict[str, str]]:
+    """By namespace, the caps of its own: those of all, overridden key by key."""
+    common = tenant.spec.quota.namespace
+    return {
+        entry.name: {resource: canonical(text) for resource, text in {**common, **entry.quota}.items()}
+        for entry in tenant.spec.namespaces
+    }
+
+
+# --- what the cluster says -------------------------------------------------------------------------------------
+
+
+def _seen(tenant: SecureTenant, namespace: str, world: World) -> Seen:
+    quota = world.get(_ref(namespace))
+    if quota is not None:
+        return _read(quota, believed=is_recorded(quota, tenant.metadata.uid))
+    if world.get(Ref(NAMESPACE.name, "", namespace)) is not None:
+        return Seen({}, {}, {}, believed=False)
+    # A namespace that we are about to make uses nothing: it need not wait until that is counted.
+    return Seen({}, {}, dict.fromkeys(tenant.spec.quota.tenant, 0), believed=False, assumed=True)
+
+
+def _read(quota: Observed, *, believed: bool) -> Seen:
+    spec, status = mapping(quota.field("spec")), mapping(quota.field("status"))
+    used = amounts(status.get("used"))
+    if not believed and (spec.get("scopes") or spec.get("scopeSelector")):
+        used = {}  # counts only a part of what runs
+    return Seen(amounts(spec.get("hard")), amounts(status.get("hard")), used, believed)
+
+
+def _leaving(tenant: SecureTenant, held: Collection[str], world: World) -> Iterable[Observed]:
+    """Our quotas in namespaces that the tenant may no longer write to (dropped from the spec, Terminating): what
+    runs there still uses. A mark is not enough, or a copied one would eat up the tenant's total."""
+    declared = [entry.name for entry in tenant.spec.namespaces]
+    recorded = [entry.name for entry in tenant.status.namespaces]
+    found = {quota.ref: quota for quota in world.marked(RESOURCE_QUOTA.name, tenant.name)}
+    for name in (*declared, *recorded):
+        quota = world.get(_ref(name)) if name not in held else None
+        if quota is not None and quota.tenant in ("", tenant.name):
+            found[quota.ref] = quota
+    return [
+        quota
+        for ref, quota in found.items()
+        if ref.namespace not in held
+        and ref.name == names.CHILD_PREFIX
+        and ownership.owns(tenant, world.get(Ref(NAMESPACE.name, "", ref.namespace)))
+    ]
+
+
+def grain(resource: str) -> int:
+    """The smallest part of a resource worth moving, in thousandths: 10m of CPU, 1Mi of memory or storage, one of
+    anything that is counted."""
+    last = resource.rsplit("/", 1)[-1].removeprefix("requests.").removeprefix("limits.")
+    if resource.startswith("count/"):
+        return UNIT
+    if last == "cpu":
+        return _CPU_GRAIN
+    if last in ("memory", "storage", "ephemeral-storage") or last.startswith("hugepages-"):
+        return _BYTES_GRAIN
+    return UNIT
+
+
+# --- what there is to say --------------------------------------------------------------------------------------
+
+
+def _sum(resource: str, total: str, stands: Sequence[Stand], leaving: Sequence[Seen]) -> Sum:
+    return Sum(
+        resource,
+        total,
+        total=amount(total),
+        used=sum(stand.used or 0 for stand in stands) + sum(quota.used.get(resource, 0) for quota in leaving),
+        committed=sum(stand.in_force for stand in stands) + sum(quota.committed(resource) for quota in leaving),
+    )
+
+
+def _places(
+    tenant: SecureTenant, seen: dict[str, Seen], caps: dict[str, dict[str, str]], world: World, now: datetime
+) -> tuple[Places, datetime | None]:
+    """Where Kubernetes does not do what is asked for, and when to look again at what is too new to be in the way.
+
+    Before a tenant's total is Held, all of it must have been counted. The caps of a namespace are not waited for, for
+    they rest on nobody else's; but what is not counted after a minute is said.
+    """
+    total = tenant.spec.quota.tenant
+    waiting, late, never, loose, soon = set(), set(), set(), set(), []
+    for name, quota in seen.items():
+        never |= {(resource, name) for resource in (*total, *caps[name]) if quota.is_passed_over(resource)}
+        loose |= {(resource, name) for resource in caps[name] if resource not in total and quota.is_loose(resource)}
+        missing = [resource for resource in total if quota.waits(resource)]
+        if not missing and (total or not quota.hard or quota.in_force):
+            continue
+        due = now + _TO_BE_COUNTED if quota.assumed else _due(world.get(_ref(name)))
+        is_new = due is not None and due > now and (quota.assumed or all(quota.hard.get(r) for r in missing))
+        if is_new and due is not None:
+            soon.append(due)
+        else:
+            late.add(name)
+        if missing or not is_new:
+            waiting.add(name)
+    places = Places(frozenset(waiting), frozenset(late), frozenset(never), frozenset(loose))
+    return places, min(soon, default=None)
+
+
+def _ref(namespace: str) -> Ref:
+    return Ref(RESOURCE_QUOTA.name, namespace, names.CHILD_PREFIX)
+
+
+def _due(quota: Observed | None) -> datetime | None:
+    """By when it must have been counted; None if nobody knows since when it is there."""
+    try:
+        return datetime.fromisoformat(quota.created) + _TO_BE_COUNTED if quota is not None else None
+    except ValueError:
+        return None
+
+
+def _said(tenant: SecureTenant, sums: Sequence[Sum], places: Places) -> "_Said":
+    condition = held.condition(sums, places)
+    if condition is None:
+        return {"conditions": (), "blocking": ()}
+    is_new = condition.reason == "Uncounted" and not places.late
+    is_in_order = condition.status == "True" or is_new or _is_to_be_expected(tenant, condition)
+    return {"conditions": (condition,), "blocking": () if is_in_order else (condition.message,)}
+
+
+class _Said(TypedDict):
+    conditions: Sequence[Condition]
+    blocking: Sequence[str]
+
+
+def _is_to_be_expected(tenant: SecureTenant, condition: Condition) -> bool:
+    """In Audit no quota is written, so nothing is counted."""
+    return tenant.spec.mode == "Audit" and condition.reason == "Uncounted"
+
+
+CONTROL: Final = Control(name=NAME, plan=plan, kinds=(RESOURCE_QUOTA.name,))

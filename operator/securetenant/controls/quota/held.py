@@ -1,0 +1,129 @@
+"""The condition QuotaHeld: whether Kubernetes really limits what spec.quota says, and to that."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from securetenant.api.status import Condition
+from securetenant.controls.control import Plan
+from securetenant.controls.quota.amounts import text
+from securetenant.model.quantity import canonical
+
+CONDITION: Final = "QuotaHeld"
+_NAMED: Final = 5  # how many places a message names
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """The tenant's sum of one resource, in thousandths."""
+
+    resource: str
+    text: str  # the total as the spec has it
+    total: int
+    used: int
+    committed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where Kubernetes does not do (yet) what a quota asks for.
+
+    `waiting`: namespaces where nobody has counted yet; `late`: where that should have been done by now. `never`:
+    (resource, namespace) that was passed over when the rest was counted. `loose`: (resource, namespace) where more
+    than the quota's spec is in force.
+    """
+
+    waiting: frozenset[str] = frozenset()
+    late: frozenset[str] = frozenset()
+    never: frozenset[tuple[str, str]] = frozenset()
+    loose: frozenset[tuple[str, str]] = frozenset()
+
+
+def condition(sums: Sequence[Sum], places: Places) -> Condition | None:
+    """What there is to say; the first reason that applies, and the messages of all. None if there is no total to
+    hold, and all is in order."""
+    found = [told for told in (_over(sums), _above(sums), _loose(places), _never(places), _waiting(places)) if told]
+    if found:
+        return found[0].model_copy(update={"message": " ".join(told.message for told in found)})
+    if not sums:
+        return None
+    return Condition(type=CONDITION, status="True", reason="Held", message="The sum over all namespaces is kept.")
+
+
+def tampered(plan: Plan, told: Sequence[str]) -> Plan:
+    """The plan of a look that found the status of quotas changed by others; `told` says of each what and by whom."""
+    message = (
+        f"Kubernetes admits by status.hard of a ResourceQuota, and others changed it: {_listed(told)}. "
+        "Until that is undone more than spec.quota says may be admitted, and may have been."
+    )
+    before = " ".join(c.message for c in plan.conditions if c.type == CONDITION and c.status != "True")
+    said = Condition(
+        type=CONDITION, status="False", reason="StatusChanged", message=f"{message} {before}" if before else message
+    )
+    others = [c for c in plan.conditions if c.type != CONDITION]
+    return replace(plan, conditions=[*others, said], blocking=[*plan.blocking, message])
+
+
+def _over(sums: Sequence[Sum]) -> Condition | None:
+    over = [s for s in sums if s.used > s.total]
+    if not over:
+        return None
+    much = ", ".join(f"{s.resource} {text(s.used, s.text)} of {canonical(s.text)}" for s in over)
+    room = [f"{s.resource} {text(s.committed - s.used, s.text)}" for s in over if s.committed > s.used]
+    more = f"until shrunk quotas take effect, as much more may be admitted: {', '.join(room)}"
+    message = (
+        f"More is used than spec.quota.tenant allows: {much}. Nothing is evicted; "
+        f"{more if room else 'nothing more is admitted'}. Scale down or raise the total."
+    )
+    return Condition(type=CONDITION, status="False", reason="OverCommitted", message=message)
+
+
+def _above(sums: Sequence[Sum]) -> Condition | None:
+    above = [
+        f"{s.resource} {text(s.committed, s.text)} of {canonical(s.text)}"
+        for s in sums
+        if s.committed > s.total >= s.used
+    ]
+    if not above:
+        return None
+    message = (
+        "Namespaces may still take more than spec.quota.tenant allows, until shrunk quotas take effect: "
+        f"{', '.join(above)}."
+    )
+    return Condition(type=CONDITION, status="False", reason="Shrinking", message=message)
+
+
+def _loose(places: Places) -> Condition | None:
+    if not places.loose:
+        return None
+    message = (
+        "Namespaces may still take more than their quota says, until kube-controller-manager puts it in force: "
+        f"{_listed(_pairs(places.loose))}."
+    )
+    return Condition(type=CONDITION, status="False", reason="Shrinking", message=message)
+
+
+def _never(places: Places) -> Condition | None:
+    if not places.never:
+        return None
+    message = (
+        f"Kubernetes does not count, and so does not limit: {_listed(_pairs(places.never))}. Correct the name, install "
+        "what serves that kind (it is counted some minutes later), or take it out of spec.quota."
+    )
+    return Condition(type=CONDITION, status="False", reason="NotCounted", message=message)
+
+
+def _waiting(places: Places) -> Condition | None:
+    if not places.waiting:
+        return None
+    message = f"Waiting for kube-controller-manager to count what is used in: {', '.join(sorted(places.waiting))}."
+    return Condition(type=CONDITION, status="Unknown", reason="Uncounted", message=message)
+
+
+def _pairs(found: Iterable[tuple[str, str]]) -> list[str]:
+    return [f"{resource} in {namespace}" for resource, namespace in sorted(found)]
+
+
+def _listed(told: Sequence[str]) -> str:
+    more = f" and {len(told) - _NAMED} more" if len(told) > _NAMED else ""
+    return f"{', '.join(told[:_NAMED])}{more}"

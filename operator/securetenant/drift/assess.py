@@ -1,0 +1,196 @@
+"""What one look at a tenant finds: every control's plan, and every difference. Pure: no I/O, no clock.
+
+The reconciler acts on it; `securetenant plan` prints it.
+"""
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Final
+
+from securetenant.api.refused import Refusal
+from securetenant.api.status import DriftReason
+from securetenant.api.tenant import SecureTenant
+from securetenant.controls import nodes, ownership
+from securetenant.controls.control import Plan
+from securetenant.controls.registry import CONTROLS
+from securetenant.controls.world import World
+from securetenant.drift import judge
+from securetenant.drift.applied import recorded
+from securetenant.drift.judge import Finding, Owner
+from securetenant.model.kinds import NAMESPACE, NODE
+from securetenant.model.objects import Desired, Observed, Ref
+
+_CONTROL_OF: Final = {kind: control.name for control in CONTROLS for kind in control.kinds}
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """`held`: the namespaces that the tenant may write to, each with the UID of the very one that was judged ("" while
+    there is none). `owned`: those that it does not, and that are its own all the same, to be let go. `record`: what
+    its status says it applied, and still holds true. `wake_at`: when the plans change by themselves. `refusal`: why
+    the plans are not of the newest spec."""
+
+    tenant: SecureTenant
+    plans: dict[str, Plan]
+    held: dict[str, str]
+    owned: dict[str, str]
+    record: frozenset[Ref]
+    findings: list[Finding]
+    wake_at: datetime | None
+    refusal: Refusal | None = None
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether the spec is refused and no accepted one is known."""
+        return self.refusal is not None and not self.refusal.kept
+
+    @property
+    def desired(self) -> Iterator[Desired]:
+        return (want for plan in self.plans.values() for want in plan.desired)
+
+
+def survey(
+    tenant: SecureTenant,
+    world: World,
+    now: datetime,
+    last: Callable[[Ref], Collection[str]] = lambda ref: (),
+    refusal: Refusal | None = None,
+    believes: Callable[[Observed], bool] = lambda have: True,
+) -> Survey:
+    """Look at a tenant in Enforce or Audit. `last`, `believes`: as in `judge.Owner`.
+
+    Where the spec is refused and no accepted one is known, what closes whatever the spec says is all that is wanted;
+    all else that was written is held against its record, told, and left as it stands.
+    """
+    plans = {control.name: control.plan(tenant, world, now) for control in CONTROLS}
+    is_bare = refusal is not None and not refusal.kept
+    if is_bare:
+        plans = {name: _closing(plan, tenant, world) for name, plan in plans.items()}
+    held = {name: _uid(world, name) for name in ownership.held(tenant, world)}
+    carrying = list(marked(tenant, world))
+    places = {have.ref.place for _, have in carrying} - held.keys()
+    owned = {name: _uid(world, name) for name in places if ownership.owns(tenant, _namespace(world, name))}
+    record = frozenset(_record(tenant, world))
+    owner = Owner(
+        tenant=tenant.name,
+        salt=tenant.metadata.uid,
+        applied=record.__contains__,
+        settled=_settled(tenant, world),
+        last=last,
+        believes=believes,
+    )
+    desired = [want for plan in plans.values() for want in plan.desired]
+    superseded = {ref: how for plan in plans.values() for ref, how in plan.superseded.items()}
+    findings = [
+        *judge.wanted(owner, desired, partial(_seen, world)),
+        *(
+            _unlike_records(owner, tenant, world, record, held, {want.ref for want in desired})
+            if is_bare
+            else judge.unwanted(owner, carrying, desired, held.__contains__, owned.__contains__, superseded)
+        ),
+        *(f for plan in plans.values() for f in judge.foreign(plan.foreign)),
+    ]
+    wakes = [plan.wake_at for plan in plans.values() if plan.wake_at is not None]
+    return Survey(tenant, plans, held, owned, record, findings, min(wakes, default=None), refusal)
+
+
+def _closing(plan: Plan, tenant: SecureTenant, world: World) -> Plan:
+    """What a plan holds that rests on no spec: what closes, in namespaces that are there, and what others opened. Of
+    the rest the status says what it said."""
+    desired = [
+        want
+        for want in plan.desired
+        if want.closing and world.get(Ref(NAMESPACE.name, "", want.ref.namespace)) is not None
+    ]
+    whitelist = tenant.status.whitelist if plan.whitelist is not None else None
+    return Plan(desired=desired, foreign=plan.foreign, whitelist=whitelist, nodes=tenant.status.nodes)
+
+
+def _unlike_records(
+    owner: Owner,
+    tenant: SecureTenant,
+    world: World,
+    record: Collection[Ref],
+    held: Collection[str],
+    wanted: Collection[Ref],
+) -> Iterator[Finding]:
+    """What was written and is gone, or is not as it was written; and what has our mark and was never written."""
+    for ref in sorted(ref for ref in record if ref not in wanted and ref.kind in _CONTROL_OF):
+        have, control = _seen(world, ref), _CONTROL_OF[ref.kind]
+        if have is None:
+            if ref.kind == NODE.name:
+                continue  # that a node goes is nothing that this tenant lost
+            yield _told(ref, control, "Missing", "was written for this tenant, and is gone")
+        elif not _is_doomed(have, world) and not owner.wrote(have):
+            yield _told(ref, control, "Changed", "is not what was last written to it", have)
+    for control, have in marked(tenant, world):
+        ref = have.ref
+        if ref in wanted or ref in record or (ref.kind != NODE.name and ref.namespace not in held):
+            continue
+        # A pass that broke off before its record was written leaves such an object; a copied mark looks the same.
+        is_unfinished = owner.wrote(have) and (ref.kind == NODE.name or not owner.settled(ref.namespace))
+        if not is_unfinished:
+            yield _told(ref, control, "Stale", "carries this tenant's mark, but was never written", have)
+
+
+def _told(ref: Ref, control: str, reason: DriftReason, message: str, have: Observed | None = None) -> Finding:
+    message = f"{message}; left as it is while the spec is refused"
+    return Finding(ref, control, reason, "Keep", rollout=False, message=message, observed=have)
+
+
+def marked(tenant: SecureTenant, world: World) -> Iterator[tuple[str, Observed]]:
+    """All that carries the tenant's mark, nodes that it no longer selects included, each with the control whose kind
+    it is. What a Terminating namespace takes with it is left alone."""
+    for control in CONTROLS:
+        for kind in control.kinds:
+            if kind != NODE.name:
+                found = world.marked(kind, tenant.name)
+                yield from ((control.name, have) for have in found if not _is_doomed(have, world))
+    yield from ((nodes.NAME, node) for node in nodes.given_back(tenant, world))
+
+
+def _seen(world: World, ref: Ref) -> Observed | None:
+    """What is in no namespace is not there: of one that was deleted and is to be made anew, the caches of its
+    contents may not have heard yet."""
+    if ref.namespace and _namespace(world, ref.namespace) is None:
+        return None
+    return world.get(ref)
+
+
+def _namespace(world: World, name: str) -> Observed | None:
+    return world.get(Ref(NAMESPACE.name, "", name))
+
+
+def _uid(world: World, name: str) -> str:
+    observed = _namespace(world, name)
+    return observed.uid if observed is not None else ""
+
+
+def _is_doomed(have: Observed, world: World) -> bool:
+    namespace = _namespace(world, have.ref.namespace) if have.ref.namespace else None
+    return namespace is not None and namespace.deleting
+
+
+def _record(tenant: SecureTenant, world: World) -> Iterator[Ref]:
+    """What the tenant's status says it applied. Of a namespace that was made anew since, nothing holds, nor of that
+    namespace itself; of one that is not there, that it was."""
+    settled = _settled(tenant, world)
+    for ref in recorded(tenant.status):
+        is_gone = ref.kind == NAMESPACE.name and _namespace(world, ref.name) is None
+        if is_gone or settled(ref.place):
+            yield ref
+
+
+def _settled(tenant: SecureTenant, world: World) -> Callable[[str], bool]:
+    """Whether a pass over a namespace was finished and recorded, and it is still the same namespace."""
+    uids = {entry.name: entry.uid for entry in tenant.status.namespaces if entry.uid}
+
+    def settled(namespace: str) -> bool:
+        if not namespace:
+            return True
+        observed = _namespace(world, namespace)
+        return observed is not None and uids.get(namespace) == observed.uid
+
+    return settled

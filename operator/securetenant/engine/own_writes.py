@@ -1,0 +1,105 @@
+"""What this process last wrote to each object, as far as it knows: it tells our own doing from others'.
+
+A state of ours from earlier that somebody put back has a good record, too, and is his doing all the same; a write
+that was carried out although its answer was lost is ours. After a restart nothing is known, and the records decide.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+
+from securetenant.api.tenant import SecureTenant
+from securetenant.controls.world import World
+from securetenant.drift.assess import Survey
+from securetenant.drift.judge import Finding
+from securetenant.drift.writes import nudging
+from securetenant.engine.status import Drifted
+from securetenant.engine.uncertain import Doubts
+from securetenant.engine.writer import Outcome
+from securetenant.model.objects import Observed, Ref
+from securetenant.model.record import annotation
+
+
+class History:
+    """The record on each object that was seen in order, by tenant; and the writes in doubt."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._records: dict[str, dict[Ref, str]] = {}
+        self._doubts = Doubts()
+        # By tenant, once looked at: the UIDs of objects of ours that no status tells of, as they stood then.
+        self._unrecorded: dict[str, frozenset[str]] = {}
+
+    def _remember(self, found: Survey, done: Collection[Finding]) -> None:
+        """Note the record on each object that is as we want it, and that there is none on what we gave up."""
+        records = self._records.setdefault(found.tenant.name, {})
+        off = {finding.ref for finding in found.findings if finding not in done}
+        for want in found.desired:
+            have = self._world.get(want.ref) if want.ref not in off else None
+            if have is not None:
+                records[have.ref] = have.record or ""
+        for finding in done:
+            if finding.desired is None and (finding.rollout or finding.ref in records):
+                records[finding.ref] = ""
+
+    def last(self, name: str) -> Callable[[Ref], Collection[str]]:
+        """What was last written to an object, as `judge.Owner.last`."""
+        records = self._records.get(name, {})
+
+        def last(ref: Ref) -> Collection[str]:
+            known, doubtful = records.get(ref), self._doubts.records(name, ref)
+            return doubtful if known is None else {known, *doubtful}
+
+        return last
+
+    def believes(self, name: str) -> Callable[[Observed], bool]:
+        """Which objects count as ours for their record alone, as `judge.Owner.believes`."""
+        known = self._unrecorded.get(name)
+        return (lambda have: True) if known is None else (lambda have: have.uid in known)
+
+    def settle(self, found: Survey, outcome: Outcome, blamed: Mapping[Finding, str]) -> list[Drifted]:
+        """Take in what a pass wrote. Notes the writes that ended in doubt, and forgets those that are seen to be over;
+        returns the findings that were carried out by one of which no answer came. `blamed`: the managers."""
+        tenant, standing = found.tenant, {finding.ref for finding in found.findings}
+        if tenant.name not in self._unrecorded:
+            ours = [f.observed for f in found.findings if f.desired is None and f.rollout and f.observed is not None]
+            self._unrecorded[tenant.name] = frozenset(have.uid for have in ours)
+        over = self._doubts.settle(tenant.name, standing)
+        carried = {item.finding for item in over if self._is_carried_out(tenant, item.finding)}
+        late = [item for item in over if not item.finding.rollout or item.finding in carried]
+        for finding in outcome.done:
+            self._doubts.settled(tenant.name, finding.ref)
+        for finding, error in outcome.failed:
+            want, have = finding.desired, finding.observed
+            if not error.is_uncertain and finding.action != "Recount":
+                continue
+            records = {have.record or ""} if have is not None else set[str]()
+            if want is not None:
+                records.add(annotation(want, tenant.name, tenant.metadata.uid))
+            if want is None or finding.action == "Recreate":
+                records.add("")
+            elif finding.action == "Recount":  # two writes, of which the first may stand
+                records.add(annotation(nudging(want), tenant.name, tenant.metadata.uid))
+            self._doubts.note(tenant.name, finding.ref, records, Drifted(finding, blamed.get(finding, "")))
+        self._remember(found, {*outcome.done, *carried})
+        for item in over:
+            # It may stand, and only not be seen yet.
+            want = item.finding.desired
+            if want is not None and item.finding not in carried and self._world.get(want.ref) is None:
+                record = annotation(want, tenant.name, tenant.metadata.uid)
+                self._records[tenant.name].setdefault(want.ref, record)
+        return late
+
+    def is_doubtful(self, name: str, ref: Ref) -> bool:
+        """Whether a write to the object ended without a certain answer, and it was not seen in order since."""
+        return bool(self._doubts.records(name, ref))
+
+    def forget(self, name: str) -> None:
+        self._records.pop(name, None)
+        self._unrecorded.pop(name, None)
+        self._doubts.forget(name)
+
+    def _is_carried_out(self, tenant: SecureTenant, finding: Finding) -> bool:
+        """Whether the object is as the finding wanted it; it may be in order because the desire changed."""
+        have, want = self._world.get(finding.ref), finding.desired
+        if want is None:
+            return have is None or (finding.action == "Release" and have.tenant != tenant.name)
+        return have is not None and have.record == annotation(want, tenant.name, tenant.metadata.uid)

@@ -1,0 +1,1 @@
+"""Exact algebra of ports, selectors and addresses, pure."""

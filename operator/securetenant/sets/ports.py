@@ -1,0 +1,96 @@
+"""Sets of ports: what a rule allows, as a value that can be intersected and joined.
+
+`None` is everything, whatever its protocol: NetworkPolicy has no other way to say it, and it is more than all
+ports of TCP, UDP and SCTP together (ICMP is in it). Otherwise a set is a sorted tuple of disjoint ranges that
+do not touch, so that equal sets are equal values.
+"""
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple, TypeAlias
+
+from securetenant.api.tenant import Port
+from securetenant.model.objects import Json, JsonValue
+
+LOWEST: Final = 0
+HIGHEST: Final = 65535
+
+
+class Range(NamedTuple):
+    """The ports `low` to `high`, both included, of one protocol."""
+
+    protocol: str
+    low: int
+    high: int
+
+
+Ports: TypeAlias = tuple[Range, ...] | None
+
+NONE: Final[tuple[Range, ...]] = ()
+
+
+def declared(ports: Iterable[Port]) -> Ports:
+    """The set that a rule's `ports` stand for; none listed: everything."""
+    return merged(_range(port) for port in ports) or None
+
+
+def _range(port: Port) -> Range:
+    if port.port is None:
+        return Range(port.protocol, LOWEST, HIGHEST)
+    return Range(port.protocol, port.port, port.end_port if port.end_port is not None else port.port)
+
+
+def merged(ranges: Iterable[Range]) -> tuple[Range, ...]:
+    """The same ports with overlapping and adjacent ranges made one."""
+    result: list[Range] = []
+    for item in sorted(ranges):
+        last = result[-1] if result else None
+        if last is not None and last.protocol == item.protocol and item.low <= last.high + 1:
+            result[-1] = Range(item.protocol, last.low, max(last.high, item.high))
+        else:
+            result.append(item)
+    return tuple(result)
+
+
+def intersection(one: Ports, other: Ports) -> Ports:
+    """What both allow; `NONE` if nothing."""
+    if one is None or one == other:
+        return other
+    if other is None:
+        return one
+    return merged(
+        Range(a.protocol, max(a.low, b.low), min(a.high, b.high))
+        for a in one
+        for b in other
+        if a.protocol == b.protocol and a.low <= b.high and b.low <= a.high
+    )
+
+
+def union(one: Ports, other: Ports) -> Ports:
+    """What either allows."""
+    if one is None or other is None:
+        return None
+    return one if one == other else merged((*one, *other))
+
+
+def rendered(ports: tuple[Range, ...]) -> list[JsonValue]:
+    """The `ports` of a NetworkPolicy rule. Not for everything (then the field is left out)."""
+    return [_rendered(item) for item in ports]
+
+
+def _rendered(item: Range) -> Json:
+    if (item.low, item.high) == (LOWEST, HIGHEST):
+        return {"protocol": item.protocol}
+    if item.low == item.high:
+        return {"protocol": item.protocol, "port": item.low}
+    return {"protocol": item.protocol, "port": item.low, "endPort": item.high}
+
+
+def described(ports: Ports) -> str:
+    """For a reader: "TCP 8443, UDP 53-60"."""
+    return "all ports" if ports is None else ", ".join(_described(item) for item in ports)
+
+
+def _described(item: Range) -> str:
+    if (item.low, item.high) == (LOWEST, HIGHEST):
+        return f"all {item.protocol} ports"
+    return f"{item.protocol} {item.low}" if item.low == item.high else f"{item.protocol} {item.low}-{item.high}"

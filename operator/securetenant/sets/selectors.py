@@ -1,0 +1,97 @@
+"""Selections of pods: label selectors as values that can be joined by AND and tested for emptiness."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from securetenant.api.tenant import PodSelector
+from securetenant.model.objects import Json, JsonValue
+
+
+class Expression(NamedTuple):
+    key: str
+    operator: str
+    values: tuple[str, ...]
+
+
+class Selector(NamedTuple):
+    """A LabelSelector in canonical form: sorted, nothing twice. Without any term it selects all pods."""
+
+    labels: tuple[tuple[str, str], ...] = ()
+    expressions: tuple[Expression, ...] = ()
+
+
+ALL: Final = Selector()
+
+
+def selector(pods: PodSelector | None) -> Selector | None:
+    """The selector of a spec; None if no pod can ever match it."""
+    if pods is None:
+        return ALL
+    labels = tuple(sorted(pods.match_labels.items()))
+    if not pods.match_expressions:
+        return Selector(labels)
+    terms = {Expression(e.key, e.operator, tuple(sorted(set(e.values)))) for e in pods.match_expressions}
+    return _possible(labels, terms)
+
+
+def both(one: Selector | None, other: Selector | None) -> Selector | None:
+    """The pods that both select; None if there can be none."""
+    if one is None or other is None:
+        return None
+    if one == other or other == ALL:
+        return one
+    if one == ALL:
+        return other
+    labels = {*one.labels, *other.labels}
+    if len({key for key, _ in labels}) != len(labels):
+        return None  # one key cannot have two values
+    return _possible(tuple(sorted(labels)), {*one.expressions, *other.expressions})
+
+
+def _possible(labels: tuple[tuple[str, str], ...], terms: set[Expression]) -> Selector | None:
+    expressions = tuple(sorted(terms))
+    if expressions and not _satisfiable(labels, expressions):
+        return None
+    return Selector(labels, expressions)
+
+
+def _satisfiable(labels: Iterable[tuple[str, str]], expressions: Iterable[Expression]) -> bool:
+    """Whether some pod's labels meet all terms. Keys are independent, so each is judged by itself."""
+    allowed: dict[str, set[str]] = {key: {value} for key, value in labels}
+    present, absent = set(allowed), set()
+    refused: dict[str, set[str]] = {}
+    for key, operator, values in expressions:
+        if operator == "In":
+            allowed[key] = allowed[key] & set(values) if key in allowed else set(values)
+            present.add(key)
+        elif operator == "NotIn":
+            refused.setdefault(key, set()).update(values)
+        elif operator == "Exists":
+            present.add(key)
+        else:
+            absent.add(key)
+    return not present & absent and all(values - refused.get(key, set()) for key, values in allowed.items())
+
+
+def rendered(selected: Selector) -> Json:
+    """As the API server gives it back: without empty fields."""
+    result: Json = {}
+    if selected.labels:
+        result["matchLabels"] = dict(selected.labels)
+    if selected.expressions:
+        result["matchExpressions"] = [_expression(term) for term in selected.expressions]
+    return result
+
+
+def _expression(term: Expression) -> JsonValue:
+    rendered_: Json = {"key": term.key, "operator": term.operator}
+    if term.values:
+        rendered_["values"] = list(term.values)
+    return rendered_
+
+
+def fingerprint(selected: Selector) -> str:
+    """Sixteen hexadecimal digits that tell one selector from another in the name of a policy."""
+    return hashlib.sha256(json.dumps(selected).encode()).hexdigest()[:16]

@@ -1,0 +1,94 @@
+"""Tenants of a list, which are parsed when they are asked for."""
+
+from typing import Any
+
+import msgspec
+from hypothesis import given
+
+from securetenant.api.refused import parse
+from securetenant.cache import triggers
+from securetenant.cache.sketch import read, tokens
+from securetenant.cache.tenants import Tenants
+from tests.support.specs import documents
+
+
+def body(name: str, version: int = 1, **spec: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "securetenant.dev/v1alpha1",
+        "kind": "SecureTenant",
+        "metadata": {"name": name, "uid": f"uid-{name}", "resourceVersion": str(version), "generation": 1},
+        "spec": {"namespaces": [{"name": name}], **spec},
+    }
+
+
+def loaded(*bodies: dict[str, Any]) -> Tenants:
+    tenants = Tenants()
+    for each in bodies:
+        tenants.load(each)
+    return tenants
+
+
+@given(documents())
+def test_the_json_has_the_tokens_of_the_model(document: dict[str, Any]) -> None:
+    sketch = read(msgspec.json.encode(document))
+    tenant, problem = parse(document)
+    assert problem == ""
+    assert sketch is not None
+    assert tokens(sketch) == triggers.of_tenant(tenant)
+
+
+@given(documents(name="pay"))
+def test_loaded_or_observed_it_is_the_same(document: dict[str, Any]) -> None:
+    metadata = {**document["metadata"], "uid": "u", "resourceVersion": "7", "generation": 3}
+    given_ = {**document, "metadata": metadata, "status": {"observedGeneration": 2}}
+    one, other = loaded(given_), Tenants()
+    other.observe("ADDED", given_)
+    assert one.interests.tokens("pay") == other.interests.tokens("pay")
+    assert one.generation_lag("pay") == other.generation_lag("pay") == 1
+    assert one.uids() == other.uids()
+    assert one.get("pay") == other.get("pay")
+    assert one.problem("pay") == other.problem("pay") == ""
+    assert one.interests.tokens("pay") == other.interests.tokens("pay")
+    assert one.observe("MODIFIED", given_) == set()
+
+
+def test_a_refused_spec_is_found_out_when_it_is_asked_for() -> None:
+    rule = {"name": "out", "to": [{"tenant": "core"}]}
+    status = {"namespaces": [{"name": "held", "uid": "u-1"}]}
+    bad = {**body("pay", mode="Sometimes", network={"egress": [rule]}), "status": status}
+    tenants = loaded(bad)
+    # Before it is parsed nobody takes what it holds, and whom it names may hear of it needlessly.
+    assert tenants.interests.tenants(("ns:held",)) == {"pay"}
+    assert "mode" in tenants.problem("pay")
+    assert tenants.interests.tenants(("ns:held",)) == {"pay"}
+    assert tenants.interests.tenants(("ns:pay",)) == {"pay"}
+    assert tenants.interests.tenants(("peer:core",)) == set()
+    refusal = tenants.refusal("pay")
+    assert refusal is not None
+    assert refusal.kept == 0
+
+
+def test_what_the_models_accepted_last_is_kept_of_one_that_nobody_asked_for() -> None:
+    tenants = loaded(body("pay", 5))
+    spoilt = body("pay", 6, mode="Sometimes")
+    spoilt["metadata"]["generation"] = 2
+    tenants.observe("MODIFIED", spoilt)
+    refusal = tenants.refusal("pay")
+    assert refusal is not None
+    assert refusal.kept == 1
+
+
+def test_what_cannot_be_read_is_parsed_at_once() -> None:
+    odd = body("pay")
+    odd["spec"]["namespaces"] = "pay"
+    tenants = loaded(odd)
+    assert "namespaces" in tenants.problem("pay")
+    assert tenants.interests.tokens("pay") == frozenset()
+
+
+def test_an_older_list_undoes_nothing() -> None:
+    tenants = loaded(body("pay", 9))
+    tenants.load(body("pay", 8, mode="Paused"))
+    found = tenants.get("pay")
+    assert found is not None
+    assert found.spec.mode == "Enforce"

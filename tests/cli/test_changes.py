@@ -1,0 +1,170 @@
+"""What `plan` makes of findings: differences by field, sums, exit codes."""
+
+import io
+from collections.abc import Sequence
+from typing import Any, Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from securetenant.cli.changes import Change, Field, Forecast, Told, changes, differences, sums, told
+from securetenant.cli.plan_output import print_as_text
+from securetenant.controls.access.cluster import Deviation
+from securetenant.drift.assess import survey
+from securetenant.model.objects import Desired, JsonValue, Observed, Ref
+from tests.support.world import NOW, StaticWorld, mine, observe, tenant
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fields"),
+    [
+        pytest.param({"a": 1}, {"a": 1}, [], id="equal"),
+        pytest.param({"a": {"b": 1}}, {"a": {"b": 2}}, [Field("a.b", 1, 2)], id="changed"),
+        pytest.param({"a": 1}, {}, [Field("a", 1, None)], id="added-by-others"),
+        pytest.param({}, {"a": {"b": 1}}, [Field("a", None, {"b": 1})], id="taken-away-by-others"),
+        pytest.param({"a": [1, 2]}, {"a": [1, 3, 4]}, [Field("a[1]", 2, 3), Field("a[2]", None, 4)], id="list"),
+        pytest.param({"a": True}, {"a": 1}, [Field("a", True, 1)], id="another-type"),
+    ],
+)
+def test_differences(old: JsonValue, new: JsonValue, fields: list[Field]) -> None:
+    assert list(differences(old, new)) == fields
+
+
+_JSON: Any = st.recursive(
+    st.booleans() | st.integers(0, 3) | st.sampled_from("ab"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("xyz"), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(_JSON, _JSON)
+def test_there_are_differences_exactly_where_values_differ(old: JsonValue, new: JsonValue) -> None:
+    same = repr(old) == repr(new) or (isinstance(old, dict) and old == new and str(old) == str(new))
+    found = list(differences(old, new))
+    if same:
+        assert found == []
+    if not found:
+        assert old == new
+
+
+def change(**given: Any) -> Change:
+    fields: Any = {
+        "effect": "update",
+        "drift": False,
+        "reason": "Changed",
+        "control": "quota",
+        "kind": "ResourceQuota",
+        "namespace": "n",
+        "name": "securetenant",
+        **given,
+    }
+    return Change(**fields)
+
+
+def forecast(*changes: Change, **given: Any) -> Forecast:
+    fields: Any = {"tenant": "t", "mode": "Enforce", "state": "judged", "changes": changes, **given}
+    return Forecast(**fields)
+
+
+@pytest.mark.parametrize(
+    ("one", "code"),
+    [
+        pytest.param(forecast(), 0, id="nothing"),
+        pytest.param(forecast(state="paused"), 0, id="paused"),
+        pytest.param(forecast(told=(Told("WhitelistAgreed", "Pending", "x", False),)), 0, id="pending"),
+        pytest.param(forecast(change()), 2, id="rollout"),
+        pytest.param(forecast(change(effect="report", drift=True)), 2, id="audit"),
+        pytest.param(forecast(change(effect="report", drift=True, reason="Foreign")), 2, id="foreign"),
+        pytest.param(forecast(told=(Told("NodesReady", "NoNodes", "x", True),)), 2, id="blocked"),
+        pytest.param(forecast(state="invalid", problem="x"), 1, id="invalid"),
+    ],
+)
+def test_exit_code(one: Forecast, code: int) -> None:
+    assert sums([forecast(), one]).exit_code == code
+
+
+WIDE: Final = Deviation(Ref("ClusterRoleBinding", "", "wide"), "uid", "Foreign", "gives everyone all")
+
+
+def test_what_is_the_clusters_is_shown_and_is_no_agreement() -> None:
+    assert sums([forecast()], [WIDE]).exit_code == 2
+    assert sums([forecast(state="invalid", problem="x")], [WIDE]).exit_code == 1
+    text = shown(forecast(), cluster=[WIDE])
+    assert text == (
+        "The cluster, and no one tenant\n    ? ClusterRoleBinding/wide foreign: gives everyone all (reported only)\n\n"
+        "Plan for 1 tenant: 0 to create, 0 to update, 0 to delete, 0 drifted, 0 foreign, 1 of the cluster's.\n"
+    )
+
+
+def shown(*forecasts: Forecast, color: bool = False, cluster: Sequence[Deviation] = ()) -> str:
+    out = io.StringIO()
+    console = Console(
+        file=out, color_system="standard" if color else None, force_terminal=color, soft_wrap=True, highlight=False
+    )
+    print_as_text(console, forecasts, cluster)
+    return out.getvalue()
+
+
+def test_text_of_drift() -> None:
+    text = shown(forecast(change(drift=True, manager="mallory", fields=(Field("spec.hard.pods", "9999", "100"),))))
+    assert "    ! ResourceQuota/securetenant changed as the field manager mallory (put right)\n" in text
+    assert '        spec.hard.pods: "9999" -> "100"\n' in text
+    assert "0 to create, 1 to update, 0 to delete, 1 drifted, 0 foreign" in text
+
+
+def test_colour_only_where_wanted() -> None:
+    assert "\x1b[" in shown(forecast(change()), color=True)
+    assert "\x1b[" not in shown(forecast(change()))
+
+
+def test_what_others_wrote_cannot_steer_the_terminal() -> None:
+    evil = "\x1b]0;owned\x07"
+    text = shown(
+        forecast(
+            change(drift=True, manager=evil, name=evil, fields=(Field(evil, evil, None),)),
+            change(reason="Foreign", drift=True, effect="report", message=evil, namespace=evil),
+            tenant=evil,
+            told=(Told("A", "B", evil, True),),
+        )
+    )
+    assert "\x1b" not in text
+    assert "\x07" not in text
+
+
+def test_quiet_tenants_are_only_counted() -> None:
+    text = shown(forecast(tenant="quiet"), forecast(tenant="other"))
+    assert text == "No changes. 2 tenants as declared.\n"
+
+
+# --- quotas ----------------------------------------------------------------------------------------------------
+
+PAY = tenant("pay", namespaces=["pay"], quota={"tenant": {"pods": "2"}})
+QUOTA = Desired(Ref("ResourceQuota", "pay", "securetenant"), "quota", {"spec": {"hard": {"pods": "2"}}})
+
+
+def of_quota(*objects: Observed) -> tuple[list[Change], list[Told]]:
+    """What is said of quotas in a cluster that holds these."""
+    found = survey(PAY, StaticWorld([PAY], objects), NOW)
+    return [c for c in changes(found, {}) if c.kind == "ResourceQuota"], told(found)
+
+
+def test_a_quota_that_is_to_be_made_is_no_obstacle() -> None:
+    """Nothing is counted where nothing is made yet."""
+    for objects in ((), mine(PAY)):
+        made, said = of_quota(*objects)
+        assert [change.effect for change in made] == ["create"]
+        assert said == []
+
+
+def test_a_quota_that_is_to_be_counted_is_no_change_and_in_the_way() -> None:
+    made, said = of_quota(*mine(PAY), observe(QUOTA, PAY))
+    assert made == []
+    assert [(one.reason, one.blocking) for one in said] == [("Uncounted", True)]
+
+
+def test_a_forged_status_is_a_change() -> None:
+    forged = observe(QUOTA, PAY, status={"hard": {"pods": "100"}, "used": {"pods": "0"}})
+    [made], _ = of_quota(*mine(PAY), forged)
+    assert (made.effect, made.drift, made.fields) == ("update", True, (Field("status.hard.pods", "100", "2"),))
