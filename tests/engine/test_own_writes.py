@@ -7,15 +7,16 @@ from securetenant.drift.judge import Finding
 from securetenant.engine.own_writes import History
 from securetenant.engine.writer import Outcome
 from securetenant.kube.errors import Unreachable
+from securetenant.model.kinds import NAMESPACE
 from securetenant.model.objects import Ref
 from tests.support.world import StaticWorld, tenant
 
-GIVEN_UP = Ref("Namespace", "", "pay-c")
+GIVEN_UP = Ref(NAMESPACE, "", "pay-c")
 
 
 def after(finding: Finding, outcome: Outcome) -> set[str]:
     """What may stand on the object by our own hand after a pass."""
-    found = Survey(tenant("pay"), {}, {}, {}, frozenset(), [finding], None)
+    found = Survey(tenant("pay"), {}, [], {}, {}, frozenset(), [finding], None)
     history = History(StaticWorld())
     history.settle(found, outcome, {})
     return set(history.last("pay")(finding.ref))
@@ -33,7 +34,7 @@ def test_what_was_given_up_is_known_though_it_was_never_seen_in_order() -> None:
 
 def test_what_was_given_up_without_an_answer_is_known_when_it_is_seen() -> None:
     """The next pass finds it given up, and the one after that has to take it in again."""
-    finding, nothing = released(), Survey(tenant("pay"), {}, {}, {}, frozenset(), [], None)
+    finding, nothing = released(), Survey(tenant("pay"), {}, [], {}, {}, frozenset(), [], None)
     history = History(StaticWorld())
     history.settle(replace(nothing, findings=[finding]), Outcome(failed=[(finding, Unreachable(0, "", "cut"))]), {})
     assert "" in history.last("pay")(GIVEN_UP)

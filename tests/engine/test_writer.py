@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from securetenant.controls.registry import CACHED
 from securetenant.drift.judge import Finding
 from securetenant.engine.inflight import Echoes
 from securetenant.engine.writer import Outcome, Writer
-from securetenant.model.kinds import KINDS
+from securetenant.model.kinds import NETWORK_POLICY
 from securetenant.model.objects import Desired, Observed, Ref, Superseded
 from tests.support.fakeapi import serving, status
 from tests.support.kube import transport_to
@@ -28,7 +29,7 @@ class Unheard:
 
 
 def policy(name: str, *, closing: bool = False) -> Desired:
-    return Desired(Ref("NetworkPolicy", "pay", name), "network", {"spec": {"podSelector": {}}}, closing=closing)
+    return Desired(Ref(NETWORK_POLICY, "pay", name), "network", {"spec": {"podSelector": {}}}, closing=closing)
 
 
 def created(name: str, *, closing: bool = False) -> Finding:
@@ -62,7 +63,7 @@ async def sent(
         return web.json_response({**body, "metadata": {**body["metadata"], **set_by_server}, "spec": spec})
 
     async with serving(handler, folder) as path, transport_to(path) as transport:
-        writer = Writer(transport, {kind: Unheard() for kind in KINDS}, Echoes())
+        writer = Writer(transport, {kind: Unheard() for kind in CACHED}, Echoes())
         return done, await writer.undo(findings, "pay", "uid")
 
 
@@ -110,7 +111,7 @@ async def test_a_page_of_a_gateway_is_no_proof_that_it_is_gone(tmp_path: Path) -
     async with serving(handler, tmp_path) as path, transport_to(path) as transport:
         cache = Unheard()
         cache.forget = lambda ref, uid: pytest.fail("forgotten")  # type: ignore[method-assign]
-        outcome = await Writer(transport, dict.fromkeys(KINDS, cache), Echoes()).undo([deleted("open")], "pay", "u")
+        outcome = await Writer(transport, dict.fromkeys(CACHED, cache), Echoes()).undo([deleted("open")], "pay", "u")
     assert [finding.ref.name for finding, _ in outcome.failed] == ["open"]
 
 

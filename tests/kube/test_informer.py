@@ -386,16 +386,16 @@ class TestStore:
     async def test_forget(self, tmp_path: Path) -> None:
         script = Script([page([policy("a", 5), policy("b", 6)], 10)], [])
         informer, events = await play(tmp_path, script, lambda informer, _: informer.synced.is_set())
-        informer.forget(Ref("NetworkPolicy", "a", "a"), "another-uid")
+        informer.forget(Ref(NETWORK_POLICY, "a", "a"), "another-uid")
         assert len(informer) == 2
-        informer.forget(Ref("NetworkPolicy", "a", "a"), "uid-a")
+        informer.forget(Ref(NETWORK_POLICY, "a", "a"), "uid-a")
         assert names(informer) == {"b": "6"}
         assert len(events) == 2
 
     async def test_what_we_deleted_does_not_come_back_by_a_watch_that_is_late(self, tmp_path: Path) -> None:
         script = Script([page([policy("a", 5), policy("b", 6)], 10)], [])
         informer, events = await play(tmp_path, script, lambda informer, _: informer.synced.is_set())
-        informer.forget(Ref("NetworkPolicy", "a", "a"), "uid-a")
+        informer.forget(Ref(NETWORK_POLICY, "a", "a"), "uid-a")
 
         def follow(kind: str, version: int) -> None:
             event = codec(NETWORK_POLICY).event(line(kind, policy("a", version)))
@@ -414,10 +414,10 @@ async def test_in_namespace(tmp_path: Path) -> None:
     informer, _ = await play(tmp_path, script, lambda informer, _: informer.synced.is_set())
     assert [each.ref.name for each in informer.in_namespace("two")] == ["p", "q"]
     assert list(informer.in_namespace("none")) == []
-    found = informer.get(Ref("NetworkPolicy", "one", "p"))
+    found = informer.get(Ref(NETWORK_POLICY, "one", "p"))
     assert found is not None
     assert found.resource_version == "1"
-    assert informer.get(Ref("NetworkPolicy", "one", "q")) is None
+    assert informer.get(Ref(NETWORK_POLICY, "one", "q")) is None
 
 
 async def test_what_the_listener_raises_ends_the_informer(tmp_path: Path) -> None:

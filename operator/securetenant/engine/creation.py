@@ -79,4 +79,4 @@ def announcement(before: SecureTenant, after: SecureTenant) -> Json | None:
 
 
 def _is_creation(finding: Finding) -> bool:
-    return finding.action == "Create" and finding.ref.kind == NAMESPACE.name
+    return finding.action == "Create" and finding.ref.kind is NAMESPACE

@@ -12,6 +12,7 @@ from securetenant.api.refused import Refusal
 from securetenant.api.status import Condition
 from securetenant.api.tenant import SecureTenant
 from securetenant.cache.tenants import Tenants
+from securetenant.controls.registry import NAMED
 from securetenant.controls.world import World
 from securetenant.drift.applied import grouped, recorded
 from securetenant.drift.assess import Survey, survey
@@ -36,7 +37,7 @@ from securetenant.kube.transport import (
     Transport,
 )
 from securetenant.model import names
-from securetenant.model.kinds import NAMESPACE, NODE
+from securetenant.model.kinds import NAMESPACE
 from securetenant.model.objects import Observed, Ref
 
 log = structlog.get_logger("securetenant.reconcile")
@@ -260,8 +261,8 @@ class Reconciler:
 
     def _again(self, found: Survey, done: Collection[Finding], waits: list[float], *, is_failed: bool) -> Again:
         """`waits`: seconds until what is left may be undone."""
-        if not is_failed and any(finding.ref.kind == NODE.name for finding in done):
-            # What a node's condition says is read off the node: look again, now that it is written.
+        if not is_failed and any(NAMED[finding.control].rereads for finding in done):
+            # What its condition says is read off the object: look again, now that it is written.
             return Again(after=0.0)
         name = found.tenant.name
         calm = self._contests.calm_at(name)
@@ -302,7 +303,7 @@ class Reconciler:
             if names.FINALIZER not in tenant.metadata.finalizers:
                 raise
             waiting = [f for f in todo if f.ref.place in creating]
-            failed = [(f, error) for f in waiting if f.ref.kind == NAMESPACE.name]
+            failed = [(f, error) for f in waiting if f.ref.kind is NAMESPACE]
             return found.tenant, [f for f in todo if f not in waiting], failed
         return tenant, todo, []
 

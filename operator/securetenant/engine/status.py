@@ -321,7 +321,7 @@ def drift_item(item: Drifted) -> DriftItem:
     finding = item.finding
     return DriftItem(
         control=finding.control,
-        kind=finding.ref.kind,
+        kind=finding.ref.kind.key,
         namespace=finding.ref.namespace,
         name=finding.ref.name,
         reason=finding.reason,

@@ -19,7 +19,7 @@ from securetenant.kube.errors import malformed
 from securetenant.kube.transport import JSON_PATCH, AlreadyExists, ApiError, Conflict, NotFound, Transport
 from securetenant.kube.wire import decode
 from securetenant.model import kinds
-from securetenant.model.kinds import KINDS
+from securetenant.model.kinds import Kind
 from securetenant.model.objects import JsonValue, Observed, Ref
 
 
@@ -75,7 +75,7 @@ class Outcome:
 class Writer:
     """Writes for one tenant at a time; several tenants at once. The transport bounds what is in flight."""
 
-    def __init__(self, transport: Transport, stores: Mapping[str, Store], echoes: Echoes) -> None:
+    def __init__(self, transport: Transport, stores: Mapping[Kind, Store], echoes: Echoes) -> None:
         self._transport = transport
         self._stores = stores
         self._echoes = echoes
@@ -134,7 +134,7 @@ class Writer:
     async def send(self, request: Request) -> Observed | None:
         """One write. Its answer goes into the cache, and is returned; of a deletion there is none, and deleting what
         is gone already is no error. Raises ApiError."""
-        kind, ref = KINDS[request.ref.kind], request.ref
+        kind, ref = request.ref.kind, request.ref
         with self._echoes.writing(ref) as write:
             match request.verb:
                 case "create":
@@ -163,18 +163,18 @@ class Writer:
         """Write the object back without finalizers. Read first, because of a binding to a role that we may not bind
         the API server admits nothing else: to a field that the caches do not hold it would be another change."""
         given = preconditions if isinstance(preconditions, dict) else {}
-        raw = await self._transport.get(KINDS[ref.kind], ref)
+        raw = await self._transport.get(ref.kind, ref)
         if _decoded(ref, raw).uid != given.get("uid"):
             raise Conflict(409, "Conflict", "another object by now", "PUT", str(ref))
         whole = msgspec.json.decode(raw)
         whole["metadata"]["finalizers"] = []
-        return await self._transport.replace(KINDS[ref.kind], ref, whole)
+        return await self._transport.replace(ref.kind, ref, whole)
 
     async def _delete(self, ref: Ref, preconditions: JsonValue) -> None:
         given = preconditions if isinstance(preconditions, dict) else {}
         uid, version = str(given.get("uid", "")), str(given.get("resourceVersion", ""))
         try:
-            raw = await self._transport.delete(KINDS[ref.kind], ref, uid=uid, resource_version=version)
+            raw = await self._transport.delete(ref.kind, ref, uid=uid, resource_version=version)
         except NotFound as error:
             if error.is_uncertain:
                 raise
@@ -182,7 +182,7 @@ class Writer:
             self._stores[ref.kind].forget(ref, uid)
             return
         answer = msgspec.json.decode(raw, type=_Answer)
-        if ref.kind == kinds.NAMESPACE.name and answer.kind == ref.kind:
+        if ref.kind is kinds.NAMESPACE and answer.kind == ref.kind.name:
             self._store(ref, raw)  # it goes in its own time, with all that is in it
         elif answer.metadata.finalizers:
             self._store(ref, raw)
@@ -193,7 +193,7 @@ class Writer:
     async def _confirm_gone(self, ref: Ref, uid: str) -> None:
         """What is to go is not forgotten for one answer, which may be a proxy's. Conflict if it is there."""
         try:
-            raw = await self._transport.get(KINDS[ref.kind], ref)
+            raw = await self._transport.get(ref.kind, ref)
         except NotFound as error:
             if error.is_uncertain:
                 raise
@@ -206,7 +206,7 @@ class Writer:
 def _decoded(ref: Ref, raw: bytes) -> Observed:
     """The object that an answer holds. Raises Malformed for anything else than this very object."""
     try:
-        observed = decode(KINDS[ref.kind], raw)
+        observed = decode(ref.kind, raw)
     except msgspec.MsgspecError as error:
         raise malformed(raw, str(ref), "WRITE", str(ref)) from error
     if observed.ref != ref:
@@ -235,7 +235,7 @@ def _steps(findings: Iterable[Finding]) -> list[list[Finding]]:
 
 
 def _step(finding: Finding) -> int:
-    is_namespace = finding.ref.kind == kinds.NAMESPACE.name
+    is_namespace = finding.ref.kind is kinds.NAMESPACE
     if finding.action == "Release":
         return 5 if is_namespace else 4
     if is_namespace:
@@ -247,7 +247,7 @@ def _step(finding: Finding) -> int:
 
 def _brings_in(finding: Finding, tenant: str) -> bool:
     """Whether it makes a namespace the tenant's: before that nothing is written in it."""
-    if finding.ref.kind != kinds.NAMESPACE.name or finding.desired is None:
+    if finding.ref.kind is not kinds.NAMESPACE or finding.desired is None:
         return False
     have = finding.observed
     return have is None or (finding.rollout and have.tenant != tenant)
@@ -255,7 +255,7 @@ def _brings_in(finding: Finding, tenant: str) -> bool:
 
 def _is_taken(finding: Finding, error: ApiError) -> bool:
     """Whether a namespace that was to be created was there already."""
-    return finding.ref.kind == kinds.NAMESPACE.name and isinstance(error, AlreadyExists)
+    return finding.ref.kind is kinds.NAMESPACE and isinstance(error, AlreadyExists)
 
 
 def _depends(finding: Finding) -> bool:
