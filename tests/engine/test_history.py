@@ -108,3 +108,19 @@ def test_another_state_than_was_created_without_an_answer_is_somebodys_doing() -
     story.world.put(observe(story.wanted(WIDE), WIDE))
     changed = story.rule(NARROW)
     assert (changed.reason, changed.action, changed.rollout) == ("Changed", "Replace", False)
+
+
+def test_what_was_created_without_an_answer_is_known_in_place_of_what_stood_there_before() -> None:
+    """The rule was in force, was taken off, and came back for a moment; or it was a wider one, which others deleted."""
+    for before in (WIDE, NARROW):
+        story = Story()
+        story.world.put(observe(story.wanted(before), before))
+        story.history.settle(story.look(before), Outcome(), {})
+        assert story.history.last("pay")(RULE)
+        story.world.drop(RULE)
+        if before is NARROW:
+            stale = Finding(RULE, "network", "Stale", "Delete", rollout=True)
+            story.history.settle(story.look(WITHOUT), Outcome(done=[stale]), {})
+        story.given_up_unseen()
+        story.world.put(observe(story.wanted(NARROW), NARROW))
+        assert story.rule(WITHOUT).rollout

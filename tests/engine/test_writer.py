@@ -55,6 +55,7 @@ async def sent(
     *refused: str,
     altered: Collection[str] = (),
     refusal: tuple[int, str] = (403, "Forbidden"),
+    entering: Collection[str] = (),
 ) -> tuple[list[str], Outcome]:
     """What the server carried out, in the order in which it was done with it: it takes its time to create."""
     done: list[str] = []
@@ -75,7 +76,7 @@ async def sent(
 
     async with serving(handler, folder) as path, transport_to(path) as transport:
         writer = Writer(transport, {kind: Unheard() for kind in KINDS}, Echoes())
-        return done, await writer.undo(findings, "pay", "uid")
+        return done, await writer.undo(findings, "pay", "uid", entering=entering)
 
 
 @pytest.mark.parametrize("how", ["Wholly", "Partly"])
@@ -141,6 +142,7 @@ async def test_one_that_came_back_otherwise_supersedes_nothing(tmp_path: Path) -
         pytest.param(space(None, rollout=False), id="made-anew"),
         pytest.param(space(namespace("pay"), rollout=True), id="adopted"),
         pytest.param(space(observe(SPACE, tenant("gone")), rollout=True), id="adopted-from-one-that-is-gone"),
+        pytest.param(space(observe(SPACE, PAY, labels={"team": "cards"}), rollout=True), id="adopted-with-its-mark"),
     ],
 )
 async def test_nothing_is_written_into_a_namespace_that_could_not_be_made_the_tenants(
@@ -149,7 +151,7 @@ async def test_nothing_is_written_into_a_namespace_that_could_not_be_made_the_te
     """It is another's yet, or nobody's, and what closes would close it to whoever uses it. The others go on."""
     contents = [created("deny", closing=True), created("new"), deleted("gone"), deleted("part", "Partly")]
     elsewhere = created("elsewhere", "pay-b", closing=True)
-    found, outcome = await sent(tmp_path, [*contents, elsewhere, bringing], "pay", refusal=refusal)
+    found, outcome = await sent(tmp_path, [*contents, elsewhere, bringing], "pay", refusal=refusal, entering=["pay"])
     assert found == ["+elsewhere"]
     assert [finding for finding, _ in outcome.failed] == [bringing]
 

@@ -1,5 +1,6 @@
 """How a watch ends, and what the informer does then."""
 
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -91,10 +92,10 @@ async def test_watches_that_are_accepted_and_end_at_once_are_no_watch(tmp_path: 
 
 
 class Slow(Script):
-    """Watches that end at once without a word, and lists that take half a minute each, by the informer's clock."""
+    """Lists that take half a minute each, by the informer's clock."""
 
-    def __init__(self, clock: Clock) -> None:
-        super().__init__([page([], 10) for _ in range(9)], [web.Response() for _ in range(19)])
+    def __init__(self, clock: Clock, watches: list[Answer]) -> None:
+        super().__init__([page([], 10) for _ in range(9)], watches)
         self.clock = clock
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
@@ -109,7 +110,7 @@ async def test_short_watches_are_backed_off_from_however_long_the_lists_beside_t
     """A large kind would be listed without a pause, for as long as something between answers its watches."""
     clock = Clock()
     monkeypatch.setattr(module, "time", clock)
-    script, failures = Slow(clock), set[str]()
+    script, failures = Slow(clock, [web.Response() for _ in range(19)]), set[str]()
 
     def done(informer: Informer, _events: list[Event]) -> bool:
         failures.add(informer.failure)
@@ -121,6 +122,26 @@ async def test_short_watches_are_backed_off_from_however_long_the_lists_beside_t
     waits = [after - at for (at, after), step in zip(pairwise(script.at), script.steps, strict=False) if step == "W"]
     assert all(wait >= FIRST / 2 * 2**number for number, wait in enumerate(waits)), waits
     assert any("ended at once" in failure for failure in failures)
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        pytest.param(lambda: status(410, "Expired"), id="410-answer"),
+        pytest.param(lambda: [line("ERROR", {"kind": "Status", "code": 410, "reason": "Expired"})], id="410-event"),
+        pytest.param(lambda: [b"no JSON\n"], id="no-json"),
+    ],
+)
+async def test_refused_watches_are_backed_off_from_however_long_the_lists_between_them_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: Callable[[], Answer]
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    script = Slow(clock, [refusal() for _ in range(9)])
+    await play(tmp_path, script, lambda *_: len(script.asked) > 8, backoff=(FIRST, 60.0))
+    assert script.steps.startswith("LWLWLWLW")
+    waits = [after - at for (at, after), step in zip(pairwise(script.at), script.steps, strict=False) if step == "W"]
+    assert all(wait >= FIRST / 2 * 2**number for number, wait in enumerate(waits)), waits
 
 
 async def test_a_watch_that_says_something_is_one_however_soon_it_ends(tmp_path: Path) -> None:
