@@ -24,7 +24,7 @@ from securetenant.kube.errors import ApiError, Conflict, NotFound, Unreachable
 from securetenant.kube.transport import Transport
 from securetenant.model import names
 from securetenant.model.kinds import NAMESPACE, NETWORK_POLICY, Kind
-from securetenant.model.objects import Desired, Json, JsonValue, Observed, Ref
+from securetenant.model.objects import Desired, Json, JsonValue, Observed, Ref, marks
 from tests.support.world import CREATED, StaticWorld, namespace, observe, observed, tenant
 
 DENY = Ref(NETWORK_POLICY, "pay-a", "securetenant-default-deny")
@@ -253,6 +253,22 @@ async def test_a_label_of_the_namespace_that_is_refused_holds_no_closing_up() ->
     stage.world.put(msgspec.structs.replace(space, labels={}))
     stage.world.drop(DENY)
     await stage.look()
+    assert stage.world.get(DENY) is not None
+
+
+@pytest.mark.parametrize("mark", [{}, marks("pay", "namespaces")], ids=["unmarked", "with-its-mark"])
+async def test_a_namespace_whose_adoption_is_refused_is_not_the_tenants(mark: dict[str, str]) -> None:
+    """Recorded as its own it would go with the tenant; and nothing is written into it."""
+    stage = Stage(lambda request: request.verb == "merge", namespaces=[{"name": "pay-a", "adopt": True}])
+    stage.world.put(observed("Namespace", "pay-a", uid="theirs", labels=mark))
+    await stage.look(3)
+    assert stage.told.ready == ("False", "WriteFailed")
+    assert [entry["name"] for entry in stage.api.body["status"]["namespaces"]] == ["pay-a"]
+    assert not stage.api.body["status"]["namespaces"][0].get("uid")
+    assert stage.world.get(DENY) is None
+    stage.refuses = lambda request: False
+    await stage.look(2)
+    assert stage.api.body["status"]["namespaces"][0]["uid"] == "theirs"
     assert stage.world.get(DENY) is not None
 
 

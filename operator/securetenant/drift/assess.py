@@ -26,9 +26,10 @@ from securetenant.model.objects import Desired, Observed, Ref
 @dataclass(frozen=True, slots=True)
 class Survey:
     """`held`: the namespaces that the tenant may write to, each with the UID of the very one that was judged ("" while
-    there is none). `owned`: those that it does not, and that are its own all the same, to be let go. `record`: what
-    its status says it applied, and still holds true. `wake_at`: when the plans change by themselves. `refusal`: why
-    the plans are not of the newest spec."""
+    there is none); `entering`: those among them that are not the tenant's yet, to be created or adopted. `owned`: those
+    that it may not write to, and that are its own all the same, to be let go. `record`: what its status says it
+    applied, and still holds true. `wake_at`: when the plans change by themselves. `refusal`: why the plans are not of
+    the newest spec."""
 
     tenant: SecureTenant
     plans: dict[str, Plan]
@@ -39,6 +40,7 @@ class Survey:
     findings: list[Finding]
     wake_at: datetime | None
     refusal: Refusal | None = None
+    entering: frozenset[str] = frozenset()
 
     @property
     def is_bare(self) -> bool:
@@ -88,7 +90,8 @@ def survey(
         *(f for plan in plans.values() for f in judge.foreign(plan.foreign)),
     ]
     wakes = [plan.wake_at for plan in plans.values() if plan.wake_at is not None]
-    return Survey(tenant, plans, desired, held, owned, record, findings, min(wakes, default=None), refusal)
+    entering = frozenset(name for name in held if not ownership.owns(tenant, _namespace(world, name)))
+    return Survey(tenant, plans, desired, held, owned, record, findings, min(wakes, default=None), refusal, entering)
 
 
 def _closing(plan: Plan, tenant: SecureTenant, world: World) -> Plan:

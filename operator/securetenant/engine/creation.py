@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls import commitment
+from securetenant.drift.assess import Survey
 from securetenant.drift.judge import Finding
 from securetenant.engine.writer import Outcome
 from securetenant.model import names
@@ -64,6 +65,14 @@ def creates(findings: Iterable[Finding]) -> set[str]:
 def created(outcome: Outcome) -> dict[str, str]:
     """Those that were, with the UIDs that the API server answered."""
     return {finding.ref.name: answer.uid for finding, answer in outcome.created if _is_creation(finding)}
+
+
+def refused(found: Survey, outcome: Outcome) -> set[str]:
+    """The namespaces that are still not the tenant's: their creation or adoption failed, or was put off. Recorded as
+    its own they would be deleted with it."""
+    written = {finding.ref for finding in (*outcome.done, *(one.finding for one in outcome.altered))}
+    left = {f.ref.name for f in found.findings if f.ref.kind is NAMESPACE and f.ref not in written}
+    return left & found.entering
 
 
 def announcement(before: SecureTenant, after: SecureTenant) -> Json | None:

@@ -81,11 +81,11 @@ class History:
             self._doubts.note(tenant.name, finding.ref, records, Drifted(finding, blamed.get(finding, "")))
         self._remember(found, {*outcome.done, *carried})
         for item in over:
-            # It may stand, and only not be seen yet.
+            # It may stand, and only not be seen yet. Whatever stood there before is gone: this was its creation.
             want = item.finding.desired
             if want is not None and item.finding not in carried and self._world.get(want.ref) is None:
                 record = annotation(want, tenant.name, tenant.metadata.uid)
-                self._records[tenant.name].setdefault(want.ref, record)
+                self._records[tenant.name][want.ref] = record
         return late
 
     def is_doubtful(self, name: str, ref: Ref) -> bool:

@@ -187,8 +187,12 @@ class Reconciler:
                 log.warning("status not written before deletions", tenant=tenant.name, cause=str(error))
                 unrecorded = True
         values = self._creations.values(tenant.name)
-        outcome = await self._writer.undo(todo, tenant.name, tenant.metadata.uid, values) if todo else Outcome()
-        held = found.held | creation.created(outcome)
+        outcome = (
+            await self._writer.undo(todo, tenant.name, tenant.metadata.uid, values, found.entering)
+            if todo
+            else Outcome()
+        )
+        held = found.held | creation.created(outcome) | dict.fromkeys(creation.refused(found, outcome), "")
         self._strays.note(tenant.name, outcome, held)
 
         done, failed = set(outcome.done), [*unannounced, *outcome.failed]

@@ -5,7 +5,7 @@ sent, and the API server answers 200 or 201 all the same.
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -81,18 +81,24 @@ class Writer:
         self._echoes = echoes
 
     async def undo(
-        self, findings: Sequence[Finding], tenant: str, salt: str, values: Mapping[str, str] = NO_VALUES
+        self,
+        findings: Sequence[Finding],
+        tenant: str,
+        salt: str,
+        values: Mapping[str, str] = NO_VALUES,
+        entering: Collection[str] = (),
     ) -> Outcome:
         """Carry out the findings' actions in the order of `_steps`.
 
         One that fails stops what depends on it (a namespace's contents on it; its release on theirs), and nothing
         else. Where somebody else was first to create a namespace, what opens waits for the next look: it was planned
-        as if that namespace were the tenant's. `values`: what each namespace is created with.
+        as if that namespace were the tenant's. `values`: what each namespace is created with. `entering`: the
+        namespaces that are not the tenant's yet: where one cannot be made so, nothing is written in it.
         """
         outcome = Outcome()
         for step in _steps(findings):
             blocked = {finding.ref.place for finding, _ in outcome.failed}
-            missing = {f.ref.place for f, _ in outcome.failed if _brings_in(f, tenant)}
+            missing = {f.ref.name for f, _ in outcome.failed if f.ref.kind == kinds.NAMESPACE} & set(entering)
             # What came back otherwise may not open what the superseded one does.
             doubtful = blocked | {item.finding.ref.place for item in outcome.altered}
             todo = [
@@ -243,14 +249,6 @@ def _step(finding: Finding) -> int:
     if finding.superseded:
         return 3
     return 1 if finding.desired is not None and finding.desired.closing else 2
-
-
-def _brings_in(finding: Finding, tenant: str) -> bool:
-    """Whether it makes a namespace the tenant's: before that nothing is written in it."""
-    if finding.ref.kind is not kinds.NAMESPACE or finding.desired is None:
-        return False
-    have = finding.observed
-    return have is None or (finding.rollout and have.tenant != tenant)
 
 
 def _is_taken(finding: Finding, error: ApiError) -> bool:
