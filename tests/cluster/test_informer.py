@@ -38,7 +38,7 @@ class Stage:
         return await self.direct.create(LIMIT_RANGE, self.namespace, body)
 
     async def label(self, name: str, value: str) -> bytes:
-        return await self.direct.merge_patch(LIMIT_RANGE, self.ref(name), {"metadata": {"labels": {"v": value}}})
+        return await self.direct.patch(LIMIT_RANGE, self.ref(name), {"metadata": {"labels": {"v": value}}})
 
     async def delete(self, name: str) -> None:
         await self.direct.delete(LIMIT_RANGE, self.ref(name))

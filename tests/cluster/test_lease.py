@@ -270,7 +270,7 @@ async def test_edit_by_a_person_keeps_the_lease_and_the_edit(stage: Stage) -> No
     one = stage.elector("one")
     await one.acquire()
     async with spawned(one.keep()) as (keeping,):
-        await stage.transport.merge_patch(LEASE, stage.ref, {"metadata": {"labels": {"a": "b"}}})
+        await stage.transport.patch(LEASE, stage.ref, {"metadata": {"labels": {"a": "b"}}})
         await asyncio.sleep(1.5)
         assert not keeping.done()
         assert one.valid
@@ -282,7 +282,7 @@ async def test_lost_to_somebody(stage: Stage) -> None:
     one = stage.elector("one", on_change=changes.append)
     await one.acquire()
     async with spawned(one.keep()) as (keeping,):
-        await stage.transport.merge_patch(LEASE, stage.ref, {"spec": {"holderIdentity": "thief"}})
+        await stage.transport.patch(LEASE, stage.ref, {"spec": {"holderIdentity": "thief"}})
         with pytest.raises(LeaseLost, match="thief"):
             await asyncio.wait_for(keeping, 2)
     assert not one.valid
@@ -350,10 +350,10 @@ async def test_a_standby_says_who_leads_and_when_it_is_another(stage: Stage, cap
         await until(lambda: caplog.messages and one._sent is not None, "a renewal")
         keeping.cancel()
         # Not released and taken, which would be a race with the third: handed over in one write.
-        await stage.transport.merge_patch(LEASE, stage.ref, {"spec": {"holderIdentity": two.identity}})
+        await stage.transport.patch(LEASE, stage.ref, {"spec": {"holderIdentity": two.identity}})
         await until(lambda: len(told()) == 2, "the second to be told of")
-        await stage.transport.merge_patch(LEASE, stage.ref, {"metadata": {"labels": {"a": "b"}}})
-        await stage.transport.merge_patch(LEASE, stage.ref, {"spec": {"holderIdentity": ""}})
+        await stage.transport.patch(LEASE, stage.ref, {"metadata": {"labels": {"a": "b"}}})
+        await stage.transport.patch(LEASE, stage.ref, {"spec": {"holderIdentity": ""}})
         await until(lambda: three.valid, "the third to take over")
     assert told()[1:] == [f"{stage.ref} is held by two: standing by"]
 

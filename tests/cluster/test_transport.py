@@ -41,14 +41,14 @@ async def test_life_of_an_object(transport: Transport) -> None:
     with pytest.raises(kube.AlreadyExists):
         await transport.create(LIMIT_RANGE, SPACE, BODY)
 
-    changed = json.loads(await transport.merge_patch(LIMIT_RANGE, REF, {"metadata": {"labels": {"a": "b"}}}))
+    changed = json.loads(await transport.patch(LIMIT_RANGE, REF, {"metadata": {"labels": {"a": "b"}}}))
     with pytest.raises(kube.Conflict):
         await transport.replace(LIMIT_RANGE, REF, created)  # its resourceVersion is old
     await transport.replace(LIMIT_RANGE, REF, {**changed, "spec": {"limits": []}})
     other: JsonValue = [{"op": "test", "path": "/metadata/labels/a", "value": "other"}]
     with pytest.raises(kube.Invalid):
         await transport.patch(LIMIT_RANGE, REF, other, kube.JSON_PATCH)
-    await transport.merge_patch(LIMIT_RANGE, REF, {"metadata": {"labels": {"c": "d"}}})
+    await transport.patch(LIMIT_RANGE, REF, {"metadata": {"labels": {"c": "d"}}})
     seen = json.loads(await transport.get(LIMIT_RANGE, REF))
     assert seen["metadata"]["labels"] == {"a": "b", "c": "d"}
 
@@ -80,7 +80,7 @@ async def test_terminating_namespace_says_so(transport: Transport) -> None:
     with pytest.raises(kube.Forbidden) as caught:
         await transport.create(LIMIT_RANGE, name, {**BODY, "metadata": {"name": "m"}})
     assert caught.value.is_namespace_terminating
-    await transport.merge_patch(LIMIT_RANGE, Ref(LIMIT_RANGE, name, "l"), {"metadata": {"finalizers": None}})
+    await transport.patch(LIMIT_RANGE, Ref(LIMIT_RANGE, name, "l"), {"metadata": {"finalizers": None}})
 
 
 async def test_wrong_token(plane: Plane, transport: Transport) -> None:

@@ -177,7 +177,7 @@ async def test_what_is_sent(tmp_path: Path) -> None:
         await transport.create(NETWORK_POLICY, "a", {"spec": None})
         await transport.replace(NETWORK_POLICY, REF, b"{}")
         await transport.patch(NAMESPACE, Ref(NAMESPACE, "", "n"), [], kube.JSON_PATCH)
-        await transport.merge_patch(NAMESPACE, Ref(NAMESPACE, "", "n"), {}, "status")
+        await transport.patch(NAMESPACE, Ref(NAMESPACE, "", "n"), {}, subresource="status")
         await transport.delete(NETWORK_POLICY, REF, uid="u", resource_version="7")
     base, manager = "/apis/networking.k8s.io/v1/namespaces/a/networkpolicies", {"fieldManager": "securetenant"}
     options = (

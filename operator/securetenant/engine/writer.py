@@ -148,7 +148,7 @@ class Writer:
                 case "replace":
                     raw = await self._transport.replace(kind, ref, request.body)
                 case "merge":
-                    raw = await self._transport.merge_patch(kind, ref, request.body)
+                    raw = await self._transport.patch(kind, ref, request.body)
                 case "json":
                     raw = await self._transport.patch(kind, ref, request.body, JSON_PATCH)
                 case "free":

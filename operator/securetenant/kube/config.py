@@ -72,6 +72,14 @@ class ClientConfig:
                 await self._refresh(force=True)
         return self.generation != generation
 
+    async def credentials(self, refused: int | None = None) -> tuple[str, int]:
+        """The Authorization header's value and its generation, for a client that keeps them until they are refused:
+        then they are renewed first. `refused`: the generation that was answered with 401."""
+        if refused is not None:
+            await self.renew(refused)
+        authorization = await self.authorization()
+        return authorization, self.generation
+
     def _is_older(self, seconds: float) -> bool:
         return time.monotonic() - self._loaded > seconds
 
