@@ -18,7 +18,7 @@ from securetenant.controls.registry import CACHED
 from securetenant.drift.applied import grouped
 from securetenant.drift.assess import Survey, survey
 from securetenant.drift.judge import Finding
-from securetenant.engine.inflight import Echoes
+from securetenant.engine.inflight import WritesInFlight
 from securetenant.engine.writer import Writer
 from securetenant.kube.transport import Transport
 from securetenant.model import kinds, names
@@ -162,7 +162,7 @@ async def written(transport: Transport, writer: Writer, group: list[Document], o
 
 async def test_a_second_look_finds_nothing(transport: Transport, groups: list[list[Document]]) -> None:
     objects = await fetch(transport)
-    writer = Writer(transport, {kind: _Unheard() for kind in CACHED}, Echoes())
+    writer = Writer(transport, {kind: _Unheard() for kind in CACHED}, WritesInFlight())
     first: list[dict[str, Survey]] = []
     for group in groups:
         first.append(await written(transport, writer, group, objects))

@@ -15,7 +15,7 @@ from securetenant.cache.world import World
 from securetenant.drift.writes import Request
 from securetenant.engine.contention import CLOSING_BURST
 from securetenant.engine.following import Following
-from securetenant.engine.inflight import Echoes
+from securetenant.engine.inflight import WritesInFlight
 from securetenant.engine.reconciler import Reconciler
 from securetenant.engine.reporter import Reporter
 from securetenant.engine.status import Pass
@@ -62,7 +62,7 @@ class Objects(Writer):
     """Writes into the world, but for what is refused."""
 
     def __init__(self, world: StaticWorld, refusal: Callable[[Request], ApiError | None]) -> None:
-        super().__init__(cast(Transport, None), {}, Echoes())
+        super().__init__(cast(Transport, None), {}, WritesInFlight())
         self.world, self.refusal, self.number = world, refusal, 100
 
     async def send(self, request: Request) -> Observed | None:
@@ -133,7 +133,7 @@ class Stage:
             cast(World, self.world),
             cast(Reporter, self.told),
             lambda names: None,
-            Echoes(),
+            WritesInFlight(),
             Following(),
             monotonic=lambda: self.now,
             now=lambda: self.at,

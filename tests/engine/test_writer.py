@@ -9,7 +9,7 @@ from aiohttp import web
 
 from securetenant.controls.registry import CACHED
 from securetenant.drift.judge import Finding
-from securetenant.engine.inflight import Echoes
+from securetenant.engine.inflight import WritesInFlight
 from securetenant.engine.writer import Outcome, Writer
 from securetenant.model.kinds import NAMESPACE, NETWORK_POLICY
 from securetenant.model.objects import Desired, Observed, Ref, Superseded
@@ -76,7 +76,7 @@ async def sent(
         return web.json_response({**body, "metadata": {**body["metadata"], **set_by_server}, "spec": spec})
 
     async with serving(handler, folder) as path, transport_to(path) as transport:
-        writer = Writer(transport, {kind: Unheard() for kind in CACHED}, Echoes())
+        writer = Writer(transport, {kind: Unheard() for kind in CACHED}, WritesInFlight())
         return done, await writer.undo(findings, "pay", "uid", entering=entering)
 
 
@@ -124,7 +124,9 @@ async def test_a_page_of_a_gateway_is_no_proof_that_it_is_gone(tmp_path: Path) -
     async with serving(handler, tmp_path) as path, transport_to(path) as transport:
         cache = Unheard()
         cache.forget = lambda ref, uid: pytest.fail("forgotten")  # type: ignore[method-assign]
-        outcome = await Writer(transport, dict.fromkeys(CACHED, cache), Echoes()).undo([deleted("open")], "pay", "u")
+        outcome = await Writer(transport, dict.fromkeys(CACHED, cache), WritesInFlight()).undo(
+            [deleted("open")], "pay", "u"
+        )
     assert [finding.ref.name for finding, _ in outcome.failed] == ["open"]
 
 

@@ -16,7 +16,7 @@ from securetenant.cache.world import World, indexes
 from securetenant.controls.registry import CACHED, ONLY
 from securetenant.engine.cluster import Cluster
 from securetenant.engine.following import Following
-from securetenant.engine.inflight import Echoes
+from securetenant.engine.inflight import WritesInFlight
 from securetenant.engine.reconciler import Again, Reconciler
 from securetenant.engine.reporter import Reporter
 from securetenant.engine.triage import queue_all
@@ -82,7 +82,7 @@ class Operator:
         self._caught_up = asyncio.Event()
         # For how many seconds nobody has watched the SecureTenants.
         self.blind_for: Callable[[], float] = lambda: 0.0
-        self._echoes = Echoes()
+        self._in_flight = WritesInFlight()
         self.tenants = Tenants()
         self.queue = WorkQueue(clock)
         indexed, following = indexes(), Following()
@@ -97,12 +97,12 @@ class Operator:
         self._roster = Roster(transport, self.tenants, self.observe, lambda names: self._enqueue(names, clock()))
         self._reconciler = Reconciler(
             transport,
-            Writer(transport, self.informers, self._echoes),
+            Writer(transport, self.informers, self._in_flight),
             self.tenants,
             self.world,
             Reporter(metrics, events),
             lambda names: self._enqueue(names, clock()),
-            self._echoes,
+            self._in_flight,
             following,
             stale=self._stale,
         )
@@ -122,7 +122,7 @@ class Operator:
             self._enqueue(self.tenants.observe(event_type, body), since)
 
         ref = Ref(SECURE_TENANT, "", metadata["name"])
-        if not self._echoes.hold(ref, event_type, int(metadata["resourceVersion"]), tell):
+        if not self._in_flight.hold(ref, event_type, int(metadata["resourceVersion"]), tell):
             tell()
 
     def _generation_lag(self, name: str) -> int | None:
@@ -142,7 +142,7 @@ class Operator:
             if self._leading:  # else a start asks it of each of 45,000 objects, for nothing
                 self._enqueue(self.world.concerned(event.object, old), event.received)
 
-        if not self._echoes.hold(event.object.ref, event.type, int(event.object.resource_version), tell):
+        if not self._in_flight.hold(event.object.ref, event.type, int(event.object.resource_version), tell):
             tell()
 
     def _on_change(self, old: Observed | None, new: Observed | None) -> None:

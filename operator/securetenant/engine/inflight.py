@@ -1,8 +1,8 @@
-"""Our own writes come back on the watch, often before their answer does. They are no news.
+"""Our own writes in flight: they come back as events of the watch, often before their answer does, and are no news.
 
-While a write of ours to an object is under way, what the watch says of that object is held back; when the answer
-is there, what is not newer than it is dropped, and the rest is told. Without this every tenant would be worked on
-twice: once for an event, once for the echo of what was written for it.
+While a write of ours to an object is under way, events of that object are held back; when the answer is there, those
+that are not newer than it are dropped, and the others are handed on. Without this every tenant would be reconciled
+twice: once for an event, and once for the event of what was written for it.
 """
 
 import contextlib
@@ -25,21 +25,21 @@ class Write:
         self.answered = max(self.answered, version)
 
 
-class Echoes:
-    """The writes under way. Single event loop."""
+class WritesInFlight:
+    """Single event loop."""
 
     def __init__(self) -> None:
         self._writes: dict[Ref, Write] = {}
 
-    def hold(self, ref: Ref, event_type: str | None, version: int, tell: Callable[[], None]) -> bool:
-        """Whether this news of an object is held back; then `tell` is called when the write is over, if it is news.
+    def hold(self, ref: Ref, event_type: str | None, version: int, hand_on: Callable[[], None]) -> bool:
+        """Whether this event of an object is held back; then `hand_on` is called when the write is over, if it is news.
 
         A deletion is always news.
         """
         write = self._writes.get(ref)
         if write is None or event_type == "DELETED":
             return False
-        write.held.append((version, tell))
+        write.held.append((version, hand_on))
         return True
 
     @contextlib.contextmanager
@@ -53,6 +53,6 @@ class Echoes:
             write.under_way -= 1
             if not write.under_way:
                 del self._writes[ref]
-                for version, tell in write.held:
+                for version, hand_on in write.held:
                     if version > write.answered:
-                        tell()
+                        hand_on()

@@ -23,7 +23,7 @@ from securetenant.engine.attribution import manager_of
 from securetenant.engine.contention import Contests
 from securetenant.engine.creation import Creations
 from securetenant.engine.following import Following, judged
-from securetenant.engine.inflight import Echoes
+from securetenant.engine.inflight import WritesInFlight
 from securetenant.engine.known import Known
 from securetenant.engine.own_writes import History
 from securetenant.engine.reporter import Reporter
@@ -75,7 +75,7 @@ class Reconciler:
         world: World,
         reporter: Reporter,
         enqueue: Callable[[set[str]], None],
-        echoes: Echoes,
+        in_flight: WritesInFlight,
         following: Following,
         *,
         stale: Callable[[], str] = lambda: "",
@@ -84,7 +84,7 @@ class Reconciler:
     ) -> None:
         self._transport = transport
         self._writer = writer
-        self._resource = TenantWriter(transport, tenants, echoes, enqueue)
+        self._resource = TenantWriter(transport, tenants, in_flight, enqueue)
         self._tenants = tenants
         self._world = world
         self._reporter = reporter

@@ -9,7 +9,7 @@ from securetenant.api.status import SecureTenantStatus
 from securetenant.api.tenant import SecureTenant
 from securetenant.cache.tenants import Tenants
 from securetenant.engine import status
-from securetenant.engine.inflight import Echoes
+from securetenant.engine.inflight import WritesInFlight
 from securetenant.kube.errors import malformed
 from securetenant.kube.transport import JSON_PATCH, MERGE_PATCH, Transport
 from securetenant.model import names
@@ -23,11 +23,11 @@ class TenantWriter:
     """`enqueue` takes the tenants that an answer concerns: it holds the whole object, edits of others included."""
 
     def __init__(
-        self, transport: Transport, tenants: Tenants, echoes: Echoes, enqueue: Callable[[set[str]], None]
+        self, transport: Transport, tenants: Tenants, in_flight: WritesInFlight, enqueue: Callable[[set[str]], None]
     ) -> None:
         self._transport = transport
         self._tenants = tenants
-        self._echoes = echoes
+        self._in_flight = in_flight
         self._enqueue = enqueue
 
     async def patch(
@@ -36,7 +36,7 @@ class TenantWriter:
         """Write the SecureTenant, and take in the answer. An edit that is in it is judged by a pass of its own; this
         pass goes on with the spec that it judged."""
         ref = Ref(SECURE_TENANT, "", tenant.name)
-        with self._echoes.writing(ref) as write:
+        with self._in_flight.writing(ref) as write:
             raw = await self._transport.patch(SECURE_TENANT, ref, body, content_type, subresource)
             version = _version(raw, tenant)
             self._enqueue(self._tenants.store(raw))

@@ -14,7 +14,7 @@ import msgspec
 from securetenant.drift import judge, writes
 from securetenant.drift.judge import Finding
 from securetenant.drift.writes import Request
-from securetenant.engine.inflight import Echoes, Write
+from securetenant.engine.inflight import Write, WritesInFlight
 from securetenant.kube.errors import malformed
 from securetenant.kube.transport import JSON_PATCH, AlreadyExists, ApiError, Conflict, NotFound, Transport
 from securetenant.kube.wire import decode
@@ -75,10 +75,10 @@ class Outcome:
 class Writer:
     """Writes for one tenant at a time; several tenants at once. The transport bounds what is in flight."""
 
-    def __init__(self, transport: Transport, stores: Mapping[Kind, Store], echoes: Echoes) -> None:
+    def __init__(self, transport: Transport, stores: Mapping[Kind, Store], in_flight: WritesInFlight) -> None:
         self._transport = transport
         self._stores = stores
-        self._echoes = echoes
+        self._in_flight = in_flight
 
     async def undo(
         self,
@@ -141,7 +141,7 @@ class Writer:
         """One write. Its answer goes into the cache, and is returned; of a deletion there is none, and deleting what
         is gone already is no error. Raises ApiError."""
         kind, ref = request.ref.kind, request.ref
-        with self._echoes.writing(ref) as write:
+        with self._in_flight.writing(ref) as write:
             match request.verb:
                 case "create":
                     raw = await self._transport.create(kind, ref.namespace, request.body)
