@@ -11,16 +11,17 @@ import structlog
 
 from securetenant import __version__, memory
 from securetenant.cache.roster import Blind
-from securetenant.controls.registry import NAMES
+from securetenant.controls.registry import CACHED, NAMES
 from securetenant.engine.controller import Operator
 from securetenant.kube.config import ConfigError
 from securetenant.kube.config import load as load_config
 from securetenant.kube.lease import Elector, LeaseLost
+from securetenant.kube.preflight import StartError, check
 from securetenant.kube.reach import Reach
 from securetenant.kube.transport import MERGE_PATCH, NotFound, Transport
 from securetenant.model import names
+from securetenant.model.kinds import SECURE_TENANT
 from securetenant.settings import LEASE_DURATION_MAX, Settings
-from securetenant.start import StartError, check
 from securetenant.supervise import TenantWatcher
 from securetenant.telemetry import logs
 from securetenant.telemetry.events import Events, Undeliverable
@@ -113,7 +114,7 @@ async def run(settings: Settings) -> None:
         ) as port:
             log.info("started", version=__version__, server=config.server, identity=settings.identity, port=port)
             await _unless(stop, elector.peek())
-            await _unless(stop, check(transport, settings.operator_namespace))
+            await _unless(stop, check(transport, settings.operator_namespace, (SECURE_TENANT, *CACHED)))
             if not stop.is_set():
                 watcher = TenantWatcher(config, operator, metrics)
                 await _live(operator, elector, watcher, stop)

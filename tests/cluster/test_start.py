@@ -21,7 +21,7 @@ pytestmark = pytest.mark.cluster
 ACCOUNTS: Final = "/api/v1/namespaces/default/serviceaccounts"
 BINDINGS: Final = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"
 # What is missing does not come.
-IMPATIENT: Final = "import securetenant.start; securetenant.start.PATIENCE = 0.5"
+IMPATIENT: Final = "import securetenant.kube.preflight as p; p.PATIENCE = 0.5"
 USER: Final = "system:serviceaccount:default:nobody"
 
 
@@ -147,10 +147,10 @@ async def test_an_api_server_that_is_away_is_waited_for_and_said_once(plane: Pla
 
 # Something breaks down just when it has begun to lead.
 BREAKS: Final = """
-import securetenant.app, securetenant.start
+import securetenant.app, securetenant.kube.preflight
 async def breaks(operator):
     await operator.caught_up()
-    raise securetenant.start.StartError("broken for a test")
+    raise securetenant.kube.preflight.StartError("broken for a test")
 securetenant.app._settle = breaks
 """
 

@@ -6,18 +6,28 @@ The rights are asked for by SelfSubjectAccessReview, which every authenticated u
 """
 
 import asyncio
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
 import msgspec
+import structlog
 
-from securetenant.kube.errors import Forbidden, NotFound, Unauthorized
+from securetenant.kube.errors import ApiError, Forbidden, NotFound, Unauthorized, is_away
+from securetenant.kube.reach import Rarely
 from securetenant.kube.transport import Transport
-from securetenant.model.kinds import NAMESPACE, SECURE_TENANT, Kind
+from securetenant.model import names
+from securetenant.model.kinds import LEASE, NAMESPACE, Kind
 from securetenant.model.objects import Json, Ref
 
+log = structlog.get_logger("securetenant.start")
+
+# How long (seconds) what is missing is waited for: what is applied together with the operator comes a moment later.
+PATIENCE: Final = 5.0
+# Between two looks (seconds).
+PAUSE: Final = 0.5
 REMEDY: Final = "kubectl apply -k manifests/, or your overlay of it"
 _REVIEWS: Final = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 _WHO: Final = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
@@ -53,20 +63,51 @@ class _Who(msgspec.Struct):
     status: _WhoStatus
 
 
+class StartError(RuntimeError):
+    """The operator cannot start; the message says why and what to do."""
+
+
+async def check(transport: Transport, namespace: str, kinds: Iterable[Kind]) -> None:
+    """Return when all that is needed is there: CRD, the operator's namespace, its rights on its Lease and to list and
+    watch the kinds. An API server that does not answer is waited for. Raises StartError."""
+    rights, rarely, since = needed(namespace, kinds), Rarely(), None
+    while True:
+        try:
+            lacking = await missing(transport, namespace, rights)
+        except ApiError as error:
+            if not is_away(error) and rarely(str(error)):
+                log.warning("CRD, namespace and rights cannot be checked yet, tried again", cause=str(error))
+        else:
+            if not lacking:
+                return
+            since = time.monotonic() if since is None else since
+            if time.monotonic() - since >= PATIENCE:
+                raise StartError(". ".join(lacking))
+        await asyncio.sleep(PAUSE)
+
+
+def needed(namespace: str, kinds: Iterable[Kind]) -> list[Right]:
+    """What no instance can do without, whatever the tenants ask for."""
+    lease = [Right(LEASE, "create", namespace)]
+    lease += [Right(LEASE, verb, namespace, names.LEASE) for verb in ("get", "update")]
+    return lease + [Right(kind, verb, kind.within) for kind in kinds for verb in ("list", "watch")]
+
+
 async def missing(transport: Transport, namespace: str, rights: Sequence[Right]) -> list[str]:
     """What is not there, each as a sentence with its remedy; `namespace` is the operator's own.
 
     Raises ApiError where it cannot be told (no answer, an error of the server's).
     """
+    own = dict.fromkeys(right.kind for right in rights if right.kind.group == names.GROUP)
     try:
-        found = [await _crd(transport), await _namespace(transport, namespace), await _refused(transport, rights)]
+        found = [await _crd(transport, kind) for kind in own]
+        found += [await _namespace(transport, namespace), await _refused(transport, rights)]
     except Unauthorized as error:
         return [f"the API server does not accept the credentials from {transport.config.source}: {error.message}"]
     return [sentence for sentence in found if sentence]
 
 
-async def _crd(transport: Transport) -> str:
-    kind = SECURE_TENANT
+async def _crd(transport: Transport, kind: Kind) -> str:
     try:
         await transport.request("GET", kind.path(), params={"limit": "1"}, kind=kind.name, verb="list")
     except NotFound:
