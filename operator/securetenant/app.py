@@ -12,7 +12,7 @@ import structlog
 from securetenant import __version__, memory
 from securetenant.cache.roster import Blind
 from securetenant.controls.registry import CACHED, NAMES
-from securetenant.engine.controller import Operator
+from securetenant.engine.controller import Controller
 from securetenant.kube.config import ConfigError
 from securetenant.kube.config import load as load_config
 from securetenant.kube.lease import Elector, LeaseLost
@@ -20,17 +20,16 @@ from securetenant.kube.preflight import StartError, check
 from securetenant.kube.reach import Reach
 from securetenant.kube.transport import MERGE_PATCH, NotFound, Transport
 from securetenant.model import names
-from securetenant.model.kinds import SECURE_TENANT
 from securetenant.settings import LEASE_DURATION_MAX, Settings
-from securetenant.supervise import TenantWatcher
 from securetenant.telemetry import logs
 from securetenant.telemetry.events import Events, Undeliverable
 from securetenant.telemetry.metrics import Metrics
 from securetenant.telemetry.server import ServeError, serve
+from securetenant.watch.supervise import Watcher
 
 log = structlog.get_logger("securetenant.app")
 
-# Loggers of kopf's that say with each try, and with a traceback, what supervise.py tells once.
+# Loggers of kopf's that say with each try, and with a traceback, what watch/supervise.py says once.
 _TOLD_BY_US: Final = (
     "kopf._cogs.clients.api",
     "kopf._core.reactor.observation",
@@ -92,10 +91,10 @@ async def run(settings: Settings) -> None:
             renew=settings.lease_duration / 3,
             retry=min(2.0, settings.lease_duration / 5),
             longest=LEASE_DURATION_MAX,
-            on_silent=lambda: operator.prepare(),
+            on_silent=lambda: controller.prepare(),
         )
         transport.before_write = elector.check
-        operator = Operator(
+        controller = Controller(
             transport,
             metrics,
             _events(transport, settings.identity),
@@ -103,57 +102,57 @@ async def run(settings: Settings) -> None:
             workers=settings.workers,
             resync_seconds=settings.resync_seconds,
         )
-        watcher: TenantWatcher | None = None
+        watcher: Watcher | None = None
         async with serve(
             settings.http_host,
             settings.http_port,
             metrics.exposition,
             # Before the start is over nothing is watched, and a restart would cure nothing.
-            healthy=lambda: [*operator.unhealthy(), *watcher.unhealthy()] if watcher is not None else [],
-            ready=lambda: [*operator.unready(), *(watcher.unready() if watcher is not None else ["not started yet"])],
+            healthy=lambda: [*controller.unhealthy(), *watcher.unhealthy()] if watcher is not None else [],
+            ready=lambda: [*controller.unready(), *(watcher.unready() if watcher is not None else ["not started yet"])],
         ) as port:
             log.info("started", version=__version__, server=config.server, identity=settings.identity, port=port)
             await _unless(stop, elector.peek())
-            await _unless(stop, check(transport, settings.operator_namespace, (SECURE_TENANT, *CACHED)))
+            await _unless(stop, check(transport, settings.operator_namespace, (*controller.kinds, *CACHED)))
             if not stop.is_set():
-                watcher = TenantWatcher(config, operator, metrics)
-                await _live(operator, elector, watcher, stop)
+                watcher = Watcher(config, controller.kinds, controller, metrics)
+                await _live(controller, elector, watcher, stop)
         log.info("stopped")
 
 
-async def _live(operator: Operator, elector: Elector, watcher: TenantWatcher, stop: asyncio.Event) -> None:
+async def _live(controller: Controller, elector: Elector, watcher: Watcher, stop: asyncio.Event) -> None:
     """Caches and watcher always; workers and renewals while leading. The first that fails ends the others."""
     async with asyncio.TaskGroup() as group:
         always = [
-            group.create_task(operator.run_caches(), name="caches"),
+            group.create_task(controller.run_caches(), name="caches"),
             group.create_task(watcher.run(), name="tenants"),
-            group.create_task(_settle(operator), name="memory"),
-            group.create_task(_lead(operator, elector, stop), name="leader"),
+            group.create_task(_settle(controller), name="memory"),
+            group.create_task(_lead(controller, elector, stop), name="leader"),
         ]
         await always[-1]
         for task in always[:-1]:
             task.cancel()
 
 
-async def _settle(operator: Operator) -> None:
-    await operator.caught_up()
+async def _settle(controller: Controller) -> None:
+    await controller.caught_up()
     memory.settle()
 
 
-async def _lead(operator: Operator, elector: Elector, stop: asyncio.Event) -> None:
+async def _lead(controller: Controller, elector: Elector, stop: asyncio.Event) -> None:
     """Wait for the Lease with warm caches, work, and give it back.
 
     It is kept, and runs out, where writes may still be under way: when the work broke down. When something else did,
     the passes under way are finished first.
     """
-    await _unless(stop, operator.synced())
+    await _unless(stop, controller.synced())
     await _unless(stop, elector.acquire())
     if stop.is_set():
         # The Lease may have come in the same moment.
         await elector.release()
         return
     keeping = asyncio.create_task(elector.keep(), name="lease")
-    leading = asyncio.create_task(_work(operator, stop, elector), name="work")
+    leading = asyncio.create_task(_work(controller, stop, elector), name="work")
     try:
         await asyncio.wait([keeping, leading], return_when=asyncio.FIRST_COMPLETED)
         if keeping.done():
@@ -164,7 +163,7 @@ async def _lead(operator: Operator, elector: Elector, stop: asyncio.Event) -> No
         await asyncio.wait([keeping, leading], return_when=asyncio.FIRST_COMPLETED)
         raise
     finally:
-        is_over = leading.done() and (leading.exception() is None or not operator.has_led)
+        is_over = leading.done() and (leading.exception() is None or not controller.has_led)
         for task in (leading, keeping):
             task.cancel()
         await asyncio.gather(leading, keeping, return_exceptions=True)
@@ -172,9 +171,9 @@ async def _lead(operator: Operator, elector: Elector, stop: asyncio.Event) -> No
             await elector.release()
 
 
-async def _work(operator: Operator, stop: asyncio.Event, elector: Elector) -> None:
+async def _work(controller: Controller, stop: asyncio.Event, elector: Elector) -> None:
     try:
-        await operator.lead(stop, fresh=elector.fresh, prepared=elector.silent)
+        await controller.lead(stop, fresh=elector.fresh, prepared=elector.silent)
     except* NotFound as group:
         raise StartError(
             "the API server does not know securetenants.securetenant.dev (any more): apply the CRD (kubectl apply -k "

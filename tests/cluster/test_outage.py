@@ -19,8 +19,8 @@ POLICIES: Final = "/apis/networking.k8s.io/v1/namespaces/{}-a/networkpolicies"
 CONTACT: Final = "securetenant_informer_last_contact_timestamp_seconds"
 # A watch that says nothing is given up after seconds here, not minutes.
 IMPATIENT: Final = """
-import securetenant.watch, securetenant.kube.informer
-securetenant.watch.WATCH_SILENT = 2.0
+import securetenant.watch.kopf_thread, securetenant.kube.informer
+securetenant.watch.kopf_thread.WATCH_SILENT = 2.0
 securetenant.kube.informer.Informer.__init__.__kwdefaults__["read_deadline"] = 2.0
 """
 

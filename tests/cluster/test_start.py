@@ -148,8 +148,8 @@ async def test_an_api_server_that_is_away_is_waited_for_and_said_once(plane: Pla
 # Something breaks down just when it has begun to lead.
 BREAKS: Final = """
 import securetenant.app, securetenant.kube.preflight
-async def breaks(operator):
-    await operator.caught_up()
+async def breaks(controller):
+    await controller.caught_up()
     raise securetenant.kube.preflight.StartError("broken for a test")
 securetenant.app._settle = breaks
 """

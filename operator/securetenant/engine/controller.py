@@ -1,26 +1,30 @@
-"""The running operator: caches that stay warm, and workers that work while this is the active instance."""
+"""The controller: caches that stay warm, and workers that reconcile while this is the active instance."""
 
 import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import structlog
 
-from securetenant.cache.roster import BLIND, Blind, Roster
+from securetenant.cache.roster import Roster
 from securetenant.cache.tenants import Tenants
 from securetenant.cache.world import World, indexes
 from securetenant.controls.registry import CACHED, ONLY
+from securetenant.engine import health
 from securetenant.engine.cluster import Cluster
+from securetenant.engine.first_look import FirstLook
 from securetenant.engine.following import Following
+from securetenant.engine.health import UNSEEN
 from securetenant.engine.inflight import WritesInFlight
-from securetenant.engine.reconciler import Again, Reconciler
+from securetenant.engine.reconciler import Reconciler
 from securetenant.engine.reporter import Reporter
-from securetenant.engine.triage import queue_all
-from securetenant.engine.workqueue import Item, WorkQueue
+from securetenant.engine.resource import Again, Resource, counts, keys
+from securetenant.engine.triage import is_suspect
+from securetenant.engine.workqueue import Key, WorkQueue
 from securetenant.engine.writer import Writer
 from securetenant.kube.errors import is_away
 from securetenant.kube.informer import Event, Informer, OnChange
@@ -34,25 +38,13 @@ from securetenant.telemetry.metrics import Metrics
 
 log = structlog.get_logger("securetenant.operator")
 
-# An informer that has neither failed nor heard anything for this long (seconds) has a silent connection.
-SILENT = 240.0
-# One that failed and has not tried again for this long (seconds) will not: its pauses are shorter by far.
-UNTRIED = 60.0
 # How long a clean stop waits for the passes under way (seconds).
 DRAIN = 15.0
-# SecureTenants that nobody has watched for this long (seconds) may have been edited: what is known of them is old.
-UNSEEN = 10.0
-# A kind that could not be watched for this long (seconds): its cache proves nothing any more.
-STALE = 60.0
-# The same of SecureTenants: well before the leader gives up (BLIND), so that it is said while it can be.
-STALE_TENANTS = 30.0
-# How often (seconds) the clock and the watches are looked at, and what step of the clock is worth a look at all.
-PULSE = 5.0
-CLOCK_STEP = 2.0
 
 
-class Operator:
-    """Caches, queue and workers. `observe` takes SecureTenant events; everything else comes from the informers."""
+class Controller:
+    """Caches, queue and workers. `observe` takes the events of our custom resources; everything else comes from the
+    informers."""
 
     def __init__(
         self,
@@ -74,16 +66,14 @@ class Operator:
         self._leading = False
         self.has_led = False  # whether it ever began to write
         self.is_loading = False  # whether it leads, and lists the tenants yet
-        self._all_queued = False
         self._tasks: dict[Kind, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
         self._preparing: asyncio.Task[None] | None = None
         self._early: asyncio.Task[bool] | None = None
-        self._caught_up = asyncio.Event()
-        # For how many seconds nobody has watched the SecureTenants.
-        self.blind_for: Callable[[], float] = lambda: 0.0
+        # For how many seconds nobody has watched the objects of a custom resource.
+        self.blind_for: Callable[[Kind], float] = lambda kind: 0.0
         self._in_flight = WritesInFlight()
-        self.tenants = Tenants()
+        tenants = Tenants()
         self.queue = WorkQueue(clock)
         indexed, following = indexes(), Following()
         hooks: dict[Kind, list[OnChange]] = {kind: [index.change] for kind, index in indexed.items()}
@@ -93,67 +83,97 @@ class Operator:
             if kind.mirror is not None:
                 hooks.setdefault(kind, []).append(following.change)
         self.informers = {kind: _informer(transport, kind, self._on_event, hooks.get(kind, [])) for kind in CACHED}
-        self.world = World(self.informers, indexed, self.tenants, platform)
-        self._roster = Roster(transport, self.tenants, self.observe, lambda names: self._enqueue(names, clock()))
-        self._reconciler = Reconciler(
+        world = World(self.informers, indexed, tenants, platform)
+
+        def enqueue(names: Iterable[str]) -> None:
+            self._enqueue(keys(SECURE_TENANT, names), clock())
+
+        self._roster = Roster(transport, tenants, partial(self.observe, SECURE_TENANT), enqueue)
+        reconciler = Reconciler(
             transport,
             Writer(transport, self.informers, self._in_flight),
-            self.tenants,
-            self.world,
+            tenants,
+            world,
             Reporter(metrics, events),
-            lambda names: self._enqueue(names, clock()),
+            enqueue,
             self._in_flight,
             following,
             stale=self._stale,
         )
-        self._cluster = Cluster(transport, self.world, metrics, events, stale=self._stale)
+        tenant = Resource(
+            SECURE_TENANT,
+            tenants.names(),
+            reconciler,
+            observe=lambda event_type, body: keys(SECURE_TENANT, tenants.observe(event_type, body)),
+            relist=self._roster.ask,
+            is_suspect=lambda name: is_suspect(*tenants.applied(name), world.get, world.in_namespace),
+            noun="tenant",
+        )
+        self._resources: Mapping[Kind, Resource] = {tenant.kind: tenant}
+        self._concerned: Callable[[Observed, Observed | None], Iterable[Key]] = lambda new, old: keys(
+            SECURE_TENANT, world.concerned(new, old)
+        )
+        self._first_look = FirstLook(self._resources.values(), self.queue)
+        self._cluster = Cluster(transport, world, metrics, events, stale=self._stale)
         events.give_way(lambda: self.queue.depth + self.queue.active > 1)
-        metrics.watch_generation_lag(self._generation_lag)
+        # None where it is not known: nobody watches for edits.
+        metrics.watch_generation_lag(
+            lambda name: tenants.generation_lag(name) if self.blind_for(SECURE_TENANT) <= UNSEEN else None
+        )
         metrics.watch_queue(lambda: self.queue.depth, self.queue.oldest)
         metrics.watch_leader(lambda: self._leading)
         for kind, informer in self.informers.items():
             metrics.watch_informer(kind.name, informer.__len__, partial(_last_contact, informer))
 
-    def observe(self, event_type: str | None, body: Mapping[str, Any]) -> None:
-        """A SecureTenant came, changed or went."""
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """Our custom resources: their events are for `observe`."""
+        return tuple(self._resources)
+
+    def observe(self, kind: Kind, event_type: str | None, body: Mapping[str, Any]) -> None:
+        """An object of a custom resource was listed (no type), or came, changed or went."""
         metadata, since = body["metadata"], self._clock()
 
-        def tell() -> None:
-            self._enqueue(self.tenants.observe(event_type, body), since)
+        def hand_on() -> None:
+            self._enqueue(self._resources[kind].observe(event_type, body), since)
 
-        ref = Ref(SECURE_TENANT, "", metadata["name"])
-        if not self._in_flight.hold(ref, event_type, int(metadata["resourceVersion"]), tell):
-            tell()
+        ref = Ref(kind, "", metadata["name"])
+        if not self._in_flight.hold(ref, event_type, int(metadata["resourceVersion"]), hand_on):
+            hand_on()
 
-    def _generation_lag(self, name: str) -> int | None:
-        """None where it is not known: nobody watches for edits."""
-        return self.tenants.generation_lag(name) if self.blind_for() <= UNSEEN else None
+    def relisted(self, kind: Kind) -> None:
+        """The watcher had to list the kind anew: of the objects that went meanwhile it will never tell."""
+        self._resources[kind].relist()
 
-    def relisted(self) -> None:
-        """The watcher had to list the SecureTenants anew: of those that went meanwhile it will never tell."""
-        self._roster.ask()
+    def count(self, kind: Kind) -> int:
+        """How many objects of a custom resource are known."""
+        return len(self._resources[kind].names)
+
+    def log_fields(self, kind: Kind, name: str) -> dict[str, str]:
+        """What names an object of a custom resource in a log line."""
+        return self._resources[kind].log_fields(name)
 
     def _on_event(self, event: Event) -> None:
         # A DELETED event carries the object's last state: beside the old one it would look as if nothing changed.
         old = None if event.type == "DELETED" else event.old
         self._cluster.observe(event.object, event.old)
 
-        def tell() -> None:
+        def hand_on() -> None:
             if self._leading:  # else a start asks it of each of 45,000 objects, for nothing
-                self._enqueue(self.world.concerned(event.object, old), event.received)
+                self._enqueue(self._concerned(event.object, old), event.received)
 
-        if not self._in_flight.hold(event.object.ref, event.type, int(event.object.resource_version), tell):
-            tell()
+        if not self._in_flight.hold(event.object.ref, event.type, int(event.object.resource_version), hand_on):
+            hand_on()
 
     def _on_change(self, old: Observed | None, new: Observed | None) -> None:
         """Our own writes are no events; but for a namespace or node that one tenant gives up, another may wait."""
         if old is not None and new is not None and old.tenant != new.tenant:
-            self._enqueue(self.world.concerned(new, old), self._clock())
+            self._enqueue(self._concerned(new, old), self._clock())
 
-    def _enqueue(self, tenants: set[str], since: float) -> None:
+    def _enqueue(self, found: Iterable[Key], since: float) -> None:
         if self._leading:
-            for name in tenants:
-                self.queue.add(name, since)
+            for key in found:
+                self.queue.add(key, since)
 
     async def run_caches(self) -> None:
         """Keep the caches for ever. Raises if one of them cannot go on."""
@@ -187,8 +207,8 @@ class Operator:
         await self.synced()
 
     async def caught_up(self) -> None:
-        """Return when every tenant that was there at the start has been looked at."""
-        await self._caught_up.wait()
+        """Return when everything that was there at the start has been looked at."""
+        await self._first_look.over()
 
     async def synced(self) -> None:
         """Return when every cache holds its kind."""
@@ -211,15 +231,16 @@ class Operator:
         if not (fresh and self._early is not None and await self._early):
             await self._roster.first()
         self._leading = self.has_led = True
-        log.info("leading", tenants=len(self.tenants), objects=sum(map(len, self.informers.values())))
+        log.info("leading", **counts(self._resources.values()), objects=sum(map(len, self.informers.values())))
         stopping = asyncio.Event()
+        pulse = health.pulse(self._clock, self._stale, self._give_up_if_blind, self._look_again)
         try:
             async with asyncio.TaskGroup() as group:
                 background = [
                     group.create_task(self.queue.run_timers(), name="timers"),
                     group.create_task(self._events.run(), name="events"),
                     group.create_task(self._roster.keep(), name="roster"),
-                    group.create_task(self._pulse(), name="pulse"),
+                    group.create_task(pulse, name="pulse"),
                     group.create_task(self._cluster.run(), name="cluster"),
                     group.create_task(self._look_at_all(), name="first look"),
                 ]
@@ -235,47 +256,20 @@ class Operator:
         await self._events.flush()
 
     async def _look_at_all(self) -> None:
-        await queue_all(self.tenants, self.world, self.queue)
-        self._all_queued, self.is_loading = True, False
-        self._note_progress()
+        await self._first_look.queue_all()
+        self.is_loading = False
+        self._first_look.note()
 
-    async def _pulse(self) -> None:
-        """Look at all tenants when the clock was set (expiries are times of day, timers are not), and when a cache
-        went stale or came back."""
-        offset, stale = time.time() - self._clock(), self._stale()
-        while True:
-            await asyncio.sleep(PULSE)
-            before = offset, stale
-            offset, stale = time.time() - self._clock(), self._stale()
-            self._give_up_if_blind()
-            stepped = abs(offset - before[0]) > CLOCK_STEP
-            if stepped:
-                log.warning("the clock was set, looking at all tenants", step_seconds=round(offset - before[0], 1))
-            if stale != before[1]:
-                if stale:
-                    log.warning("a kind cannot be watched, tenants are not judged", cause=stale)
-                else:
-                    log.info("all kinds are watched again")
-            if stepped or stale != before[1]:
-                self._enqueue(set(self.tenants.names()), self._clock())
-                self._cluster.look_again()
+    def _look_again(self) -> None:
+        for kind, resource in self._resources.items():
+            self._enqueue(keys(kind, resource.names), self._clock())
+        self._cluster.look_again()
 
     def _give_up_if_blind(self) -> None:
-        """Raises Blind where a new leader may see what this one does not. Without tenants there is nothing to lead,
-        and the CRD may be gone: then it goes on looking, and is there when it comes back."""
-        if self.blind_for() > BLIND and len(self.tenants):
-            raise Blind(f"SecureTenants have not been watched for {self.blind_for():.0f} s")
+        health.give_up_if_blind(self._resources.values(), self.blind_for)
 
     def _stale(self) -> str:
-        """Which caches prove nothing any more, and why; "" where all are well."""
-        found = [
-            f"{kind} cannot be watched: {informer.failure}"
-            for kind, informer in self.informers.items()
-            if informer.failing_since and time.monotonic() - informer.failing_since > STALE
-        ]
-        if self.blind_for() > STALE_TENANTS:
-            found.append("SecureTenant cannot be watched")
-        return f"what is known may be old: {'; '.join(found)}" if found else ""
+        return health.stale(self.informers, self._resources, self.blind_for)
 
     async def _drain(self, workers: Sequence["asyncio.Task[None]"]) -> None:
         """Wait for the passes under way, not for the workers: those that are idle wait for a key for ever."""
@@ -289,90 +283,77 @@ class Operator:
         while not stopping.is_set():
             item = await self.queue.get()
             started = self._clock()
+            name, resource = item.key.name, self._resources[item.key.kind]
             result = "error"
             try:
-                again = await self._reconciler.reconcile(item.key, item.since, self.queue.failures(item.key))
+                again = await resource.reconciler.reconcile(name, item.since, self.queue.failures(item.key))
                 result = "requeued" if again.retry else "success"
-                if again.missing:
-                    self._roster.ask()
-                self._schedule(item.key, again)
+                self._schedule(resource, item.key, again)
             except LeaseLost:
                 raise
             except NotFound as error:
-                self._gone(item, error)
+                self._gone(resource, item.key, error)
             except ApiError as error:
                 delay = self.queue.failed(item.key)
-                tell = log.debug if is_away(error) else log.warning
-                tell("pass failed", tenant=item.key, cause=str(error), retry_seconds=round(delay, 2))
+                report = log.debug if is_away(error) else log.warning
+                report("pass failed", **resource.log_fields(name), cause=str(error), retry_seconds=round(delay, 2))
             except Exception as error:
-                # A defect that one tenant's data brings out must not stop the others.
+                # A defect that one object's data brings out must not stop the others.
                 delay = self.queue.failed(item.key)
-                log.exception("pass failed by a defect", tenant=item.key, retry_seconds=round(delay, 2))
-                await self._unjudged(item.key, error)
+                log.exception("pass failed by a defect", **resource.log_fields(name), retry_seconds=round(delay, 2))
+                await self._unjudged(resource, name, error)
             finally:
                 self.queue.done(item.key)
-                self._note_progress()
+                self._first_look.note()
                 self._metrics.reconciled(result, self._clock() - started)
 
-    async def _unjudged(self, name: str, defect: Exception) -> None:
-        cause = f"a defect in the operator broke its look at this tenant off ({type(defect).__name__}: see its log)"
+    async def _unjudged(self, resource: Resource, name: str, defect: Exception) -> None:
+        cause = f"a defect in the operator broke its look at this {resource} off ({type(defect).__name__}: see its log)"
         try:
-            await self._reconciler.unjudged(name, cause)
+            await resource.reconciler.unjudged(name, cause)
         except LeaseLost:
             raise
         except Exception as error:
-            log.exception("the status cannot tell of the pass that failed by a defect", tenant=name, cause=str(error))
+            log.exception(
+                "the status cannot tell of the pass that failed by a defect",
+                **resource.log_fields(name),
+                cause=str(error),
+            )
 
-    def _note_progress(self) -> None:
-        if self._caught_up.is_set() or not self._all_queued or self.queue.depth or self.queue.active:
-            return
-        self._caught_up.set()
-        log.info("looked at all tenants", tenants=len(self.tenants))
-
-    def _schedule(self, name: str, again: Again) -> None:
+    def _schedule(self, resource: Resource, key: Key, again: Again) -> None:
+        if again.missing:
+            resource.relist()
         if again.retry:
-            self.queue.failed(name)
+            self.queue.failed(key)
         elif not again.waiting:
-            self.queue.succeeded(name)
-        if name not in self.tenants:
-            self.queue.forget(name)
+            self.queue.succeeded(key)
+        if key.name not in resource.names:
+            self.queue.forget(key)
+            resource.reconciler.forget(key.name)
             return
         # The safety net, spread over time.
         resync = self._resync_seconds * random.uniform(0.75, 1.25)  # noqa: S311
-        self.queue.add_after(name, resync if again.after is None else min(resync, again.after))
+        self.queue.add_after(key, resync if again.after is None else min(resync, again.after))
 
-    def _gone(self, item: Item, error: ApiError) -> None:
-        """The SecureTenant that a pass wrote to may be no more: its event tells, or a list, and not one refused
-        write. (While the CRD is gone, or a proxy fails, every write is answered so.)"""
-        delay = self.queue.failed(item.key)
+    def _gone(self, resource: Resource, key: Key, error: ApiError) -> None:
+        """The object that a pass wrote to may be no more: its event tells, or a list, and not one refused write.
+        (While the CRD is gone, or a proxy fails, every write is answered so.)"""
+        delay = self.queue.failed(key)
         log.info(
-            "tenant is not there, looking for it", tenant=item.key, cause=str(error), retry_seconds=round(delay, 2)
+            f"{resource} is not there, looking for it",
+            **resource.log_fields(key.name),
+            cause=str(error),
+            retry_seconds=round(delay, 2),
         )
-        self._roster.ask()
+        resource.relist()
 
     def unready(self) -> list[str]:
         """What is not synced yet."""
-        return [
-            f"{kind}: {informer.failure or 'not listed yet'}"
-            for kind, informer in self.informers.items()
-            if not informer.synced.is_set()
-        ]
+        return health.unready(self.informers)
 
     def unhealthy(self) -> list[str]:
-        """Watchers that are dead; that fail, and have not tried again; or that hear nothing although they do not
-        fail."""
-        found = []
-        for kind, informer in self.informers.items():
-            task = self._tasks.get(kind)
-            untried, silent = time.monotonic() - informer.tried, time.time() - informer.last_contact
-            if task is None or task.done():
-                found.append(f"{kind}: its watcher is not running")
-            elif informer.failure:
-                if untried > UNTRIED:
-                    found.append(f"{kind}: not tried again for {untried:.0f} s after: {informer.failure}")
-            elif informer.synced.is_set() and silent > SILENT:
-                found.append(f"{kind}: silent for {silent:.0f} s")
-        return found
+        """Which watchers are dead, or hear nothing."""
+        return health.unhealthy(self.informers, self._tasks)
 
 
 def _informer(

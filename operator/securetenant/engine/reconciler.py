@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import structlog
@@ -27,15 +27,12 @@ from securetenant.engine.inflight import WritesInFlight
 from securetenant.engine.known import Known
 from securetenant.engine.own_writes import History
 from securetenant.engine.reporter import Reporter
+from securetenant.engine.resource import Again
 from securetenant.engine.status import Drifted, Pass
 from securetenant.engine.strays import Strays
 from securetenant.engine.tenantwriter import TenantWriter
 from securetenant.engine.writer import Outcome, Writer
-from securetenant.kube.transport import (
-    ApiError,
-    NotFound,
-    Transport,
-)
+from securetenant.kube.transport import ApiError, NotFound, Transport
 from securetenant.model import names
 from securetenant.model.kinds import NAMESPACE
 from securetenant.model.objects import Observed, Ref
@@ -44,18 +41,6 @@ log = structlog.get_logger("securetenant.reconcile")
 
 # How long kube-controller-manager may take to count a quota anew (seconds); milliseconds as a rule.
 _RECOUNTED = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Again:
-    """When a tenant has to be looked at again: in `after` seconds, and (`retry`) after its back-off. `missing`: a write
-    of the SecureTenant was answered that there is none, and so it is to be looked for. `waiting`: not all was tried, so
-    that it is no success after failures."""
-
-    after: float | None = None
-    retry: bool = False
-    missing: bool = False
-    waiting: bool = False
 
 
 class Reconciler:
@@ -103,13 +88,12 @@ class Reconciler:
         self._uids: dict[str, str] = {}
 
     async def reconcile(self, name: str, since: float, failures: int = 0) -> Again:
-        """Make one tenant so. `since`: when the event behind this pass arrived (monotonic seconds).
+        """One pass over one tenant. `since`: when the event behind this pass arrived (monotonic seconds).
 
         Raises ApiError only where the SecureTenant itself could not be written.
         """
         tenant = self._tenants.get(name)
         if tenant is None:
-            self.forget(name)
             return Again()
         if self._uids.setdefault(name, tenant.metadata.uid) != tenant.metadata.uid:
             self.forget(name)  # made anew, and what is known is of the one before
@@ -288,7 +272,7 @@ class Reconciler:
         contents.
 
         Returns the SecureTenant as it was judged, with the commitments; what is to be done now; and what failed.
-        Raises ApiError without the finalizer, and NotFound, which stops a pass over a ghost.
+        Raises ApiError without the finalizer, and NotFound, which stops a pass over a tenant that is gone.
         """
         if found.is_bare and not todo:
             return found.tenant, todo, []  # never in force: it is to go as it came

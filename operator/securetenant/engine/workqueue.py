@@ -12,6 +12,9 @@ import random
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
+
+from securetenant.model.kinds import Kind
 
 # Failures in a row after which the back-off grows beyond `soon_delay`.
 MANY = 20
@@ -19,11 +22,18 @@ MANY = 20
 _SLACK = 64
 
 
+class Key(NamedTuple):
+    """An object of a custom resource of ours."""
+
+    kind: Kind
+    name: str
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """A key to work on. `since`: when the first event for it arrived (clock seconds)."""
 
-    key: str
+    key: Key
     since: float
 
 
@@ -44,12 +54,12 @@ class WorkQueue:
         self._soon_delay = soon_delay
         self._max_delay = max_delay
         self._jitter = jitter
-        self._ready: OrderedDict[str, float] = OrderedDict()
-        self._again: dict[str, float] = {}
-        self._active: set[str] = set()
-        self._failures: dict[str, int] = {}
-        self._timers: list[tuple[float, str]] = []
-        self._due: dict[str, float] = {}
+        self._ready: OrderedDict[Key, float] = OrderedDict()
+        self._again: dict[Key, float] = {}
+        self._active: set[Key] = set()
+        self._failures: dict[Key, int] = {}
+        self._timers: list[tuple[float, Key]] = []
+        self._due: dict[Key, float] = {}
         self._wake = asyncio.Event()
         self._rearm = asyncio.Event()
 
@@ -67,7 +77,7 @@ class WorkQueue:
         waiting = [*self._ready.values(), *self._again.values()]
         return max(0.0, self._clock() - min(waiting)) if waiting else 0.0
 
-    def add(self, key: str, since: float | None = None) -> None:
+    def add(self, key: Key, since: float | None = None) -> None:
         """Work on `key` soon. Merges with an equal key that waits (the earlier `since` stays)."""
         arrived = self._clock() if since is None else since
         if key in self._active:
@@ -76,7 +86,7 @@ class WorkQueue:
             self._ready[key] = arrived
             self._wake.set()
 
-    def add_after(self, key: str, delay: float) -> None:
+    def add_after(self, key: Key, delay: float) -> None:
         """Work on `key` in `delay` seconds, unless an earlier timer for it stands already."""
         due = self._clock() + max(0.0, delay)
         if self._due.get(key, float("inf")) <= due:
@@ -98,22 +108,22 @@ class WorkQueue:
         self._active.add(key)
         return Item(key, since)
 
-    def done(self, key: str) -> None:
+    def done(self, key: Key) -> None:
         """The key was worked on; if it was added meanwhile, it waits again."""
         self._active.discard(key)
         since = self._again.pop(key, None)
         if since is not None:
             self.add(key, since)
 
-    def failures(self, key: str) -> int:
+    def failures(self, key: Key) -> int:
         """How often the key failed in a row."""
         return self._failures.get(key, 0)
 
-    def succeeded(self, key: str) -> None:
+    def succeeded(self, key: Key) -> None:
         """Forget the key's failures."""
         self._failures.pop(key, None)
 
-    def failed(self, key: str) -> float:
+    def failed(self, key: Key) -> float:
         """Retry the key after its back-off, doubled with each failure in a row; the delay in seconds.
 
         For the first minute or two it stays at `soon_delay` (half as much more at most): what is over by then, be it
@@ -126,7 +136,7 @@ class WorkQueue:
         self.add_after(key, delay)
         return delay
 
-    def forget(self, key: str) -> None:
+    def forget(self, key: Key) -> None:
         """Drop timers and failures of a key that is gone."""
         self._due.pop(key, None)
         self._failures.pop(key, None)

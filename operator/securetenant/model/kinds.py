@@ -75,6 +75,12 @@ class Kind:
         return self.name
 
     @property
+    def plural_name(self) -> str:
+        """What a text calls several: "SecureTenants"."""
+        stem = len(self.name) - 1
+        return self.name[:stem] + self.plural[stem:]
+
+    @property
     def key(self) -> str:
         """What records on the cluster call it. A kind of Kubernetes' own by its name; another by its group too, for
         more than one project has a NetworkPolicy."""

@@ -1,0 +1,181 @@
+"""Keys of several kinds: each is reconciled by its own reconciler, and fails, waits and goes by itself."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from structlog.testing import capture_logs
+
+from securetenant.engine.controller import Controller
+from securetenant.engine.resource import Again, Resource
+from securetenant.engine.workqueue import Key
+from securetenant.kube.config import ClientConfig
+from securetenant.kube.transport import ApiError, NotFound, Transport
+from securetenant.model.kinds import SECURE_TENANT, Kind
+from securetenant.model.platform import Platform
+from securetenant.telemetry.events import Events
+from securetenant.telemetry.metrics import Metrics
+from tests.support.kube import until
+
+CLASS = Kind("TenantClass", SECURE_TENANT.group, SECURE_TENANT.version, "tenantclasses", namespaced=False)
+
+
+class Reconciler:
+    """Notes what it is asked for; `does` may raise."""
+
+    def __init__(self) -> None:
+        self.passes: list[tuple[str, int]] = []
+        self.said: list[tuple[str, str]] = []
+        self.forgotten: list[str] = []
+        self.does: Callable[[str], Again] = lambda name: Again()
+
+    async def reconcile(self, name: str, since: float, failures: int) -> Again:
+        self.passes.append((name, failures))
+        return self.does(name)
+
+    async def unjudged(self, name: str, cause: str) -> None:
+        self.said.append((name, cause))
+
+    def forget(self, name: str) -> None:
+        self.forgotten.append(name)
+
+
+class Stage:
+    """A controller of two kinds, in each of which there is one object "a"."""
+
+    def __init__(self) -> None:
+        async def send(*_: Any) -> None: ...
+
+        config = cast(ClientConfig, SimpleNamespace(certificates="", server=""))
+        self.controller = Controller(
+            Transport(config),
+            Metrics(()),
+            Events(send, identity="me", clock=lambda: 0.0),
+            platform=Platform(),
+            clock=lambda: 100.0,
+        )
+        self.tenants, self.classes = Reconciler(), Reconciler()
+        self.names = {SECURE_TENANT: {"a"}, CLASS: {"a"}}
+        self.relisted: list[str] = []
+        self.controller._resources = {
+            SECURE_TENANT: self._resource(SECURE_TENANT, self.tenants, "tenant"),
+            CLASS: self._resource(CLASS, self.classes),
+        }
+        self.queue = self.controller.queue
+
+    def _resource(self, kind: Kind, reconciler: Reconciler, noun: str = "") -> Resource:
+        def observe(_event_type: str | None, body: Any) -> Iterable[Key]:
+            # What a class says concerns the tenants of the same name too.
+            return (Key(kind, body["metadata"]["name"]), Key(SECURE_TENANT, body["metadata"]["name"]))
+
+        return Resource(
+            kind,
+            self.names[kind],
+            reconciler,
+            observe,
+            relist=lambda: self.relisted.append(kind.name),
+            noun=noun,
+        )
+
+    @contextlib.asynccontextmanager
+    async def working(self) -> AsyncIterator[None]:
+        """A worker of an active instance."""
+        self.controller._leading = True
+        worker = asyncio.create_task(self.controller._work(asyncio.Event()))
+        try:
+            yield
+        finally:
+            worker.cancel()
+            await asyncio.gather(worker, return_exceptions=True)
+
+    async def idle(self) -> None:
+        await until(lambda: not self.queue.depth and not self.queue.active, "the queue to be empty")
+
+
+@pytest.fixture
+async def stage() -> Stage:
+    return Stage()
+
+
+def event(name: str) -> dict[str, Any]:
+    return {"metadata": {"name": name, "resourceVersion": "7"}}
+
+
+async def test_an_event_reaches_the_reconcilers_of_the_kinds_that_it_concerns(stage: Stage) -> None:
+    async with stage.working():
+        stage.controller.observe(SECURE_TENANT, "MODIFIED", event("a"))
+        await stage.idle()
+        assert (stage.tenants.passes, stage.classes.passes) == ([("a", 0)], [])
+        stage.controller.observe(CLASS, "MODIFIED", event("a"))
+        await stage.idle()
+    assert (stage.tenants.passes, stage.classes.passes) == ([("a", 0), ("a", 0)], [("a", 0)])
+
+
+async def test_failures_are_counted_for_each_kind_by_itself(stage: Stage) -> None:
+    def fails(_name: str) -> Again:
+        raise ApiError(500, "InternalError", "no")
+
+    stage.classes.does = fails
+    with capture_logs() as logs:
+        async with stage.working():
+            stage.controller.observe(CLASS, "MODIFIED", event("a"))
+            await stage.idle()
+    assert (stage.queue.failures(Key(CLASS, "a")), stage.queue.failures(Key(SECURE_TENANT, "a"))) == (1, 0)
+    (line,) = [line for line in logs if line["event"] == "pass failed"]
+    assert (line["kind"], line["name"], "tenant" in line) == ("TenantClass", "a", False)
+
+
+async def test_a_tenant_is_called_one_in_the_log(stage: Stage) -> None:
+    def fails(_name: str) -> Again:
+        raise ApiError(500, "InternalError", "no")
+
+    stage.tenants.does = fails
+    with capture_logs() as logs:
+        async with stage.working():
+            stage.controller.observe(SECURE_TENANT, "MODIFIED", event("a"))
+            await stage.idle()
+    (line,) = [line for line in logs if line["event"] == "pass failed"]
+    assert (line["tenant"], "kind" in line) == ("a", False)
+
+
+async def test_a_defect_is_reported_by_the_reconciler_that_has_it(stage: Stage) -> None:
+    def breaks(_name: str) -> Again:
+        raise ZeroDivisionError
+
+    stage.classes.does = breaks
+    async with stage.working():
+        stage.controller.observe(CLASS, "MODIFIED", event("a"))
+        await stage.idle()
+        await until(lambda: stage.classes.said, "the defect to be reported")
+    cause = "a defect in the operator broke its look at this TenantClass off (ZeroDivisionError: see its log)"
+    assert (stage.classes.said, stage.tenants.said) == ([("a", cause)], [])
+
+
+async def test_an_object_that_is_gone_is_forgotten_by_its_reconciler(stage: Stage) -> None:
+    stage.names[CLASS].clear()
+    stage.queue.failed(Key(CLASS, "a"))
+    async with stage.working():
+        stage.controller.observe(CLASS, "DELETED", event("a"))
+        await stage.idle()
+    assert (stage.classes.forgotten, stage.tenants.forgotten) == (["a"], [])
+    assert stage.queue.failures(Key(CLASS, "a")) == 0
+
+
+async def test_an_object_that_a_write_does_not_find_is_looked_for_in_its_kind(stage: Stage) -> None:
+    def is_not_found(_name: str) -> Again:
+        raise NotFound(404, "NotFound", "no")
+
+    stage.classes.does = is_not_found
+    stage.tenants.does = lambda name: Again(missing=True, retry=True)
+    async with stage.working():
+        stage.controller.observe(CLASS, "MODIFIED", event("a"))
+        await stage.idle()
+    assert stage.relisted == ["TenantClass", "SecureTenant"]
+
+
+async def test_a_standby_queues_nothing(stage: Stage) -> None:
+    stage.controller.observe(CLASS, "MODIFIED", event("a"))
+    assert stage.queue.depth == 0
