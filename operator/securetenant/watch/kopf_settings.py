@@ -21,7 +21,7 @@ def settings(*, answer: float, silent: float, backoffs: Iterable[float], page: i
     made.watching.chunk_size = page  # each item of a page is 25 KB of Python at kopf's
     made.queueing.worker_limit = 100
     made.queueing.idle_timeout = 0.01
-    made.queueing.exit_timeout = 0.1  # who lists anew has no use for what an old one has not told yet
+    made.queueing.exit_timeout = 0.1  # who lists anew has no use for events that an old one still holds
     made.networking.request_timeout = answer
     made.networking.connect_timeout = answer
     made.networking.error_backoffs = backoffs
