@@ -7,7 +7,7 @@ from typing import Any, Final
 from securetenant.api.refused import Refusal
 from securetenant.api.status import Condition, SecureTenantStatus
 from securetenant.api.tenant import SecureTenant
-from securetenant.controls.registry import NAMES
+from securetenant.controls.registry import FAMILIES, NAMES
 from securetenant.drift.assess import survey
 from securetenant.drift.judge import Finding
 from securetenant.engine import status
@@ -74,7 +74,7 @@ def finding(control: str, reason: Any, *, rollout: bool = False) -> Finding:
 def shown() -> str:
     """The tenants' series after the report of one in order, one that is paused, one whose spec is refused, and one that
     is being deleted."""
-    metrics = Metrics(NAMES)
+    metrics = Metrics(NAMES, FAMILIES)
     metrics.watch_generation_lag({"full": 0, "paused": 2}.get)
     reporter = Reporter(metrics, Events(_unsent, identity="pod", clock=lambda: 0.0), now=lambda: NOW)
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, computed_field
+from pydantic import BaseModel, ConfigDict, Field, computed_field, model_validator
 from pydantic.alias_generators import to_camel
 
 ConditionStatus = Literal["True", "False", "Unknown"]
@@ -69,13 +69,6 @@ class WhitelistStatus(StatusModel):
     expiring: list[ExpiringRule] = Field(default_factory=list)
 
 
-class QuotaUse(StatusModel):
-    """The tenant's sum for one resource, as canonical quantities."""
-
-    hard: str
-    used: str
-
-
 class DriftItem(StatusModel):
     control: str
     kind: str
@@ -105,6 +98,10 @@ class SecureTenantStatus(StatusModel):
     """`applied` is the tenant's own record of what it wrote, by namespace ("" for cluster-scoped objects),
     each as "Kind/name": it tells a deleted object (drift) from one that was never there (a rollout)."""
 
+    # What controls say stands in fields of their own, by the names in `Plan.status`. One that is not declared here
+    # stands as it was given; where it was read, as JSON.
+    model_config = ConfigDict(extra="allow")
+
     observed_generation: int | None = Field(None, description="The generation of the spec that this speaks of.")
     mode: str = Field("", description="The mode in which it was looked at.")
     conditions: list[Condition] = Field(default_factory=list, description="What holds of the tenant, by aspect.")
@@ -121,6 +118,14 @@ class SecureTenantStatus(StatusModel):
     applied: dict[str, list[str]] = Field(
         default_factory=dict, description="What was written, by namespace, as Kind/name."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _uncomputed(cls, given: object) -> object:
+        """What is computed is not read."""
+        if not isinstance(given, dict):
+            return given
+        return {key: part for key, part in given.items() if key != "namespaceCount"}
 
     @computed_field  # type: ignore[prop-decorator]
     @property

@@ -8,18 +8,22 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from securetenant.api.status import Condition
+from securetenant.api.status import Condition, SecureTenantStatus
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls import ownership
 from securetenant.controls.control import Control, Plan
 from securetenant.controls.world import World
 from securetenant.model import names
 from securetenant.model.kinds import NODE
+from securetenant.model.metrics import Family, Samples
 from securetenant.model.objects import Desired, Observed
 from securetenant.model.record import node_taints
 
 NAME: Final = "nodes"
 CONDITION: Final = "NodesReady"
+DEDICATED: Final = Family(
+    "securetenant_node_dedicated", "gauge", "Nodes dedicated to the tenant and in order.", zeros=((),)
+)
 
 _NAMED_AT_MOST: Final = 5  # names in a message; the counts are whole
 
@@ -40,8 +44,12 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
         desired=desired,
         conditions=[condition],
         blocking=[condition.message] if condition.reason in ("NoNodes", "Conflict") else [],
-        nodes=in_order,
+        status={"nodes": in_order},
     )
+
+
+def figures(status: SecureTenantStatus) -> Samples:
+    return {DEDICATED.name: {(): len(status.nodes)}}
 
 
 def holder(node: Observed, world: World) -> SecureTenant | None:
@@ -141,4 +149,11 @@ def _some(items: Sequence[str]) -> str:
     return ", ".join(items[:_NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
 
 
-CONTROL: Final = Control(name=NAME, plan=plan, kinds=(NODE.name,))
+CONTROL: Final = Control(
+    name=NAME,
+    plan=plan,
+    kinds=(NODE.name,),
+    families=(DEDICATED,),
+    figures=figures,
+    cause="nodes came or went",
+)

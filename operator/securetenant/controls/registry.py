@@ -16,3 +16,4 @@ CONTROLS: Final = (
     nodes.CONTROL,
 )
 NAMES: Final = tuple(control.name for control in CONTROLS)
+FAMILIES: Final = tuple(family for control in CONTROLS for family in control.families)

@@ -90,7 +90,7 @@ def test_caps_are_canonical_and_overridden_key_by_key() -> None:
     }
     assert [d.ref for d in plan.desired] == [Ref("ResourceQuota", n, "securetenant") for n in (A, B)]
     assert not plan.conditions
-    assert not plan.quota
+    assert not plan.samples
 
 
 def test_a_namespace_of_another_tenant_gets_nothing() -> None:
@@ -208,9 +208,9 @@ def test_status_sums_use() -> None:
         written(owner, A, {"requests.cpu": "20"}, used={"requests.cpu": "1500m", "requests.memory": "256Mi"}),
         written(owner, B, {"requests.cpu": "20"}, used={"requests.cpu": "500m", "requests.memory": "256Mi"}),
     )
-    assert {r: (u.hard, u.used) for r, u in plan.quota.items()} == {
-        "requests.cpu": ("40", "2"),
-        "requests.memory": ("1Gi", "512Mi"),
+    assert plan.samples == {
+        "securetenant_quota_hard": {("requests.cpu",): 40.0, ("requests.memory",): 2.0**30},
+        "securetenant_quota_used": {("requests.cpu",): 2.0, ("requests.memory",): 2.0**29},
     }
 
 
@@ -344,7 +344,7 @@ def test_a_terminating_namespace_still_counts() -> None:
     plan = quota.plan(TEN, world, NOW)
     assert [d.ref.namespace for d in plan.desired] == [A, B]
     assert hard_pods(plan) == [20, 10]
-    assert plan.quota["pods"].used == "29"
+    assert plan.samples[quota.USED.name] == {("pods",): 29}
     world.drop(Ref("ResourceQuota", C, "securetenant"))
     assert hard_pods(quota.plan(TEN, world, NOW)) == [40, 20]
 
@@ -354,7 +354,7 @@ def test_a_namespace_dropped_from_the_spec_still_counts() -> None:
     quotas = [pods(owner, A, 20, 0), pods(owner, B, 20, 0), pods(owner, C, 20, 5)]
     plan = look(owner, namespace(C, uid="uid-c"), *quotas)
     assert hard_pods(plan) == [20, 20]
-    assert plan.quota["pods"].used == "5"
+    assert plan.samples[quota.USED.name] == {("pods",): 5}
 
 
 def test_a_recorded_namespace_counts_even_if_its_quota_lost_its_marks() -> None:

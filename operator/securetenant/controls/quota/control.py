@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, TypedDict
 
-from securetenant.api.status import Condition, QuotaUse
+from securetenant.api.status import Condition
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls import ownership
 from securetenant.controls.control import Control, Plan
@@ -21,16 +21,25 @@ from securetenant.controls.quota.shares import Stand, share_out
 from securetenant.controls.world import World
 from securetenant.model import names
 from securetenant.model.kinds import NAMESPACE, RESOURCE_QUOTA
+from securetenant.model.metrics import Family
 from securetenant.model.objects import Desired, Json, Observed, Ref
-from securetenant.model.quantity import canonical
+from securetenant.model.quantity import canonical, parse
 from securetenant.model.record import is_recorded
 
 NAME: Final = "quota"
+HARD: Final = Family(
+    "securetenant_quota_hard", "gauge", "The tenant's sum for a resource, in base units.", ("resource",)
+)
+USED: Final = Family(
+    "securetenant_quota_used", "gauge", "What the tenant uses of a resource, in base units.", ("resource",)
+)
 
 _CPU_GRAIN: Final = 10
 _BYTES_GRAIN: Final = 2**20 * UNIT
 # A new quota is counted within milliseconds to seconds; one of many thousands at once after minutes.
 _TO_BE_COUNTED: Final = timedelta(seconds=60)
+# Reasons for not being Ready that end without anybody's help.
+_PASSING: Final = ("Shrinking", "Uncounted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +104,10 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
     places, wake_at = _places(tenant, seen, caps, world, now)
     return Plan(
         desired=[_desired(name, hard) for name, hard in zip(namespaces, hards, strict=True)],
-        quota={one.resource: QuotaUse(hard=canonical(one.text), used=text(one.used, one.text)) for one in sums},
+        samples={
+            HARD.name: {(one.resource,): float(parse(canonical(one.text))) for one in sums},
+            USED.name: {(one.resource,): float(parse(text(one.used, one.text))) for one in sums},
+        },
         wake_at=wake_at,
         **_said(tenant, sums, places),
     )
@@ -243,15 +255,20 @@ def _due(quota: Observed | None) -> datetime | None:
 def _said(tenant: SecureTenant, sums: Sequence[Sum], places: Places) -> "_Said":
     condition = held.condition(sums, places)
     if condition is None:
-        return {"conditions": (), "blocking": ()}
+        return {"conditions": (), "blocking": (), "passing": False}
     is_new = condition.reason == "Uncounted" and not places.late
     is_in_order = condition.status == "True" or is_new or _is_to_be_expected(tenant, condition)
-    return {"conditions": (condition,), "blocking": () if is_in_order else (condition.message,)}
+    return {
+        "conditions": (condition,),
+        "blocking": () if is_in_order else (condition.message,),
+        "passing": condition.reason in _PASSING,
+    }
 
 
 class _Said(TypedDict):
     conditions: Sequence[Condition]
     blocking: Sequence[str]
+    passing: bool
 
 
 def _is_to_be_expected(tenant: SecureTenant, condition: Condition) -> bool:
@@ -259,4 +276,10 @@ def _is_to_be_expected(tenant: SecureTenant, condition: Condition) -> bool:
     return tenant.spec.mode == "Audit" and condition.reason == "Uncounted"
 
 
-CONTROL: Final = Control(name=NAME, plan=plan, kinds=(RESOURCE_QUOTA.name,))
+CONTROL: Final = Control(
+    name=NAME,
+    plan=plan,
+    kinds=(RESOURCE_QUOTA.name,),
+    families=(HARD, USED),
+    cause="the use of the quota",
+)
