@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from securetenant.api import crd
 from securetenant.api.status import Condition, SecureTenantStatus, StatusModel
 from securetenant.api.tenant import SecureTenant
+from securetenant.controls import nodes
 from securetenant.controls.control import Control, Plan
 from securetenant.controls.notice import Notice, Rollout, Written
 from securetenant.controls.registry import CONTROLS
@@ -24,7 +25,7 @@ from securetenant.model.metrics import Family, Samples
 from securetenant.model.objects import Desired, Ref
 from securetenant.telemetry.events import Events
 from securetenant.telemetry.metrics import Metrics
-from tests.support.world import NOW, StaticWorld, mine, tenant
+from tests.support.world import NOW, StaticWorld, mine, observe, observed, tenant
 
 NAME: Final = "lab"
 ROOMS: Final = Family("securetenant_lab_rooms", "gauge", "Rooms, by state.", ("state",), zeros=(("free",), ("taken",)))
@@ -186,12 +187,15 @@ def test_what_the_shipped_controls_give_is_declared() -> None:
         quota={"tenant": {"pods": "10"}},
         nodes={"selector": {"matchLabels": {"pool": "pay"}}},
     )
-    world = StaticWorld([of], mine(of))
+    (desired,) = nodes.plan(of, StaticWorld([of], [observed("Node", "n1", labels={"pool": "pay"})]), NOW).desired
+    world = StaticWorld([of], [*mine(of), observe(desired, of, labels={"pool": "pay"})])
     for control in CONTROLS:
         planned = control.plan(of, world, NOW)
         assert planned.status.keys() <= SecureTenantStatus.model_fields.keys(), control.name
         said = SecureTenantStatus().model_copy(update=dict(planned.status))
-        given = planned.samples.keys() | control.figures(said).keys()
-        assert given == {family.name for family in control.families}, control.name
+        given = {**planned.samples, **control.figures(said)}
+        labels = {family.name: len(family.labels) for family in control.families}
+        assert given.keys() == labels.keys(), control.name
+        assert all(len(key) == labels[name] for name, values in given.items() for key in values), control.name
     fields = [name for control in CONTROLS for name in control.plan(of, world, NOW).status]
     assert len(fields) == len(set(fields)), "each part is one control's"

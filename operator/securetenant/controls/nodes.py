@@ -49,7 +49,7 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
 
 
 def figures(status: SecureTenantStatus) -> Samples:
-    return {DEDICATED.name: {(): len(status.nodes)}}
+    return {DEDICATED.name: {(): len(status.nodes)}} if status.nodes else {}
 
 
 def holder(node: Observed, world: World) -> SecureTenant | None:

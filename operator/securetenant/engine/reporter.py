@@ -325,5 +325,5 @@ def _tenant_report(result: Pass, computed: SecureTenantStatus, controls: Sequenc
         else None,
         contested=Counter(contest.control for contest in result.contested.values()),
         conditions={condition.type: condition.status for condition in computed.conditions},
-        samples=samples,
+        samples={name: found for name, found in samples.items() if found},
     )

@@ -9,6 +9,7 @@ its last `TenantReport` plus those counters that are not zero (1.3 KB), and its 
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from prometheus_client import (
@@ -347,20 +348,20 @@ def _writer(family: Family, values: _Values) -> _Lines:
     """
     name = family.name
 
+    @lru_cache(maxsize=1024)
     def suffix(key: Labels) -> str:
         return "".join(f',{label}="{_escape(part)}"' for label, part in zip(family.labels, key, strict=True))
 
-    suffixes = {key: suffix(key) for key in family.zeros}
-    zeros = "".join(_line(name, _HERE, text, 0) for text in suffixes.values())
+    none = dict.fromkeys(family.zeros, 0)
+    zeros = "".join(_line(name, _HERE, suffix(key), 0) for key in none)
 
     def lines(tenant: _Tenant, report: TenantReport) -> str:
         found = values(tenant, report)
         if not found:
             return zeros.replace(_HERE, tenant.name) if found is not None else ""
-        known = [_line(name, tenant.name, text, found.get(key, 0)) for key, text in suffixes.items()]
-        # A control that nobody told us of is a defect, but never a reason to hide what it found.
-        others = [_line(name, tenant.name, suffix(key), value) for key, value in found.items() if key not in suffixes]
-        return "".join(known + others)
+        # Of a control that nobody told us of there are no zeros: a defect, but no reason to hide what it found.
+        shown = {**none, **found} if none else found
+        return "".join([_line(name, tenant.name, suffix(key), value) for key, value in shown.items()])
 
     return lines
 

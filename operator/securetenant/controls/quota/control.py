@@ -21,7 +21,7 @@ from securetenant.controls.quota.shares import Stand, share_out
 from securetenant.controls.world import World
 from securetenant.model import names
 from securetenant.model.kinds import NAMESPACE, RESOURCE_QUOTA
-from securetenant.model.metrics import Family
+from securetenant.model.metrics import Family, Samples
 from securetenant.model.objects import Desired, Json, Observed, Ref
 from securetenant.model.quantity import canonical, parse
 from securetenant.model.record import is_recorded
@@ -104,10 +104,7 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
     places, wake_at = _places(tenant, seen, caps, world, now)
     return Plan(
         desired=[_desired(name, hard) for name, hard in zip(namespaces, hards, strict=True)],
-        samples={
-            HARD.name: {(one.resource,): float(parse(canonical(one.text))) for one in sums},
-            USED.name: {(one.resource,): float(parse(text(one.used, one.text))) for one in sums},
-        },
+        samples=_samples(sums),
         wake_at=wake_at,
         **_said(tenant, sums, places),
     )
@@ -210,6 +207,15 @@ def _sum(resource: str, total: str, stands: Sequence[Stand], leaving: Sequence[S
         used=sum(stand.used or 0 for stand in stands) + sum(quota.used.get(resource, 0) for quota in leaving),
         committed=sum(stand.in_force for stand in stands) + sum(quota.committed(resource) for quota in leaving),
     )
+
+
+def _samples(sums: Iterable[Sum]) -> Samples:
+    # The labels are shared between the two: they are kept for each tenant.
+    sums_of = {(one.resource,): one for one in sums}
+    return {
+        HARD.name: {labels: float(parse(canonical(one.text))) for labels, one in sums_of.items()},
+        USED.name: {labels: float(parse(text(one.used, one.text))) for labels, one in sums_of.items()},
+    }
 
 
 def _places(
