@@ -1,10 +1,14 @@
 """The metrics: an interface like the CRD. Names and labels are stable (docs/metrics.md).
 
 Two kinds of series live here. The operator's own (requests, queue, histograms) are few and stand in an ordinary
-`prometheus_client` registry. A tenant's are about 100 each, most of them zeros: as `prometheus_client` children they
-take 75 KB of memory per tenant, and a scrape of 1,000 tenants holds the event loop for 1.5 s. So a tenant is kept as
-its last `TenantReport` plus those counters that are not zero (1.3 KB), and its lines are written when asked for
-(50 ms at 1,000 tenants) in pieces of about a millisecond, so that the event loop goes on between them.
+`prometheus_client` registry. A tenant's are about 120 each, most of them zeros. A tenant is kept as its last
+`TenantReport` plus those counters that are not zero (1 to 2 KB), and its lines are written when asked for, in pieces of
+about a millisecond, so that the event loop goes on between them.
+
+Why not by `prometheus_client`? Its children take 75 KB of memory per tenant. A custom collector over the same reports
+takes 30 times the processor time of this text: 1.4 s instead of 0.05 s for a scrape of 1,000 tenants, 7.3 s instead of
+0.21 s for 5,000. `generate_latest` holds the event loop for all of it, and 40 MB at 1,000 tenants; asked for 50 tenants
+of a family at a time it takes as long, and holds the loop for 30 to 40 ms.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
