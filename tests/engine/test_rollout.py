@@ -103,4 +103,5 @@ def test_counts_and_names_of_what_was_done() -> None:
     found = [POLICY, one("RoleBinding", "b", "access", "Recreate"), one("Node", "n", "nodes", "Release")]
     assert rollout.counts(found) == {"replaced": 2, "released": 1}
     assert rollout.by_control(found) == {"network": 1, "access": 1, "nodes": 1}
-    assert [f.ref.name for f in rollout.released(found)] == ["n"]
+    inside = one("RoleBinding", "b", "access", "Release")
+    assert [f.ref.name for f in rollout.released([*found, inside])] == ["n"], "its contents go with a namespace"

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, computed_field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, computed_field
 from pydantic.alias_generators import to_camel
 
 ConditionStatus = Literal["True", "False", "Unknown"]
@@ -119,16 +119,8 @@ class SecureTenantStatus(StatusModel):
         default_factory=dict, description="What was written, by namespace, as Kind/name."
     )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _uncomputed(cls, given: object) -> object:
-        """What is computed is not read."""
-        if not isinstance(given, dict):
-            return given
-        return {key: part for key, part in given.items() if key != "namespaceCount"}
-
     @computed_field  # type: ignore[prop-decorator]
     @property
     def namespace_count(self) -> int:
-        """For the printer column: JSONPath cannot count."""
+        """For the printer column: JSONPath cannot count. In a dump it stands for the one that was read."""
         return len(self.namespaces)

@@ -9,6 +9,7 @@ import pytest
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls.control import Plan
 from securetenant.controls.quota import control as quota
+from securetenant.controls.quota import held
 from securetenant.model import names
 from securetenant.model.objects import Desired, JsonValue, Observed, Ref
 from tests.support.world import CREATED, NOW, StaticWorld, mine, namespace, observe, observed, tenant
@@ -133,6 +134,7 @@ def test_existing_namespaces_start_from_nothing_until_counted() -> None:
     assert hard_pods(plan) == [0, 0, 0]
     assert reason(plan) == ("Unknown", "Uncounted")
     assert plan.blocking
+    assert plan.passing
 
 
 def test_a_quota_of_nothing_without_a_status_is_uncounted() -> None:
@@ -190,6 +192,7 @@ def test_total_below_use() -> None:
     assert hard_pods(plan) == [14, 13, 3]
     assert reason(plan) == ("False", "OverCommitted")
     assert "pods 39 of 30" in plan.blocking[0]
+    assert not plan.passing
 
 
 def test_total_lowered_above_use_shrinks_and_says_so() -> None:
@@ -197,6 +200,7 @@ def test_total_lowered_above_use_shrinks_and_says_so() -> None:
     plan = look(owner, *(pods(owner, name, 20, 1) for name in THREE))
     assert hard_pods(plan) == [10, 10, 10]
     assert reason(plan) == ("False", "Shrinking")
+    assert plan.passing
     settled = look(owner, *(pods(owner, name, 10, 1) for name in THREE))
     assert reason(settled) == ("True", "Held")
 
@@ -215,6 +219,13 @@ def test_status_sums_use() -> None:
 
 
 # --- tampering -------------------------------------------------------------------------------------------------
+
+
+def test_a_status_that_others_changed_is_said_and_is_undone_by_itself() -> None:
+    plan = look(TEN, *(pods(TEN, name, 20, 1) for name in THREE))
+    told = held.tampered(plan, ["pods in pay-a (1000 instead of 20)"])
+    assert (reason(told), told.passing, plan.passing) == (("False", "StatusChanged"), True, False)
+    assert "pods in pay-a (1000 instead of 20)" in told.blocking[0]
 
 
 def test_a_raised_quota_goes_back_and_moves_no_other() -> None:
