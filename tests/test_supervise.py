@@ -8,9 +8,9 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
-from securetenant.cache.tenants import Tenants
 
 from securetenant import supervise
+from securetenant.cache.tenants import Tenants
 from securetenant.engine.controller import Operator
 from securetenant.kube.config import ClientConfig
 from securetenant.supervise import IDLE, LATE, PATIENCE, Asking, TenantWatcher

@@ -11,8 +11,8 @@ from structlog.testing import capture_logs
 from securetenant.api.refused import Refusal
 from securetenant.api.status import SecureTenantStatus
 from securetenant.api.tenant import SecureTenant
+from securetenant.controls.lookup import NAMES
 from securetenant.controls.network import control as network
-from securetenant.controls.registry import NAMES
 from securetenant.drift.judge import Action, Finding
 from securetenant.engine import status
 from securetenant.engine.reporter import Reporter

@@ -8,8 +8,8 @@ import pytest
 
 from securetenant.api.status import PendingFlow, SecureTenantStatus, WhitelistStatus
 from securetenant.api.tenant import SecureTenant
+from securetenant.controls.lookup import KINDS
 from securetenant.controls.network import control as network
-from securetenant.controls.registry import KINDS
 from securetenant.drift.assess import survey
 from securetenant.drift.judge import Action, Finding
 from securetenant.engine import rollout

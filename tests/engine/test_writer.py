@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from securetenant.controls.registry import CACHED
+from securetenant.controls.lookup import CACHED
 from securetenant.drift.judge import Finding
 from securetenant.engine.inflight import Echoes
 from securetenant.engine.writer import Outcome, Writer

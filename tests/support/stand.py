@@ -16,7 +16,7 @@ from typing import Any, Final
 import aiohttp
 
 from sandbox import nodes
-from securetenant.controls.registry import CACHED
+from securetenant.controls.lookup import CACHED
 from tests.support import life
 from tests.support.fault import Front, free_lease, front, leads, run_behind
 from tests.support.faults import Answer, Fault

@@ -13,7 +13,8 @@ from securetenant.api.status import DriftReason
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls import ownership
 from securetenant.controls.control import Plan
-from securetenant.controls.registry import CONTROLS, WRITES
+from securetenant.controls.lookup import WRITES
+from securetenant.controls.registry import CONTROLS
 from securetenant.controls.world import World
 from securetenant.drift import judge
 from securetenant.drift.applied import recorded
@@ -77,6 +78,7 @@ def survey(
         settled=_settled(tenant, world),
         last=last,
         believes=believes,
+        reserved=partial(_reserved, tenant),
     )
     desired = merged(want for plan in plans.values() for want in plan.desired)
     superseded = {ref: how for plan in plans.values() for ref, how in plan.superseded.items()}
@@ -178,6 +180,13 @@ def _record(tenant: SecureTenant, world: World) -> Iterator[Ref]:
         is_gone = ref.kind is NAMESPACE and _namespace(world, ref.name) is None
         if is_gone or settled(ref.place):
             yield ref
+
+
+def _reserved(tenant: SecureTenant, ref: Ref) -> Collection[str]:
+    """The keys on a namespace of the tenant that no spec can set, and that were written for it."""
+    if ref.kind is not NAMESPACE:
+        return ()
+    return next((entry.reserved for entry in tenant.status.namespaces if entry.name == ref.name), ())
 
 
 def _settled(tenant: SecureTenant, world: World) -> Callable[[str], bool]:
