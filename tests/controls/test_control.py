@@ -21,6 +21,7 @@ from securetenant.drift.judge import Finding
 from securetenant.engine import status
 from securetenant.engine.reporter import Reporter
 from securetenant.engine.status import Drifted, Pass
+from securetenant.model.kinds import LIMIT_RANGE
 from securetenant.model.metrics import Family, Samples
 from securetenant.model.objects import Desired, Ref
 from securetenant.telemetry.events import Events
@@ -52,7 +53,7 @@ def part(of: SecureTenantStatus) -> Lab:
 def plan(of: SecureTenant, world: World, now: datetime) -> Plan:
     rooms = [entry.name for entry in of.spec.namespaces]
     return Plan(
-        desired=[Desired(Ref("LimitRange", room, "lab"), NAME, {"spec": {"limits": []}}) for room in rooms],
+        desired=[Desired(Ref(LIMIT_RANGE, room, "lab"), NAME, {"spec": {"limits": []}}) for room in rooms],
         conditions=[Condition(type="LabReady", status="True", reason="Open", message=f"{len(rooms)} rooms")],
         status={NAME: Lab(free_rooms=rooms)},
         samples={POWER.name: {(): 230.5}},
@@ -78,7 +79,7 @@ def rollout(of: SecureTenant, written: Sequence[Written], computed: SecureTenant
 LAB: Final = Control(
     NAME,
     plan,
-    ("LimitRange",),
+    (LIMIT_RANGE,),
     families=(ROOMS, POWER),
     figures=figures,
     warnings=warnings,
@@ -107,7 +108,7 @@ class Stage:
         result = Pass(of, found.plans, found.held) if planned else Pass(of, {}, {})
         if planned:
             result.rolled_out = [finding for finding in found.findings if finding.control == NAME]
-            result.outstanding = [Drifted(Finding(Ref("LimitRange", "a", "x"), NAME, "Stale", "Keep", rollout=False))]
+            result.outstanding = [Drifted(Finding(Ref(LIMIT_RANGE, "a", "x"), NAME, "Stale", "Keep", rollout=False))]
         computed = status.compute(result, NOW)
         self.reporter.report(result, computed, 0.0)
         return SecureTenantStatus.model_validate(status.dump(computed))

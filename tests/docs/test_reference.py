@@ -11,8 +11,8 @@ import yaml
 
 from securetenant.api.crd import documented_schema
 from securetenant.controls.access.roles import Problem
+from securetenant.controls.lookup import FAMILIES, NAMES
 from securetenant.controls.network import notices
-from securetenant.controls.registry import FAMILIES, NAMES
 from securetenant.settings import Settings, flag, variable
 from securetenant.telemetry.metrics import Metrics, TenantReport
 from tests.support.markdown import PAGES, ROOT, code, table

@@ -7,7 +7,7 @@ from typing import Any, Final
 from securetenant.api.refused import Refusal
 from securetenant.api.status import Condition, SecureTenantStatus
 from securetenant.api.tenant import SecureTenant
-from securetenant.controls.registry import FAMILIES, NAMES
+from securetenant.controls.lookup import FAMILIES, NAMES
 from securetenant.drift.assess import survey
 from securetenant.drift.judge import Finding
 from securetenant.engine import status
@@ -15,6 +15,7 @@ from securetenant.engine.contention import Contest
 from securetenant.engine.reporter import Reporter
 from securetenant.engine.status import Drifted, Pass
 from securetenant.model import names
+from securetenant.model.kinds import NETWORK_POLICY
 from securetenant.model.objects import Observed, Ref
 from securetenant.telemetry.events import Events
 from securetenant.telemetry.metrics import Metrics
@@ -68,7 +69,7 @@ def looked_at(of: SecureTenant, refusal: Refusal | None = None) -> Pass:
 
 
 def finding(control: str, reason: Any, *, rollout: bool = False) -> Finding:
-    return Finding(Ref("NetworkPolicy", "full-a", "theirs"), control, reason, "Delete", rollout=rollout)
+    return Finding(Ref(NETWORK_POLICY, "full-a", "theirs"), control, reason, "Delete", rollout=rollout)
 
 
 def shown() -> str:

@@ -8,6 +8,7 @@ import pytest
 from securetenant.api.status import SecureTenantStatus
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls.control import Control, Plan
+from securetenant.controls.lookup import KINDS
 from securetenant.controls.notice import Rollout, Written
 from securetenant.drift.judge import Action, Finding
 from securetenant.engine import rollout
@@ -23,7 +24,7 @@ def pay(status: dict[str, Any]) -> SecureTenant:
 
 def one(kind: str, name: str, control: str, action: Action, have: Observed | None = None) -> Finding:
     place = "" if kind in ("Namespace", "Node") else "pay"
-    return Finding(Ref(kind, place, name), control, "Changed", action, rollout=True, observed=have)
+    return Finding(Ref(KINDS[kind], place, name), control, "Changed", action, rollout=True, observed=have)
 
 
 POLICY = one("NetworkPolicy", "securetenant-dns", "network", "Replace")

@@ -8,7 +8,7 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from securetenant.api.status import REASONS
-from securetenant.controls import registry
+from securetenant.controls import lookup
 from securetenant.model.metrics import Samples
 from securetenant.telemetry.metrics import Metrics, TenantReport
 
@@ -47,7 +47,7 @@ FAMILIES = {
 
 @pytest.fixture
 def metrics() -> Metrics:
-    return Metrics(CONTROLS, registry.FAMILIES)
+    return Metrics(CONTROLS, lookup.FAMILIES)
 
 
 def families(metrics: Metrics) -> list[Metric]:
@@ -308,7 +308,7 @@ def test_the_build_is_one_series(metrics: Metrics) -> None:
 
 def test_the_text_comes_in_pieces_that_are_small_and_whole_lines(metrics: Metrics) -> None:
     """A thousand tenants with the zeros of ten controls: no piece may hold the event loop for long."""
-    metrics = Metrics([f"control-{number}" for number in range(10)], registry.FAMILIES)
+    metrics = Metrics([f"control-{number}" for number in range(10)], lookup.FAMILIES)
     for number in range(1000):
         metrics.tenant(replace(REPORT, tenant=f"tenant-{number}"))
     pieces = list(metrics.exposition())

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import aiohttp
 import pytest
 
-from securetenant.controls.registry import FAMILIES
+from securetenant.controls.lookup import FAMILIES
 from securetenant.telemetry.metrics import Metrics, TenantReport
 from securetenant.telemetry.server import ServeError, serve
 

@@ -45,7 +45,7 @@ def obstacle(tenant: SecureTenant, namespace: str, world: World) -> tuple[str, s
             "Conflict",
             f"{namespace} belongs to SecureTenant {owner.name}: remove it from one of the two specs",
         )
-    observed = world.get(Ref(NAMESPACE.name, "", namespace))
+    observed = world.get(Ref(NAMESPACE, "", namespace))
     if observed is None:
         return None
     if observed.deleting:
@@ -70,11 +70,11 @@ def _unowned(tenant: SecureTenant, namespace: Observed) -> str:
 
 def _namespace(entry: NamespaceSpec) -> Desired:
     return Desired(
-        ref=Ref(NAMESPACE.name, "", entry.name),
+        ref=Ref(NAMESPACE, "", entry.name),
         control=NAME,
         labels=entry.labels,
         annotations=entry.annotations,
     )
 
 
-CONTROL = Control(name=NAME, plan=plan, kinds=(NAMESPACE.name,))
+CONTROL = Control(name=NAME, plan=plan, kinds=(NAMESPACE,))

@@ -87,7 +87,7 @@ def why(
         return f"created, generation {tenant.metadata.generation}"
     if tenant.is_edited:
         return f"generation {tenant.metadata.generation}"
-    if made := sorted(f.ref.name for f in written if f.ref.kind == NAMESPACE.name and f.action == "Create"):
+    if made := sorted(f.ref.name for f in written if f.ref.kind is NAMESPACE and f.action == "Create"):
         return f"namespace {', '.join(made)} made anew"
     if causes := [rollout.cause for rollout in told.values() if rollout.cause]:
         return "; ".join(causes)
@@ -105,7 +105,7 @@ def adopted(tenant: SecureTenant, written: Iterable[Finding]) -> Iterator[Findin
     known = {entry.name: entry.uid for entry in tenant.status.namespaces}
     taken = {entry.name for entry in tenant.spec.namespaces if entry.adopt}
     for finding in written:
-        if finding.ref.kind == NAMESPACE.name and finding.action == "Patch" and finding.ref.name in taken:
+        if finding.ref.kind is NAMESPACE and finding.action == "Patch" and finding.ref.name in taken:
             uid = finding.observed.uid if finding.observed is not None else ""
             if known.get(finding.ref.name) != uid:
                 yield finding

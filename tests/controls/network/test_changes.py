@@ -9,6 +9,7 @@ from securetenant.controls.network import control as network
 from securetenant.controls.network.changes import FlowChange, cause, flow_changes
 from securetenant.controls.notice import Written
 from securetenant.drift.assess import survey
+from securetenant.model.kinds import NETWORK_POLICY
 from securetenant.model.objects import Desired, Ref
 from securetenant.model.platform import Platform
 from tests.support.network import whitelist
@@ -103,7 +104,7 @@ def test_a_policy_that_an_upgrade_renames_neither_opens_nor_closes() -> None:
     """Up to 0.1 the policy of a rule narrowed by its peer was called with a dash before the fingerprint."""
     body = policies(pay(OFFICE))[-1].body
     old = observed("NetworkPolicy", "securetenant-ingress-office-2bcb8533", "pay", spec=body["spec"])
-    new = Desired(Ref("NetworkPolicy", "pay", "securetenant-ingress-office.2bcb853301234567"), "network", body)
+    new = Desired(Ref(NETWORK_POLICY, "pay", "securetenant-ingress-office.2bcb853301234567"), "network", body)
     written = [Written(new.ref, None, new), Written(old.ref, old, None)]
     assert flow_changes(pay(OFFICE), written, SecureTenantStatus(), NOW) == []
     rule = {**OFFICE, "name": "office-2bcb8533"}
@@ -115,8 +116,8 @@ def test_a_policy_that_an_upgrade_renames_neither_opens_nor_closes() -> None:
 
 def test_what_the_settings_change_opens_no_flow_of_a_rule() -> None:
     """Another DNS port, as a rollout of a restarted operator."""
-    world = StaticWorld([pay(OFFICE)], [*mine(pay()), *(observe(w, pay()) for w in policies(pay(OFFICE)))])
-    world.platform = Platform(dns_port=5353)
+    objects = [*mine(pay()), *(observe(want, pay()) for want in policies(pay(OFFICE)))]
+    world = StaticWorld([pay(OFFICE)], objects, Platform(dns_port=5353))
     written = rolled_out(pay(OFFICE), world)
     assert [policy.ref.name for policy in written] == ["securetenant-dns"]
     assert flow_changes(pay(OFFICE), written, SecureTenantStatus(), NOW) == []

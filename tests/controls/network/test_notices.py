@@ -9,6 +9,7 @@ from securetenant.controls.network import notices
 from securetenant.controls.network.policies import End, opening
 from securetenant.controls.network.whitelist import Block
 from securetenant.controls.notice import Written
+from securetenant.model.kinds import NETWORK_POLICY
 from securetenant.model.objects import Desired, Ref
 from securetenant.sets import selectors
 from securetenant.sets.ports import Ports
@@ -51,7 +52,7 @@ def test_each_rule_that_ends_soon_is_a_warning_by_its_end_and_its_threshold() ->
 def test_a_flow_that_opens_is_told_with_the_first_of_its_ends() -> None:
     ends: dict[End, Ports] = {Block(f"10.{number}.0.0/16"): None for number in range(5)}
     body = opening("ingress", selectors.ALL, ends)
-    want = Desired(Ref("NetworkPolicy", "pay", "securetenant-ingress-office"), "network", body)
+    want = Desired(Ref(NETWORK_POLICY, "pay", "securetenant-ingress-office"), "network", body)
     told = notices.rollout(pay(RULE), [Written(want.ref, None, want)], SecureTenantStatus(), NOW)
     (notice,) = told.notices
     assert told.cause == ""
