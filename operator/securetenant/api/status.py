@@ -1,11 +1,13 @@
 """The status of a SecureTenant: what was found, as the operator writes it."""
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, computed_field
+from pydantic import BaseModel, ConfigDict, Field, computed_field, model_validator
 from pydantic.alias_generators import to_camel
 
+_COUNT: Final = "namespaceCount"
 ConditionStatus = Literal["True", "False", "Unknown"]
 DriftReason = Literal["Missing", "Changed", "Foreign", "Stale"]
 REASONS: tuple[DriftReason, ...] = ("Missing", "Changed", "Foreign", "Stale")
@@ -125,5 +127,11 @@ class SecureTenantStatus(StatusModel):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def namespace_count(self) -> int:
-        """For the printer column: JSONPath cannot count. In a dump it stands for the one that was read."""
+        """For the printer column: JSONPath cannot count."""
         return len(self.namespaces)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_the_count(cls, given: object) -> object:
+        """What is computed is no field of a control, where it is read back."""
+        return {key: value for key, value in given.items() if key != _COUNT} if isinstance(given, Mapping) else given

@@ -112,12 +112,12 @@ def _unlike_records(
     record: Collection[Ref],
     held: Collection[str],
     wanted: Collection[Ref],
-    controls: Sequence[Control],
+    controls: Iterable[Control],
 ) -> Iterator[Finding]:
     """What was written and is gone, or is not as it was written; and what has our mark and was never written."""
-    writes = writers(controls)
-    for ref in sorted(ref for ref in record if ref not in wanted and ref.kind in writes):
-        have, control = _seen(world, ref), writes[ref.kind].name
+    control_of = writers(controls)
+    for ref in sorted(ref for ref in record if ref not in wanted and ref.kind in control_of):
+        have, control = _seen(world, ref), control_of[ref.kind].name
         if have is None:
             if ref.kind.is_shared and not ref.place:
                 continue  # that a node goes is nothing that this tenant lost
@@ -140,7 +140,7 @@ def _told(ref: Ref, control: str, reason: DriftReason, message: str, have: Obser
 
 
 def marked(
-    tenant: SecureTenant, world: World, controls: Sequence[Control] = CONTROLS
+    tenant: SecureTenant, world: World, controls: Iterable[Control] = CONTROLS
 ) -> Iterator[tuple[str, Observed]]:
     """All that carries the tenant's mark, or that a control says is to be given back, each with the control whose kind
     it is. What a Terminating namespace takes with it is left alone."""

@@ -81,7 +81,7 @@ class Metrics:
     """The metrics of one process. `controls` are the names of all controls: what the zeros are enumerated over;
     `families` are their own, in the order of the text."""
 
-    def __init__(self, controls: Iterable[str], families: Iterable[Family] = ()) -> None:
+    def __init__(self, controls: Iterable[str], families: Iterable[Family]) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # `..._created` is no part of the interface
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)

@@ -116,8 +116,8 @@ def test_a_policy_that_an_upgrade_renames_neither_opens_nor_closes() -> None:
 
 def test_what_the_settings_change_opens_no_flow_of_a_rule() -> None:
     """Another DNS port, as a rollout of a restarted operator."""
-    objects = [*mine(pay()), *(observe(want, pay()) for want in policies(pay(OFFICE)))]
-    world = StaticWorld([pay(OFFICE)], objects, Platform(dns_port=5353))
+    standing = [*mine(pay()), *(observe(w, pay()) for w in policies(pay(OFFICE)))]
+    world = StaticWorld([pay(OFFICE)], standing, Platform(dns_port=5353))
     written = rolled_out(pay(OFFICE), world)
     assert [policy.ref.name for policy in written] == ["securetenant-dns"]
     assert flow_changes(pay(OFFICE), written, SecureTenantStatus(), NOW) == []
