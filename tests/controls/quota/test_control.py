@@ -2,73 +2,17 @@
 
 import time
 from datetime import datetime, timedelta
-from typing import Any
 
 import pytest
 
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls.control import Plan
 from securetenant.controls.quota import control as quota
-from securetenant.controls.quota import held
 from securetenant.model import names
 from securetenant.model.kinds import RESOURCE_QUOTA
-from securetenant.model.objects import Desired, JsonValue, Observed, Ref
-from tests.support.world import CREATED, NOW, StaticWorld, mine, namespace, observe, observed, tenant
-
-A, B, C = "pay-a", "pay-b", "pay-c"
-THREE = [A, B, C]
-
-
-def written(owner: SecureTenant, where: str, hard: dict[str, str], /, **status: Any) -> Observed:
-    """Our quota as the operator wrote it; with `used`, as kube-controller-manager has counted it."""
-    spec: JsonValue = {"hard": {**hard}}
-    desired = Desired(Ref(RESOURCE_QUOTA, where, "securetenant"), "quota", {"spec": spec})
-    if "used" in status:
-        status.setdefault("hard", hard)
-    return observe(desired, owner, **({"status": status} if status else {}))
-
-
-def pods(owner: SecureTenant, where: str, hard: int, used: int | None, in_force: int | None = None) -> Observed:
-    if used is None:
-        return written(owner, where, {"pods": str(hard)})
-    return written(
-        owner,
-        where,
-        {"pods": str(hard)},
-        used={"pods": str(used)},
-        hard={"pods": str(hard if in_force is None else in_force)},
-    )
-
-
-def tampered(was: Observed, hard: dict[str, str], **spec: Any) -> Observed:
-    """The quota after somebody else wrote its spec."""
-    status: dict[str, Any] = {"status": was.field("status")} if "status" in was.fields else {}
-    return observed(
-        was.ref.kind, was.ref.name, was.ref.namespace, labels=was.labels, annotations=was.annotations,
-        spec={"hard": hard, **spec}, **status,
-    )  # fmt: skip
-
-
-def look(owner: SecureTenant, *objects: Observed, namespaces: bool = True) -> Plan:
-    return quota.plan(owner, StaticWorld([owner], [*(mine(owner) if namespaces else []), *objects]), NOW)
-
-
-def hards(plan: Plan) -> dict[str, dict[str, str]]:
-    return {d.ref.namespace: d.body["spec"]["hard"] for d in plan.desired}  # type: ignore[call-overload,index,misc]
-
-
-def hard_pods(plan: Plan) -> list[int]:
-    return [int(hard["pods"]) for hard in hards(plan).values()]
-
-
-def reason(plan: Plan) -> tuple[str, str]:
-    [condition] = plan.conditions
-    assert condition.type == "QuotaHeld"
-    return condition.status, condition.reason
-
-
-TEN = tenant("pay", namespaces=THREE, quota={"tenant": {"pods": "60"}})
-
+from securetenant.model.objects import Ref
+from tests.support.quota import TEN, THREE, A, B, C, hard_pods, hards, look, pods, reason, written
+from tests.support.world import CREATED, NOW, StaticWorld, mine, namespace, observed, tenant
 
 # --- caps of the namespaces ------------------------------------------------------------------------------------
 
@@ -217,53 +161,6 @@ def test_status_sums_use() -> None:
         "securetenant_quota_hard": {("requests.cpu",): 40.0, ("requests.memory",): 2.0**30},
         "securetenant_quota_used": {("requests.cpu",): 2.0, ("requests.memory",): 2.0**29},
     }
-
-
-# --- tampering -------------------------------------------------------------------------------------------------
-
-
-def test_a_status_that_others_changed_is_said_and_is_undone_by_itself() -> None:
-    plan = look(TEN, *(pods(TEN, name, 20, 1) for name in THREE))
-    told = held.tampered(plan, ["pods in pay-a (1000 instead of 20)"])
-    assert (reason(told), told.passing, plan.passing) == (("False", "StatusChanged"), True, False)
-    assert "pods in pay-a (1000 instead of 20)" in told.blocking[0]
-
-
-def test_a_raised_quota_goes_back_and_moves_no_other() -> None:
-    others = [pods(TEN, B, 20, 5), pods(TEN, C, 20, 5)]
-    raised = tampered(pods(TEN, A, 20, 5, in_force=1000), {"pods": "1000"})
-    plan = look(TEN, raised, *others)
-    assert hard_pods(plan) == [20, 20, 20]
-    assert reason(plan) == ("False", "Shrinking")
-
-
-def test_while_a_raised_quota_is_in_force_nobody_grows() -> None:
-    raised = tampered(pods(TEN, A, 20, 5), {"pods": "1000"})
-    assert hard_pods(look(TEN, raised, pods(TEN, B, 10, 10), pods(TEN, C, 20, 5)))[1] == 10
-
-
-def test_a_lowered_quota_is_restored_out_of_what_is_free() -> None:
-    lowered = tampered(pods(TEN, A, 20, 5), {"pods": "0"})
-    assert hard_pods(look(TEN, lowered, pods(TEN, B, 20, 5), pods(TEN, C, 20, 5))) == [20, 20, 20]
-
-
-def test_a_deleted_quota_comes_back_with_its_part_in_one_write() -> None:
-    others = [pods(TEN, B, 20, 5), pods(TEN, C, 20, 5)]
-    assert hard_pods(look(TEN, *others)) == [17, 20, 20]
-    assert hard_pods(look(TEN, pods(TEN, A, 17, 5), *others)) == [17, 20, 20], "counted, and enough"
-
-
-def test_a_quota_that_counts_only_some_pods_is_uncounted() -> None:
-    scoped = tampered(pods(TEN, A, 20, 0), {"pods": "20"}, scopes=["Terminating"])
-    plan = look(TEN, scoped, pods(TEN, B, 20, 20), pods(TEN, C, 10, 5))
-    assert hard_pods(plan)[1:] == [20, 10]
-    assert reason(plan) == ("Unknown", "Uncounted")
-
-
-@pytest.mark.parametrize("absurd", ["100E", "9223372036854775807", "1" * 40])
-def test_absurd_quantities_do_not_break_the_plan(absurd: str) -> None:
-    raised = tampered(pods(TEN, A, 20, 5), {"pods": absurd})
-    assert hard_pods(look(TEN, raised, pods(TEN, B, 20, 5), pods(TEN, C, 20, 5))) == [20, 20, 20]
 
 
 # --- what Kubernetes does not count, or not yet ------------------------------------------------------------------
