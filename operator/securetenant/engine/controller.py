@@ -384,20 +384,18 @@ def _informer(
         for hook in hooks:
             hook(old, new)
 
-    if kind is kinds.ENDPOINT_SLICE:
-        # The only endpoints that matter here: those of the API server itself.
-        return Informer(
-            transport,
-            kind,
-            on_event=on_event,
-            on_change=on_change,
-            namespace="default",
-            label_selector="kubernetes.io/service-name=kubernetes",
-        )
     # Of the hundreds of ClusterRoles, with up to 50 KB of rules each, a few matter. RBAC has no right to watch some by
     # name but for one watch each; and a label to select them by could be taken off by a stranger.
     only = LOOKED_AT if kind is kinds.CLUSTER_ROLE else None
-    return Informer(transport, kind, on_event=on_event, on_change=on_change, only=only)
+    return Informer(
+        transport,
+        kind,
+        on_event=on_event,
+        on_change=on_change,
+        namespace=kind.only_in,
+        label_selector=kind.only_with,
+        only=only,
+    )
 
 
 def _hand(shared: Observed) -> str:

@@ -11,7 +11,8 @@ class Kind:
     """One kind of the Kubernetes API.
 
     `content` names the top-level fields that hold what is declared (compared exactly on objects that are
-    wholly ours); `extra` those that are kept beside it in the caches because a control reads them.
+    wholly ours); `extra` those that are kept beside it in the caches because a control reads them. Where only some of
+    the objects matter, no others are read: `only_in` is their namespace, `only_with` a label selector; "" for all.
     """
 
     name: str
@@ -21,6 +22,8 @@ class Kind:
     namespaced: bool
     content: tuple[str, ...] = ("spec",)
     extra: tuple[str, ...] = ()
+    only_in: str = ""
+    only_with: str = ""
 
     @property
     def api_version(self) -> str:
@@ -74,6 +77,9 @@ ENDPOINT_SLICE: Final = Kind(
     "endpointslices",
     namespaced=True,
     content=("addressType", "endpoints", "ports"),
+    # Those of the API server itself.
+    only_in="default",
+    only_with="kubernetes.io/service-name=kubernetes",
 )
 LEASE: Final = Kind("Lease", "coordination.k8s.io", "v1", "leases", namespaced=True)
 

@@ -20,6 +20,7 @@ from securetenant.sets.ports import Ports, Range
 Address: TypeAlias = IPv4Address | IPv6Address
 
 SLICE: Final = "kubernetes"
+_LABEL, _SERVICE = ENDPOINT_SLICE.only_with.split("=")
 
 
 class _Endpoint(NamedTuple):
@@ -91,8 +92,8 @@ def _recorded(tenant: SecureTenant) -> frozenset[Address]:
 
 
 def _slices(world: World) -> Iterator[Observed]:
-    for observed in world.in_namespace(ENDPOINT_SLICE.name, "default"):
-        ours = observed.labels.get("kubernetes.io/service-name") == "kubernetes"
+    for observed in world.in_namespace(ENDPOINT_SLICE.name, ENDPOINT_SLICE.only_in):
+        ours = observed.labels.get(_LABEL) == _SERVICE
         if ours and observed.field("addressType") in ("IPv4", "IPv6"):
             yield observed
 
