@@ -14,12 +14,12 @@ from securetenant.api.status import SecureTenantStatus
 from securetenant.api.tenant import EgressRule, IngressRule, SecureTenant
 from securetenant.controls.network import policies, whitelist
 from securetenant.controls.network.openings import Opening, openings
-from securetenant.controls.network.whitelist import Direction
 from securetenant.controls.quota import control as quota
 from securetenant.drift.judge import Action, Finding
 from securetenant.engine.writer import Outcome
 from securetenant.model.kinds import NAMESPACE, NETWORK_POLICY, NODE
 from securetenant.model.objects import Ref
+from securetenant.sets.policy import Direction, parsed
 
 Change = Literal["opened", "closed", "expired"]
 Rules = Mapping[tuple[Direction, str], IngressRule | EgressRule]
@@ -98,8 +98,8 @@ def flow_changes(
         has = finding.desired.body.get("spec") if finding.desired is not None else None
         if finding.action == "Release":
             has = had  # it stays in force
-        before.setdefault(place, set()).update(openings(had))
-        after.setdefault(place, set()).update(openings(has))
+        before.setdefault(place, set()).update(openings(parsed(had)))
+        after.setdefault(place, set()).update(openings(parsed(has)))
     found = []
     for place in sorted(before):
         namespace, direction, name = place

@@ -7,17 +7,16 @@ when it opens something: a second one with the service's label is anybody's who 
 
 from collections.abc import Iterator
 from contextlib import suppress
-from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Final, Literal, NamedTuple, TypeAlias
+from ipaddress import ip_address
+from typing import Final, Literal, NamedTuple
 
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls.world import World
 from securetenant.model.kinds import ENDPOINT_SLICE
 from securetenant.model.objects import JsonValue, Observed
 from securetenant.sets import ports
+from securetenant.sets.blocks import Address
 from securetenant.sets.ports import Ports, Range
-
-Address: TypeAlias = IPv4Address | IPv6Address
 
 SLICE: Final = "kubernetes"
 _LABEL, _SERVICE = ENDPOINT_SLICE.only_with.split("=")
