@@ -11,7 +11,7 @@ from rich.console import Console
 
 from securetenant.cli.changes import Change, Field, Forecast, Told, changes, differences, sums, told
 from securetenant.cli.plan_output import print_as_text
-from securetenant.controls.access.cluster import Deviation
+from securetenant.controls.control import Deviation
 from securetenant.drift.assess import survey
 from securetenant.model.kinds import CLUSTER_ROLE_BINDING, RESOURCE_QUOTA
 from securetenant.model.objects import Desired, JsonValue, Observed, Ref

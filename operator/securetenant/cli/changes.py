@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from securetenant.api.status import DriftReason
-from securetenant.controls.access.cluster import Deviation
+from securetenant.controls.control import Deviation
 from securetenant.drift.assess import Survey
 from securetenant.drift.judge import Finding
 from securetenant.model import names

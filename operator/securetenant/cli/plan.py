@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from securetenant.cache.world import World
     from securetenant.cli.changes import Forecast
     from securetenant.cli.checks import Given
-    from securetenant.controls.access.cluster import Deviation
+    from securetenant.controls.control import Deviation
     from securetenant.drift.assess import Survey
     from securetenant.kube.transport import ApiError, Transport
     from securetenant.settings import Settings
@@ -124,7 +124,7 @@ async def _forecasts(
     """Read the cluster once, and forecast each tenant; and, unless `only` one is asked for, what is the cluster's."""
     from securetenant.cache import snapshot
     from securetenant.cli.offline import tenants_of
-    from securetenant.controls.access.cluster import deviations
+    from securetenant.controls.registry import CONTROLS
     from securetenant.kube.config import load
     from securetenant.kube.transport import ApiError, Transport
 
@@ -148,7 +148,8 @@ async def _forecasts(
             await _forecast(name, tenants, world, now, transport, sources.get(name, ""), name in standing)
             for name in (sorted(tenants.names()) if only is None else [only])
         ]
-        return forecasts, deviations(world) if only is None else []
+        wide = [control.cluster for control in CONTROLS if control.cluster is not None and only is None]
+        return forecasts, [deviation for judged in wide for deviation in judged.deviations(world)]
 
 
 def _refuse() -> None:

@@ -15,7 +15,7 @@ from securetenant.model.objects import JsonValue
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from securetenant.controls.access.cluster import Deviation
+    from securetenant.controls.control import Deviation
 
 _SIGNS: dict[Effect, tuple[str, str]] = {
     "create": ("+", "green"),

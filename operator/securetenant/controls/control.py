@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from msgspec import Struct
 from pydantic import BaseModel
 
-from securetenant.api.status import Condition, SecureTenantStatus
+from securetenant.api.status import Condition, DriftReason, SecureTenantStatus
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls.notice import Notice, Rollout, Written
 from securetenant.controls.world import Lookup, World
@@ -69,6 +69,31 @@ class Triggers:
 
 
 @dataclass(frozen=True, slots=True)
+class Deviation:
+    """One object that is not as it must be, and is the cluster's and no one tenant's. `widens`: it gives more than is
+    declared anywhere. `details`: what, for a comparison: two are equal if nothing about them differs.
+    """
+
+    ref: Ref
+    uid: str
+    reason: DriftReason
+    message: str
+    path: str = ""
+    widens: bool = False
+    details: Hashable = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterWide:
+    """What a control judges of the cluster as a whole: all that deviates, in a fixed order; whether a change of an
+    object may change that; and the reasons that there can be."""
+
+    deviations: Callable[[World], Sequence[Deviation]]
+    concerns: Callable[[Observed], bool]
+    reasons: tuple[DriftReason, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Control:
     """One control: its name (the same in spec, file, metric label, docs) and its pure plan.
 
@@ -76,7 +101,7 @@ class Control:
     `only`: of a kind the objects of these names alone. `indexes`: the keys under which it looks objects of a kind up.
     `stale`: where it looks for objects of the tenant, if the mark does not tell. `replaced`: whether such an object is
     not ours to leave behind. `tampered`: its plan, where others changed the status that Kubernetes mirrors (each told
-    in words). `rereads`: its conditions are read off what it writes.
+    in words). `rereads`: its conditions are read off what it writes. `cluster`: what it judges that is no one tenant's.
     `figures`: the samples of its metric families that its part of the status comes to; so they are shown, too, while a
     tenant is not planned for (Paused) and its status says what it said.
     `warnings`: what there is to warn of as long as a status says so, by what tells one from another: each is told once.
@@ -96,6 +121,7 @@ class Control:
     replaced: Callable[[Observed], bool] | None = None
     tampered: Callable[[Plan, Sequence[str]], Plan] | None = None
     rereads: bool = False
+    cluster: ClusterWide | None = None
     families: tuple[Family, ...] = ()
     figures: Callable[[SecureTenantStatus], Samples] = lambda status: {}
     warnings: Callable[[SecureTenant, SecureTenantStatus], Mapping[Hashable, Notice]] = lambda tenant, status: {}
