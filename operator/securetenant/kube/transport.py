@@ -343,9 +343,9 @@ class Transport:
     async def create(self, kind: Kind, namespace: str, body: Body) -> bytes:
         return await self.request("POST", kind.path(namespace), body=body, kind=kind.name)
 
-    async def replace(self, kind: Kind, ref: Ref, body: Body, subresource: str = "") -> bytes:
+    async def replace(self, kind: Kind, ref: Ref, body: Body) -> bytes:
         """PUT of the whole object; with metadata.resourceVersion in it, Conflict if it has changed since."""
-        return await self.request("PUT", kind.path(ref.namespace, ref.name, subresource), body=body, kind=kind.name)
+        return await self.request("PUT", kind.path(ref.namespace, ref.name), body=body, kind=kind.name)
 
     async def patch(
         self,
@@ -369,11 +369,10 @@ class Transport:
         *,
         uid: str = "",
         resource_version: str = "",
-        propagation: str = "Background",
     ) -> bytes:
         """Delete; Conflict if the object is not (or no longer) the one with this UID and resourceVersion."""
         given: Json = {"uid": uid, "resourceVersion": resource_version}
-        body: Json = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation}
+        body: Json = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
         preconditions: Json = {key: value for key, value in given.items() if value}
         if preconditions:
             body["preconditions"] = preconditions

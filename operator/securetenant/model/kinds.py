@@ -41,7 +41,6 @@ NAMESPACE: Final = Kind("Namespace", "", "v1", "namespaces", namespaced=False, c
 NODE: Final = Kind("Node", "", "v1", "nodes", namespaced=False, content=(), extra=("spec",))
 RESOURCE_QUOTA: Final = Kind("ResourceQuota", "", "v1", "resourcequotas", namespaced=True, extra=("status",))
 LIMIT_RANGE: Final = Kind("LimitRange", "", "v1", "limitranges", namespaced=True)
-EVENT: Final = Kind("Event", "", "v1", "events", namespaced=True, content=())
 NETWORK_POLICY: Final = Kind("NetworkPolicy", "networking.k8s.io", "v1", "networkpolicies", namespaced=True)
 ROLE_BINDING: Final = Kind(
     "RoleBinding",
@@ -90,4 +89,4 @@ CACHED: Final = (
     ENDPOINT_SLICE,
 )
 
-KINDS: Final = {kind.name: kind for kind in (SECURE_TENANT, *CACHED, EVENT, LEASE)}
+KINDS: Final = {kind.name: kind for kind in (SECURE_TENANT, *CACHED, LEASE)}
