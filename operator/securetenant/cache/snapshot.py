@@ -1,12 +1,17 @@
-"""The cluster as plain lists gave it, once: what `plan` looks at, where the operator has informers."""
+"""The cluster as it was once, or as files have it: what `plan`, `render` and `validate` look at, where the operator
+has informers."""
 
 import asyncio
 import contextlib
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
+from securetenant.api.tenant import SecureTenant
+from securetenant.cache import triggers
 from securetenant.cache.index import Index
-from securetenant.cache.tenants import Tenants
+from securetenant.cache.triggers import Interests
 from securetenant.cache.world import World, indexes
+from securetenant.controls.access.roles import as_shipped
 from securetenant.controls.access.shipped import LOOKED_AT
 from securetenant.kube.transport import ApiError, Transport
 from securetenant.kube.wire import codec
@@ -49,11 +54,32 @@ class Listing:
         return self._by_namespace.get(namespace, ())
 
 
-def world_of(objects: Mapping[str, Iterable[Observed]], tenants: Tenants, platform: Platform) -> World:
+class Given:
+    """The SecureTenants, as models; a cache that does not change. Of several of one name the last counts."""
+
+    def __init__(self, tenants: Iterable[SecureTenant]) -> None:
+        self._tenants = {tenant.name: tenant for tenant in tenants}
+        self.interests = Interests()
+        for name, tenant in self._tenants.items():
+            self.interests.replace(name, triggers.of_tenant(tenant))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._tenants
+
+    def get(self, name: str) -> SecureTenant | None:
+        return self._tenants.get(name)
+
+
+def world_of(objects: Mapping[str, Iterable[Observed]], tenants: Iterable[SecureTenant], platform: Platform) -> World:
     """A World of these objects by kind; of a kind that is not given there are none."""
     indexed = indexes()
     caches = {kind.name: Listing(objects.get(kind.name, ()), indexed.get(kind.name)) for kind in kinds.CACHED}
-    return World(caches, indexed, tenants, platform)
+    return World(caches, indexed, Given(tenants), platform)
+
+
+def world_without_cluster(tenants: Iterable[SecureTenant], platform: Platform) -> World:
+    """A cluster that holds nothing yet but these tenants, and the roles that come with the operator."""
+    return world_of({kinds.CLUSTER_ROLE.name: as_shipped()}, tenants, replace(platform, offline=True))
 
 
 async def fetch(transport: Transport) -> dict[str, list[Observed]]:

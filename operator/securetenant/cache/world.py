@@ -6,7 +6,7 @@ from typing import Protocol
 from securetenant.api.tenant import SecureTenant
 from securetenant.cache import triggers
 from securetenant.cache.index import Index
-from securetenant.cache.tenants import Tenants
+from securetenant.cache.triggers import Interests
 from securetenant.controls.access import control as access
 from securetenant.controls.quota import control as quota
 from securetenant.model import kinds, names
@@ -21,6 +21,16 @@ class Cache(Protocol):
     def get(self, ref: Ref) -> Observed | None: ...
 
     def in_namespace(self, namespace: str) -> Iterable[Observed]: ...
+
+
+class Tenants(Protocol):
+    """The SecureTenants: kept up by events, or given once."""
+
+    interests: Interests
+
+    def __contains__(self, name: object) -> bool: ...
+
+    def get(self, name: str) -> SecureTenant | None: ...
 
 
 def indexes() -> dict[str, Index]:
@@ -48,7 +58,7 @@ _INDEX: Mapping[str, Callable[[Observed], Iterable[str]]] = {
 
 
 class World:
-    """Implements `controls.plan.World` over the caches."""
+    """Implements `controls.world.World` over the caches."""
 
     def __init__(
         self, caches: Mapping[str, Cache], indexes: Mapping[str, Index], tenants: Tenants, platform: Platform

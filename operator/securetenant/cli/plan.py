@@ -14,10 +14,10 @@ from securetenant.cli.output import Form, NoColor, Output, console, fail
 from securetenant.cli.validate import located
 
 if TYPE_CHECKING:
-    from securetenant.cache.tenants import Tenants
+    from securetenant.api.tenant import SecureTenant
     from securetenant.cache.world import World
-    from securetenant.cli.changes import Forecast
-    from securetenant.cli.checks import Given
+    from securetenant.cli.plan_changes import Forecast
+    from securetenant.cli.validate_checks import Given
     from securetenant.controls.access.cluster import Deviation
     from securetenant.drift.assess import Survey
     from securetenant.kube.transport import ApiError, Transport
@@ -85,7 +85,7 @@ def plan(
       2  something would change, has drifted, or is blocked
     """
     from securetenant.cli import plan_output
-    from securetenant.cli.changes import sums
+    from securetenant.cli.plan_changes import sums
     from securetenant.kube.config import ConfigError
     from securetenant.settings import Settings
 
@@ -106,11 +106,11 @@ def _given(files: Sequence[str], settings: "Settings") -> "list[Given]":
     """The tenants of the files. Raises PlanError with all their errors."""
     if not files:
         return []
-    from securetenant.cli import checks
     from securetenant.cli.documents import Unreadable, read
+    from securetenant.cli.validate_checks import check
 
     try:
-        checked = checks.check(read(files), settings, datetime.now(UTC))
+        checked = check(read(files), settings.platform(), datetime.now(UTC))
     except Unreadable as error:
         raise PlanError(str(error)) from error
     if checked.errors:
@@ -123,7 +123,6 @@ async def _forecasts(
 ) -> "tuple[list[Forecast], list[Deviation]]":
     """Read the cluster once, and forecast each tenant; and, unless `only` one is asked for, what is the cluster's."""
     from securetenant.cache import snapshot
-    from securetenant.cli.offline import tenants_of
     from securetenant.controls.access.cluster import deviations
     from securetenant.kube.config import load
     from securetenant.kube.transport import ApiError, Transport
@@ -138,15 +137,15 @@ async def _forecasts(
             raise PlanError(_unlisted(error.errors, config.server)) from error
         except ApiError as error:
             raise PlanError(_explained(error, config.server)) from error
-        tenants = tenants_of(_bodies(standing, given))
-        world = snapshot.world_of(objects, tenants, settings.platform())
+        tenants = _tenants(standing, given)
+        world = snapshot.world_of(objects, (tenant for tenant, _ in tenants.values()), settings.platform())
         if only is not None and only not in tenants:
             raise PlanError(f"there is no SecureTenant {only}, neither in the cluster nor in the files")
         sources = {one.tenant.name: one.document.source for one in given}
         now = datetime.now(UTC)
         forecasts = [
-            await _forecast(name, tenants, world, now, transport, sources.get(name, ""), name in standing)
-            for name in (sorted(tenants.names()) if only is None else [only])
+            await _forecast(*tenants[name], world, now, transport, sources.get(name, ""), name in standing)
+            for name in (sorted(tenants) if only is None else [only])
         ]
         return forecasts, deviations(world) if only is None else []
 
@@ -176,32 +175,41 @@ async def _standing(transport: "Transport", may_be_absent: bool) -> dict[str, di
         ) from error
 
 
-def _bodies(standing: Mapping[str, dict[str, Any]], given: "Sequence[Given]") -> list[Mapping[str, Any]]:
-    """The cluster's tenants, with those of the files as if they were applied."""
+def _tenants(standing: Mapping[str, dict[str, Any]], given: "Sequence[Given]") -> "dict[str, tuple[SecureTenant, str]]":
+    """The cluster's tenants, with those of the files as if they were applied; each with why the models refuse its
+    spec, "" if they do not."""
+    from securetenant.api.refused import parse
+
+    files = {one.tenant.name: (_applied(one.tenant, standing.get(one.tenant.name)), "") for one in given}
+    return {**{name: parse(body) for name, body in standing.items() if name not in files}, **files}
+
+
+def _applied(tenant: "SecureTenant", standing: Mapping[str, Any] | None) -> "SecureTenant":
+    """A file's tenant with the metadata and the status that it has in the cluster. Where it does not stand yet it has
+    none of the marks that a file may carry from another cluster, and a UID that is nobody's."""
     import uuid
 
-    from securetenant.cli.offline import body_of
+    from securetenant.api.refused import metadata_of, status_of
 
-    bodies: dict[str, Mapping[str, Any]] = dict(standing)
-    for one in given:
-        body: Any = body_of(one.tenant, standing.get(one.tenant.name))
-        if one.tenant.name not in standing:
-            # It has none of the marks that a file may carry from another cluster; its UID is nobody's.
-            metadata = {"name": one.tenant.name, "uid": str(uuid.uuid4()), "resourceVersion": "0", "generation": 0}
-            body = {"apiVersion": body["apiVersion"], "kind": body["kind"], "metadata": metadata, "spec": body["spec"]}
-        bodies[one.tenant.name] = body
-    return list(bodies.values())
+    body = standing or {"metadata": {"name": tenant.name, "uid": str(uuid.uuid4())}}
+    return tenant.model_copy(
+        update={"metadata": metadata_of(body["metadata"]), "status": status_of(body.get("status"))}
+    )
 
 
 async def _forecast(
-    name: str, tenants: "Tenants", world: "World", now: datetime, transport: "Transport", source: str, applied: bool
+    tenant: "SecureTenant",
+    problem: str,
+    world: "World",
+    now: datetime,
+    transport: "Transport",
+    source: str,
+    applied: bool,
 ) -> "Forecast":
-    from securetenant.cli.changes import Forecast, changes, told
+    from securetenant.cli.plan_changes import Forecast, changes, told
     from securetenant.drift.assess import survey
 
-    tenant = tenants.get(name)
-    assert tenant is not None
-    mode, problem = tenant.spec.mode, tenants.problem(name)
+    name, mode = tenant.name, tenant.spec.mode
     if tenant.metadata.deletion_timestamp is not None:
         return Forecast(name, mode, "deleting", source, applied)
     if problem:

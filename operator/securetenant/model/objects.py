@@ -82,6 +82,11 @@ class Desired:
     closing: bool = False
 
     @property
+    def step(self) -> int:
+        """When it is written: first (0) namespaces, then (1) what closes, then (2) the rest."""
+        return 0 if self.ref.kind == NAMESPACE.name else 1 if self.closing else 2
+
+    @property
     def is_shared(self) -> bool:
         return not KINDS[self.ref.kind].content
 

@@ -8,8 +8,8 @@ from typing import Final
 from securetenant.api.status import Condition, ConditionStatus, ExpiringRule, PendingFlow, WhitelistStatus
 from securetenant.api.tenant import Peer, SecureTenant
 from securetenant.controls import ownership
-from securetenant.controls.control import Control, Foreign, Plan
-from securetenant.controls.network import endpoints, expiry, openings, policies, whitelist
+from securetenant.controls.control import NO_CLUSTER, Control, Foreign, Plan
+from securetenant.controls.network import endpoints, expiry, openings, policies, review, whitelist
 from securetenant.controls.network.policies import Within
 from securetenant.controls.network.whitelist import (
     Block,
@@ -84,6 +84,9 @@ def _shared(
     found.append((ISOLATION, policies.among(sorted(held) if together else ())))
     if not network.api_server:
         return found, *_left_out(tenant, world)
+    if world.platform.offline:
+        message = "the policy for apiServer: true is not here: it rests on the addresses of the cluster's API server"
+        return found, [_condition("ApiServerOpen", "Unknown", NO_CLUSTER, message)], []
     ends: dict[policies.End, Ports] = {
         Block(canonical_cidr(str(address))): allowed for address, allowed in endpoints.ready(world).items()
     }
@@ -96,8 +99,11 @@ def _shared(
 
 def _left_out(tenant: SecureTenant, world: World) -> tuple[list[Condition], list[str]]:
     """What there is to say of the API server's addresses, which egress to addresses leaves out."""
-    if world.platform.offline or not whitelist.leaves_out_api_server(tenant):
+    if not whitelist.leaves_out_api_server(tenant):
         return [], []
+    if world.platform.offline:
+        message = "the API server's addresses, which egress by cidr leaves out, are not here: they are the cluster's"
+        return [_condition("ApiServerKnown", "Unknown", NO_CLUSTER, message)], []
     closed = endpoints.closed(tenant, world)
     if closed.known == "Now":
         return [_condition("ApiServerKnown", "True", "EndpointsKnown", "")], []
@@ -235,4 +241,4 @@ def _foreign(tenant: SecureTenant, held: Sequence[str], ours: Container[Ref], wo
     ]
 
 
-CONTROL: Final = Control(NAME, plan, (NETWORK_POLICY.name,))
+CONTROL: Final = Control(NAME, plan, (NETWORK_POLICY.name,), references=review.references, review=review.one_sided)

@@ -9,9 +9,8 @@ from securetenant.controls.access.cluster import Deviation
 from securetenant.drift.assess import Survey
 from securetenant.drift.judge import Finding
 from securetenant.model import names
-from securetenant.model.kinds import NAMESPACE, RESOURCE_QUOTA
 from securetenant.model.objects import JsonValue, Ref
-from securetenant.model.record import node_taint, shared, shared_of, shared_record, whole, whole_of
+from securetenant.model.record import shared, shared_of, shared_record, whole, whole_of
 
 Effect = Literal["create", "update", "replace", "delete", "release", "report"]
 State = Literal["judged", "paused", "deleting", "invalid"]
@@ -46,18 +45,11 @@ class Change:
     drift: bool
     reason: DriftReason
     control: str
-    kind: str
-    namespace: str
-    name: str
+    ref: Ref
     path: str = ""
     manager: str = ""
     message: str = ""
     fields: Sequence[Field] = ()
-
-    @property
-    def place(self) -> str:
-        """The namespace it belongs to, "" for the cluster's own objects; a Namespace belongs to itself."""
-        return self.name if self.kind == NAMESPACE.name else self.namespace
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +94,7 @@ def changes(survey: Survey, managers: Mapping[int, str]) -> list[Change]:
         for index, finding in enumerate(survey.findings)
         if not _is_uncounted(finding)
     ]
-    return sorted(found, key=lambda c: (c.place, c.kind != NAMESPACE.name, c.kind, c.name, c.reason))
+    return sorted(found, key=lambda c: (c.ref.place, c.ref.namespace != "", c.ref.kind, c.ref.name, c.reason))
 
 
 def _is_uncounted(finding: Finding) -> bool:
@@ -118,12 +110,12 @@ def _in_force(finding: Finding) -> JsonValue:
 def told(survey: Survey) -> list[Told]:
     """What blocks, and conditions that are False for another reason than the changes that stand above."""
     found: list[Told] = []
-    makes_quotas = any(f.ref.kind == RESOURCE_QUOTA.name and f.action == "Create" for f in survey.findings)
-    for plan in survey.plans.values():
+    creating = {finding.control for finding in survey.findings if finding.action == "Create"}
+    for control, plan in survey.plans.items():
         blocking = set(plan.blocking)
         for condition in plan.conditions:
-            if makes_quotas and condition.reason == "Uncounted":
-                # It will be once they are made: they stand above.
+            if control in creating and condition.status == "Unknown":
+                # It will be known once they are made: they stand above.
                 blocking -= {condition.message}
                 continue
             mine = {message for message in blocking if message in condition.message}
@@ -139,16 +131,13 @@ _WORTH_TELLING = frozenset({"Pending"})
 
 
 def _change(finding: Finding, tenant: str, manager: str, enforced: bool) -> Change:
-    ref = finding.ref
     return Change(
         effect=_EFFECTS[finding.action] if enforced else "report",
         # In Audit each difference is a deviation that stays.
         drift=not finding.rollout or not enforced,
         reason=finding.reason,
         control=finding.control,
-        kind=ref.kind,
-        namespace=ref.namespace,
-        name=ref.name,
+        ref=finding.ref,
         path=finding.path,
         manager=manager,
         message=finding.message,
@@ -179,8 +168,6 @@ def _fields(finding: Finding, tenant: str) -> Iterator[Field]:
         {*labels, *(record.labels if record else ())},
         {*annotations, *(record.annotations if record else ())},
     )
-    if have.ref.kind == "Node" and (taint := node_taint(have)) is not None:
-        had["taint"] = taint
     yield from differences(had, content)
 
 
@@ -256,7 +243,3 @@ def _count(changes: Iterable[Change], effects: tuple[Effect, ...]) -> int:
 def is_record_only(change: Change) -> bool:
     """Whether nothing differs but our own record of what was written."""
     return change.effect != "create" and change.path == f"annotations.{names.ANNOTATION_APPLIED}" and not change.fields
-
-
-def ref_of(change: Change) -> Ref:
-    return Ref(change.kind, change.namespace, change.name)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from securetenant.cli.changes import Change, Field, Forecast, Told, changes, differences, sums, told
+from securetenant.cli.plan_changes import Change, Field, Forecast, Told, changes, differences, sums, told
 from securetenant.cli.plan_output import print_as_text
 from securetenant.controls.access.cluster import Deviation
 from securetenant.drift.assess import survey
@@ -55,9 +55,7 @@ def change(**given: Any) -> Change:
         "drift": False,
         "reason": "Changed",
         "control": "quota",
-        "kind": "ResourceQuota",
-        "namespace": "n",
-        "name": "securetenant",
+        "ref": Ref("ResourceQuota", "n", "securetenant"),
         **given,
     }
     return Change(**fields)
@@ -123,8 +121,8 @@ def test_what_others_wrote_cannot_steer_the_terminal() -> None:
     evil = "\x1b]0;owned\x07"
     text = shown(
         forecast(
-            change(drift=True, manager=evil, name=evil, fields=(Field(evil, evil, None),)),
-            change(reason="Foreign", drift=True, effect="report", message=evil, namespace=evil),
+            change(drift=True, manager=evil, ref=Ref("ResourceQuota", "n", evil), fields=(Field(evil, evil, None),)),
+            change(reason="Foreign", drift=True, effect="report", message=evil, ref=Ref("ResourceQuota", evil, "q")),
             tenant=evil,
             told=(Told("A", "B", evil, True),),
         )
@@ -147,7 +145,7 @@ QUOTA = Desired(Ref("ResourceQuota", "pay", "securetenant"), "quota", {"spec": {
 def of_quota(*objects: Observed) -> tuple[list[Change], list[Told]]:
     """What is said of quotas in a cluster that holds these."""
     found = survey(PAY, StaticWorld([PAY], objects), NOW)
-    return [c for c in changes(found, {}) if c.kind == "ResourceQuota"], told(found)
+    return [c for c in changes(found, {}) if c.ref.kind == "ResourceQuota"], told(found)
 
 
 def test_a_quota_that_is_to_be_made_is_no_obstacle() -> None:
