@@ -3,7 +3,7 @@
 from securetenant.cache.snapshot import world_of, world_without_cluster
 from securetenant.model.objects import Ref
 from securetenant.model.platform import Platform
-from tests.support.world import namespace, tenant
+from tests.support.world import mine, namespace, tenant
 
 PAY = tenant("pay", namespaces=["pay-prod"], nodes={"selector": {"matchLabels": {"pool": "pay", "zone": "a"}}})
 RISK = tenant("risk", namespaces=["risk-prod"])
@@ -39,7 +39,9 @@ def test_without_a_cluster_there_are_the_shipped_roles_and_no_namespace() -> Non
     assert world.get(Ref("Namespace", "", "pay-prod")) is None
 
 
-def test_objects_are_found_by_their_kind() -> None:
-    world = world_of({"Namespace": [namespace("pay-prod")]}, [PAY], Platform())
-    assert world.get(Ref("Namespace", "", "pay-prod")) == namespace("pay-prod")
+def test_objects_are_found_by_name_and_by_mark() -> None:
+    [ours] = mine(PAY)
+    world = world_of({"Namespace": [ours, namespace("other")]}, [PAY], Platform())
+    assert world.get(ours.ref) is ours
+    assert list(world.marked("Namespace", "pay")) == [ours]
     assert list(world.in_namespace("NetworkPolicy", "pay-prod")) == []

@@ -54,7 +54,7 @@ class Listing:
         return self._by_namespace.get(namespace, ())
 
 
-class Given:
+class Models:
     """The SecureTenants, as models; a cache that does not change. Of several of one name the last counts."""
 
     def __init__(self, tenants: Iterable[SecureTenant]) -> None:
@@ -74,7 +74,7 @@ def world_of(objects: Mapping[str, Iterable[Observed]], tenants: Iterable[Secure
     """A World of these objects by kind; of a kind that is not given there are none."""
     indexed = indexes()
     caches = {kind.name: Listing(objects.get(kind.name, ()), indexed.get(kind.name)) for kind in kinds.CACHED}
-    return World(caches, indexed, Given(tenants), platform)
+    return World(caches, indexed, Models(tenants), platform)
 
 
 def world_without_cluster(tenants: Iterable[SecureTenant], platform: Platform) -> World:
