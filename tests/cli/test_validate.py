@@ -1,6 +1,8 @@
 """`securetenant validate`, as it is called."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,6 +63,11 @@ def test_a_sound_tenant_is_validated_once(monkeypatch: pytest.MonkeyPatch, comma
     result = CliRunner().invoke(app, [command, "-"], input=text)
     assert result.exit_code == 0, result.output
     assert judged == ["a-prod", "b-prod"]
+
+
+def test_no_client_of_a_cluster_is_loaded_for_files() -> None:
+    code = "import sys, securetenant.cli.validate_checks; sys.exit('aiohttp' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
 
 
 def test_strict_makes_warnings_fail() -> None:

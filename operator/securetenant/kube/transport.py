@@ -67,8 +67,8 @@ _MANAGER: Final = {"fieldManager": names.FIELD_MANAGER}
 
 _encode = msgspec.json.encode
 
-# Each TLS connection of asyncio holds a read buffer of this size, 256 KiB unless told: 10 MB for our connections. A
-# TLS record has 16 KiB at most.
+# Each TLS connection of asyncio holds a read buffer of this size, 256 KiB unless told: 30 of them take 9.6 MB, and
+# 2.8 MB with this (Python 3.11, 3.12 and 3.13). A TLS record has 16 KiB at most.
 SSLProtocol.max_size = 32 * 1024
 
 
