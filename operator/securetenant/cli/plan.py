@@ -5,7 +5,7 @@ import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 from typer.core import TyperCommand
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from securetenant.drift.assess import Survey
     from securetenant.kube.transport import ApiError, Transport
     from securetenant.settings import Settings
+
+    # By name; each with why the models refuse its spec, "" if they do not.
+    _Tenants: TypeAlias = dict[str, tuple[SecureTenant, str]]
 
 
 class PlanCommand(TyperCommand):
@@ -154,18 +157,18 @@ def _refuse() -> None:
     raise AssertionError("plan must not write")
 
 
-async def _standing(transport: "Transport", may_be_absent: bool) -> dict[str, dict[str, Any]]:
-    """The SecureTenants of the cluster, by name."""
+async def _standing(transport: "Transport", may_be_absent: bool) -> "_Tenants":
+    """The SecureTenants of the cluster."""
     import msgspec
 
+    from securetenant.api.refused import parse
     from securetenant.kube.transport import NotFound
     from securetenant.model.kinds import SECURE_TENANT
 
     try:
         async with contextlib.aclosing(transport.pages(SECURE_TENANT)) as pages:
-            return {
-                body["metadata"]["name"]: body async for page in pages for body in msgspec.json.decode(page)["items"]
-            }
+            bodies = (body async for page in pages for body in msgspec.json.decode(page)["items"])
+            return {body["metadata"]["name"]: parse(body) async for body in bodies}
     except NotFound as error:
         if may_be_absent:
             return {}  # not installed yet: a plan of the first tenants is all the more welcome
@@ -175,26 +178,21 @@ async def _standing(transport: "Transport", may_be_absent: bool) -> dict[str, di
         ) from error
 
 
-def _tenants(standing: Mapping[str, dict[str, Any]], given: "Sequence[Given]") -> "dict[str, tuple[SecureTenant, str]]":
-    """The cluster's tenants, with those of the files as if they were applied; each with why the models refuse its
-    spec, "" if they do not."""
-    from securetenant.api.refused import parse
-
-    files = {one.tenant.name: (_applied(one.tenant, standing.get(one.tenant.name)), "") for one in given}
-    return {**{name: parse(body) for name, body in standing.items() if name not in files}, **files}
-
-
-def _applied(tenant: "SecureTenant", standing: Mapping[str, Any] | None) -> "SecureTenant":
-    """A file's tenant with the metadata and the status that it has in the cluster. Where it does not stand yet it has
-    none of the marks that a file may carry from another cluster, and a UID that is nobody's."""
+def _tenants(standing: "_Tenants", given: "Sequence[Given]") -> "_Tenants":
+    """The cluster's tenants, with those of the files as if they were applied. One that does not stand yet has none of
+    the marks that a file may carry from another cluster, and a UID that is nobody's."""
     import uuid
 
-    from securetenant.api.refused import metadata_of, status_of
+    from securetenant.api.tenant import Metadata, SecureTenant
 
-    body = standing or {"metadata": {"name": tenant.name, "uid": str(uuid.uuid4())}}
-    return tenant.model_copy(
-        update={"metadata": metadata_of(body["metadata"]), "status": status_of(body.get("status"))}
-    )
+    tenants = dict(standing)
+    for one in given:
+        name, spec = one.tenant.name, one.tenant.spec
+        if name in standing:
+            tenants[name] = standing[name][0].model_copy(update={"spec": spec}), ""
+        else:
+            tenants[name] = SecureTenant(metadata=Metadata(name=name, uid=str(uuid.uuid4())), spec=spec), ""
+    return tenants
 
 
 async def _forecast(
