@@ -71,6 +71,15 @@ def test_what_only_a_cluster_knows_is_named() -> None:
     assert "note: risk: label and taint of the nodes with pool=risk are not here" in stderr
     text = f"{HEAD}metadata: {{name: a}}\nspec: {{namespaces: [{{name: shop}}], network: {{apiServer: true}}}}\n"
     assert "apiServer: true is not here" in render("-", text=text).stderr
+    egress = "[{name: out, to: [{cidr: 10.0.0.0/8}]}]"
+    text = f"{HEAD}metadata: {{name: a}}\nspec: {{namespaces: [{{name: shop}}], network: {{egress: {egress}}}}}\n"
+    assert "which egress by cidr leaves out, are not here" in render("-", text=text).stderr
+
+
+def test_what_is_only_not_there_yet_needs_no_note() -> None:
+    """Such as a quota that nobody has counted."""
+    notes = render(BANK).stderr.splitlines()
+    assert [note.split(":")[1].strip() for note in notes] == ["payments", "risk", "treasury", "treasury"], notes
 
 
 def test_paused_writes_nothing() -> None:

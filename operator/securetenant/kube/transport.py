@@ -6,7 +6,6 @@ ten times their JSON.
 
 import asyncio
 import contextlib
-import logging
 import random
 import time
 from asyncio.sslproto import SSLProtocol
@@ -52,8 +51,6 @@ __all__ = [
     "Unauthorized",
     "Unreachable",
 ]
-
-log = logging.getLogger(__name__)
 
 MERGE_PATCH: Final = "application/merge-patch+json"
 JSON_PATCH: Final = "application/json-patch+json"
