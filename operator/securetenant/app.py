@@ -11,7 +11,7 @@ import structlog
 
 from securetenant import __version__, memory
 from securetenant.cache.roster import Blind
-from securetenant.controls.registry import NAMES
+from securetenant.controls.lookup import NAMES
 from securetenant.engine.controller import Operator
 from securetenant.kube.config import ConfigError
 from securetenant.kube.config import load as load_config

@@ -13,6 +13,7 @@ from securetenant.cli.plan_changes import Change, Field, Forecast, Told, changes
 from securetenant.cli.plan_output import print_as_text
 from securetenant.controls.access.cluster import Deviation
 from securetenant.drift.assess import survey
+from securetenant.model.kinds import CLUSTER_ROLE_BINDING, RESOURCE_QUOTA
 from securetenant.model.objects import Desired, JsonValue, Observed, Ref
 from tests.support.world import NOW, StaticWorld, mine, observe, tenant
 
@@ -55,7 +56,7 @@ def change(**given: Any) -> Change:
         "drift": False,
         "reason": "Changed",
         "control": "quota",
-        "ref": Ref("ResourceQuota", "n", "securetenant"),
+        "ref": Ref(RESOURCE_QUOTA, "n", "securetenant"),
         **given,
     }
     return Change(**fields)
@@ -83,7 +84,7 @@ def test_exit_code(one: Forecast, code: int) -> None:
     assert sums([forecast(), one]).exit_code == code
 
 
-WIDE: Final = Deviation(Ref("ClusterRoleBinding", "", "wide"), "uid", "Foreign", "gives everyone all")
+WIDE: Final = Deviation(Ref(CLUSTER_ROLE_BINDING, "", "wide"), "uid", "Foreign", "gives everyone all")
 
 
 def test_what_is_the_clusters_is_shown_and_is_no_agreement() -> None:
@@ -121,8 +122,8 @@ def test_what_others_wrote_cannot_steer_the_terminal() -> None:
     evil = "\x1b]0;owned\x07"
     text = shown(
         forecast(
-            change(drift=True, manager=evil, ref=Ref("ResourceQuota", "n", evil), fields=(Field(evil, evil, None),)),
-            change(reason="Foreign", drift=True, effect="report", message=evil, ref=Ref("ResourceQuota", evil, "q")),
+            change(drift=True, manager=evil, ref=Ref(RESOURCE_QUOTA, "n", evil), fields=(Field(evil, evil, None),)),
+            change(reason="Foreign", drift=True, effect="report", message=evil, ref=Ref(RESOURCE_QUOTA, evil, "q")),
             tenant=evil,
             told=(Told("A", "B", evil, True),),
         )
@@ -139,13 +140,13 @@ def test_quiet_tenants_are_only_counted() -> None:
 # --- quotas ----------------------------------------------------------------------------------------------------
 
 PAY = tenant("pay", namespaces=["pay"], quota={"tenant": {"pods": "2"}})
-QUOTA = Desired(Ref("ResourceQuota", "pay", "securetenant"), "quota", {"spec": {"hard": {"pods": "2"}}})
+QUOTA = Desired(Ref(RESOURCE_QUOTA, "pay", "securetenant"), "quota", {"spec": {"hard": {"pods": "2"}}})
 
 
 def of_quota(*objects: Observed) -> tuple[list[Change], list[Told]]:
     """What is said of quotas in a cluster that holds these."""
     found = survey(PAY, StaticWorld([PAY], objects), NOW)
-    return [c for c in changes(found, {}) if c.ref.kind == "ResourceQuota"], told(found)
+    return [c for c in changes(found, {}) if c.ref.kind is RESOURCE_QUOTA], told(found)
 
 
 def test_a_quota_that_is_to_be_made_is_no_obstacle() -> None:

@@ -20,7 +20,7 @@ CRD: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/securetena
 LAG: Final = "securetenant_tenant_generation_lag"
 # Blind after a second, and too long after some more.
 HASTY: Final = """
-import securetenant.supervise as s, securetenant.engine.operator as o
+import securetenant.supervise as s, securetenant.engine.controller as o
 s.UNSEEN = o.UNSEEN = 1.0
 o.BLIND, o.PULSE = {blind}, 0.2
 """

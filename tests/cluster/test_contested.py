@@ -18,7 +18,7 @@ from tests.support.sandbox import JSON_PATCH, Admin, ApiError, Plane, wait_for
 pytestmark = pytest.mark.cluster
 
 # It is calm after a minute; here after seconds.
-IMPATIENT: Final = "import securetenant.engine.contest as c; c.WINDOW = 5.0; c.LONGEST_WAIT = 2.0; c.LASTING = 2.0"
+IMPATIENT: Final = "import securetenant.engine.contention as c; c.WINDOW = 5.0; c.LONGEST_WAIT = 2.0; c.LASTING = 2.0"
 RIVAL: Final = "rival-controller"
 POLICIES: Final = "/apis/networking.k8s.io/v1/namespaces/{}-a/networkpolicies"
 POLICY: Final = POLICIES + "/securetenant-default-deny"

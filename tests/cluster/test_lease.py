@@ -35,7 +35,7 @@ class Stage:
 
     @property
     def ref(self) -> Ref:
-        return Ref(LEASE.name, SPACE, self.name)
+        return Ref(LEASE, SPACE, self.name)
 
     def elector(self, identity: str, transport: Transport | None = None, **options: Any) -> Elector:
         settings = {"duration": 3.0, "renew": 0.5, "retry": 0.2, **options}

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.cluster
 BINDING: Final = "/apis/rbac.authorization.k8s.io/v1/clusterroles/securetenant-controller"
 # A kind that fails is stale after seconds here, not a minute; what RBAC forbids is asked for again soon.
 IMPATIENT: Final = """
-import securetenant.engine.operator as o, securetenant.kube.informer as i
+import securetenant.engine.controller as o, securetenant.kube.informer as i
 o.STALE, o.PULSE, i.FORBIDDEN_SECONDS = 1.0, 0.2, 0.5
 i.WATCH_SECONDS = (1, 1)
 """
@@ -36,7 +36,7 @@ r.CONTROLS = tuple(replace(c, plan=plan) if c.name == "limits" else c for c in r
 """
 # Watches that hear nothing are never given up; the probe is not patient.
 SILENT: Final = """
-import securetenant.watch as w, securetenant.engine.operator as o
+import securetenant.watch as w, securetenant.engine.controller as o
 o.SILENT = w.SILENT = 3.0
 """
 

@@ -9,6 +9,7 @@ from securetenant.api.tenant import SecureTenant
 from securetenant.controls import nodes
 from securetenant.controls.control import Plan
 from securetenant.model import names
+from securetenant.model.kinds import NODE
 from securetenant.model.objects import Desired, Observed, Ref
 from tests.support.world import NOW, StaticWorld, observed, tenant
 
@@ -58,7 +59,7 @@ def test_selected_nodes_get_label_and_taint(effect: str) -> None:
     plan = look(owner, node("n2"), node("n1"), node("other", pool="web"))
     assert plan.desired == [
         Desired(
-            Ref("Node", "", name),
+            Ref(NODE, "", name),
             "nodes",
             body={"taint": {"key": "securetenant.dev/tenant", "value": "risk", "effect": effect}},
             labels={"securetenant.node-restriction.kubernetes.io/tenant": "risk"},

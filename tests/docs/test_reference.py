@@ -11,7 +11,7 @@ import yaml
 
 from securetenant.api.crd import documented_schema
 from securetenant.controls.access.roles import Problem
-from securetenant.controls.registry import NAMES
+from securetenant.controls.lookup import NAMES
 from securetenant.engine import reporter, rollout
 from securetenant.settings import Settings, flag, variable
 from securetenant.telemetry.metrics import Metrics, TenantReport

@@ -8,11 +8,13 @@ import pytest
 
 from securetenant.api.status import PendingFlow, SecureTenantStatus, WhitelistStatus
 from securetenant.api.tenant import SecureTenant
+from securetenant.controls.lookup import KINDS
 from securetenant.controls.network import control as network
 from securetenant.drift.assess import survey
 from securetenant.drift.judge import Action, Finding
 from securetenant.engine import rollout
 from securetenant.engine.rollout import FlowChange
+from securetenant.model.kinds import NETWORK_POLICY
 from securetenant.model.objects import Desired, Observed, Ref
 from securetenant.model.platform import Platform
 from tests.support.world import NOW, StaticWorld, mine, namespace, observe, observed, tenant
@@ -108,7 +110,7 @@ def test_a_policy_that_an_upgrade_renames_neither_opens_nor_closes() -> None:
     """Up to 0.1 the policy of a rule narrowed by its peer was called with a dash before the fingerprint."""
     body = policies(pay(OFFICE))[-1].body
     old = observed("NetworkPolicy", "securetenant-ingress-office-2bcb8533", "pay", spec=body["spec"])
-    new = Desired(Ref("NetworkPolicy", "pay", "securetenant-ingress-office.2bcb853301234567"), "network", body)
+    new = Desired(Ref(NETWORK_POLICY, "pay", "securetenant-ingress-office.2bcb853301234567"), "network", body)
     findings = [
         Finding(new.ref, "network", "Missing", "Create", rollout=True, desired=new),
         Finding(old.ref, "network", "Stale", "Delete", rollout=True, observed=old),
@@ -123,7 +125,7 @@ def test_a_policy_that_an_upgrade_renames_neither_opens_nor_closes() -> None:
 
 def one(kind: str, name: str, control: str, action: Action, have: Observed | None = None) -> Finding:
     place = "" if kind in ("Namespace", "Node") else "pay"
-    return Finding(Ref(kind, place, name), control, "Changed", action, rollout=True, observed=have)
+    return Finding(Ref(KINDS[kind], place, name), control, "Changed", action, rollout=True, observed=have)
 
 
 POLICY = one("NetworkPolicy", "securetenant-dns", "network", "Replace")
@@ -172,8 +174,9 @@ def test_counts_and_names_of_what_was_done() -> None:
 
 def test_what_the_settings_change_is_the_instances_doing() -> None:
     """Another DNS port, as a rollout of a restarted operator: no flow of a rule is touched."""
-    world = StaticWorld([pay(OFFICE)], [*mine(pay()), *(observe(w, pay()) for w in policies(pay(OFFICE)))])
-    world.platform = Platform(dns_port=5353)
+    world = StaticWorld(
+        [pay(OFFICE)], [*mine(pay()), *(observe(w, pay()) for w in policies(pay(OFFICE)))], Platform(dns_port=5353)
+    )
     findings = [f for f in survey(pay(OFFICE), world, NOW).findings if f.rollout]
     assert [f.ref.name for f in findings] == ["securetenant-dns"]
     assert rollout.flow_changes(pay(OFFICE), findings, SecureTenantStatus(), NOW) == []

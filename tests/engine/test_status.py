@@ -11,6 +11,7 @@ from securetenant.controls.control import Plan
 from securetenant.drift.judge import Finding
 from securetenant.engine import known, status
 from securetenant.engine.status import Drifted, Pass
+from securetenant.model.kinds import NETWORK_POLICY
 from securetenant.model.objects import Ref
 from tests.support.world import NOW, tenant
 
@@ -19,7 +20,7 @@ PLANS = {"network": Plan(conditions=[AGREED], whitelist=WhitelistStatus(declared
 
 
 def drifted(number: int = 1) -> list[Drifted]:
-    refs = [Ref("NetworkPolicy", "pay-a", f"p{n}") for n in range(number)]
+    refs = [Ref(NETWORK_POLICY, "pay-a", f"p{n}") for n in range(number)]
     return [Drifted(Finding(ref, "network", "Foreign", "Keep", rollout=False)) for ref in refs]
 
 

@@ -19,7 +19,7 @@ from securetenant.model.kinds import NAMESPACE
 from securetenant.model.objects import Ref
 from tests.support.fakeapi import given, kubeconfig, serving, status
 
-REF = Ref("Namespace", "", "n")
+REF = Ref(NAMESPACE, "", "n")
 # Throw-away self-signed pairs, valid for 100 years, that nothing trusts.
 KEY = """-----BEGIN EC PRIVATE KEY-----
 MHcCAQEEILv5/X8SoNmZyDpW2N8qmC7Vqmg0eHgq4V7jydlYVMhOoAoGCCqGSM49

@@ -13,7 +13,7 @@ from securetenant.model.objects import Ref
 from tests.support.fakeapi import given, page, serving, status
 from tests.support.kube import transport_to, until
 
-REF = Ref("NetworkPolicy", "a", "p")
+REF = Ref(NETWORK_POLICY, "a", "p")
 
 
 async def test_429_is_sent_again_after_what_the_server_asks(tmp_path: Path) -> None:
@@ -176,8 +176,8 @@ async def test_what_is_sent(tmp_path: Path) -> None:
         await transport.get(NETWORK_POLICY, REF)
         await transport.create(NETWORK_POLICY, "a", {"spec": None})
         await transport.replace(NETWORK_POLICY, REF, b"{}")
-        await transport.patch(NAMESPACE, Ref("Namespace", "", "n"), [], kube.JSON_PATCH)
-        await transport.merge_patch(NAMESPACE, Ref("Namespace", "", "n"), {}, "status")
+        await transport.patch(NAMESPACE, Ref(NAMESPACE, "", "n"), [], kube.JSON_PATCH)
+        await transport.merge_patch(NAMESPACE, Ref(NAMESPACE, "", "n"), {}, "status")
         await transport.delete(NETWORK_POLICY, REF, uid="u", resource_version="7")
     base, manager = "/apis/networking.k8s.io/v1/namespaces/a/networkpolicies", {"fieldManager": "securetenant"}
     options = (

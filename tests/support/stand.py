@@ -16,7 +16,7 @@ from typing import Any, Final
 import aiohttp
 
 from sandbox import nodes
-from securetenant.model import kinds
+from securetenant.controls.lookup import CACHED
 from tests.support import life
 from tests.support.fault import Front, free_lease, front, leads, run_behind
 from tests.support.faults import Answer, Fault
@@ -29,7 +29,7 @@ WELL: Final = 15.0
 EXIT: Final = 30.0
 UNANSWERED: Final = 15.0
 
-KINDS: Final = tuple(kind.plural for kind in kinds.CACHED)
+KINDS: Final = tuple(kind.plural for kind in CACHED)
 _GONE: Final = Answer("expired", "event", 410)
 _REFUSED: Final = Answer("refused", "status", 404)
 

@@ -32,6 +32,9 @@ class NamespaceStatus(StatusModel):
     name: str
     uid: str = ""
     drift: int | None = Field(None, description="How many objects deviate there; absent while nothing is judged.")
+    reserved: list[str] = Field(
+        default_factory=list, description="Labels and annotations that no spec can set, and the operator wrote."
+    )
 
 
 class PendingFlow(StatusModel):

@@ -11,23 +11,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from securetenant.api.tenant import SecureTenant
-from securetenant.cache import triggers
 from securetenant.cache.index import Index
-from securetenant.cache.triggers import Interests
+from securetenant.cache.triggers import Interests, tokens_of
 from securetenant.cache.world import World, indexes
 from securetenant.controls.access.roles import as_shipped
-from securetenant.controls.access.shipped import LOOKED_AT
+from securetenant.controls.lookup import CACHED, ONLY
 from securetenant.kube.wire import codec
-from securetenant.model import kinds
-from securetenant.model.kinds import Kind
+from securetenant.model.kinds import CLUSTER_ROLE, Kind
 from securetenant.model.objects import Observed, Ref
 from securetenant.model.platform import Platform
 
 if TYPE_CHECKING:
     from securetenant.kube.transport import ApiError, Transport
-
-# The operator's own informer watches no other endpoints either.
-_API_SERVER = ("default", "kubernetes.io/service-name=kubernetes")
 
 
 class ListError(Exception):
@@ -67,41 +62,38 @@ class Models:
         self._tenants = {tenant.name: tenant for tenant in tenants}
         self.interests = Interests()
         for name, tenant in self._tenants.items():
-            self.interests.replace(name, triggers.of_tenant(tenant))
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._tenants
+            self.interests.replace(name, tokens_of(tenant))
 
     def get(self, name: str) -> SecureTenant | None:
         return self._tenants.get(name)
 
 
-def world_of(objects: Mapping[str, Iterable[Observed]], tenants: Iterable[SecureTenant], platform: Platform) -> World:
+def world_of(objects: Mapping[Kind, Iterable[Observed]], tenants: Iterable[SecureTenant], platform: Platform) -> World:
     """A World of these objects by kind; of a kind that is not given there are none."""
     indexed = indexes()
-    caches = {kind.name: Listing(objects.get(kind.name, ()), indexed.get(kind.name)) for kind in kinds.CACHED}
+    caches = {kind: Listing(objects.get(kind, ()), indexed.get(kind)) for kind in CACHED}
     return World(caches, indexed, Models(tenants), platform)
 
 
 def world_without_cluster(tenants: Iterable[SecureTenant], platform: Platform) -> World:
     """A cluster that holds nothing yet but these tenants, and the roles that come with the operator."""
-    return world_of({kinds.CLUSTER_ROLE.name: as_shipped()}, tenants, replace(platform, offline=True))
+    return world_of({CLUSTER_ROLE: as_shipped()}, tenants, replace(platform, offline=True))
 
 
-async def fetch(transport: "Transport") -> dict[str, list[Observed]]:
+async def fetch(transport: "Transport") -> dict[Kind, list[Observed]]:
     """All that the operator caches, by kind: one paged LIST of each. Raises ListError."""
     from securetenant.kube.transport import ApiError
 
-    results = await asyncio.gather(*(_list(transport, kind) for kind in kinds.CACHED), return_exceptions=True)
-    objects: dict[str, list[Observed]] = {}
+    results = await asyncio.gather(*(_list(transport, kind) for kind in CACHED), return_exceptions=True)
+    objects: dict[Kind, list[Observed]] = {}
     errors: dict[str, ApiError] = {}
-    for kind, result in zip(kinds.CACHED, results, strict=True):
+    for kind, result in zip(CACHED, results, strict=True):
         if isinstance(result, ApiError):
             errors[kind.plural] = result
         elif isinstance(result, BaseException):
             raise result
         else:
-            objects[kind.name] = result
+            objects[kind] = result
     if errors:
         raise ListError(errors)
     return objects
@@ -109,12 +101,11 @@ async def fetch(transport: "Transport") -> dict[str, list[Observed]]:
 
 async def _list(transport: "Transport", kind: Kind) -> list[Observed]:
     decoders = codec(kind)
-    namespace, selector = _API_SERVER if kind is kinds.ENDPOINT_SLICE else ("", "")
-    params = {"labelSelector": selector} if selector else {}
-    async with contextlib.aclosing(transport.pages(kind, namespace, params)) as pages:
+    only, params = ONLY.get(kind), {"labelSelector": kind.selector} if kind.selector else {}
+    async with contextlib.aclosing(transport.pages(kind, kind.within, params)) as pages:
         return [
             decoders.observed(item)
             async for page in pages
             for item in decoders.page(page).items or ()
-            if kind is not kinds.CLUSTER_ROLE or item.metadata.name in LOOKED_AT
+            if only is None or item.metadata.name in only
         ]

@@ -98,13 +98,18 @@ def changes(survey: Survey, managers: Mapping[int, str]) -> list[Change]:
 
 
 def _is_uncounted(finding: Finding) -> bool:
-    """Whether it is a quota that kube-controller-manager has yet to count."""
-    return finding.action == "Recount" and not _in_force(finding)
+    """Whether Kubernetes has yet to put in force what it is to mirror: a new quota is not counted at once."""
+    return finding.action == "Recount" and not _mirrored(finding)[0]
 
 
-def _in_force(finding: Finding) -> JsonValue:
-    status = finding.observed.field("status") if finding.observed is not None else None
-    return status.get("hard") if isinstance(status, dict) else None
+def _mirrored(finding: Finding) -> tuple[JsonValue, JsonValue, str]:
+    """What is in force of the object (`Kind.mirror`), what it asks for, and where the first stands."""
+    have, mirror = finding.observed, finding.ref.kind.mirror
+    assert have is not None
+    assert mirror is not None
+    spec, status = (have.field(field) for field, _ in (mirror.spec, mirror.status))
+    in_force = status.get(mirror.status[1]) if isinstance(status, dict) else None
+    return in_force, spec.get(mirror.spec[1]) if isinstance(spec, dict) else None, ".".join(mirror.status)
 
 
 def told(survey: Survey) -> list[Told]:
@@ -151,8 +156,7 @@ def _fields(finding: Finding, tenant: str) -> Iterator[Field]:
     if want is None or have is None:
         return
     if finding.action == "Recount":
-        spec = have.field("spec")
-        yield from differences(_in_force(finding), spec.get("hard") if isinstance(spec, dict) else None, "status.hard")
+        yield from differences(*_mirrored(finding))
         return
     if not want.is_shared:
         yield from differences(whole_of(have), whole(want, tenant))

@@ -84,8 +84,8 @@ def objects(tenant: "SecureTenant", plans: "Iterable[Plan]") -> Iterator[str]:
         yield f"---\n# {tenant.name}: {want.control}{closing}\n{to_yaml(_body(want, tenant))}"
 
 
-def _order(want: "Desired") -> tuple[object, ...]:
-    return want.step, want.ref.namespace, want.ref.kind, want.ref.name
+def _order(want: "Desired") -> tuple[int, str, str, str]:
+    return want.step, want.ref.namespace, want.ref.kind.name, want.ref.name
 
 
 def _body(want: "Desired", tenant: "SecureTenant") -> "Json":

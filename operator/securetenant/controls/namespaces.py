@@ -41,7 +41,7 @@ def obstacle(tenant: SecureTenant, namespace: str, world: World) -> tuple[str, s
             "Conflict",
             f"{namespace} belongs to SecureTenant {owner.name}: remove it from one of the two specs",
         )
-    observed = world.get(Ref(NAMESPACE.name, "", namespace))
+    observed = world.get(Ref(NAMESPACE, "", namespace))
     if observed is None:
         return None
     if observed.deleting:
@@ -66,7 +66,7 @@ def _unowned(tenant: SecureTenant, namespace: Observed) -> str:
 
 def _namespace(entry: NamespaceSpec) -> Desired:
     return Desired(
-        ref=Ref(NAMESPACE.name, "", entry.name),
+        ref=Ref(NAMESPACE, "", entry.name),
         control=NAME,
         labels=entry.labels,
         annotations=entry.annotations,
@@ -80,4 +80,4 @@ def claims(tenant: SecureTenant) -> Iterator[Claim]:
         yield Claim(f"spec.namespaces[{index}].name", entry.name, f"namespace {entry.name} is declared", remedy)
 
 
-CONTROL = Control(name=NAME, plan=plan, kinds=(NAMESPACE.name,), claims=claims)
+CONTROL = Control(name=NAME, plan=plan, kinds=(NAMESPACE,), claims=claims)

@@ -24,7 +24,7 @@ def holder(namespace: str, world: World) -> SecureTenant | None:
     candidates = world.declaring(namespace)
     if not candidates:
         return None
-    observed = world.get(Ref(NAMESPACE.name, "", namespace))
+    observed = world.get(Ref(NAMESPACE, "", namespace))
     return min(candidates, key=lambda tenant: (not owns(tenant, observed), *age(tenant)))
 
 
@@ -66,7 +66,7 @@ def may_write(tenant: SecureTenant, namespace: str, world: World) -> bool:
     owner = holder(namespace, world)
     if owner is None or owner.name != tenant.name:
         return False
-    observed = world.get(Ref(NAMESPACE.name, "", namespace))
+    observed = world.get(Ref(NAMESPACE, "", namespace))
     return observed is None or (not observed.deleting and is_ours(tenant, observed, world))
 
 

@@ -19,7 +19,7 @@ from securetenant.drift.judge import Finding
 from securetenant.engine import rollout
 from securetenant.engine.rollout import FlowChange
 from securetenant.engine.status import Drifted, Pass
-from securetenant.model.kinds import KINDS, NAMESPACE
+from securetenant.model.kinds import NAMESPACE
 from securetenant.model.objects import Ref
 from securetenant.model.quantity import parse
 from securetenant.telemetry.events import Events, EventType, Subject, tenant_subject
@@ -314,11 +314,11 @@ def _said(tenant: SecureTenant, status: SecureTenantStatus) -> _Said:
 def _in_its_namespace(finding: Finding) -> Subject | None:
     """The object itself, for an Event in its namespace; a Namespace's stand in it. None for what is in none."""
     ref = finding.ref
-    namespace = ref.name if ref.kind == NAMESPACE.name else ref.namespace
+    namespace = ref.name if ref.kind is NAMESPACE else ref.namespace
     if not namespace:
         return None
     uid = finding.observed.uid if finding.observed is not None else ""
-    return Subject(KINDS[ref.kind].api_version, ref.kind, namespace, ref.name, uid)
+    return Subject(ref.kind.api_version, ref.kind.name, namespace, ref.name, uid)
 
 
 def _tenant_report(result: Pass, computed: SecureTenantStatus) -> TenantReport:

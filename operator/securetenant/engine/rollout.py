@@ -18,7 +18,7 @@ from securetenant.controls.network.whitelist import Direction
 from securetenant.controls.quota import control as quota
 from securetenant.drift.judge import Action, Finding
 from securetenant.engine.writer import Outcome
-from securetenant.model.kinds import NAMESPACE, NETWORK_POLICY, NODE
+from securetenant.model.kinds import NAMESPACE, NETWORK_POLICY, NODE, Kind
 from securetenant.model.objects import Ref
 
 Change = Literal["opened", "closed", "expired"]
@@ -125,7 +125,7 @@ def _rules(tenant: SecureTenant) -> Rules:
 
 def _rule_of(ref: Ref, declared: Rules) -> tuple[Direction, str] | None:
     """The rule that an object is the policy of, if it is one."""
-    named = policies.rule_of(ref.name) if ref.kind == NETWORK_POLICY.name else None
+    named = policies.rule_of(ref.name) if ref.kind is NETWORK_POLICY else None
     if named is None or named in declared:
         return named
     direction, rule = named
@@ -163,7 +163,7 @@ def why(tenant: SecureTenant, written: Sequence[Finding], flows: Sequence[FlowCh
         return f"created, generation {tenant.metadata.generation}"
     if _is_news(tenant):
         return f"generation {tenant.metadata.generation}"
-    if made := sorted(f.ref.name for f in written if f.ref.kind == NAMESPACE.name and f.action == "Create"):
+    if made := sorted(f.ref.name for f in written if f.ref.kind is NAMESPACE and f.action == "Create"):
         return f"namespace {', '.join(made)} made anew"
     if expired := list(dict.fromkeys(flow.name for flow in flows if flow.change == "expired")):
         return f"expiry of {', '.join(expired)}"
@@ -176,7 +176,7 @@ def why(tenant: SecureTenant, written: Sequence[Finding], flows: Sequence[FlowCh
     controls = {finding.control for finding in written}
     if controls == {quota.NAME}:
         return "the use of the quota"
-    if all(finding.ref.kind == NODE.name for finding in written):
+    if all(finding.ref.kind is NODE for finding in written):
         return "nodes came or went"
     return "a peer's declaration, or the cluster, changed"
 
@@ -194,12 +194,12 @@ def adopted(tenant: SecureTenant, written: Iterable[Finding]) -> Iterator[Findin
     known = {entry.name: entry.uid for entry in tenant.status.namespaces}
     taken = {entry.name for entry in tenant.spec.namespaces if entry.adopt}
     for finding in written:
-        if finding.ref.kind == NAMESPACE.name and finding.action == "Patch" and finding.ref.name in taken:
+        if finding.ref.kind is NAMESPACE and finding.action == "Patch" and finding.ref.name in taken:
             uid = finding.observed.uid if finding.observed is not None else ""
             if known.get(finding.ref.name) != uid:
                 yield finding
 
 
-def released(written: Iterable[Finding], kinds: Collection[str] = (NAMESPACE.name, NODE.name)) -> Iterator[Finding]:
+def released(written: Iterable[Finding], kinds: Collection[Kind] = (NAMESPACE, NODE)) -> Iterator[Finding]:
     """What the tenant gave up; the contents of a namespace go with it."""
     return (finding for finding in written if finding.action == "Release" and finding.ref.kind in kinds)

@@ -63,6 +63,7 @@ class Pass:
     owned: Mapping[str, str] = field(default_factory=dict)  # the same of those that are to be let go
     refusal: Refusal | None = None  # the models refuse the spec
     unknown: str = ""  # why this pass cannot vouch for what it found, or found nothing
+    reserved: Mapping[str, Collection[str]] = field(default_factory=dict)  # namespace -> keys on it, see the API
     unsettled: bool = False  # a write is to be tried again at once: nothing can be said of this generation yet
 
     @property
@@ -287,6 +288,7 @@ def _namespaces(result: Pass) -> list[NamespaceStatus]:
     (Terminating, paused) stays on record."""
     tenant = result.tenant
     uids = {entry.name: entry.uid for entry in tenant.status.namespaces}
+    reserved = {entry.name: entry.reserved for entry in tenant.status.namespaces}
     if tenant.spec.mode == "Enforce":
         uids |= {name: uid for name, uid in (*result.owned.items(), *result.held.items()) if uid}
     drift: dict[str, int] = {}
@@ -296,7 +298,12 @@ def _namespaces(result: Pass) -> list[NamespaceStatus]:
     declared = [spec.name for spec in tenant.spec.namespaces]
     going = sorted({ref.place for ref in result.applied} - {"", *declared})
     return [
-        NamespaceStatus(name=name, uid=uids.get(name, ""), drift=drift.get(name, 0) if result.is_judged else None)
+        NamespaceStatus(
+            name=name,
+            uid=uids.get(name, ""),
+            drift=drift.get(name, 0) if result.is_judged else None,
+            reserved=sorted(result.reserved.get(name, reserved.get(name, ()))),
+        )
         for name in (*declared, *(name for name in going if uids.get(name)))
     ]
 
@@ -321,7 +328,7 @@ def drift_item(item: Drifted) -> DriftItem:
     finding = item.finding
     return DriftItem(
         control=finding.control,
-        kind=finding.ref.kind,
+        kind=finding.ref.kind.key,
         namespace=finding.ref.namespace,
         name=finding.ref.name,
         reason=finding.reason,

@@ -4,13 +4,13 @@ from typing import Any, Final
 
 import msgspec
 import pytest
-from tests.controls.access.test_shipped import manifest
 
 from securetenant import __version__
 from securetenant.controls.access import roles
 from securetenant.controls.access.roles import Verdict
 from securetenant.controls.access.shipped import ROLES, Right
 from securetenant.model.objects import Observed
+from tests.controls.access.test_shipped import manifest
 from tests.support.world import StaticWorld, cluster_role, observed
 
 VIEWER: Final = "securetenant-viewer"

@@ -7,6 +7,7 @@ import pytest
 
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls.network import policies
+from securetenant.model.kinds import NETWORK_POLICY
 from securetenant.model.objects import Ref
 from securetenant.sets.selectors import Selector
 from tests.support.network import ALWAYS, READY, banking, payments, plan, specs, to
@@ -86,10 +87,10 @@ class TestSuperseded:
         name = policies.name("egress", "out", Selector((("app", "a"),)))
         standing = {d.ref.name: observe(d, here) for there in (wide, narrow) for d in plan(here, there).desired}
         assert plan(here, narrow, objects=tuple(standing.values())).superseded == {
-            Ref("NetworkPolicy", "payments-prod", out): "Partly"
+            Ref(NETWORK_POLICY, "payments-prod", out): "Partly"
         }
         assert plan(here, wide, objects=tuple(standing.values())).superseded == {
-            Ref("NetworkPolicy", "payments-prod", name): "Wholly"
+            Ref(NETWORK_POLICY, "payments-prod", name): "Wholly"
         }
 
     def test_not_what_others_widened(self) -> None:

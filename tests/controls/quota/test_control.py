@@ -10,6 +10,7 @@ from securetenant.api.tenant import SecureTenant
 from securetenant.controls.control import Plan
 from securetenant.controls.quota import control as quota
 from securetenant.model import names
+from securetenant.model.kinds import RESOURCE_QUOTA
 from securetenant.model.objects import Desired, JsonValue, Observed, Ref
 from tests.support.world import CREATED, NOW, StaticWorld, mine, namespace, observe, observed, tenant
 
@@ -20,7 +21,7 @@ THREE = [A, B, C]
 def written(owner: SecureTenant, where: str, hard: dict[str, str], /, **status: Any) -> Observed:
     """Our quota as the operator wrote it; with `used`, as kube-controller-manager has counted it."""
     spec: JsonValue = {"hard": {**hard}}
-    desired = Desired(Ref("ResourceQuota", where, "securetenant"), "quota", {"spec": spec})
+    desired = Desired(Ref(RESOURCE_QUOTA, where, "securetenant"), "quota", {"spec": spec})
     if "used" in status:
         status.setdefault("hard", hard)
     return observe(desired, owner, **({"status": status} if status else {}))
@@ -88,7 +89,7 @@ def test_caps_are_canonical_and_overridden_key_by_key() -> None:
         A: {**common, "services.nodeports": "0"},
         B: {**common, "services.nodeports": "2", "pods": "10"},
     }
-    assert [d.ref for d in plan.desired] == [Ref("ResourceQuota", n, "securetenant") for n in (A, B)]
+    assert [d.ref for d in plan.desired] == [Ref(RESOURCE_QUOTA, n, "securetenant") for n in (A, B)]
     assert not plan.conditions
     assert not plan.quota
 
@@ -345,7 +346,7 @@ def test_a_terminating_namespace_still_counts() -> None:
     assert [d.ref.namespace for d in plan.desired] == [A, B]
     assert hard_pods(plan) == [20, 10]
     assert plan.quota["pods"].used == "29"
-    world.drop(Ref("ResourceQuota", C, "securetenant"))
+    world.drop(Ref(RESOURCE_QUOTA, C, "securetenant"))
     assert hard_pods(quota.plan(TEN, world, NOW)) == [40, 20]
 
 

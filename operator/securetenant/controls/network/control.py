@@ -9,7 +9,7 @@ from securetenant.api.status import Condition, ConditionStatus, ExpiringRule, Pe
 from securetenant.api.tenant import Peer, SecureTenant
 from securetenant.controls import ownership
 from securetenant.controls.control import NO_CLUSTER, Control, Foreign, Plan
-from securetenant.controls.network import endpoints, expiry, openings, policies, review, whitelist
+from securetenant.controls.network import endpoints, expiry, openings, policies, review, triggers, whitelist
 from securetenant.controls.network.policies import Within
 from securetenant.controls.network.whitelist import (
     Block,
@@ -20,7 +20,7 @@ from securetenant.controls.network.whitelist import (
     earliest,
 )
 from securetenant.controls.world import World
-from securetenant.model.kinds import NETWORK_POLICY
+from securetenant.model.kinds import ENDPOINT_SLICE, NETWORK_POLICY
 from securetenant.model.objects import Desired, Json, Ref, Superseded
 from securetenant.model.platform import Platform
 from securetenant.sets import ports, selectors
@@ -52,7 +52,7 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
     shared, conditions, blocking = _shared(tenant, held, world)
     own = _whitelisted(declared)
     desired = [
-        Desired(Ref(NETWORK_POLICY.name, namespace, name), NAME, body, closing=name == DENY)
+        Desired(Ref(NETWORK_POLICY, namespace, name), NAME, body, closing=name == DENY)
         for namespace in held
         for name, body in (*shared, *own.get(namespace, ()))
     ]
@@ -207,7 +207,7 @@ def _superseded(
     for namespace in held:
         given_up = [
             observed
-            for observed in world.in_namespace(NETWORK_POLICY.name, namespace)
+            for observed in world.in_namespace(NETWORK_POLICY, namespace)
             if observed.tenant == tenant.name and observed.ref not in wanted
         ]
         if not given_up:
@@ -232,7 +232,7 @@ def _foreign(tenant: SecureTenant, held: Sequence[str], ours: Container[Ref], wo
     found = [
         observed
         for namespace in held
-        for observed in world.in_namespace(NETWORK_POLICY.name, namespace)
+        for observed in world.in_namespace(NETWORK_POLICY, namespace)
         if observed.tenant != tenant.name and observed.ref not in ours
     ]
     return [
@@ -241,4 +241,12 @@ def _foreign(tenant: SecureTenant, held: Sequence[str], ours: Container[Ref], wo
     ]
 
 
-CONTROL: Final = Control(NAME, plan, (NETWORK_POLICY.name,), references=review.references, review=review.one_sided)
+CONTROL: Final = Control(
+    NAME,
+    plan,
+    (NETWORK_POLICY,),
+    looks_at=(ENDPOINT_SLICE,),
+    triggers=triggers.TRIGGERS,
+    references=review.references,
+    review=review.one_sided,
+)

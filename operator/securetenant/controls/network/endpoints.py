@@ -91,7 +91,7 @@ def _recorded(tenant: SecureTenant) -> frozenset[Address]:
 
 
 def _slices(world: World) -> Iterator[Observed]:
-    for observed in world.in_namespace(ENDPOINT_SLICE.name, "default"):
+    for observed in world.in_namespace(ENDPOINT_SLICE, "default"):
         ours = observed.labels.get("kubernetes.io/service-name") == "kubernetes"
         if ours and observed.field("addressType") in ("IPv4", "IPv6"):
             yield observed

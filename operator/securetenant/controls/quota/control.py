@@ -5,15 +5,17 @@ Sum and shares are worked out anew in each pass from what the quotas in the clus
 status updates wake the tenant, so that a move of headroom (shrink, wait for the status, grow) goes on by itself.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, TypedDict
 
+from msgspec import Raw, Struct
+
 from securetenant.api.status import Condition, QuotaUse
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls import ownership
-from securetenant.controls.control import Control, Plan
+from securetenant.controls.control import Control, Plan, Triggers
 from securetenant.controls.quota import held
 from securetenant.controls.quota.amounts import UNIT, amount, amounts, mapping, text
 from securetenant.controls.quota.held import Places, Sum
@@ -141,7 +143,7 @@ def _seen(tenant: SecureTenant, namespace: str, world: World) -> Seen:
     quota = world.get(_ref(namespace))
     if quota is not None:
         return _read(quota, believed=is_recorded(quota, tenant.metadata.uid))
-    if world.get(Ref(NAMESPACE.name, "", namespace)) is not None:
+    if world.get(Ref(NAMESPACE, "", namespace)) is not None:
         return Seen({}, {}, {}, believed=False)
     # A namespace that we are about to make uses nothing: it need not wait until that is counted.
     return Seen({}, {}, dict.fromkeys(tenant.spec.quota.tenant, 0), believed=False, assumed=True)
@@ -160,7 +162,7 @@ def _leaving(tenant: SecureTenant, held: Collection[str], world: World) -> Itera
     runs there still uses. A mark is not enough, or a copied one would eat up the tenant's total."""
     declared = [entry.name for entry in tenant.spec.namespaces]
     recorded = [entry.name for entry in tenant.status.namespaces]
-    found = {quota.ref: quota for quota in world.marked(RESOURCE_QUOTA.name, tenant.name)}
+    found = {quota.ref: quota for quota in world.marked(RESOURCE_QUOTA, tenant.name)}
     for name in (*declared, *recorded):
         quota = world.get(_ref(name)) if name not in held else None
         if quota is not None and quota.tenant in ("", tenant.name):
@@ -170,7 +172,7 @@ def _leaving(tenant: SecureTenant, held: Collection[str], world: World) -> Itera
         for ref, quota in found.items()
         if ref.namespace not in held
         and ref.name == names.CHILD_PREFIX
-        and ownership.owns(tenant, world.get(Ref(NAMESPACE.name, "", ref.namespace)))
+        and ownership.owns(tenant, world.get(Ref(NAMESPACE, "", ref.namespace)))
     ]
 
 
@@ -229,7 +231,7 @@ def _places(
 
 
 def _ref(namespace: str) -> Ref:
-    return Ref(RESOURCE_QUOTA.name, namespace, names.CHILD_PREFIX)
+    return Ref(RESOURCE_QUOTA, namespace, names.CHILD_PREFIX)
 
 
 def _due(quota: Observed | None) -> datetime | None:
@@ -259,4 +261,29 @@ def _is_to_be_expected(tenant: SecureTenant, condition: Condition) -> bool:
     return tenant.spec.mode == "Audit" and condition.reason == "Uncounted"
 
 
-CONTROL: Final = Control(name=NAME, plan=plan, kinds=(RESOURCE_QUOTA.name,))
+# --- which events concern whom
+
+
+class _Section(Struct):
+    tenant: dict[str, Raw] = {}
+
+
+def _listens(namespaces: Sequence[str], section: _Section) -> list[str]:
+    """Who shares a total out hears of each change of what is used of it."""
+    return [f"usage:{namespace}" for namespace in namespaces] if section.tenant else []
+
+
+def _changed(new: Observed, old: Observed | None) -> Iterator[str]:
+    """Who has caps there alone hears of use only where Kubernetes does not limit as the quota says (any more)."""
+    yield f"usage:{new.ref.namespace}"
+    if old is not None and new.ref.name == names.CHILD_PREFIX and concerns_caps(old, new):
+        yield f"ns:{new.ref.namespace}"
+
+
+CONTROL: Final = Control(
+    name=NAME,
+    plan=plan,
+    kinds=(RESOURCE_QUOTA,),
+    triggers=Triggers("quota", _Section, _listens, {RESOURCE_QUOTA: _changed}),
+    tampered=held.tampered,
+)
