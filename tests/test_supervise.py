@@ -134,7 +134,7 @@ async def test_a_slow_start_is_not_taken_for_blindness(monkeypatch: pytest.Monke
     monkeypatch.setattr(supervise, "FIRST_LOOK", 0.01)
     operator = Starting(clock)
     given = cast(ClientConfig, SimpleNamespace(generation=0))
-    watcher = TenantWatcher(given, cast(Operator, operator), Metrics(()))
+    watcher = TenantWatcher(given, cast(Operator, operator), Metrics((), ()))
     running = asyncio.create_task(watcher.run())
     try:
         await until(lambda: started or running.done(), "kopf to be started")

@@ -79,7 +79,9 @@ def _plans(tenant: "SecureTenant", world: "World", now: "datetime") -> "list[Pla
 
 def objects(tenant: "SecureTenant", plans: "Iterable[Plan]") -> Iterator[str]:
     """The tenant's objects as YAML documents, each with a line that says what it is."""
-    for want in sorted((want for plan in plans for want in plan.desired), key=_order):
+    from securetenant.drift.merge import merged
+
+    for want in sorted(merged(want for plan in plans for want in plan.desired), key=_order):
         closing = ", closes" if want.closing else ""
         yield f"---\n# {tenant.name}: {want.control}{closing}\n{to_yaml(_body(want, tenant))}"
 

@@ -419,10 +419,7 @@ class Reconciler:
             return
         condition = deletion.released(holders)
         self._reporter.deleting(tenant, condition)
-        said = status.unjudged(tenant, [condition], self._now())
-        await self._resource.write_status(
-            tenant, said.model_copy(update={"whitelist": None, "nodes": [], "applied": {}})
-        )
+        await self._resource.write_status(tenant, status.released(tenant, condition, self._now()))
 
     def _until(self, when: datetime | None) -> float | None:
         """Seconds until a time, and a moment more, so that it has come by then."""

@@ -10,7 +10,7 @@ from securetenant.controls.network import policies
 from securetenant.model.kinds import NETWORK_POLICY
 from securetenant.model.objects import Ref
 from securetenant.sets.selectors import Selector
-from tests.support.network import ALWAYS, READY, banking, payments, plan, specs, to
+from tests.support.network import ALWAYS, READY, banking, payments, plan, specs, to, whitelist
 from tests.support.world import observe
 
 
@@ -25,8 +25,7 @@ class TestNames:
         rival = to({"cidr": "10.0.0.0/8"}, name="x-2bcb8533")  # what the narrowed one of version 0.1 was called
         assert name.startswith("securetenant-egress-x.2bcb8533")
         found = plan(payments(egress=[narrowed, rival]), there, objects=(READY,))
-        assert found.whitelist is not None
-        assert found.whitelist.agreed == 2
+        assert whitelist(found).agreed == 2
         assert len(specs(found, "payments-prod").keys() - ALWAYS) == 2
 
     def test_a_rule_named_like_a_fixed_policy(self) -> None:

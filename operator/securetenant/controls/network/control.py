@@ -5,11 +5,18 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Final
 
-from securetenant.api.status import Condition, ConditionStatus, ExpiringRule, PendingFlow, WhitelistStatus
+from securetenant.api.status import (
+    Condition,
+    ConditionStatus,
+    ExpiringRule,
+    PendingFlow,
+    SecureTenantStatus,
+    WhitelistStatus,
+)
 from securetenant.api.tenant import Peer, SecureTenant
 from securetenant.controls import ownership
 from securetenant.controls.control import NO_CLUSTER, Control, Foreign, Plan
-from securetenant.controls.network import endpoints, expiry, openings, policies, review, triggers, whitelist
+from securetenant.controls.network import endpoints, expiry, notices, openings, policies, review, triggers, whitelist
 from securetenant.controls.network.policies import Within
 from securetenant.controls.network.whitelist import (
     Block,
@@ -21,6 +28,7 @@ from securetenant.controls.network.whitelist import (
 )
 from securetenant.controls.world import World
 from securetenant.model.kinds import ENDPOINT_SLICE, NETWORK_POLICY
+from securetenant.model.metrics import Family, Samples
 from securetenant.model.objects import Desired, Json, Ref, Superseded
 from securetenant.model.platform import Platform
 from securetenant.sets import ports, selectors
@@ -32,6 +40,17 @@ DENY: Final = "securetenant-default-deny"
 DNS: Final = "securetenant-dns"
 ISOLATION: Final = "securetenant-isolation"
 API_SERVER: Final = "securetenant-api-server"
+
+FLOWS: Final = Family(
+    "securetenant_whitelist_flows",
+    "gauge",
+    "Declared flows (rule times peer) by state.",
+    ("state",),
+    zeros=(("agreed",), ("pending",), ("expired",)),
+)
+EXPIRY: Final = Family(
+    "securetenant_whitelist_expiry_timestamp_seconds", "gauge", "The next expiry of a rule; absent if none expires."
+)
 
 LISTED: Final = 20  # how many flows the status names; the counts are whole
 _FIRST = 3  # how many a condition names
@@ -68,8 +87,18 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
         conditions=[_agreement(told), *conditions],
         blocking=blocking,
         wake_at=earliest((ends, expiry.next_warning(tenant, soon, now))),
-        whitelist=told,
+        status={"whitelist": told},
     )
+
+
+def figures(status: SecureTenantStatus) -> Samples:
+    told = status.whitelist
+    if told is None:
+        return {}
+    counts = (told.agreed, told.pending_count, told.expired_count)
+    flows = {state: count for state, count in zip(FLOWS.zeros, counts, strict=True) if count}
+    ends = told.next_expiry
+    return {FLOWS.name: flows, **({EXPIRY.name: {(): ends.timestamp()}} if ends is not None else {})}
 
 
 def _shared(
@@ -247,6 +276,11 @@ CONTROL: Final = Control(
     (NETWORK_POLICY,),
     looks_at=(ENDPOINT_SLICE,),
     triggers=triggers.TRIGGERS,
+    families=(FLOWS, EXPIRY),
+    figures=figures,
+    warnings=notices.warnings,
+    rollout=notices.rollout,
+    temporary=notices.temporary,
     references=review.references,
     review=review.one_sided,
 )
