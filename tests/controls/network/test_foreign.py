@@ -70,6 +70,17 @@ class TestForeign:
                 "opens nothing, selects all pods",
                 id="closing, egress not in its types",
             ),
+            pytest.param(
+                {"ingress": [{"from": [{"podSelector": {"matchLabels": {"a": x}}}]} for x in "bcde"] + [{"deny": 1}]},
+                "admits ingress from something not understood, pods with a=b in this namespace, pods with a=c in this "
+                "namespace and 2 more to all pods",
+                id="a rule that is not understood, and not hidden behind others",
+            ),
+            pytest.param(
+                {"podSelector": {}, "policyTypes": ["Audit"]},
+                "may open anything: it holds what this version of SecureTenant does not understand",
+                id="not understood",
+            ),
         ],
     )
     def test_message(self, spec: dict[str, Any], message: str) -> None:

@@ -7,11 +7,11 @@ from securetenant.api.status import ExpiringRule, SecureTenantStatus, WhitelistS
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls.network import notices
 from securetenant.controls.network.policies import End, opening
-from securetenant.controls.network.whitelist import Block
 from securetenant.controls.notice import Written
 from securetenant.model.kinds import NETWORK_POLICY
 from securetenant.model.objects import Desired, Ref
 from securetenant.sets import selectors
+from securetenant.sets.blocks import Block
 from securetenant.sets.ports import Ports
 from tests.support.world import NOW, tenant
 

@@ -13,9 +13,9 @@ from securetenant.api.status import SecureTenantStatus
 from securetenant.api.tenant import EgressRule, IngressRule, SecureTenant
 from securetenant.controls.network import policies, whitelist
 from securetenant.controls.network.openings import Opening, openings
-from securetenant.controls.network.whitelist import Direction
 from securetenant.controls.notice import Written
 from securetenant.model.objects import Desired, JsonValue, Observed
+from securetenant.sets.policy import Direction, parsed
 
 Change = Literal["opened", "closed", "expired"]
 Rules = Mapping[tuple[Direction, str], IngressRule | EgressRule]
@@ -57,8 +57,8 @@ def flow_changes(
         if rule is None:
             continue
         place = (policy.ref.namespace, *rule)
-        before.setdefault(place, set()).update(openings(_spec(policy.before)))
-        after.setdefault(place, set()).update(openings(_spec(policy.now)))
+        before.setdefault(place, set()).update(openings(parsed(_spec(policy.before))))
+        after.setdefault(place, set()).update(openings(parsed(_spec(policy.now))))
     found = []
     for place in sorted(before):
         namespace, direction, name = place

@@ -7,13 +7,14 @@ from securetenant.api.load import Problem
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls import ownership
 from securetenant.controls.control import Reference
-from securetenant.controls.network import policies, whitelist
+from securetenant.controls.network import whitelist
 from securetenant.controls.world import World
+from securetenant.sets.policy import PEERS
 
 
 def references(tenant: SecureTenant, now: datetime) -> Iterator[Reference]:
     """The namespaces that its rules name as peers, the expired ones aside."""
-    for direction, others in policies.PEERS.items():
+    for direction, others in PEERS.items():
         for index, (rule, _, peers) in enumerate(whitelist.rules(tenant, direction)):
             for number, peer in enumerate(peers):
                 if peer.namespace is not None and not whitelist.has_expired(rule.expires, now):
