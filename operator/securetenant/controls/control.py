@@ -3,11 +3,12 @@
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from msgspec import Struct
 from pydantic import BaseModel
 
+from securetenant.api.load import Problem
 from securetenant.api.status import Condition, DriftReason, SecureTenantStatus
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls.notice import Notice, Rollout, Written
@@ -16,6 +17,9 @@ from securetenant.model.kinds import Kind
 from securetenant.model.metrics import Family, Samples
 from securetenant.model.objects import Desired, Observed, Ref, Superseded
 from securetenant.model.objects import Foreign as Foreign
+
+# The reason of a condition (Unknown) of which only a cluster can tell, in a plan without one.
+NO_CLUSTER: Final = "NoCluster"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,7 @@ class Plan:
 Tokens: TypeAlias = Iterable[str]
 
 
-def _none(*_: object) -> Tokens:
+def _none(*_: object) -> tuple[()]:
     return ()
 
 
@@ -94,6 +98,27 @@ class ClusterWide:
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """What a spec takes for its tenant alone. Two tenants with an equal `key` contend for it. In words: `taken` ("the
+    namespace a is declared") by another tenant as well, and the `remedy`."""
+
+    path: str
+    key: object
+    taken: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A namespace that a spec names and that is no tenant's; `lost` is what becomes of it while there is none ("the
+    rule a stays closed")."""
+
+    path: str
+    namespace: str
+    lost: str
+
+
+@dataclass(frozen=True, slots=True)
 class Control:
     """One control: its name (the same in spec, file, metric label, docs) and its pure plan.
 
@@ -108,6 +133,8 @@ class Control:
     `rollout`: what its written objects come to, by the SecureTenant as it stood before and the status of the same pass.
     `temporary`: what it ends when its time has come; once a deleted tenant's objects are released, nobody does.
     `cause`: why it alone writes where no spec changed.
+    `claims`, `references` and `review` are what files can tell of a spec, for `securetenant validate`. `review` is
+    given a world of nothing but tenants, and says what the others make of this one's spec.
     """
 
     name: str
@@ -130,3 +157,6 @@ class Control:
     )
     temporary: Callable[[SecureTenant], Sequence[str]] = lambda tenant: ()
     cause: str = ""
+    claims: Callable[[SecureTenant], Iterable[Claim]] = _none
+    references: Callable[[SecureTenant, datetime], Iterable[Reference]] = _none
+    review: Callable[[SecureTenant, World, datetime], Iterable[Problem]] = _none

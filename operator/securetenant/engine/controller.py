@@ -94,6 +94,7 @@ class Operator:
                 hooks.setdefault(kind, []).append(following.change)
         self.informers = {kind: _informer(transport, kind, self._on_event, hooks.get(kind, [])) for kind in CACHED}
         self.world = World(self.informers, indexed, self.tenants, platform)
+        self.tenants.lookup = self.world.indexed
         self._roster = Roster(transport, self.tenants, self.observe, lambda names: self._enqueue(names, clock()))
         self._reconciler = Reconciler(
             transport,
