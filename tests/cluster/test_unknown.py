@@ -19,8 +19,8 @@ pytestmark = pytest.mark.cluster
 BINDING: Final = "/apis/rbac.authorization.k8s.io/v1/clusterroles/securetenant-controller"
 # A kind that fails is stale after seconds here, not a minute; what RBAC forbids is asked for again soon.
 IMPATIENT: Final = """
-import securetenant.engine.controller as o, securetenant.kube.informer as i
-o.STALE, o.PULSE, i.FORBIDDEN_SECONDS = 1.0, 0.2, 0.5
+import securetenant.engine.controller as o, securetenant.engine.informers as e, securetenant.kube.informer as i
+e.STALE, o.PULSE, i.FORBIDDEN_SECONDS = 1.0, 0.2, 0.5
 i.WATCH_SECONDS = (1, 1)
 """
 # One tenant's data brings a defect out.
@@ -36,8 +36,8 @@ r.CONTROLS = tuple(replace(c, plan=plan) if c.name == "limits" else c for c in r
 """
 # Watches that hear nothing are never given up; the probe is not patient.
 SILENT: Final = """
-import securetenant.watch as w, securetenant.engine.controller as o
-o.SILENT = w.SILENT = 3.0
+import securetenant.engine.informers as e
+e.SILENT = 3.0
 """
 
 

@@ -8,6 +8,7 @@ from securetenant.cache.index import Index
 from securetenant.cache.tenants import Tenants
 from securetenant.cache.world import World, indexes
 from securetenant.controls.registry import CACHED, ONLY
+from securetenant.kube.discovery import is_served
 from securetenant.kube.transport import ApiError, Transport
 from securetenant.kube.wire import codec
 from securetenant.model.kinds import Kind
@@ -46,14 +47,15 @@ class Listing:
 
 
 def world_of(objects: Mapping[Kind, Iterable[Observed]], tenants: Tenants, platform: Platform) -> World:
-    """A World of these objects by kind; of a kind that is not given there are none."""
+    """A World of these objects by kind; of a kind that is not given there are none, and an optional one is not
+    served."""
     indexed = indexes()
     caches = {kind: Listing(objects.get(kind, ()), indexed.get(kind)) for kind in CACHED}
-    return World(caches, indexed, tenants, platform)
+    return World(caches, indexed, tenants, platform, lambda kind: not kind.optional or kind in objects)
 
 
 async def fetch(transport: Transport) -> dict[Kind, list[Observed]]:
-    """All that the operator caches, by kind: one paged LIST of each. Raises ListError."""
+    """All that the operator caches, by kind: one paged LIST of each that is served. Raises ListError."""
     results = await asyncio.gather(*(_list(transport, kind) for kind in CACHED), return_exceptions=True)
     objects: dict[Kind, list[Observed]] = {}
     errors: dict[str, ApiError] = {}
@@ -62,14 +64,17 @@ async def fetch(transport: Transport) -> dict[Kind, list[Observed]]:
             errors[kind.plural] = result
         elif isinstance(result, BaseException):
             raise result
-        else:
+        elif result is not None:
             objects[kind] = result
     if errors:
         raise ListError(errors)
     return objects
 
 
-async def _list(transport: Transport, kind: Kind) -> list[Observed]:
+async def _list(transport: Transport, kind: Kind) -> list[Observed] | None:
+    """None of an optional kind that is not served."""
+    if kind.optional and not await is_served(transport, kind):
+        return None
     decoders = codec(kind)
     only, params = ONLY.get(kind), {"labelSelector": kind.selector} if kind.selector else {}
     async with contextlib.aclosing(transport.pages(kind, kind.within, params)) as pages:

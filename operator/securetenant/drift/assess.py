@@ -78,7 +78,7 @@ def survey(
         last=last,
         believes=believes,
     )
-    desired = merged(want for plan in plans.values() for want in plan.desired)
+    desired = merged(w for plan in plans.values() for w in plan.desired if world.serves(w.ref.kind))
     superseded = {ref: how for plan in plans.values() for ref, how in plan.superseded.items()}
     findings = [
         *judge.wanted(owner, desired, partial(_seen, world)),
@@ -113,7 +113,7 @@ def _unlike_records(
     wanted: Collection[Ref],
 ) -> Iterator[Finding]:
     """What was written and is gone, or is not as it was written; and what has our mark and was never written."""
-    for ref in sorted(ref for ref in record if ref not in wanted and ref.kind in WRITES):
+    for ref in sorted(ref for ref in record if ref not in wanted and ref.kind in WRITES and world.serves(ref.kind)):
         have, control = _seen(world, ref), WRITES[ref.kind].name
         if have is None:
             if ref.kind.is_shared and not ref.place:
