@@ -8,9 +8,9 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
-from securetenant.cache.tenants import Tenants
 
 from securetenant import supervise
+from securetenant.cache.tenants import Tenants
 from securetenant.engine.controller import Operator
 from securetenant.kube.config import ClientConfig
 from securetenant.supervise import IDLE, LATE, PATIENCE, Asking, TenantWatcher
@@ -134,7 +134,7 @@ async def test_a_slow_start_is_not_taken_for_blindness(monkeypatch: pytest.Monke
     monkeypatch.setattr(supervise, "FIRST_LOOK", 0.01)
     operator = Starting(clock)
     given = cast(ClientConfig, SimpleNamespace(generation=0))
-    watcher = TenantWatcher(given, cast(Operator, operator), Metrics(()))
+    watcher = TenantWatcher(given, cast(Operator, operator), Metrics((), ()))
     running = asyncio.create_task(watcher.run())
     try:
         await until(lambda: started or running.done(), "kopf to be started")

@@ -6,7 +6,7 @@ from typing import Final
 
 import structlog
 
-from securetenant.controls.registry import CACHED, OPTIONAL
+from securetenant.controls.lookup import CACHED, OPTIONAL
 from securetenant.kube.errors import ApiError, is_away
 from securetenant.kube.preflight import Right, missing
 from securetenant.kube.reach import Rarely

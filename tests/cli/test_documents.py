@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from securetenant.cli.documents import Document, Found, Unreadable, dotted, parse, read
+from securetenant.api.load import dotted
+from securetenant.cli.documents import Document, Found, Unreadable, parse, read
 
 TENANT = "apiVersion: securetenant.dev/v1alpha1\nkind: SecureTenant\nmetadata: {name: %s}\n"
 

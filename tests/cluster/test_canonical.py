@@ -14,7 +14,7 @@ import pytest_asyncio
 from sandbox.plane import Plane
 from securetenant.cache.snapshot import fetch, world_of
 from securetenant.cache.tenants import Tenants
-from securetenant.controls.registry import CACHED
+from securetenant.controls.lookup import CACHED
 from securetenant.drift.applied import grouped
 from securetenant.drift.assess import Survey, survey
 from securetenant.drift.judge import Finding

@@ -12,9 +12,10 @@ import pytest
 import pytest_asyncio
 
 from tests.support import life
-from tests.support.fault import dead, free_lease, shortened
+from tests.support.fault import dead, free_lease
 from tests.support.optional import CODE, CONDITION, WIDGET
 from tests.support.sandbox import NAMESPACE, ROOT, Admin, Operator, Plane, run_operator, wait_for
+from tests.support.shortened import shortened
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("manifests")]
 
@@ -74,7 +75,7 @@ async def role(admin: Admin) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def operator(plane: Plane, folder: Path, **more: Any) -> AsyncIterator[Operator]:
-    async with run_operator(plane, folder, env=shortened(folder, CODE), **more) as running:
+    async with run_operator(plane, folder, env=shortened(folder, {}, CODE), **more) as running:
         yield running
 
 
@@ -210,7 +211,7 @@ async def test_plan_works_without_it(plane: Plane, admin: Admin, role: str, tmp_
     async def plan() -> tuple[int, str]:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "securetenant", "plan", str(ROOT / "examples" / "bank" / "payments.yaml")),
-            env={**os.environ, **shortened(tmp_path, CODE), "KUBECONFIG": str(plane.kubeconfig)},
+            env={**os.environ, **shortened(tmp_path, {}, CODE), "KUBECONFIG": str(plane.kubeconfig)},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )

@@ -1,20 +1,16 @@
-"""An operator with a kind that the cluster need not serve: its control `limits` looks at widgets too, and says in a
-condition what it sees of them.
+"""An operator with a control of its own that looks at a kind which the cluster need not serve, and says in a condition
+what it sees of it.
 
-    env = shortened(folder, CODE)
-
-It replaces a row of the registry before that is read, and so has to be the first that the process imports.
+    env = shortened(folder, {}, CODE)
 """
 
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from securetenant.api.status import Condition
 from securetenant.api.tenant import SecureTenant
-from securetenant.controls import limits
-from securetenant.controls.control import Plan
+from securetenant.controls.control import Control, Plan
 from securetenant.controls.world import World
 from securetenant.model.kinds import Kind
 
@@ -29,19 +25,26 @@ WIDGET: Final = Kind(
     metadata_only=True,
 )
 CONDITION: Final = "WidgetsSeen"
-CODE: Final = Path(__file__).read_text() + "\ninstall()\n"
+#: What adds the control to the registry, before anything is made of that.
+CODE: Final = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+from securetenant.controls import registry
+from tests.support.optional import CONTROL
+registry.CONTROLS += (CONTROL,)
+"""
 
 
 def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
-    """The plan of `limits`, and which widgets there are in the tenant's namespaces."""
     seen = [o.ref.name for entry in tenant.spec.namespaces for o in world.in_namespace(WIDGET, entry.name)]
-    condition = (
-        Condition(type=CONDITION, status="True", reason="Seen", message=" ".join(sorted(seen)) or "none")
-        if world.serves(WIDGET)
-        else Condition(type=CONDITION, status="Unknown", reason="NotServed", message=" ".join(seen) or "none")
+    is_served = world.serves(WIDGET)
+    condition = Condition(
+        type=CONDITION,
+        status="True" if is_served else "Unknown",
+        reason="Served" if is_served else "NotServed",
+        message=" ".join(sorted(seen)) or "none",
     )
-    return replace(limits.plan(tenant, world, now), conditions=(condition,))
+    return Plan(conditions=(condition,))
 
 
-def install() -> None:
-    limits.CONTROL = replace(limits.CONTROL, plan=plan, looks_at=(WIDGET,))  # type: ignore[misc]  # a Final, elsewhere
+CONTROL: Final = Control("widgets", plan, kinds=(), looks_at=(WIDGET,))

@@ -15,7 +15,7 @@ from securetenant.api.tenant import SecureTenant
 from securetenant.cache.tenants import Tenants
 from securetenant.cache.world import World, indexes
 from securetenant.controls import commitment
-from securetenant.controls.registry import CACHED, KINDS
+from securetenant.controls.lookup import CACHED, KINDS
 from securetenant.model import names
 from securetenant.model.kinds import NAMESPACE, NODE, Kind
 from securetenant.model.objects import Desired, Json, Observed, Ref, marks

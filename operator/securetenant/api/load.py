@@ -94,7 +94,7 @@ def _errors(document: dict[str, Any]) -> list[Problem]:
         cut += [origin.of(path) for path in faulty]
         if not _cut(rest, faulty, origin):
             break
-    return [Problem(_dotted(path), message) for path, message in sorted(found, key=lambda item: _order(item[0]))]
+    return [Problem(dotted(path), message) for path, message in sorted(found, key=lambda item: _order(item[0]))]
 
 
 class _Origin:
@@ -255,7 +255,8 @@ def _warnings(tenant: SecureTenant, now: datetime | None) -> list[Problem]:
     return made
 
 
-def _dotted(path: Path) -> str:
+def dotted(path: Path) -> str:
+    """A place in a document as people write it: "spec.namespaces[0].name"."""
     text = ""
     for part in path:
         plain = isinstance(part, str) and part.replace("_", "").replace("-", "").isalnum()

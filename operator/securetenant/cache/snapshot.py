@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from securetenant.cache.index import Index
 from securetenant.cache.tenants import Tenants
 from securetenant.cache.world import World, indexes
-from securetenant.controls.registry import CACHED, ONLY
+from securetenant.controls.lookup import CACHED, ONLY
 from securetenant.kube.discovery import is_served
 from securetenant.kube.transport import ApiError, Transport
 from securetenant.kube.wire import codec

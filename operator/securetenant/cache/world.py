@@ -7,7 +7,8 @@ from securetenant.api.tenant import SecureTenant
 from securetenant.cache.index import Index
 from securetenant.cache.tenants import Tenants
 from securetenant.cache.triggers import spread_by, told_by
-from securetenant.controls.registry import CACHED, CONTROLS
+from securetenant.controls.lookup import CACHED
+from securetenant.controls.registry import CONTROLS
 from securetenant.model.kinds import NAMESPACE, Kind
 from securetenant.model.objects import Observed, Ref
 from securetenant.model.platform import Platform

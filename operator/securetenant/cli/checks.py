@@ -10,8 +10,9 @@ from securetenant.api.tenant import SecureTenant
 from securetenant.cli.documents import Document, Fault, Found
 from securetenant.cli.offline import world_without_cluster
 from securetenant.controls import ownership
-from securetenant.controls.network import policies, whitelist
+from securetenant.controls.network import whitelist
 from securetenant.model import names
+from securetenant.sets.policy import PEERS
 from securetenant.settings import Settings
 
 
@@ -155,7 +156,7 @@ def _undeclared(given: Sequence[Given], namespaces: Set[str], settings: Settings
     tenants = {entry.name for one in given for entry in one.tenant.spec.namespaces}
     known = {*namespaces, *tenants, *names.BUILT_IN_NAMESPACES, platform.dns_namespace, platform.operator_namespace}
     for one in given:
-        for direction, others in policies.PEERS.items():
+        for direction, others in PEERS.items():
             for index, (rule, _, peers) in enumerate(whitelist.rules(one.tenant, direction)):
                 for number, peer in enumerate(peers):
                     if peer.namespace in (None, *known) or whitelist.has_expired(rule.expires, now):

@@ -7,7 +7,7 @@ language are refused. Nothing of a document is ever executed.
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias
 
 import yaml
 
+from securetenant.api.load import dotted
 from securetenant.cli.scalars import key_of, value_of
 from securetenant.model import names
 
@@ -108,15 +109,6 @@ class Found:
     skipped: int = 0  # documents of other kinds
     namespaces: set[str] = field(default_factory=set)  # what those that are Namespaces are called
     faults: list[Fault] = field(default_factory=list)
-
-
-def dotted(place: Iterable[str | int]) -> str:
-    """A place as people write it, the same as in `api.load.Problem.path`."""
-    text = ""
-    for part in place:
-        plain = isinstance(part, str) and part.replace("_", "").replace("-", "").isalnum()
-        text += f".{part}" if plain else f"[{part}]"
-    return text.removeprefix(".")
 
 
 def read(paths: Sequence[str]) -> Found:

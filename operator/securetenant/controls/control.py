@@ -1,16 +1,19 @@
 """What a control is, and what it says of a tenant. No I/O, no clock: time is an argument."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeAlias
 
 from msgspec import Struct
+from pydantic import BaseModel
 
-from securetenant.api.status import Condition, QuotaUse, WhitelistStatus
+from securetenant.api.status import Condition, SecureTenantStatus
 from securetenant.api.tenant import SecureTenant
+from securetenant.controls.notice import Notice, Rollout, Written
 from securetenant.controls.world import Lookup, World
 from securetenant.model.kinds import Kind
+from securetenant.model.metrics import Family, Samples
 from securetenant.model.objects import Desired, Observed, Ref, Superseded
 from securetenant.model.objects import Foreign as Foreign
 
@@ -21,6 +24,8 @@ class Plan:
 
     `conditions` with status False and a reason in `blocking` keep the tenant from being Ready.
     `wake_at` is when the plan changes by itself (an expiry), if ever.
+    `status` is the control's part of the tenant's status, by the name of the field.
+    `samples` are those of its metric families that no part of the status holds (see `Control.figures`).
     """
 
     desired: Sequence[Desired] = ()
@@ -28,10 +33,10 @@ class Plan:
     superseded: Mapping[Ref, Superseded] = field(default_factory=dict)  # of what stands and is not desired (any more)
     conditions: Sequence[Condition] = ()
     blocking: Sequence[str] = ()  # why the tenant is not Ready, one sentence each
+    passing: bool = False  # what blocks ends without anybody's help
     wake_at: datetime | None = None
-    whitelist: WhitelistStatus | None = None
-    quota: dict[str, QuotaUse] = field(default_factory=dict)
-    nodes: Sequence[str] = ()  # nodes that the tenant holds
+    status: Mapping[str, BaseModel | Sequence[str]] = field(default_factory=dict)
+    samples: Samples = field(default_factory=dict)
 
 
 Tokens: TypeAlias = Iterable[str]
@@ -72,6 +77,12 @@ class Control:
     `stale`: where it looks for objects of the tenant, if the mark does not tell. `replaced`: whether such an object is
     not ours to leave behind. `tampered`: its plan, where others changed the status that Kubernetes mirrors (each told
     in words). `rereads`: its conditions are read off what it writes.
+    `figures`: the samples of its metric families that its part of the status comes to; so they are shown, too, while a
+    tenant is not planned for (Paused) and its status says what it said.
+    `warnings`: what there is to warn of as long as a status says so, by what tells one from another: each is told once.
+    `rollout`: what its written objects come to, by the SecureTenant as it stood before and the status of the same pass.
+    `temporary`: what it ends when its time has come; once a deleted tenant's objects are released, nobody does.
+    `cause`: why it alone writes where no spec changed.
     """
 
     name: str
@@ -85,3 +96,11 @@ class Control:
     replaced: Callable[[Observed], bool] | None = None
     tampered: Callable[[Plan, Sequence[str]], Plan] | None = None
     rereads: bool = False
+    families: tuple[Family, ...] = ()
+    figures: Callable[[SecureTenantStatus], Samples] = lambda status: {}
+    warnings: Callable[[SecureTenant, SecureTenantStatus], Mapping[Hashable, Notice]] = lambda tenant, status: {}
+    rollout: Callable[[SecureTenant, Sequence[Written], SecureTenantStatus, datetime], Rollout] = (
+        lambda tenant, written, status, now: Rollout()
+    )
+    temporary: Callable[[SecureTenant], Sequence[str]] = lambda tenant: ()
+    cause: str = ""

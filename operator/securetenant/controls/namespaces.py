@@ -27,7 +27,12 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
         condition = Condition(type=CONDITION, status="False", reason=reason, message=message)
     else:
         condition = Condition(type=CONDITION, status="True", reason="Held", message=f"{len(desired)} namespaces")
-    return Plan(desired=desired, conditions=[condition], blocking=[message for _, message in problems])
+    return Plan(
+        desired=desired,
+        conditions=[condition],
+        blocking=[message for _, message in problems],
+        passing=condition.reason == "Terminating",
+    )
 
 
 def obstacle(tenant: SecureTenant, namespace: str, world: World) -> tuple[str, str] | None:

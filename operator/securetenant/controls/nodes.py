@@ -10,18 +10,22 @@ from typing import Final
 
 from msgspec import Struct, field
 
-from securetenant.api.status import Condition
+from securetenant.api.status import Condition, SecureTenantStatus
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls import ownership
 from securetenant.controls.control import Control, Plan, Triggers
 from securetenant.controls.world import Lookup, World
 from securetenant.model import names
 from securetenant.model.kinds import NODE
+from securetenant.model.metrics import Family, Samples
 from securetenant.model.objects import Desired, Observed
 from securetenant.model.record import entries, entry, is_own_entry
 
 NAME: Final = "nodes"
 CONDITION: Final = "NodesReady"
+DEDICATED: Final = Family(
+    "securetenant_node_dedicated", "gauge", "Nodes dedicated to the tenant and in order.", zeros=((),)
+)
 
 _NAMED_AT_MOST: Final = 5  # names in a message; the counts are whole
 
@@ -42,8 +46,12 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
         desired=desired,
         conditions=[condition],
         blocking=[condition.message] if condition.reason in ("NoNodes", "Conflict") else [],
-        nodes=in_order,
+        status={"nodes": in_order},
     )
+
+
+def figures(status: SecureTenantStatus) -> Samples:
+    return {DEDICATED.name: {(): len(status.nodes)}} if status.nodes else {}
 
 
 def holder(node: Observed, world: World) -> SecureTenant | None:
@@ -202,4 +210,7 @@ CONTROL: Final = Control(
     indexes={NODE: _keys},
     stale=given_back,
     rereads=True,
+    families=(DEDICATED,),
+    figures=figures,
+    cause="nodes came or went",
 )

@@ -13,7 +13,7 @@ import structlog
 from securetenant.cache.roster import BLIND, Blind, Roster
 from securetenant.cache.tenants import Tenants
 from securetenant.cache.world import World, indexes
-from securetenant.controls.registry import CACHED
+from securetenant.controls.lookup import CACHED
 from securetenant.engine.cluster import Cluster
 from securetenant.engine.following import Following
 from securetenant.engine.inflight import Echoes

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
-from securetenant.controls.registry import CACHED, ONLY, OPTIONAL
+from securetenant.controls.lookup import CACHED, ONLY, OPTIONAL
 from securetenant.kube.discovery import Discovery
 from securetenant.kube.errors import ApiError
 from securetenant.kube.informer import Event, Informer, OnChange

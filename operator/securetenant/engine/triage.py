@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 
 from securetenant.cache.tenants import Applied, Tenants
-from securetenant.controls.registry import KINDS
+from securetenant.controls.lookup import KINDS
 from securetenant.controls.world import World
 from securetenant.engine.workqueue import WorkQueue
 from securetenant.model.kinds import NETWORK_POLICY, ROLE_BINDING, Kind

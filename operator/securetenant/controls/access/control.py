@@ -128,9 +128,7 @@ def _foreign(tenant: SecureTenant, held: Sequence[str], desired: Collection[Ref]
         return []
     found = [
         Foreign(observed, NAME, described(observed, subjects_of(observed)), remove=wanted == "Remove")
-        for namespace in held
-        for observed in world.in_namespace(ROLE_BINDING, namespace)
-        if observed.tenant != tenant.name and observed.ref not in desired
+        for observed in ownership.made_by_others(ROLE_BINDING, tenant, held, desired, world)
     ]
     wide = {o.ref: o for o in world.indexed(CLUSTER_ROLE_BINDING, subject_keys(tenant, held))}
     asked = {(s.kind, s.name, s.namespace) for binding in tenant.spec.access.bindings for s in binding.subjects}
