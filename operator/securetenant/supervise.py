@@ -15,7 +15,8 @@ from typing import Any, Final
 import structlog
 
 from securetenant.cache.roster import Blind
-from securetenant.engine.controller import SILENT, UNSEEN, Operator
+from securetenant.engine.controller import UNSEEN, Operator
+from securetenant.engine.informers import SILENT
 from securetenant.kube.config import ClientConfig
 from securetenant.model import names
 from securetenant.telemetry.metrics import Metrics

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.cluster
 BINDING: Final = "/apis/rbac.authorization.k8s.io/v1/clusterroles/securetenant-controller"
 # A kind that fails is stale after seconds here, not a minute; what RBAC forbids is asked for again soon.
 IMPATIENT: Final = {
-    "engine.controller.STALE": 1.0,
+    "engine.informers.STALE": 1.0,
     "engine.controller.PULSE": 0.2,
     "kube.informer.FORBIDDEN_SECONDS": 0.5,
     "kube.informer.WATCH_SECONDS": (1, 1),
@@ -37,7 +37,7 @@ def plan(tenant, world, now):
 r.CONTROLS = tuple(replace(c, plan=plan) if c.name == "limits" else c for c in r.CONTROLS)
 """
 # Watches that hear nothing are never given up; the probe is not patient.
-SILENT: Final = {"engine.controller.SILENT": 3.0, "supervise.SILENT": 3.0}
+SILENT: Final = {"engine.informers.SILENT": 3.0, "supervise.SILENT": 3.0}
 
 
 async def ready_is(admin: Admin, name: str, status: str, reason: str) -> dict[str, Any]:

@@ -318,7 +318,7 @@ def test_names_of_policies_are_those_of_the_code() -> None:
 
 def test_constants_that_the_text_gives() -> None:
     """Figures in sentences, beside what they come from."""
-    from securetenant.engine import contention, controller, known
+    from securetenant.engine import contention, informers, known
     from securetenant.engine.status import ITEMS, MESSAGE
     from securetenant.telemetry import events
 
@@ -328,7 +328,7 @@ def test_constants_that_the_text_gives() -> None:
         f"{contention.FIRST_WAIT:g} s, {2 * contention.FIRST_WAIT:g} s, and so on up to {contention.LONGEST_WAIT:g} s"
         in concepts
     )
-    assert f"silent for {controller.SILENT:g} s" in operations
+    assert f"silent for {informers.SILENT:g} s" in operations
     assert f"at most {events.BURST:g} Events at once and one more every {events.REFILL:g} s" in operations
     assert (ITEMS, MESSAGE, known.MOST) == (20, 1024, 2048)
 

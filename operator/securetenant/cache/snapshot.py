@@ -69,10 +69,11 @@ class Models:
 
 
 def world_of(objects: Mapping[Kind, Iterable[Observed]], tenants: Iterable[SecureTenant], platform: Platform) -> World:
-    """A World of these objects by kind; of a kind that is not given there are none."""
+    """A World of these objects by kind; of a kind that is not given there are none, and an optional one is not
+    served."""
     indexed = indexes()
     caches = {kind: Listing(objects.get(kind, ()), indexed.get(kind)) for kind in CACHED}
-    return World(caches, indexed, Models(tenants), platform)
+    return World(caches, indexed, Models(tenants), platform, lambda kind: not kind.optional or kind in objects)
 
 
 def world_without_cluster(tenants: Iterable[SecureTenant], platform: Platform) -> World:
@@ -81,7 +82,7 @@ def world_without_cluster(tenants: Iterable[SecureTenant], platform: Platform) -
 
 
 async def fetch(transport: "Transport") -> dict[Kind, list[Observed]]:
-    """All that the operator caches, by kind: one paged LIST of each. Raises ListError."""
+    """All that the operator caches, by kind: one paged LIST of each that is served. Raises ListError."""
     from securetenant.kube.transport import ApiError
 
     results = await asyncio.gather(*(_list(transport, kind) for kind in CACHED), return_exceptions=True)
@@ -92,14 +93,19 @@ async def fetch(transport: "Transport") -> dict[Kind, list[Observed]]:
             errors[kind.plural] = result
         elif isinstance(result, BaseException):
             raise result
-        else:
+        elif result is not None:
             objects[kind] = result
     if errors:
         raise ListError(errors)
     return objects
 
 
-async def _list(transport: "Transport", kind: Kind) -> list[Observed]:
+async def _list(transport: "Transport", kind: Kind) -> list[Observed] | None:
+    """None of an optional kind that is not served."""
+    from securetenant.kube.discovery import is_served
+
+    if kind.optional and not await is_served(transport, kind):
+        return None
     decoders = codec(kind)
     only, params = ONLY.get(kind), {"labelSelector": kind.selector} if kind.selector else {}
     async with contextlib.aclosing(transport.pages(kind, kind.within, params)) as pages:

@@ -53,16 +53,25 @@ class World:
     """Implements `controls.world.World` over the caches."""
 
     def __init__(
-        self, caches: Mapping[Kind, Cache], indexes: Mapping[Kind, Index], tenants: Tenants, platform: Platform
+        self,
+        caches: Mapping[Kind, Cache],
+        indexes: Mapping[Kind, Index],
+        tenants: Tenants,
+        platform: Platform,
+        serves: Callable[[Kind], bool] = lambda kind: True,
     ) -> None:
         self._caches = caches
         self._indexes = indexes
         self._tenants = tenants
         self._platform = platform
+        self._serves = serves
 
     @property
     def platform(self) -> Platform:
         return self._platform
+
+    def serves(self, kind: Kind) -> bool:
+        return self._serves(kind)
 
     def tenant(self, name: str) -> SecureTenant | None:
         return self._tenants.get(name)

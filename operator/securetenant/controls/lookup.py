@@ -11,6 +11,8 @@ NAMES: Final = tuple(control.name for control in CONTROLS)
 NAMED: Final = {control.name: control for control in CONTROLS}
 #: What the operator caches, SecureTenant excepted (kopf watches it).
 CACHED: Final = tuple(dict.fromkeys(kind for control in CONTROLS for kind in (*control.kinds, *control.looks_at)))
+#: Of these those that the API server need not serve.
+OPTIONAL: Final = tuple(kind for kind in CACHED if kind.optional)
 KINDS: Final = {kind.key: kind for kind in CACHED}
 #: Of these kinds the objects of these names alone.
 ONLY: Final[Mapping[Kind, Collection[str]]] = {kind: names for c in CONTROLS for kind, names in c.only.items()}

@@ -81,7 +81,7 @@ def survey(
         believes=believes,
         reserved=partial(_reserved, tenant),
     )
-    desired = merged(want for plan in plans.values() for want in plan.desired)
+    desired = merged(w for plan in plans.values() for w in plan.desired if world.serves(w.ref.kind))
     superseded = {ref: how for plan in plans.values() for ref, how in plan.superseded.items()}
     findings = [
         *judge.wanted(owner, desired, partial(_seen, world)),
@@ -116,7 +116,7 @@ def _unlike_records(
 ) -> Iterator[Finding]:
     """What was written and is gone, or is not as it was written; and what has our mark and was never written."""
     control_of = writers(controls)
-    for ref in sorted(ref for ref in record if ref not in wanted and ref.kind in control_of):
+    for ref in sorted(ref for ref in record if ref not in wanted and ref.kind in control_of and world.serves(ref.kind)):
         have, control = _seen(world, ref), control_of[ref.kind].name
         if have is None:
             if ref.kind.is_shared and not ref.place:

@@ -13,10 +13,11 @@ import structlog
 from securetenant.cache.roster import BLIND, Blind, Roster
 from securetenant.cache.tenants import Tenants
 from securetenant.cache.world import World, indexes
-from securetenant.controls.lookup import CACHED, ONLY
+from securetenant.controls.lookup import CACHED
 from securetenant.engine.cluster import Cluster
 from securetenant.engine.following import Following
 from securetenant.engine.inflight import Echoes
+from securetenant.engine.informers import Informers
 from securetenant.engine.reconciler import Again, Reconciler
 from securetenant.engine.reporter import Reporter
 from securetenant.engine.triage import queue_all
@@ -34,17 +35,12 @@ from securetenant.telemetry.metrics import Metrics
 
 log = structlog.get_logger("securetenant.operator")
 
-# An informer that has neither failed nor heard anything for this long (seconds) has a silent connection.
-SILENT = 240.0
-# One that failed and has not tried again for this long (seconds) will not: its pauses are shorter by far.
-UNTRIED = 60.0
 # How long a clean stop waits for the passes under way (seconds).
 DRAIN = 15.0
 # SecureTenants that nobody has watched for this long (seconds) may have been edited: what is known of them is old.
 UNSEEN = 10.0
-# A kind that could not be watched for this long (seconds): its cache proves nothing any more.
-STALE = 60.0
-# The same of SecureTenants: well before the leader gives up (BLIND), so that it is said while it can be.
+# What is known of them is said to be old after this long: well before the leader gives up (BLIND), so that it is said
+# while it can be.
 STALE_TENANTS = 30.0
 # How often (seconds) the clock and the watches are looked at, and what step of the clock is worth a look at all.
 PULSE = 5.0
@@ -75,8 +71,6 @@ class Operator:
         self.has_led = False  # whether it ever began to write
         self.is_loading = False  # whether it leads, and lists the tenants yet
         self._all_queued = False
-        self._tasks: dict[Kind, asyncio.Task[None]] = {}
-        self._group: asyncio.TaskGroup | None = None
         self._preparing: asyncio.Task[None] | None = None
         self._early: asyncio.Task[bool] | None = None
         self._caught_up = asyncio.Event()
@@ -92,13 +86,14 @@ class Operator:
                 hooks.setdefault(kind, []).append(self._on_change)
             if kind.mirror is not None:
                 hooks.setdefault(kind, []).append(following.change)
-        self.informers = {kind: _informer(transport, kind, self._on_event, hooks.get(kind, [])) for kind in CACHED}
-        self.world = World(self.informers, indexed, self.tenants, platform)
+        self._informers = Informers(transport, self._on_event, hooks, self._look_at_all_again)
+        caches = self._informers.caches
+        self.world = World(caches, indexed, self.tenants, platform, self._informers.serves)
         self.tenants.lookup = self.world.indexed
         self._roster = Roster(transport, self.tenants, self.observe, lambda names: self._enqueue(names, clock()))
         self._reconciler = Reconciler(
             transport,
-            Writer(transport, self.informers, self._echoes),
+            Writer(transport, caches, self._echoes),
             self.tenants,
             self.world,
             Reporter(metrics, events),
@@ -112,8 +107,8 @@ class Operator:
         metrics.watch_generation_lag(self._generation_lag)
         metrics.watch_queue(lambda: self.queue.depth, self.queue.oldest)
         metrics.watch_leader(lambda: self._leading)
-        for kind, informer in self.informers.items():
-            metrics.watch_informer(kind.name, informer.__len__, partial(_last_contact, informer))
+        for kind, informer in self._informers.all().items():
+            metrics.watch_informer(kind.key, informer.__len__, partial(_last_contact, informer))
 
     def observe(self, event_type: str | None, body: Mapping[str, Any]) -> None:
         """A SecureTenant came, changed or went."""
@@ -160,32 +155,16 @@ class Operator:
         """Keep the caches for ever. Raises if one of them cannot go on."""
         try:
             async with asyncio.TaskGroup() as group:
-                self._group = group
                 self._early = group.create_task(self._roster.early(), name="early list")
-                for kind in self.informers:
-                    self._watch(kind)
+                self._informers.start(group)
         finally:
             if self._preparing is not None:
                 self._preparing.cancel()
 
-    def _watch(self, kind: Kind) -> None:
-        assert self._group is not None
-        self._tasks[kind] = self._group.create_task(self.informers[kind].run(), name=f"informer {kind}")
-
     def prepare(self) -> None:
         """The leader has fallen silent, and writes no more: list every kind anew while its Lease runs out."""
         if self._preparing is None or self._preparing.done():
-            self._preparing = asyncio.create_task(self._relist(), name="relist")
-
-    async def _relist(self) -> None:
-        """List every kind anew. What a standby's caches hold may lag behind the last leader's own writes, and shares
-        of a quota, say, must not be given away twice."""
-        for kind, informer in self.informers.items():
-            self._tasks[kind].cancel()
-            await asyncio.wait([self._tasks[kind]])
-            informer.synced.clear()
-            self._watch(kind)
-        await self.synced()
+            self._preparing = asyncio.create_task(self._informers.relist(), name="relist")
 
     async def caught_up(self) -> None:
         """Return when every tenant that was there at the start has been looked at."""
@@ -193,8 +172,7 @@ class Operator:
 
     async def synced(self) -> None:
         """Return when every cache holds its kind."""
-        for informer in self.informers.values():
-            await informer.synced.wait()
+        await self._informers.synced()
 
     async def lead(self, stop: asyncio.Event, *, fresh: bool, prepared: bool = False) -> None:
         """Work as the active instance until `stop` is set, then finish the passes under way.
@@ -206,13 +184,15 @@ class Operator:
             await self._preparing
         await self.synced()
         if not (fresh or (prepared and self._preparing is not None)):
-            await self._relist()
+            # What a standby's caches hold may lag behind the last leader's own writes, and shares of a quota, say, must
+            # not be given away twice.
+            await self._informers.relist()
         self.is_loading = True
         # What was edited since the early list comes with kopf's, and what went with the list after that.
         if not (fresh and self._early is not None and await self._early):
             await self._roster.first()
         self._leading = self.has_led = True
-        log.info("leading", tenants=len(self.tenants), objects=sum(map(len, self.informers.values())))
+        log.info("leading", tenants=len(self.tenants), objects=sum(map(len, self._informers.caches.values())))
         stopping = asyncio.Event()
         try:
             async with asyncio.TaskGroup() as group:
@@ -258,8 +238,11 @@ class Operator:
                 else:
                     log.info("all kinds are watched again")
             if stepped or stale != before[1]:
-                self._enqueue(set(self.tenants.names()), self._clock())
-                self._cluster.look_again()
+                self._look_at_all_again()
+
+    def _look_at_all_again(self) -> None:
+        self._enqueue(set(self.tenants.names()), self._clock())
+        self._cluster.look_again()
 
     def _give_up_if_blind(self) -> None:
         """Raises Blind where a new leader may see what this one does not. Without tenants there is nothing to lead,
@@ -269,11 +252,7 @@ class Operator:
 
     def _stale(self) -> str:
         """Which caches prove nothing any more, and why; "" where all are well."""
-        found = [
-            f"{kind} cannot be watched: {informer.failure}"
-            for kind, informer in self.informers.items()
-            if informer.failing_since and time.monotonic() - informer.failing_since > STALE
-        ]
+        found = self._informers.stale()
         if self.blind_for() > STALE_TENANTS:
             found.append("SecureTenant cannot be watched")
         return f"what is known may be old: {'; '.join(found)}" if found else ""
@@ -353,45 +332,11 @@ class Operator:
 
     def unready(self) -> list[str]:
         """What is not synced yet."""
-        return [
-            f"{kind}: {informer.failure or 'not listed yet'}"
-            for kind, informer in self.informers.items()
-            if not informer.synced.is_set()
-        ]
+        return self._informers.unready()
 
     def unhealthy(self) -> list[str]:
-        """Watchers that are dead; that fail, and have not tried again; or that hear nothing although they do not
-        fail."""
-        found = []
-        for kind, informer in self.informers.items():
-            task = self._tasks.get(kind)
-            untried, silent = time.monotonic() - informer.tried, time.time() - informer.last_contact
-            if task is None or task.done():
-                found.append(f"{kind}: its watcher is not running")
-            elif informer.failure:
-                if untried > UNTRIED:
-                    found.append(f"{kind}: not tried again for {untried:.0f} s after: {informer.failure}")
-            elif informer.synced.is_set() and silent > SILENT:
-                found.append(f"{kind}: silent for {silent:.0f} s")
-        return found
-
-
-def _informer(
-    transport: Transport, kind: Kind, on_event: Callable[[Event], None], hooks: Sequence[OnChange]
-) -> Informer:
-    def on_change(old: Observed | None, new: Observed | None) -> None:
-        for hook in hooks:
-            hook(old, new)
-
-    return Informer(
-        transport,
-        kind,
-        on_event=on_event,
-        on_change=on_change,
-        namespace=kind.within,
-        label_selector=kind.selector,
-        only=ONLY.get(kind),
-    )
+        """Watchers that a restart would cure."""
+        return self._informers.unhealthy()
 
 
 def _last_contact(informer: Informer) -> float | None:

@@ -175,6 +175,22 @@ class Informer:
             del self._cache[old.ref.namespace]
         self._on_change(old, None)
 
+    def doubt(self, error: ApiError) -> None:
+        """`run` is not running, for it is not known whether the server serves the kind."""
+        self.failure, self.tried = str(error), time.monotonic()
+        self.failing_since = self.failing_since or self.tried
+
+    def empty(self) -> None:
+        """`run` is not running (any more), for the server does not serve the kind: so there is nothing of it, and that
+        is all that there is to know. With an event for each object that there was."""
+        for old in tuple(self.objects()):
+            self._drop(old)
+            self._on_event(Event("DELETED", old, old, time.monotonic()))
+        self._gone.clear()
+        self._passed, self.last_contact = 0, 0.0
+        self.failure, self.failing_since, self.forbidden = "", 0.0, False
+        self.synced.set()
+
     async def run(self) -> None:
         """List, then watch, for ever. Cancel it to stop."""
         failures = short = 0
@@ -320,7 +336,11 @@ class Informer:
         }
         decode_event = self._codec.event
         stream = self._transport.stream(
-            self.kind.path(self._namespace), params, kind=self.kind.name, read_deadline=self._read_deadline
+            self.kind.path(self._namespace),
+            params,
+            kind=self.kind.name,
+            form=self.kind.form,
+            read_deadline=self._read_deadline,
         )
         well: asyncio.TimerHandle | None = None
         try:

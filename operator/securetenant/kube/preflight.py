@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from securetenant.kube.discovery import is_served
 from securetenant.kube.errors import Forbidden, NotFound, Unauthorized
 from securetenant.kube.transport import Transport
 from securetenant.model.kinds import NAMESPACE, SECURE_TENANT, Kind
@@ -99,6 +100,7 @@ async def _refused(transport: Transport, rights: Sequence[Right]) -> str:
     except (Forbidden, NotFound):
         return ""
     refused = [right for right, is_allowed in zip(rights, allowed, strict=True) if not is_allowed]
+    refused = [right for right in refused if not right.kind.optional or await is_served(transport, right.kind)]
     if not refused:
         return ""
     return (

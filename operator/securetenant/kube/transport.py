@@ -160,11 +160,12 @@ class Transport:
         body: Body = None,
         content_type: str = "application/json",
         kind: str = "",
+        form: str = "",
         verb: str = "",
         timeout: float | None = None,  # noqa: ASYNC109  one attempt's limit, which aiohttp keeps
         urgent: bool = False,
     ) -> bytes:
-        """The answer's body, or an ApiError. Writes carry our field manager.
+        """The answer's body, or an ApiError. Writes carry our field manager. `form`: as of `Kind`.
 
         `urgent` waits for no slot, and is sent again only with renewed credentials (the Lease).
         """
@@ -177,6 +178,7 @@ class Transport:
             data,
             content_type,
             kind,
+            form,
             verb or _VERBS[method],
             timeout or self._timeout,
             method != "GET" and not urgent,
@@ -205,7 +207,8 @@ class Transport:
         return min(backoff, self._max_wait) * random.uniform(1.0, 1.25)  # noqa: S311
 
     async def _send(self, once: "_Once") -> bytes:
-        headers = await self._headers(once.content_type if once.body is not None else "")
+        accept = answers.accepted(once.form, once.verb)
+        headers = await self._headers(once.content_type if once.body is not None else "", accept)
         if once.is_guarded:
             self.before_write()
         started = time.monotonic()
@@ -226,7 +229,7 @@ class Transport:
                 content = await answer.read()
                 code = str(answer.status)
                 self._heard(answer, content, once.method, once.path)
-                answers.check(content, once.kind, once.verb, once.method, once.path)
+                answers.check(content, once.form or once.kind, once.verb, once.method, once.path)
                 return content
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise self._away(errors.unreachable(error, once.method, once.path)) from error
@@ -250,17 +253,19 @@ class Transport:
             self._reach.failed(error)
         return error
 
-    async def _headers(self, content_type: str) -> dict[str, str]:
+    async def _headers(self, content_type: str, accept: str) -> dict[str, str]:
         headers = {}
         authorization = await self.config.authorization()
         if authorization:
             headers["Authorization"] = authorization
         if content_type:
             headers["Content-Type"] = content_type
+        if accept:
+            headers["Accept"] = accept
         return headers
 
     async def stream(
-        self, path: str, params: Mapping[str, str], *, kind: str = "", read_deadline: float = 90.0
+        self, path: str, params: Mapping[str, str], *, kind: str = "", form: str = "", read_deadline: float = 90.0
     ) -> AsyncGenerator[list[bytes], None]:
         """The lines of an answer that does not end, as they come: each item holds the complete lines of one read.
 
@@ -271,7 +276,7 @@ class Transport:
         started = time.monotonic()
         try:
             async with contextlib.AsyncExitStack() as stack:
-                answer = await self._open_stream(stack, path, params, kind, read_deadline)
+                answer = await self._open_stream(stack, path, params, kind, form, read_deadline)
                 yield []
                 async for lines in answers.lines(answer.content):
                     yield lines
@@ -280,9 +285,15 @@ class Transport:
             raise errors.unreachable(error, "GET", path, time.monotonic() - started) from error
 
     async def _open_stream(
-        self, stack: contextlib.AsyncExitStack, path: str, params: Mapping[str, str], kind: str, read_deadline: float
+        self,
+        stack: contextlib.AsyncExitStack,
+        path: str,
+        params: Mapping[str, str],
+        kind: str,
+        form: str,
+        read_deadline: float,
     ) -> aiohttp.ClientResponse:
-        headers, generation = await self._headers(""), self.config.generation
+        headers, generation = await self._headers("", answers.accepted(form, "watch")), self.config.generation
         code, started = "error", time.monotonic()
         try:
             async with asyncio.timeout(self._timeout):
@@ -319,7 +330,8 @@ class Transport:
 
         def ask(token: str) -> asyncio.Task[bytes]:
             query = {"limit": str(page_size), **(params or {}), **({"continue": token} if token else {})}
-            request = self.request("GET", kind.path(namespace), params=query, kind=kind.name, verb="list")
+            path = kind.path(namespace)
+            request = self.request("GET", path, params=query, kind=kind.name, form=kind.form, verb="list")
             return asyncio.create_task(request)
 
         ahead: asyncio.Task[bytes] | None = ask("")
@@ -335,7 +347,7 @@ class Transport:
                 await asyncio.gather(ahead, return_exceptions=True)
 
     async def get(self, kind: Kind, ref: Ref) -> bytes:
-        return await self.request("GET", kind.path(ref.namespace, ref.name), kind=kind.name)
+        return await self.request("GET", kind.path(ref.namespace, ref.name), kind=kind.name, form=kind.form)
 
     async def create(self, kind: Kind, namespace: str, body: Body) -> bytes:
         return await self.request("POST", kind.path(namespace), body=body, kind=kind.name)
@@ -385,6 +397,7 @@ class _Once(msgspec.Struct, frozen=True):
     body: bytes | None
     content_type: str
     kind: str
+    form: str
     verb: str
     timeout: float
     is_guarded: bool
