@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from bench.client import Client, Object, decode, encode
+from securetenant.controls.lookup import CACHED
 from securetenant.model import names
-from securetenant.model.kinds import CACHED, NAMESPACE, SECURE_TENANT, Kind
+from securetenant.model.kinds import NAMESPACE, SECURE_TENANT, Kind
 
 COLLECTION: Final = SECURE_TENANT.path()
 CRD: Final = f"{SECURE_TENANT.plural}.{names.GROUP}"

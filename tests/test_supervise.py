@@ -1,9 +1,23 @@
-"""What kopf is doing, read off its requests."""
+"""What kopf is doing, read off its requests; and when it is started."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
-from securetenant.supervise import IDLE, LATE, PATIENCE, Asking
-from securetenant.watch import ANSWER, BACKOFFS, STANDS
+from securetenant import supervise
+from securetenant.cache.tenants import Tenants
+from securetenant.engine.controller import Operator
+from securetenant.kube.config import ClientConfig
+from securetenant.supervise import IDLE, LATE, PATIENCE, Asking, TenantWatcher
+from securetenant.telemetry.metrics import Metrics
+from securetenant.watch import ANSWER, BACKOFFS, STANDS, Listener
+from tests.support.clock import Clock
+from tests.support.kube import until
 
 
 @pytest.fixture
@@ -75,3 +89,60 @@ def test_a_watch_that_ends_at_once_has_seen_nothing(asking: Asking) -> None:
     asking.event(106.1)
     asking.over("watch", 106.2)
     assert asking.sees(110.0) == 106.1, "but for an event"
+
+
+class Starting:
+    """An operator whose caches take 12 s by the watcher's clock, and whose first look 10 s more: half of it goes by
+    while `caught_up` is waited for first, and not long enough."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.tenants, self.is_loading = Tenants(), True
+        self.blind_for: Callable[[], float] = lambda: 0.0
+        self._clock, self._is_awaited = clock, False
+
+    async def synced(self) -> None:
+        self._clock.now += 12.0
+
+    async def caught_up(self) -> None:
+        self._clock.now += 5.0
+        if not self._is_awaited:
+            self._is_awaited = True
+            await asyncio.Event().wait()
+
+
+class Still:
+    """A kopf that asks for nothing, and has nothing to end."""
+
+    def __init__(self, _config: ClientConfig, _listener: Listener) -> None:
+        self.failed = asyncio.Event()
+        self.thread = threading.Thread(target=lambda: None)
+        self.thread.start()
+
+    def stop(self) -> None: ...
+
+
+async def test_a_slow_start_is_not_taken_for_blindness(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is waited for before kopf is started counts from its end on: the operator has listed the tenants itself."""
+    clock, started = Clock(), list[Still]()
+
+    def start(given: ClientConfig, listener: Listener) -> Still:
+        started.append(Still(given, listener))
+        return started[-1]
+
+    monkeypatch.setattr(supervise, "time", clock)
+    monkeypatch.setattr(supervise, "Kopf", start)
+    monkeypatch.setattr(supervise, "FIRST_LOOK", 0.01)
+    operator = Starting(clock)
+    given = cast(ClientConfig, SimpleNamespace(generation=0))
+    watcher = TenantWatcher(given, cast(Operator, operator), Metrics((), ()))
+    running = asyncio.create_task(watcher.run())
+    try:
+        await until(lambda: started or running.done(), "kopf to be started")
+        assert clock.now == 1000.0 + 12.0 + 2 * 5.0
+        assert operator.blind_for() == 0.0
+        clock.now += 3.0
+        assert operator.blind_for() == 3.0, "and it does count"
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running

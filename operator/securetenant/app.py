@@ -11,7 +11,7 @@ import structlog
 
 from securetenant import __version__, memory
 from securetenant.cache.roster import Blind
-from securetenant.controls.registry import NAMES
+from securetenant.controls.lookup import FAMILIES, NAMES
 from securetenant.engine.controller import Operator
 from securetenant.kube.config import ConfigError
 from securetenant.kube.config import load as load_config
@@ -74,7 +74,7 @@ async def run(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     config = await load_config(settings.kubeconfig, settings.context)
-    metrics = Metrics(NAMES)
+    metrics = Metrics(NAMES, FAMILIES)
     metrics.build_info(__version__, settings.revision)
     async with Transport(
         config,

@@ -6,12 +6,13 @@ from typing import Final
 
 import structlog
 
+from securetenant.controls.lookup import CACHED
 from securetenant.kube.errors import ApiError, is_away
 from securetenant.kube.preflight import Right, missing
 from securetenant.kube.reach import Rarely
 from securetenant.kube.transport import Transport
 from securetenant.model import names
-from securetenant.model.kinds import CACHED, LEASE, SECURE_TENANT
+from securetenant.model.kinds import LEASE, SECURE_TENANT
 
 log = structlog.get_logger("securetenant.start")
 
@@ -48,5 +49,5 @@ def needed(namespace: str) -> list[Right]:
     """What no instance can do without, whatever the tenants ask for."""
     lease = [Right(LEASE, "create", namespace)]
     lease += [Right(LEASE, verb, namespace, names.LEASE) for verb in ("get", "update")]
-    watched = [Right(kind, verb, kind.only_in) for kind in (SECURE_TENANT, *CACHED) for verb in ("list", "watch")]
+    watched = [Right(kind, verb, kind.within) for kind in (SECURE_TENANT, *CACHED) for verb in ("list", "watch")]
     return lease + watched

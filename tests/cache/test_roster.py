@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from securetenant.cache.roster import SAMPLE, Roster
+from securetenant.cache import roster as module
+from securetenant.cache.roster import SAMPLE, Blind, Roster
 from securetenant.cache.tenants import Tenants
 from securetenant.kube.transport import NotFound
 from tests.support.fakeapi import serving, status
@@ -85,7 +86,49 @@ async def test_what_is_no_list_forgets_none(tmp_path: Path, answer: web.Response
     assert server.asked == []
 
 
-async def test_a_leader_that_finds_no_crd_says_so(tmp_path: Path) -> None:
-    async with serving(Server(status(404, "NotFound")), tmp_path) as path, transport_to(path) as transport:
-        with pytest.raises(NotFound):
-            await Roster(transport, Tenants(), lambda kind, body: None, lambda names: None).first()
+def gateways_page() -> web.Response:
+    return web.Response(status=404, text="<html>no such page</html>", content_type="text/html")
+
+
+async def taken_over(tmp_path: Path, *answers: web.Response) -> set[str]:
+    """The tenants that a leader knows to begin with, where the lists are answered so; the last answer stays."""
+    left, tenants = list(answers), Tenants()
+
+    async def handler(request: web.Request) -> web.Response:
+        answer = left.pop(0) if len(left) > 1 else left[0]
+        return web.Response(status=answer.status, body=answer.body, content_type=answer.content_type)
+
+    async with serving(handler, tmp_path) as path, transport_to(path) as transport:
+        await Roster(transport, tenants, lambda kind, body: None, lambda names: None).first()
+    assert len(left) == 1, "it asked again"
+    return set(tenants.names())
+
+
+async def test_a_leader_that_finds_no_crd_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not asked about again, and no blindness."""
+    monkeypatch.setattr(module, "BLIND", 0.0)  # so that it ends soon, if otherwise
+    with pytest.raises(NotFound):
+        await taken_over(tmp_path, status(404, "NotFound"))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(gateways_page(), id="a-page"),
+        pytest.param(web.json_response({"message": "no route"}, status=404), id="no-status"),
+    ],
+)
+async def test_a_gateways_404_at_a_take_over_is_asked_about_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: web.Response
+) -> None:
+    """It has no route for a moment, which says nothing of the CRD: the process would end for it."""
+    monkeypatch.setattr(module, "AGAIN", 0.01)
+    assert await taken_over(tmp_path, answer, listed("a")) == {"a"}
+
+
+async def test_a_gateways_404_that_stays_leaves_a_leader_blind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another instance may stand behind another gateway."""
+    monkeypatch.setattr(module, "AGAIN", 0.01)
+    monkeypatch.setattr(module, "BLIND", 0.05)
+    with pytest.raises(Blind, match="no such page"):
+        await taken_over(tmp_path, gateways_page())

@@ -160,7 +160,7 @@ def test_a_bare_tenant_holds_what_it_names_what_it_recorded_and_its_nodes() -> N
     tenants = Tenants()
     tenants.observe("ADDED", given)
     assert [entry.name for entry in kept(tenants, "pay").spec.namespaces] == ["pay-a", "pay-b"]
-    assert tenants.interests.tenants((triggers.node(("pool", "pay")),)) == {"pay"}
+    assert tenants.interests.tenants(("node:pool=pay",)) == {"pay"}
 
 
 @pytest.mark.parametrize("spec", [None, [], "x", {"namespaces": 3, "nodes": "all"}], ids=str)
@@ -225,7 +225,7 @@ def test_who_may_reach_addresses_hears_of_the_api_servers() -> None:
     tenants.observe("ADDED", body("by-address", network={"egress": [everywhere]}))
     tenants.observe("ADDED", body("by-name", network={"apiServer": True}))
     tenants.observe("ADDED", body("neither", network={"ingress": [{"name": "in", "from": [{"cidr": "10.0.0.0/8"}]}]}))
-    assert tenants.interests.tenants((triggers.API_SERVER,)) == {"by-address", "by-name"}
+    assert tenants.interests.tenants(("apiserver",)) == {"by-address", "by-name"}
 
 
 def test_a_refused_spec_keeps_its_deletion_policy() -> None:

@@ -13,6 +13,7 @@ from securetenant.cli.changes import Change, Field, Forecast, Told, changes, dif
 from securetenant.cli.plan_output import print_as_text
 from securetenant.controls.access.cluster import Deviation
 from securetenant.drift.assess import survey
+from securetenant.model.kinds import CLUSTER_ROLE_BINDING, RESOURCE_QUOTA
 from securetenant.model.objects import Desired, JsonValue, Observed, Ref
 from tests.support.world import NOW, StaticWorld, mine, observe, tenant
 
@@ -85,7 +86,7 @@ def test_exit_code(one: Forecast, code: int) -> None:
     assert sums([forecast(), one]).exit_code == code
 
 
-WIDE: Final = Deviation(Ref("ClusterRoleBinding", "", "wide"), "uid", "Foreign", "gives everyone all")
+WIDE: Final = Deviation(Ref(CLUSTER_ROLE_BINDING, "", "wide"), "uid", "Foreign", "gives everyone all")
 
 
 def test_what_is_the_clusters_is_shown_and_is_no_agreement() -> None:
@@ -141,13 +142,13 @@ def test_quiet_tenants_are_only_counted() -> None:
 # --- quotas ----------------------------------------------------------------------------------------------------
 
 PAY = tenant("pay", namespaces=["pay"], quota={"tenant": {"pods": "2"}})
-QUOTA = Desired(Ref("ResourceQuota", "pay", "securetenant"), "quota", {"spec": {"hard": {"pods": "2"}}})
+QUOTA = Desired(Ref(RESOURCE_QUOTA, "pay", "securetenant"), "quota", {"spec": {"hard": {"pods": "2"}}})
 
 
 def of_quota(*objects: Observed) -> tuple[list[Change], list[Told]]:
     """What is said of quotas in a cluster that holds these."""
     found = survey(PAY, StaticWorld([PAY], objects), NOW)
-    return [c for c in changes(found, {}) if c.kind == "ResourceQuota"], told(found)
+    return [c for c in changes(found, {}) if c.kind is RESOURCE_QUOTA], told(found)
 
 
 def test_a_quota_that_is_to_be_made_is_no_obstacle() -> None:

@@ -14,6 +14,7 @@ import pytest_asyncio
 from sandbox.plane import Plane
 from securetenant.cache.snapshot import fetch, world_of
 from securetenant.cache.tenants import Tenants
+from securetenant.controls.lookup import CACHED
 from securetenant.drift.applied import grouped
 from securetenant.drift.assess import Survey, survey
 from securetenant.drift.judge import Finding
@@ -21,6 +22,7 @@ from securetenant.engine.inflight import Echoes
 from securetenant.engine.writer import Writer
 from securetenant.kube.transport import Transport
 from securetenant.model import kinds, names
+from securetenant.model.kinds import Kind
 from securetenant.model.objects import Observed, Ref
 from securetenant.model.platform import Platform
 from tests.support import specs
@@ -34,7 +36,7 @@ pytestmark = pytest.mark.cluster
 GROUPS: Final = 12  # of as many tenants as there are names, who are peers and rivals of each other
 NODES: Final = "/api/v1/nodes"
 TRIES: Final = 5
-Objects = dict[str, list[Observed]]
+Objects = dict[Kind, list[Observed]]
 
 
 class _Unheard:
@@ -109,7 +111,7 @@ def known(
     group: Iterable[Document], surveys: dict[str, Survey] | None = None, objects: Objects | None = None
 ) -> Tenants:
     """The tenants as the API server would hold them: after a pass (`surveys`), with the status that it leaves."""
-    uids = {o.ref.name: o.uid for o in (objects or {}).get(kinds.NAMESPACE.name, ())}
+    uids = {o.ref.name: o.uid for o in (objects or {}).get(kinds.NAMESPACE, ())}
     tenants = Tenants()
     for age, document in enumerate(group):
         name = document["metadata"]["name"]
@@ -153,14 +155,14 @@ async def written(transport: Transport, writer: Writer, group: list[Document], o
         failed = [(finding.ref, error) for outcome in outcomes for finding, error in outcome.failed]
         if not failed:
             return found
-        assert [f"{ref}: {error}" for ref, error in failed if ref.kind != kinds.NODE.name] == []
+        assert [f"{ref}: {error}" for ref, error in failed if ref.kind is not kinds.NODE] == []
         objects = await fetch(transport)
     raise AssertionError(f"refused {TRIES} times: {failed}")
 
 
 async def test_a_second_look_finds_nothing(transport: Transport, groups: list[list[Document]]) -> None:
     objects = await fetch(transport)
-    writer = Writer(transport, {kind: _Unheard() for kind in kinds.KINDS}, Echoes())
+    writer = Writer(transport, {kind: _Unheard() for kind in CACHED}, Echoes())
     first: list[dict[str, Survey]] = []
     for group in groups:
         first.append(await written(transport, writer, group, objects))
@@ -174,7 +176,7 @@ async def test_a_second_look_finds_nothing(transport: Transport, groups: list[li
     # What this rests on: there was something of each kind, flows that both sides declare among it.
     made = [want for found in first for one in found.values() for want in one.desired]
     for kind in ("Namespace", "NetworkPolicy", "RoleBinding", "ResourceQuota", "LimitRange", "Node"):
-        assert any(want.ref.kind == kind for want in made), kind
+        assert any(want.ref.kind.name == kind for want in made), kind
     between = [want for want in made if f'"{names.LABEL_NAMESPACE_NAME}": "c' in json.dumps(want.body)]
     assert len(between) > 3
     assert sum(len(found) for found in first) == GROUPS * len(TENANTS)

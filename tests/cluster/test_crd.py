@@ -11,6 +11,7 @@ import yaml
 from securetenant.api import crd
 from securetenant.api.constraints import RULES_KEY
 from securetenant.api.load import load, problems
+from securetenant.controls.lookup import KINDS
 from securetenant.model import kinds, quantity
 from securetenant.sets.blocks import canonical_cidr
 from tests.support.corpus import document, entries
@@ -115,7 +116,7 @@ async def test_what_the_spec_holds_as_quota_and_limits_is_valid_as_such(admin: A
     ]
     assert len(objects) > 60
     answers = await asyncio.gather(
-        *(admin.request("POST", kinds.KINDS[o["kind"]].path("default"), o, params=DRY) for o in objects)
+        *(admin.request("POST", KINDS[o["kind"]].path("default"), o, params=DRY) for o in objects)
     )
     assert [(body["message"], o["spec"]) for o, (code, body) in zip(objects, answers, strict=True) if code != 201] == []
 

@@ -44,7 +44,7 @@ class Stage:
         await self.direct.delete(LIMIT_RANGE, self.ref(name))
 
     def ref(self, name: str) -> Ref:
-        return Ref(LIMIT_RANGE.name, self.namespace, name)
+        return Ref(LIMIT_RANGE, self.namespace, name)
 
     @property
     def told(self) -> list[tuple[str, str]]:
@@ -81,7 +81,7 @@ async def stage(plane: Plane) -> AsyncIterator[Stage]:
     ):
         await direct.create(NAMESPACE, "", {"metadata": {"name": namespace}})
         yield Stage(namespace, direct, proxied, proxy, requests)
-        await direct.delete(NAMESPACE, Ref(NAMESPACE.name, "", namespace))
+        await direct.delete(NAMESPACE, Ref(NAMESPACE, "", namespace))
 
 
 async def test_list_by_pages_then_watch(stage: Stage) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Final
 import pytest
 import pytest_asyncio
 
+from securetenant.model.kinds import NAMESPACE
 from securetenant.model.objects import Desired, Ref
 from securetenant.model.record import annotation
 from tests.support import life, strangers
@@ -96,7 +97,7 @@ async def test_a_race_is_never_won_over_a_stranger(stage: Stage) -> None:
 
 def forged(tenant: Json, name: str) -> Json:
     """All that can be made from what everybody may read: marks, and a record bound to the tenant's UID."""
-    want, uid = Desired(Ref("Namespace", "", name), "namespaces"), tenant["metadata"]["uid"]
+    want, uid = Desired(Ref(NAMESPACE, "", name), "namespaces"), tenant["metadata"]["uid"]
     owner = tenant["metadata"]["name"]
     return {"labels": marks(owner, "namespaces"), "annotations": {APPLIED: annotation(want, owner, uid)}}
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from securetenant.model.kinds import NETWORK_POLICY
 from securetenant.model.objects import Desired, Ref
 from securetenant.model.record import annotation
 from tests.support import life, tenants
@@ -66,7 +67,7 @@ async def test_an_upgrade_renames_without_a_gap(plane: Plane, admin: Admin, mani
         old = "securetenant-egress-x-2bcb8533"
         tenant, body = await life.get(admin, "sup-a"), await admin.get(f"{collection}/{new}")
         await admin.delete(f"{collection}/{new}")
-        desired = Desired(Ref("NetworkPolicy", "sup-a-1", old), "network", {"spec": body["spec"]})
+        desired = Desired(Ref(NETWORK_POLICY, "sup-a-1", old), "network", {"spec": body["spec"]})
         applied = {life.APPLIED: annotation(desired, "sup-a", tenant["metadata"]["uid"])}
         metadata = {"name": old, "labels": body["metadata"]["labels"], "annotations": applied}
         await admin.create(collection, {"metadata": metadata, "spec": body["spec"]})

@@ -18,7 +18,7 @@ from tests.support.sandbox import Plane
 pytestmark = pytest.mark.cluster
 
 SPACE = "transport"
-REF = Ref(LIMIT_RANGE.name, SPACE, "l")
+REF = Ref(LIMIT_RANGE, SPACE, "l")
 BODY: Json = {
     "apiVersion": "v1",
     "kind": "LimitRange",
@@ -32,7 +32,7 @@ async def transport(plane: Plane) -> AsyncIterator[Transport]:
     async with transport_to(plane.kubeconfig) as transport:
         await transport.create(NAMESPACE, "", {"metadata": {"name": SPACE}})
         yield transport
-        await transport.delete(NAMESPACE, Ref(NAMESPACE.name, "", SPACE))
+        await transport.delete(NAMESPACE, Ref(NAMESPACE, "", SPACE))
 
 
 async def test_life_of_an_object(transport: Transport) -> None:
@@ -73,14 +73,14 @@ async def test_refusals(transport: Transport) -> None:
 
 async def test_terminating_namespace_says_so(transport: Transport) -> None:
     name = "transport-ending"
-    ref = Ref(NAMESPACE.name, "", name)
+    ref = Ref(NAMESPACE, "", name)
     await transport.create(NAMESPACE, "", {"metadata": {"name": name}})
     await transport.create(LIMIT_RANGE, name, {**BODY, "metadata": {"name": "l", "finalizers": ["test.local/hold"]}})
     await transport.delete(NAMESPACE, ref)
     with pytest.raises(kube.Forbidden) as caught:
         await transport.create(LIMIT_RANGE, name, {**BODY, "metadata": {"name": "m"}})
     assert caught.value.is_namespace_terminating
-    await transport.merge_patch(LIMIT_RANGE, Ref(LIMIT_RANGE.name, name, "l"), {"metadata": {"finalizers": None}})
+    await transport.merge_patch(LIMIT_RANGE, Ref(LIMIT_RANGE, name, "l"), {"metadata": {"finalizers": None}})
 
 
 async def test_wrong_token(plane: Plane, transport: Transport) -> None:
@@ -102,16 +102,16 @@ async def test_untrusted_server_is_refused(plane: Plane, transport: Transport) -
 
 async def test_hanging_and_returning_server(plane: Plane, transport: Transport) -> None:
     async with Proxy(plane.url) as proxy, transport_to(plane.kubeconfig, server=proxy.url, timeout=2.0) as through:
-        await through.get(NAMESPACE, Ref(NAMESPACE.name, "", SPACE))
+        await through.get(NAMESPACE, Ref(NAMESPACE, "", SPACE))
         proxy.hang()
         with pytest.raises(kube.Unreachable) as caught:
-            await through.get(NAMESPACE, Ref(NAMESPACE.name, "", SPACE))
+            await through.get(NAMESPACE, Ref(NAMESPACE, "", SPACE))
         assert caught.value.reason == "Timeout"
         proxy.resume()
-        await through.get(NAMESPACE, Ref(NAMESPACE.name, "", SPACE))
+        await through.get(NAMESPACE, Ref(NAMESPACE, "", SPACE))
         proxy.cut(refuse=True)
         with pytest.raises(kube.Unreachable):
-            await through.get(NAMESPACE, Ref(NAMESPACE.name, "", SPACE))
+            await through.get(NAMESPACE, Ref(NAMESPACE, "", SPACE))
         proxy.resume()
-        await asyncio.gather(*[through.get(NAMESPACE, Ref(NAMESPACE.name, "", SPACE)) for _ in range(40)])
+        await asyncio.gather(*[through.get(NAMESPACE, Ref(NAMESPACE, "", SPACE)) for _ in range(40)])
         assert proxy.connections <= 36

@@ -84,6 +84,25 @@ async def test_a_namespace_that_may_not_be_changed_is_not_in_order(stage: Stage)
     await says(stage, name, "NamespacesReady", "True", "Held")
 
 
+async def test_a_namespace_whose_adoption_is_refused_outlives_the_tenant(stage: Stage) -> None:
+    """It never was the tenant's: nothing is written into it, and its deletion takes it from nobody."""
+    name = "unwritten-adoption"
+    theirs = f"{name}-a"
+    await stage.admin.create(NAMESPACES, {"metadata": {"name": theirs}})
+    uid = (await stage.admin.get(f"{NAMESPACES}/{theirs}"))["metadata"]["uid"]
+    async with refusing(stage.admin, theirs, "", "namespaces", (NAMESPACES, {"metadata": {"name": f"{theirs}-x"}})):
+        tenant = await stage.create(
+            name, life.spec(namespaces=[{"name": theirs, "adopt": True}], deletionPolicy="Delete")
+        )
+        await says(stage, name, "Ready", "False", "WriteFailed")
+        await life.edit(stage.admin, name, {"mode": "Enforce", "network": {"dns": False}})
+        await says(stage, name, "Ready", "False", "WriteFailed")
+        assert (await stage.admin.get(POLICIES.format(theirs)))["items"] == []
+        await tenant.delete()
+        left = await stage.admin.get(f"{NAMESPACES}/{theirs}")
+    assert (left["metadata"]["uid"], "deletionTimestamp" in left["metadata"]) == (uid, False)
+
+
 async def test_a_flow_whose_policy_may_not_be_written_is_not_agreed(stage: Stage) -> None:
     name = "unwritten-flow"
     rules = {"ingress": [peer_rule("office", "ingress", {"cidr": "10.8.0.0/16"}, ports=[8443])]}

@@ -13,7 +13,7 @@ def plan(namespaces: list[Any], **spec: Any) -> dict[str, Any]:
     """The LimitRanges' items by namespace."""
     payments = tenant("payments", namespaces=namespaces, limits=spec)
     desired = limits.CONTROL.plan(payments, StaticWorld([payments], mine(payments)), NOW).desired
-    assert all(d.ref.name == "securetenant" and d.ref.kind == "LimitRange" for d in desired)
+    assert all(d.ref.name == "securetenant" and d.ref.kind.name == "LimitRange" for d in desired)
     return {d.ref.namespace: content(d) for d in desired}
 
 

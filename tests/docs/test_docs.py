@@ -20,7 +20,7 @@ from securetenant.api.tenant import SecureTenantSpec
 from securetenant.cli.main import app
 from securetenant.model import names
 from securetenant.settings import Settings, variable
-from tests.support.markdown import PAGES, ROOT, Block, anchors, blocks, every_block, links, prose
+from tests.support.markdown import PAGES, ROOT, Block, anchors, blocks, every_block, links, prose, table
 
 NOW: Final = datetime(2026, 11, 24, tzinfo=UTC)
 LANGUAGES: Final = {"", "console", "sh", "yaml"}
@@ -64,6 +64,27 @@ def test_paths_in_the_text_exist(page: Path) -> None:
     made = {"bench/results/latest.json"}
     for path in re.findall(rf"`((?:{tops})/[\w./*-]*)`", prose(page)):
         assert "NAME" in path or path in made or list(ROOT.glob(path.rstrip("/"))), f"{page.name}: no {path}"
+
+
+@pytest.mark.parametrize("page", [page for page in pages() if "internals" in page.values[0].parts])
+def test_paths_of_the_code_in_internals_exist(page: Path) -> None:
+    """They may begin below operator/securetenant."""
+    named = set(re.findall(r"`([\w./-]+\.(?:py|toml|txt|md|yaml))`", prose(page)))
+    there = {path for path in named if (ROOT / path).exists() or (ROOT / "operator" / "securetenant" / path).exists()}
+    assert named == there, f"{page.name}: {sorted(named - there)}"
+
+
+def test_every_decision_is_listed() -> None:
+    """By number, name and date, and no number twice."""
+    folder = ROOT / "docs" / "internals" / "decisions"
+    listed = {link: (title, date) for link, title, date in table(folder / "README.md", "", "decision", "date")}
+    records = [page for page in sorted(folder.glob("*.md")) if page.name != "README.md"]
+    assert [f"[{page.name[:4]}]({page.name})" for page in records] == sorted(listed)
+    assert len({page.name[:4] for page in records}) == len(records)
+    for page in records:
+        number, title = page.name[:4], listed[f"[{page.name[:4]}]({page.name})"][0]
+        heading, _, date, *_ = page.read_text().splitlines()
+        assert (heading, date[:10]) == (f"# {number}: {title}", listed[f"[{number}]({page.name})"][1])
 
 
 def test_environment_variables_are_known() -> None:

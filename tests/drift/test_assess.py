@@ -7,13 +7,14 @@ from securetenant.api.tenant import SecureTenant
 from securetenant.drift.applied import grouped
 from securetenant.drift.assess import survey
 from securetenant.model import names
+from securetenant.model.kinds import NAMESPACE, NETWORK_POLICY, NODE
 from securetenant.model.objects import Desired, Json, Observed, Ref
 from tests.support.world import NOW, StaticWorld, mine, namespace, observe, observed, tenant
 
-DENY = Ref("NetworkPolicy", "pay-a", "securetenant-default-deny")
-OFFICE = Ref("NetworkPolicy", "pay-a", "securetenant-ingress-office")
-SPACE = Ref("Namespace", "", "pay-a")
-NODE = Ref("Node", "", "node-0")
+DENY = Ref(NETWORK_POLICY, "pay-a", "securetenant-default-deny")
+OFFICE = Ref(NETWORK_POLICY, "pay-a", "securetenant-ingress-office")
+SPACE = Ref(NAMESPACE, "", "pay-a")
+N1 = Ref(NODE, "", "node-0")
 
 
 def bare(*applied: Ref) -> SecureTenant:
@@ -38,11 +39,11 @@ def office(one: SecureTenant, **more: Any) -> Observed:
 
 def node(one: SecureTenant) -> Observed:
     body: Json = {"taint": {"key": names.NODE_TAINT, "value": "pay", "effect": "NoSchedule"}}
-    return observe(Desired(NODE, "nodes", body, labels={names.NODE_LABEL_TENANT: "pay"}), one)
+    return observe(Desired(N1, "nodes", body, labels={names.NODE_LABEL_TENANT: "pay"}), one)
 
 
 def test_what_stands_as_it_was_written_is_left() -> None:
-    one = bare(SPACE, DENY, OFFICE, NODE)
+    one = bare(SPACE, DENY, OFFICE, N1)
     assert look(one, *mine(one, "pay-a"), deny(one), office(one), node(one)) == []
 
 
@@ -55,12 +56,12 @@ def test_the_closing_policy_is_made_and_healed() -> None:
 
 
 def test_what_is_gone_or_another_is_told_and_left() -> None:
-    one = bare(SPACE, DENY, OFFICE, NODE)
+    one = bare(SPACE, DENY, OFFICE, N1)
     changed = office(one, labels={"more": "x"})
     undone = observed("Node", "node-0", labels={names.NODE_LABEL_TENANT: "pay"})
     assert look(one, *mine(one, "pay-a"), deny(one), changed, undone) == [
         ("Changed", str(OFFICE), "Keep", False),
-        ("Changed", str(NODE), "Keep", False),
+        ("Changed", str(N1), "Keep", False),
     ]
     assert look(one, *mine(one, "pay-a"), deny(one)) == [("Missing", str(OFFICE), "Keep", False)]
 

@@ -8,22 +8,23 @@ import pytest
 from securetenant.drift import judge
 from securetenant.drift.judge import Finding, Owner
 from securetenant.model import names
+from securetenant.model.kinds import NAMESPACE, NETWORK_POLICY, NODE, RESOURCE_QUOTA, ROLE_BINDING
 from securetenant.model.objects import Desired, Foreign, Observed, Ref
 from tests.support.world import observe, observed, tenant
 
 PAY = tenant("pay", namespaces=["pay"])
 DENY = Desired(
-    Ref("NetworkPolicy", "pay", "securetenant-default-deny"),
+    Ref(NETWORK_POLICY, "pay", "securetenant-default-deny"),
     "network",
     body={"spec": {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}},
     closing=True,
 )
 BINDING = Desired(
-    Ref("RoleBinding", "pay", "securetenant-viewer"),
+    Ref(ROLE_BINDING, "pay", "securetenant-viewer"),
     "access",
     body={"roleRef": {"name": "securetenant-viewer"}, "subjects": [{"name": "a"}]},
 )
-SPACE = Desired(Ref("Namespace", "", "pay"), "namespaces", labels={"env": "prod"})
+SPACE = Desired(Ref(NAMESPACE, "", "pay"), "namespaces", labels={"env": "prod"})
 
 
 def everywhere(namespace: str) -> bool:
@@ -115,7 +116,7 @@ def test_a_role_replaced_by_hand_needs_a_new_binding_whatever_differs_before_it(
 
 
 def test_a_quota_with_scopes_is_made_anew() -> None:
-    want = Desired(Ref("ResourceQuota", "pay", "securetenant"), "quota", body={"spec": {"hard": {"pods": "1"}}})
+    want = Desired(Ref(RESOURCE_QUOTA, "pay", "securetenant"), "quota", body={"spec": {"hard": {"pods": "1"}}})
     scoped = observe(want, PAY, spec={"hard": {"pods": "1"}, "scopes": ["Terminating"]})
     assert only(judge.wanted(owner([want.ref]), [want], lookup(scoped))).action == "Recreate"
 
@@ -231,14 +232,14 @@ def _spec(want: Desired) -> dict[str, object]:
     return dict(spec)
 
 
-QUOTA = Desired(Ref("ResourceQuota", "pay", "securetenant"), "quota", body={"spec": {"hard": {"pods": "2"}}})
-NODE = Desired(
-    Ref("Node", "", "n1"),
+QUOTA = Desired(Ref(RESOURCE_QUOTA, "pay", "securetenant"), "quota", body={"spec": {"hard": {"pods": "2"}}})
+N1 = Desired(
+    Ref(NODE, "", "n1"),
     "nodes",
     body={"taint": {"key": names.NODE_TAINT, "value": "pay", "effect": "NoSchedule"}},
     labels={names.NODE_LABEL_TENANT: "pay"},
 )
-LEVEL = Desired(Ref("Namespace", "", "pay"), "namespaces", labels={"pod-security.kubernetes.io/enforce": "restricted"})
+LEVEL = Desired(Ref(NAMESPACE, "", "pay"), "namespaces", labels={"pod-security.kubernetes.io/enforce": "restricted"})
 
 
 def changed(want: Desired, have: Observed | None = None) -> Finding:
@@ -259,8 +260,8 @@ def changed(want: Desired, have: Observed | None = None) -> Finding:
         (changed(BINDING, observed("RoleBinding", BINDING.ref.name, "pay", subjects=[{"name": "b"}])), True),
         (changed(SPACE, observed("Namespace", "pay", labels={"env": "test"})), False),
         (changed(LEVEL, observed("Namespace", "pay", labels={"pod-security.kubernetes.io/enforce": "baseline"})), True),
-        (changed(NODE, observed("Node", "n1", labels=dict(NODE.labels), spec={})), True),
-        (changed(NODE, observed("Node", "n1", spec={"taints": [NODE.body["taint"]]})), False),
+        (changed(N1, observed("Node", "n1", labels=dict(N1.labels), spec={})), True),
+        (changed(N1, observed("Node", "n1", spec={"taints": [N1.body["taint"]]})), False),
         (Finding(DENY.ref, "network", "Foreign", "Delete", False), True),
     ],
 )
@@ -298,7 +299,7 @@ def test_only_what_we_gave_up_ourselves_may_wait_for_what_supersedes_it(is_ours:
 # --- a quota's status ------------------------------------------------------------------------------------------
 
 QUOTA = Desired(
-    Ref("ResourceQuota", "pay", "securetenant"), "quota", body={"spec": {"hard": {"pods": "2", "requests.cpu": "1"}}}
+    Ref(RESOURCE_QUOTA, "pay", "securetenant"), "quota", body={"spec": {"hard": {"pods": "2", "requests.cpu": "1"}}}
 )
 
 

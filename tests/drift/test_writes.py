@@ -8,15 +8,16 @@ import pytest
 from securetenant.drift import writes
 from securetenant.drift.judge import Action, Finding
 from securetenant.model import names
+from securetenant.model.kinds import NAMESPACE, NETWORK_POLICY, NODE, RESOURCE_QUOTA, ROLE_BINDING
 from securetenant.model.objects import Desired, JsonValue, Observed, Ref
 from tests.support.world import observe, observed, tenant
 
 PAY = tenant("pay", namespaces=["pay"])
 UID = PAY.metadata.uid
-DENY = Desired(Ref("NetworkPolicy", "pay", "deny"), "network", body={"spec": {"podSelector": {}}})
-SPACE = Desired(Ref("Namespace", "", "pay"), "namespaces", labels={"env": "prod"}, annotations={"who": "x"})
+DENY = Desired(Ref(NETWORK_POLICY, "pay", "deny"), "network", body={"spec": {"podSelector": {}}})
+SPACE = Desired(Ref(NAMESPACE, "", "pay"), "namespaces", labels={"env": "prod"}, annotations={"who": "x"})
 TAINT = {"key": names.NODE_TAINT, "value": "pay", "effect": "NoSchedule"}
-NODE = Desired(Ref("Node", "", "n1"), "nodes", labels={names.NODE_LABEL_TENANT: "pay"}, body={"taint": dict(TAINT)})
+N1 = Desired(Ref(NODE, "", "n1"), "nodes", labels={names.NODE_LABEL_TENANT: "pay"}, body={"taint": dict(TAINT)})
 
 
 def sent(request: writes.Request) -> Any:
@@ -24,7 +25,7 @@ def sent(request: writes.Request) -> Any:
 
 
 def finding(action: Action, desired: Desired | None, have: Observed | None) -> Finding:
-    ref = desired.ref if desired else have.ref if have else Ref("", "", "")
+    ref = desired.ref if desired else have.ref if have else Ref(NODE, "", "")
     return Finding(ref, "x", "Changed", action, rollout=False, desired=desired, observed=have)
 
 
@@ -49,7 +50,7 @@ def test_replace_is_of_the_version_that_was_seen() -> None:
 
 
 def test_a_quota_is_replaced_whatever_its_status_became_meanwhile() -> None:
-    quota = Desired(Ref("ResourceQuota", "pay", "securetenant"), "quota", body={"spec": {"hard": {"pods": "1"}}})
+    quota = Desired(Ref(RESOURCE_QUOTA, "pay", "securetenant"), "quota", body={"spec": {"hard": {"pods": "1"}}})
     have = observe(quota, PAY)
     (replaced,) = writes.of(finding("Replace", quota, have), "pay", UID)
     metadata = sent(replaced)["metadata"]
@@ -59,7 +60,7 @@ def test_a_quota_is_replaced_whatever_its_status_became_meanwhile() -> None:
 
 
 def test_a_recount_changes_the_spec_and_back_and_limits_the_same() -> None:
-    quota = Desired(Ref("ResourceQuota", "pay", "securetenant"), "quota", body={"spec": {"hard": {"pods": "1"}}})
+    quota = Desired(Ref(RESOURCE_QUOTA, "pay", "securetenant"), "quota", body={"spec": {"hard": {"pods": "1"}}})
     have = observe(quota, PAY)
     there, back = writes.of(finding("Recount", quota, have), "pay", UID)
     assert (there.verb, back.verb) == ("replace", "replace")
@@ -103,7 +104,7 @@ def test_a_node_keeps_others_taints() -> None:
         {"key": names.NODE_TAINT, "value": "risk", "effect": "NoSchedule"},
     ]
     node = observed("Node", "n1", labels={"a/b~c": "1"}, spec={"taints": others})
-    (request,) = writes.of(finding("Patch", NODE, node), "pay", UID)
+    (request,) = writes.of(finding("Patch", N1, node), "pay", UID)
     operations = {op["path"]: op for op in sent(request)}
     assert operations["/metadata/resourceVersion"] == {"op": "test", "path": "/metadata/resourceVersion", "value": "1"}
     assert operations["/spec/taints"]["value"] == [others[0], TAINT]
@@ -114,7 +115,7 @@ def test_a_node_keeps_others_taints() -> None:
 def test_a_node_is_given_back_without_a_trace() -> None:
     gpu = {"key": "gpu", "effect": "NoSchedule"}
     node = observed(
-        "Node", "n1", labels=NODE.labels, annotations={names.ANNOTATION_APPLIED: "x"}, spec={"taints": [gpu, TAINT]}
+        "Node", "n1", labels=N1.labels, annotations={names.ANNOTATION_APPLIED: "x"}, spec={"taints": [gpu, TAINT]}
     )
     request = writes.release(node)
     removed = [op["path"] for op in sent(request) if op["op"] == "remove"]
@@ -160,7 +161,7 @@ def test_a_replaced_binding_is_deleted_instead_of_released() -> None:
         "kind": "ClusterRole",
         "name": "securetenant-viewer",
     }
-    want = Desired(Ref("RoleBinding", "pay", "securetenant-viewer"), "access", body={"roleRef": role, "subjects": []})
+    want = Desired(Ref(ROLE_BINDING, "pay", "securetenant-viewer"), "access", body={"roleRef": role, "subjects": []})
     verbs = [request.verb for request in writes.of(finding("Release", None, observe(want, PAY)), "pay", UID)]
     assert verbs == ["replace"]
     replaced = observe(want, PAY, roleRef={**role, "name": "cluster-admin"})

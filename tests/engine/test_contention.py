@@ -14,9 +14,10 @@ from securetenant.engine.contention import (
     Contest,
     Contests,
 )
+from securetenant.model.kinds import NETWORK_POLICY
 from securetenant.model.objects import Ref
 
-DENY = Ref("NetworkPolicy", "pay", "securetenant-default-deny")
+DENY = Ref(NETWORK_POLICY, "pay", "securetenant-default-deny")
 
 
 class Clock:
@@ -104,10 +105,10 @@ def test_names_that_are_always_new_are_one_fight_by_place_and_manager() -> None:
     contests = Contests(clock)
     for number in range(4 * CORRECTIONS):
         clock.now += PLACE_SECONDS / 4
-        contests.removed("pay", Ref("NetworkPolicy", "pay", f"open-{number}"), "network", "helm")
+        contests.removed("pay", Ref(NETWORK_POLICY, "pay", f"open-{number}"), "network", "helm")
         if number < CORRECTIONS:
             assert not contests.contested("pay"), "many at once are one round"
-    assert contests.contested("pay") == {Ref("NetworkPolicy", "pay", "*"): Contest("network", "helm")}
+    assert contests.contested("pay") == {Ref(NETWORK_POLICY, "pay", "*"): Contest("network", "helm")}
 
 
 def test_a_fight_that_lasts_is_said_to() -> None:

@@ -8,6 +8,7 @@ from securetenant.drift.judge import Finding
 from securetenant.engine.creation import Creations, announcement, created, creates
 from securetenant.engine.writer import Altered, Outcome
 from securetenant.model import names
+from securetenant.model.kinds import NAMESPACE
 from securetenant.model.objects import Desired, Observed, Ref
 from tests.support.world import namespace, tenant
 
@@ -21,7 +22,7 @@ def creations() -> Creations:
 
 
 def missing(name: str) -> Finding:
-    ref = Ref("Namespace", "", name)
+    ref = Ref(NAMESPACE, "", name)
     return Finding(ref, "namespaces", "Missing", "Create", rollout=True, desired=Desired(ref, "namespaces"))
 
 

@@ -3,9 +3,10 @@
 import pytest
 
 from securetenant.engine.inflight import Echoes
+from securetenant.model.kinds import NETWORK_POLICY
 from securetenant.model.objects import Ref
 
-DENY = Ref("NetworkPolicy", "pay", "securetenant-default-deny")
+DENY = Ref(NETWORK_POLICY, "pay", "securetenant-default-deny")
 
 
 def test_news_of_what_nobody_writes_is_told_at_once() -> None:

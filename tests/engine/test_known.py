@@ -4,11 +4,12 @@ import pytest
 
 from securetenant.api.status import DriftItem, DriftStatus
 from securetenant.engine import known
+from securetenant.model.kinds import NETWORK_POLICY
 from securetenant.model.objects import Ref
 
-DENY = Ref("NetworkPolicy", "pay-a", "deny")
+DENY = Ref(NETWORK_POLICY, "pay-a", "deny")
 _REASONS = ("Missing", "Stale")
-KEYS = [(Ref("NetworkPolicy", "pay-a", f"p{number}"), reason) for number in range(30) for reason in _REASONS]
+KEYS = [(Ref(NETWORK_POLICY, "pay-a", f"p{number}"), reason) for number in range(30) for reason in _REASONS]
 
 
 def test_what_was_packed_is_known_and_nothing_else() -> None:
@@ -23,14 +24,16 @@ def test_the_text_is_that_of_the_set() -> None:
 
 
 def test_the_text_is_bounded() -> None:
-    many = [known.digest((Ref("NetworkPolicy", "pay-a", f"p{number}"), "Foreign")) for number in range(5000)]
+    many = [known.digest((Ref(NETWORK_POLICY, "pay-a", f"p{number}"), "Foreign")) for number in range(5000)]
     assert len(known.packed(many)) < 11_000
     before = known.of_status(DriftStatus(unlisted=known.packed(many)))
     assert len(before.digests) == known.MOST
 
 
 def test_the_listed_are_known_with_their_managers() -> None:
-    item = DriftItem(control="network", reason="Changed", manager="jo", **DENY._asdict())
+    item = DriftItem(
+        control="network", reason="Changed", manager="jo", kind=DENY.kind.key, namespace=DENY.namespace, name=DENY.name
+    )
     drift = DriftStatus(items=[item], unlisted=known.packed([known.digest(KEYS[0])]))
     before = known.of_status(drift)
     assert before.managers == {(DENY, "Changed"): "jo"}

@@ -23,12 +23,12 @@ from securetenant.engine.writer import Writer
 from securetenant.kube.errors import ApiError, Conflict, NotFound, Unreachable
 from securetenant.kube.transport import Transport
 from securetenant.model import names
-from securetenant.model.kinds import Kind
-from securetenant.model.objects import Desired, Json, JsonValue, Observed, Ref
+from securetenant.model.kinds import NAMESPACE, NETWORK_POLICY, Kind
+from securetenant.model.objects import Desired, Json, JsonValue, Observed, Ref, marks
 from tests.support.world import CREATED, StaticWorld, namespace, observe, observed, tenant
 
-DENY = Ref("NetworkPolicy", "pay-a", "securetenant-default-deny")
-RULE = Ref("NetworkPolicy", "pay-a", "securetenant-ingress-office")
+DENY = Ref(NETWORK_POLICY, "pay-a", "securetenant-default-deny")
+RULE = Ref(NETWORK_POLICY, "pay-a", "securetenant-ingress-office")
 
 
 @dataclass
@@ -155,7 +155,7 @@ class Stage:
 
 
 def is_quota(request: Request) -> bool:
-    return request.ref.kind == "ResourceQuota"
+    return request.ref.kind.name == "ResourceQuota"
 
 
 @pytest.mark.parametrize("spec", [{}, {"quota": {"namespace": {"pods": "5"}}}], ids=["all-well", "a-failing-write"])
@@ -246,13 +246,29 @@ async def test_a_status_that_cannot_be_written_keeps_nothing_open() -> None:
 
 
 async def test_a_label_of_the_namespace_that_is_refused_holds_no_closing_up() -> None:
-    stage = Stage(lambda request: request.verb == "merge" and request.ref.kind == "Namespace")
+    stage = Stage(lambda request: request.verb == "merge" and request.ref.kind.name == "Namespace")
     await stage.look(3)
-    space = stage.world.get(Ref("Namespace", "", "pay-a"))
+    space = stage.world.get(Ref(NAMESPACE, "", "pay-a"))
     assert space is not None
     stage.world.put(msgspec.structs.replace(space, labels={}))
     stage.world.drop(DENY)
     await stage.look()
+    assert stage.world.get(DENY) is not None
+
+
+@pytest.mark.parametrize("mark", [{}, marks("pay", "namespaces")], ids=["unmarked", "with-its-mark"])
+async def test_a_namespace_whose_adoption_is_refused_is_not_the_tenants(mark: dict[str, str]) -> None:
+    """Recorded as its own it would go with the tenant; and nothing is written into it."""
+    stage = Stage(lambda request: request.verb == "merge", namespaces=[{"name": "pay-a", "adopt": True}])
+    stage.world.put(observed("Namespace", "pay-a", uid="theirs", labels=mark))
+    await stage.look(3)
+    assert stage.told.ready == ("False", "WriteFailed")
+    assert [entry["name"] for entry in stage.api.body["status"]["namespaces"]] == ["pay-a"]
+    assert not stage.api.body["status"]["namespaces"][0].get("uid")
+    assert stage.world.get(DENY) is None
+    stage.refuses = lambda request: False
+    await stage.look(2)
+    assert stage.api.body["status"]["namespaces"][0]["uid"] == "theirs"
     assert stage.world.get(DENY) is not None
 
 
@@ -261,14 +277,14 @@ async def test_what_has_our_mark_and_a_record_that_anybody_can_compute_is_drift(
     stage = Stage()
     for number in range(2):
         spec: Json = {"podSelector": {}, "policyTypes": ["Ingress"], "ingress": [{}]}
-        want = Desired(Ref("NetworkPolicy", "pay-a", f"open-{number}"), "network", {"spec": spec})
+        want = Desired(Ref(NETWORK_POLICY, "pay-a", f"open-{number}"), "network", {"spec": spec})
         if number == 1:
             await stage.look(3)
         stage.world.put(observe(want, tenant("pay", uid="uid-pay", namespaces=["pay-a"])))
     await stage.look()
     result, _ = stage.told.passes[-1]
     assert [item.finding.ref.name for item in result.corrected] == ["open-1"]
-    assert stage.world.get(Ref("NetworkPolicy", "pay-a", "open-1")) is None
+    assert stage.world.get(Ref(NETWORK_POLICY, "pay-a", "open-1")) is None
 
 
 async def test_a_release_is_told_once_though_its_last_answer_is_lost() -> None:

@@ -11,12 +11,13 @@ from structlog.testing import capture_logs
 from securetenant.api.refused import Refusal
 from securetenant.api.status import SecureTenantStatus
 from securetenant.api.tenant import SecureTenant
+from securetenant.controls.lookup import FAMILIES, NAMES
 from securetenant.controls.network import control as network
-from securetenant.controls.registry import NAMES
 from securetenant.drift.judge import Action, Finding
 from securetenant.engine import status
 from securetenant.engine.reporter import Reporter
 from securetenant.engine.status import Drifted, Pass
+from securetenant.model.kinds import NAMESPACE, NETWORK_POLICY
 from securetenant.model.objects import Desired, Ref
 from securetenant.telemetry import events
 from securetenant.telemetry.events import Events
@@ -32,7 +33,7 @@ class Stage:
     """A reporter, as one instance of the operator has it, and what it told."""
 
     lines: list[Any]
-    metrics: Metrics = field(default_factory=lambda: Metrics(NAMES))
+    metrics: Metrics = field(default_factory=lambda: Metrics(NAMES, FAMILIES))
     sent: list[Json] = field(default_factory=list)
     clock: float = 1_800_000_000.0
 
@@ -97,7 +98,7 @@ def finding(
 def opened(rule: str) -> Finding:
     block = {"ipBlock": {"cidr": "10.8.0.0/16"}}
     spec: Json = {"podSelector": {}, "policyTypes": ["Ingress"], "ingress": [{"from": [block]}]}
-    want = Desired(Ref("NetworkPolicy", "pay", f"securetenant-ingress-{rule}"), "network", {"spec": spec})
+    want = Desired(Ref(NETWORK_POLICY, "pay", f"securetenant-ingress-{rule}"), "network", {"spec": spec})
     return Finding(want.ref, "network", "Missing", "Create", rollout=True, desired=want)
 
 
@@ -220,7 +221,7 @@ async def test_a_namespace_has_its_event_in_itself_and_a_node_none(stage: Stage)
     of = tenant("pay", namespaces=["pay"], status=SEEN)
     space = observed("Namespace", "pay", uid="u1")
     node = observed("Node", "n1")
-    made = Finding(Ref("Namespace", "", "gone"), "namespaces", "Missing", "Create", rollout=False)
+    made = Finding(Ref(NAMESPACE, "", "gone"), "namespaces", "Missing", "Create", rollout=False)
     changed = [Finding(o.ref, "namespaces", "Changed", "Patch", rollout=False, observed=o) for o in (space, node)]
     stage.passed(of, corrected=[Drifted(f) for f in (*changed, made)])
     await stage.events.flush()

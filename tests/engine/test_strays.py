@@ -5,10 +5,11 @@ from collections.abc import Collection
 from securetenant.drift.judge import Finding
 from securetenant.engine.strays import LATE, Strays
 from securetenant.engine.writer import Outcome
+from securetenant.model.kinds import ROLE_BINDING
 from securetenant.model.objects import Desired, Observed, Ref
 from tests.support.world import StaticWorld, namespace, observed, tenant
 
-REF = Ref("RoleBinding", "a", "securetenant-viewer")
+REF = Ref(ROLE_BINDING, "a", "securetenant-viewer")
 MADE = observed(*("RoleBinding", "securetenant-viewer", "a"), uid="ours")
 
 

@@ -3,12 +3,13 @@
 import pytest
 
 from securetenant.engine.triage import is_suspect
+from securetenant.model.kinds import NAMESPACE, NETWORK_POLICY
 from securetenant.model.objects import Desired, Observed, Ref
 from tests.support.world import StaticWorld, namespace, observe, observed, tenant
 
 PAY = tenant("pay", namespaces=["pay"])
-DENY = Desired(Ref("NetworkPolicy", "pay", "securetenant-default-deny"), "network", body={"spec": {"podSelector": {}}})
-SPACE = Desired(Ref("Namespace", "", "pay"), "namespaces", labels={"env": "prod"})
+DENY = Desired(Ref(NETWORK_POLICY, "pay", "securetenant-default-deny"), "network", body={"spec": {"podSelector": {}}})
+SPACE = Desired(Ref(NAMESPACE, "", "pay"), "namespaces", labels={"env": "prod"})
 APPLIED = {"": ["Namespace/pay"], "pay": ["NetworkPolicy/securetenant-default-deny"]}
 SOUND = (observe(SPACE, PAY), observe(DENY, PAY))
 

@@ -7,16 +7,18 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from securetenant.controls.lookup import CACHED
 from securetenant.drift.judge import Finding
 from securetenant.engine.inflight import Echoes
 from securetenant.engine.writer import Outcome, Writer
-from securetenant.model.kinds import KINDS
+from securetenant.model.kinds import NAMESPACE, NETWORK_POLICY
 from securetenant.model.objects import Desired, Observed, Ref, Superseded
 from tests.support.fakeapi import serving, status
 from tests.support.kube import transport_to
-from tests.support.world import CREATED, observe, tenant
+from tests.support.world import CREATED, namespace, observe, tenant
 
 PAY = tenant("pay", namespaces=["pay"])
+SPACE = Desired(Ref(NAMESPACE, "", "pay"), "namespaces", labels={"team": "payments"})
 
 
 class Unheard:
@@ -27,12 +29,12 @@ class Unheard:
     def forget(self, ref: Ref, uid: str) -> None: ...
 
 
-def policy(name: str, *, closing: bool = False) -> Desired:
-    return Desired(Ref("NetworkPolicy", "pay", name), "network", {"spec": {"podSelector": {}}}, closing=closing)
+def policy(name: str, place: str = "pay", *, closing: bool = False) -> Desired:
+    return Desired(Ref(NETWORK_POLICY, place, name), "network", {"spec": {"podSelector": {}}}, closing=closing)
 
 
-def created(name: str, *, closing: bool = False) -> Finding:
-    want = policy(name, closing=closing)
+def created(name: str, place: str = "pay", *, closing: bool = False) -> Finding:
+    want = policy(name, place, closing=closing)
     return Finding(want.ref, "network", "Missing", "Create", rollout=True, desired=want)
 
 
@@ -41,8 +43,20 @@ def deleted(name: str, superseded: Superseded = "") -> Finding:
     return Finding(have.ref, "network", "Stale", "Delete", rollout=True, observed=have, superseded=superseded)
 
 
+def space(have: Observed | None, *, rollout: bool) -> Finding:
+    """The namespace is missing, or is not as it is wanted."""
+    if have is None:
+        return Finding(SPACE.ref, "namespaces", "Missing", "Create", rollout, desired=SPACE)
+    return Finding(SPACE.ref, "namespaces", "Changed", "Patch", rollout, desired=SPACE, observed=have)
+
+
 async def sent(
-    folder: Path, findings: list[Finding], *refused: str, altered: Collection[str] = ()
+    folder: Path,
+    findings: list[Finding],
+    *refused: str,
+    altered: Collection[str] = (),
+    refusal: tuple[int, str] = (403, "Forbidden"),
+    entering: Collection[str] = (),
 ) -> tuple[list[str], Outcome]:
     """What the server carried out, in the order in which it was done with it: it takes its time to create."""
     done: list[str] = []
@@ -51,19 +65,19 @@ async def sent(
         body = await request.json()
         name = body.get("metadata", {}).get("name") or request.path.rpartition("/")[2]
         if name in refused:
-            return status(403, "Forbidden")
+            return status(*refusal)
         if request.method == "DELETE":
             done.append(f"-{name}")
             return web.json_response({"kind": "Status"})
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)  # sleep: the server takes its time
         done.append(f"+{name}")
         set_by_server = {"uid": "1", "resourceVersion": "1", "creationTimestamp": CREATED}
         spec = {"podSelector": {}, "policyTypes": ["Ingress"]} if name in altered else body["spec"]
         return web.json_response({**body, "metadata": {**body["metadata"], **set_by_server}, "spec": spec})
 
     async with serving(handler, folder) as path, transport_to(path) as transport:
-        writer = Writer(transport, {kind: Unheard() for kind in KINDS}, Echoes())
-        return done, await writer.undo(findings, "pay", "uid")
+        writer = Writer(transport, {kind: Unheard() for kind in CACHED}, Echoes())
+        return done, await writer.undo(findings, "pay", "uid", entering=entering)
 
 
 @pytest.mark.parametrize("how", ["Wholly", "Partly"])
@@ -110,7 +124,7 @@ async def test_a_page_of_a_gateway_is_no_proof_that_it_is_gone(tmp_path: Path) -
     async with serving(handler, tmp_path) as path, transport_to(path) as transport:
         cache = Unheard()
         cache.forget = lambda ref, uid: pytest.fail("forgotten")  # type: ignore[method-assign]
-        outcome = await Writer(transport, dict.fromkeys(KINDS, cache), Echoes()).undo([deleted("open")], "pay", "u")
+        outcome = await Writer(transport, dict.fromkeys(CACHED, cache), Echoes()).undo([deleted("open")], "pay", "u")
     assert [finding.ref.name for finding, _ in outcome.failed] == ["open"]
 
 
@@ -119,3 +133,43 @@ async def test_one_that_came_back_otherwise_supersedes_nothing(tmp_path: Path) -
     found, outcome = await sent(tmp_path, findings, altered=["new"])
     assert set(found) == {"+new", "-gone", "-part"}
     assert [(item.finding.ref.name, item.path) for item in outcome.altered] == [("new", "spec.policyTypes")]
+
+
+@pytest.mark.parametrize("refusal", [(403, "Forbidden"), (500, "InternalError")], ids=["forbidden", "a-failed-webhook"])
+@pytest.mark.parametrize(
+    "bringing",
+    [
+        pytest.param(space(None, rollout=True), id="created"),
+        pytest.param(space(None, rollout=False), id="made-anew"),
+        pytest.param(space(namespace("pay"), rollout=True), id="adopted"),
+        pytest.param(space(observe(SPACE, tenant("gone")), rollout=True), id="adopted-from-one-that-is-gone"),
+        pytest.param(space(observe(SPACE, PAY, labels={"team": "cards"}), rollout=True), id="adopted-with-its-mark"),
+    ],
+)
+async def test_nothing_is_written_into_a_namespace_that_could_not_be_made_the_tenants(
+    tmp_path: Path, bringing: Finding, refusal: tuple[int, str]
+) -> None:
+    """It is another's yet, or nobody's, and what closes would close it to whoever uses it. The others go on."""
+    contents = [created("deny", closing=True), created("new"), deleted("gone"), deleted("part", "Partly")]
+    elsewhere = created("elsewhere", "pay-b", closing=True)
+    found, outcome = await sent(tmp_path, [*contents, elsewhere, bringing], "pay", refusal=refusal, entering=["pay"])
+    assert found == ["+elsewhere"]
+    assert [finding for finding, _ in outcome.failed] == [bringing]
+
+
+@pytest.mark.parametrize(
+    "correction",
+    [
+        pytest.param(space(observe(SPACE, PAY, labels={"team": "cards"}), rollout=False), id="a-label"),
+        pytest.param(space(observe(SPACE, PAY, labels={"team": "cards"}), rollout=True), id="a-label-of-the-spec"),
+        # Whoever may patch a namespace could keep it open by that, if the mark told whose it is.
+        pytest.param(space(namespace("pay"), rollout=False), id="its-mark"),
+    ],
+)
+async def test_what_closes_waits_for_no_label_of_a_namespace_that_is_the_tenants(
+    tmp_path: Path, correction: Finding
+) -> None:
+    contents = [created("deny", closing=True), created("new"), deleted("gone")]
+    found, outcome = await sent(tmp_path, [*contents, correction], "pay")
+    assert sorted(found) == ["+deny", "-gone"]
+    assert [finding for finding, _ in outcome.failed] == [correction]

@@ -3,9 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from aiohttp import web
@@ -16,64 +14,8 @@ from securetenant.kube.wire import codec
 from securetenant.model.kinds import NETWORK_POLICY
 from securetenant.model.objects import Ref
 from tests.support.fakeapi import given, line, page, policy, serving, status
+from tests.support.informers import Script, names, play, told
 from tests.support.kube import running, transport_to, until
-
-Answer = Callable[[web.Request], web.Response] | web.Response | list[bytes]
-HANG = b""  # in a watch's lines: say nothing more, and do not end
-
-
-class Script:
-    """A server that answers lists and watches, each by its own list of answers; the last watch is silent. `objects`
-    are answers to a GET by name, in turn; then there is no such object."""
-
-    def __init__(self, lists: list[web.Response], watches: list[Answer], *objects: web.Response) -> None:
-        self.lists, self.watches, self.objects = lists, watches, list(objects)
-        self.asked: list[dict[str, str]] = []
-        self.named: list[str] = []
-
-    async def __call__(self, request: web.Request) -> web.StreamResponse:
-        if not request.path.endswith("/networkpolicies"):
-            self.named.append(request.path.rpartition("/")[2])
-            return self.objects.pop(0) if self.objects else status(404, "NotFound")
-        query = dict(request.query)
-        self.asked.append(query)
-        if "watch" not in query:
-            return self.lists.pop(0)
-        answer = self.watches.pop(0) if self.watches else [HANG]
-        if isinstance(answer, web.Response):
-            return answer
-        assert isinstance(answer, list)
-        stream = web.StreamResponse()
-        await stream.prepare(request)
-        for each in answer:
-            if each == HANG:
-                await asyncio.sleep(60)
-            await stream.write(each)
-        return stream
-
-    @property
-    def steps(self) -> str:
-        """L for each list or page, W for each watch."""
-        return "".join("W" if "watch" in query else "L" for query in self.asked)
-
-
-def told(events: list[Event]) -> list[tuple[str, str, str]]:
-    return [(event.type, event.object.ref.name, event.object.resource_version) for event in events]
-
-
-async def play(
-    tmp_path: Path, script: Script, done: Callable[[Informer, list[Event]], object], **options: Any
-) -> tuple[Informer, list[Event]]:
-    events: list[Event] = []
-    async with serving(script, tmp_path) as path, transport_to(path) as transport:
-        informer = Informer(transport, NETWORK_POLICY, on_event=events.append, **{"backoff": (0.02, 0.1), **options})
-        async with running(informer):
-            await until(lambda: done(informer, events), f"{script.steps} {told(events)}")
-    return informer, events
-
-
-def names(informer: Informer) -> dict[str, str]:
-    return {each.ref.name: each.resource_version for each in informer.objects()}
 
 
 async def test_only_some_are_kept_and_the_others_passed_over(tmp_path: Path) -> None:
@@ -126,32 +68,6 @@ async def test_events(tmp_path: Path) -> None:
     assert script.asked[1]["allowWatchBookmarks"] == "true"
 
 
-@pytest.mark.parametrize(
-    "trouble",
-    [
-        pytest.param(status(410, "Expired"), id="410-answer"),
-        pytest.param([line("ERROR", {"kind": "Status", "code": 410, "reason": "Expired"})], id="410-event"),
-        pytest.param([line("ERROR", {"kind": "Status", "code": 500, "status": "Failure"})], id="500-event"),
-        pytest.param([line("ERROR", {"kind": "Status", "code": 429, "message": "slow"})], id="429-event"),
-        pytest.param([b'{"type":"ADDED","object":{"metadata":17}}\n'], id="not-an-object"),
-        pytest.param([line("NOVELTY", policy("a", 50))], id="unknown-event"),
-    ],
-)
-async def test_relist_tells_what_differs(tmp_path: Path, trouble: Answer) -> None:
-    script = Script(
-        [
-            page([policy("same", 5), policy("gone", 6), policy("new", 7)], 10),
-            page([policy("same", 5), policy("new", 20), policy("more", 21)], 30),
-        ],
-        [trouble],
-    )
-    informer, events = await play(tmp_path, script, lambda *_: script.steps == "LWLW")
-    assert told(events)[3:] == [("MODIFIED", "new", "20"), ("ADDED", "more", "21"), ("DELETED", "gone", "6")]
-    assert names(informer) == {"same": "5", "new": "20", "more": "21"}
-    assert informer.relists == 1
-    assert informer.failure == ""
-
-
 async def test_token_that_expires_while_paging(tmp_path: Path) -> None:
     script = Script(
         [page([policy("a", 5)], 10, "more"), status(410, "Expired"), page([policy("b", 12)], 12)],
@@ -175,34 +91,6 @@ async def test_list_answers_410(tmp_path: Path) -> None:
     script = Script([status(410, "Gone"), page([policy("a", 5)], 10)], [])
     informer, _ = await play(tmp_path, script, lambda informer, _: informer.synced.is_set())
     assert names(informer) == {"a": "5"}
-
-
-async def test_watch_fails_and_goes_on_from_where_it_was(tmp_path: Path) -> None:
-    script = Script(
-        [page([], 10)],
-        [[line("ADDED", policy("a", 11))], status(500), status(503), [line("ADDED", policy("b", 12)), HANG]],
-    )
-    informer, _ = await play(tmp_path, script, lambda _, events: len(events) == 2)
-    assert script.steps == "LWWWW"
-    assert [query["resourceVersion"] for query in script.asked[1:]] == ["10", "11", "11", "11"]
-    assert informer.failure == ""
-
-
-async def test_silent_connection(tmp_path: Path) -> None:
-    script = Script(
-        [page([], 10)], [[line("ADDED", policy("a", 11)), HANG], [HANG], [line("ADDED", policy("b", 12)), HANG]]
-    )
-    contacts: set[float] = set()
-
-    def done(informer: Informer, events: list[Event]) -> bool:
-        contacts.add(informer.last_contact)
-        return len(events) == 2
-
-    informer, _ = await play(tmp_path, script, done, read_deadline=0.3)
-    assert informer.failure == ""
-    assert len(contacts) >= 4  # the list, the first event, a watch in which nothing came, the second event
-    assert script.steps[:3] == "LWW"
-    assert informer.relists == 0
 
 
 async def test_forbidden_is_told_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -283,12 +171,6 @@ async def test_where_objects_may_not_be_read_the_list_is_asked_again(tmp_path: P
     )
     informer, _ = await play(tmp_path, script, lambda *_: script.steps == "LWLLW")
     assert names(informer) == {"b": "6"}
-
-
-async def test_a_refused_resource_version_is_not_asked_for_for_ever(tmp_path: Path) -> None:
-    script = Script([page([policy("a", 5)], 10), page([policy("a", 12)], 20)], [status(400, "BadRequest")])
-    informer, _ = await play(tmp_path, script, lambda *_: script.steps == "LWLW")
-    assert names(informer) == {"a": "12"}
 
 
 async def test_however_long_the_server_asks_to_wait_it_is_asked_again_soon(tmp_path: Path) -> None:
@@ -386,16 +268,16 @@ class TestStore:
     async def test_forget(self, tmp_path: Path) -> None:
         script = Script([page([policy("a", 5), policy("b", 6)], 10)], [])
         informer, events = await play(tmp_path, script, lambda informer, _: informer.synced.is_set())
-        informer.forget(Ref("NetworkPolicy", "a", "a"), "another-uid")
+        informer.forget(Ref(NETWORK_POLICY, "a", "a"), "another-uid")
         assert len(informer) == 2
-        informer.forget(Ref("NetworkPolicy", "a", "a"), "uid-a")
+        informer.forget(Ref(NETWORK_POLICY, "a", "a"), "uid-a")
         assert names(informer) == {"b": "6"}
         assert len(events) == 2
 
     async def test_what_we_deleted_does_not_come_back_by_a_watch_that_is_late(self, tmp_path: Path) -> None:
         script = Script([page([policy("a", 5), policy("b", 6)], 10)], [])
         informer, events = await play(tmp_path, script, lambda informer, _: informer.synced.is_set())
-        informer.forget(Ref("NetworkPolicy", "a", "a"), "uid-a")
+        informer.forget(Ref(NETWORK_POLICY, "a", "a"), "uid-a")
 
         def follow(kind: str, version: int) -> None:
             event = codec(NETWORK_POLICY).event(line(kind, policy("a", version)))
@@ -414,10 +296,10 @@ async def test_in_namespace(tmp_path: Path) -> None:
     informer, _ = await play(tmp_path, script, lambda informer, _: informer.synced.is_set())
     assert [each.ref.name for each in informer.in_namespace("two")] == ["p", "q"]
     assert list(informer.in_namespace("none")) == []
-    found = informer.get(Ref("NetworkPolicy", "one", "p"))
+    found = informer.get(Ref(NETWORK_POLICY, "one", "p"))
     assert found is not None
     assert found.resource_version == "1"
-    assert informer.get(Ref("NetworkPolicy", "one", "q")) is None
+    assert informer.get(Ref(NETWORK_POLICY, "one", "q")) is None
 
 
 async def test_what_the_listener_raises_ends_the_informer(tmp_path: Path) -> None:
@@ -429,18 +311,3 @@ async def test_what_the_listener_raises_ends_the_informer(tmp_path: Path) -> Non
     async with serving(script, tmp_path) as path, transport_to(path) as transport:
         with pytest.raises(KeyError, match="a defect"):
             await Informer(transport, NETWORK_POLICY, on_event=listener).run()
-
-
-async def test_watches_that_are_accepted_and_end_at_once_are_no_watch(tmp_path: Path) -> None:
-    """Something between answers 200 with nothing: what happens shows in lists alone, and it is told as a failure."""
-    script = Script([page([policy("a", 5)], 10), *(page([policy("a", 5), policy("b", 12)], 13) for _ in range(9))], [])
-    script.watches = [web.Response(text="") for _ in range(3)]
-    failures: set[str] = set()
-
-    def done(informer: Informer, events: list[Event]) -> bool:
-        failures.add(informer.failure)
-        return len(events) == 2
-
-    await play(tmp_path, script, done)
-    assert script.steps.startswith("LWWWL")
-    assert any("ended at once" in failure for failure in failures)

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from securetenant.controls.lookup import KINDS
 from securetenant.kube.wire import codec, decode
-from securetenant.model.kinds import KINDS, NETWORK_POLICY, NODE, ROLE_BINDING, Kind
+from securetenant.model.kinds import NETWORK_POLICY, NODE, ROLE_BINDING, Kind
 from tests.support.fakeapi import policy
 
 
@@ -27,7 +28,7 @@ def test_all_that_is_kept() -> None:
         deletionTimestamp="2026-01-02T00:00:00Z",
     )
     observed = decode(NETWORK_POLICY, raw(body))
-    assert observed.ref == ("NetworkPolicy", "a", "p")
+    assert observed.ref == (NETWORK_POLICY, "a", "p")
     assert (observed.uid, observed.resource_version, observed.created) == ("uid-p", "7", "2026-01-01T00:00:00Z")
     assert observed.deleting
     assert (observed.labels, observed.annotations, observed.record) == ({"a": "b"}, {"c": "d"}, "0" * 32)

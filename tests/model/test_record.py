@@ -4,14 +4,13 @@ import msgspec
 import pytest
 
 from securetenant.model import names
+from securetenant.model.kinds import NAMESPACE, NETWORK_POLICY
 from securetenant.model.objects import Desired, Ref
-from securetenant.model.record import is_recorded, node_taint, shared_record
+from securetenant.model.record import entry, is_recorded, shared_record
 from tests.support.world import observe, observed, tenant
 
-POLICY = Desired(
-    Ref("NetworkPolicy", "pay", "securetenant-default-deny"), "network", body={"spec": {"podSelector": {}}}
-)
-SPACE = Desired(Ref("Namespace", "", "pay"), "namespaces", labels={"env": "prod"})
+POLICY = Desired(Ref(NETWORK_POLICY, "pay", "securetenant-default-deny"), "network", body={"spec": {"podSelector": {}}})
+SPACE = Desired(Ref(NAMESPACE, "", "pay"), "namespaces", labels={"env": "prod"})
 PAY = tenant("pay", namespaces=["pay"])
 
 
@@ -48,7 +47,7 @@ def test_a_record_does_not_hold_for_another_tenant_of_the_same_name() -> None:
 
 def test_a_copy_under_another_name_is_not_recorded() -> None:
     original = observe(POLICY, PAY)
-    copy = msgspec.structs.replace(original, ref=Ref("NetworkPolicy", "pay", "copy"))
+    copy = msgspec.structs.replace(original, ref=Ref(NETWORK_POLICY, "pay", "copy"))
     assert not is_recorded(copy, PAY.metadata.uid)
 
 
@@ -62,9 +61,9 @@ def test_a_mangled_record_on_a_shared_object_is_none(text: str) -> None:
 def test_the_time_that_the_server_adds_to_a_taint_does_not_count() -> None:
     taint = {"key": names.NODE_TAINT, "value": "pay", "effect": "NoExecute"}
     node = observed("Node", "n1", spec={"taints": [{**taint, "timeAdded": "2026-01-01T00:00:00Z"}]})
-    assert node_taint(node) == taint
+    assert entry(node) == taint
 
 
 def test_two_taints_of_our_key_are_not_one() -> None:
     taints = [{"key": names.NODE_TAINT, "value": value, "effect": "NoSchedule"} for value in ("pay", "risk")]
-    assert node_taint(observed("Node", "n1", spec={"taints": taints})) == taints
+    assert entry(observed("Node", "n1", spec={"taints": taints})) == taints

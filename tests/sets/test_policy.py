@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from securetenant.model.kinds import NETWORK_POLICY
 from securetenant.model.objects import Desired, JsonValue, Ref
 from securetenant.sets import ports
 from securetenant.sets.blocks import Block
@@ -100,7 +101,7 @@ def test_what_strangers_write_is_understood_and_written_one_way(spec: Any) -> No
 def test_what_is_parsed_opens_the_same(spec: Any) -> None:
     """By the judge that knows nothing of the values."""
     judges = [
-        Reachability([Desired(Ref("NetworkPolicy", "here", "x"), "network", {"spec": one})])
+        Reachability([Desired(Ref(NETWORK_POLICY, "here", "x"), "network", {"spec": one})])
         for one in (defaulted(spec), rendered(parsed(spec)))
     ]
     for own in OWN:

@@ -1,30 +1,46 @@
-"""A World out of plain dictionaries, and the objects to fill it with, for tests of the pure core.
+"""The operator's World over plain objects, and the objects to fill it with, for tests of the pure core.
 
     world = StaticWorld(tenants=[tenant("payments", namespaces=["payments-prod"])], objects=[namespace("kube-system")])
 
-Nothing here is a stand-in for behaviour that is under test: look-ups are the ones that the protocol promises.
+Nothing here is a stand-in for behaviour that is under test: indexes and look-ups are the operator's.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from securetenant.api.tenant import SecureTenant
+from securetenant.cache.tenants import Tenants
+from securetenant.cache.world import World, indexes
 from securetenant.controls import commitment
-from securetenant.controls.access.control import subject_keys_of_binding
+from securetenant.controls.lookup import CACHED, KINDS
 from securetenant.model import names
+from securetenant.model.kinds import NAMESPACE, NODE, Kind
 from securetenant.model.objects import Desired, Json, Observed, Ref, marks
 from securetenant.model.platform import Platform
-from securetenant.model.record import annotation, node_taints
+from securetenant.model.record import annotation
 
 NOW = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 CREATED = "2026-01-01T00:00:00Z"
 
 
-class StaticWorld:
-    """The World protocol over a fixed set of tenants and objects; `put` and `drop` change it between two looks."""
+class Kept:
+    """One kind's objects, in a cache that the test changes."""
+
+    def __init__(self) -> None:
+        self.objects: dict[Ref, Observed] = {}
+
+    def get(self, ref: Ref) -> Observed | None:
+        return self.objects.get(ref)
+
+    def in_namespace(self, namespace: str) -> Iterable[Observed]:
+        return [observed for ref, observed in self.objects.items() if ref.namespace == namespace]
+
+
+class StaticWorld(World):
+    """The operator's own World, over tenants and objects that `put` and `drop` change between two looks."""
 
     def __init__(
         self,
@@ -32,70 +48,45 @@ class StaticWorld:
         objects: Iterable[Observed] = (),
         platform: Platform | None = None,
     ) -> None:
-        self.platform = platform or Platform()
-        self.tenants: dict[str, SecureTenant] = {}
-        self.objects: dict[Ref, Observed] = {}
-        self._declaring: dict[str, dict[str, SecureTenant]] = {}
+        self.kept = {kind: Kept() for kind in CACHED}
+        self.by_key, self.known = indexes(), Tenants()
+        super().__init__(self.kept, self.by_key, self.known, platform or Platform())
+        self._version = 0
         self.put(*tenants, *objects)
 
     def put(self, *items: SecureTenant | Observed) -> None:
         """Adds or replaces tenants and objects."""
         for item in items:
             if isinstance(item, SecureTenant):
-                self.drop(item.name)
-                self.tenants[item.name] = item
-                for entry in item.spec.namespaces:
-                    self._declaring.setdefault(entry.name, {})[item.name] = item
+                self._version += 1
+                self.known.observe("ADDED", body_of(item, self._version))
             else:
-                self.objects[item.ref] = item
+                self._change(item.ref, item)
 
     def drop(self, key: str | Ref) -> None:
         """Takes out a tenant (by name) or an object (by Ref); no error if it is not there."""
         if isinstance(key, Ref):
-            self.objects.pop(key, None)
-            return
-        gone = self.tenants.pop(key, None)
-        for entry in gone.spec.namespaces if gone else ():
-            self._declaring[entry.name].pop(key, None)
+            self._change(key, None)
+        else:
+            self.known.remove(key)
 
-    def tenant(self, name: str) -> SecureTenant | None:
-        return self.tenants.get(name)
+    def objects(self) -> list[Observed]:
+        return [observed for kept in self.kept.values() for observed in kept.objects.values()]
 
-    def declaring(self, namespace: str) -> Collection[SecureTenant]:
-        return list(self._declaring.get(namespace, {}).values())
+    def _change(self, ref: Ref, new: Observed | None) -> None:
+        kept = self.kept[ref.kind].objects
+        old = kept.pop(ref, None)
+        if new is not None:
+            kept[ref] = new
+        if ref.kind in self.by_key:
+            self.by_key[ref.kind].change(old, new)
 
-    def selecting(self, node_labels: dict[str, str]) -> Collection[SecureTenant]:
-        return [
-            t
-            for t in self.tenants.values()
-            if t.spec.nodes is not None and t.spec.nodes.selector.match_labels.items() <= node_labels.items()
-        ]
 
-    def get(self, ref: Ref) -> Observed | None:
-        return self.objects.get(ref)
-
-    def in_namespace(self, kind: str, namespace: str) -> Iterable[Observed]:
-        return [o for r, o in self.objects.items() if r.kind == kind and r.namespace == namespace]
-
-    def marked(self, kind: str, tenant: str) -> Iterable[Observed]:
-        return [o for r, o in self.objects.items() if r.kind == kind and o.tenant == tenant]
-
-    def nodes(self, match_labels: dict[str, str]) -> Iterable[Observed]:
-        return [o for r, o in self.objects.items() if r.kind == "Node" and match_labels.items() <= o.labels.items()]
-
-    def tainted(self, tenant: str) -> Iterable[Observed]:
-        wanted = {"key": names.NODE_TAINT, "value": tenant}
-        return [
-            o
-            for r, o in self.objects.items()
-            if r.kind == "Node" and any(isinstance(t, dict) and wanted.items() <= t.items() for t in node_taints(o))
-        ]
-
-    def cluster_role_bindings(self, subjects: Iterable[str]) -> Iterable[Observed]:
-        wanted = set(subjects)
-        return [
-            o for r, o in self.objects.items() if r.kind == "ClusterRoleBinding" and wanted & subject_keys_of_binding(o)
-        ]
+def body_of(tenant: SecureTenant, version: int) -> dict[str, Any]:
+    """The tenant as an event has it."""
+    body: dict[str, Any] = tenant.model_dump(mode="json", by_alias=True, exclude_none=True)
+    body["metadata"] |= {"resourceVersion": str(version), "generation": version}
+    return body
 
 
 def tenant(
@@ -138,7 +129,7 @@ def value(namespace: str) -> str:
 
 
 def observed(
-    kind: str,
+    kind: Kind | str,
     name: str,
     namespace: str = "",
     *,
@@ -152,7 +143,7 @@ def observed(
     **fields: Any,
 ) -> Observed:
     """An object as the caches hold it; `fields` are its top-level fields (`spec={...}`, `subjects=[...]`)."""
-    ref = Ref(kind, namespace, name)
+    ref = Ref(kind if isinstance(kind, Kind) else KINDS[kind], namespace, name)
     others = dict(annotations or {})
     record = others.pop(names.ANNOTATION_APPLIED, None)
     return Observed(
@@ -181,13 +172,13 @@ def observe(desired: Desired, tenant: SecureTenant, **more: Any) -> Observed:
 
     `more` goes to `observed` (`uid`, `created`, `deleting`; `labels` and `annotations` are added to ours).
     """
-    ours = {} if desired.ref.kind == "Node" else marks(tenant.name, desired.control)
+    ours = {} if desired.ref.kind is NODE else marks(tenant.name, desired.control)
     record = {names.ANNOTATION_APPLIED: annotation(desired, tenant.name, tenant.metadata.uid)}
     body: Json = dict(desired.body)
-    if desired.ref.kind == "Node":
+    if desired.ref.kind is NODE:
         taint = body.pop("taint", None)
         body["spec"] = {"taints": [taint]} if taint is not None else {}
-    extra = {names.LABEL_NAMESPACE_NAME: desired.ref.name} if desired.ref.kind == "Namespace" else {}
+    extra = {names.LABEL_NAMESPACE_NAME: desired.ref.name} if desired.ref.kind is NAMESPACE else {}
     return observed(
         *(desired.ref.kind, desired.ref.name, desired.ref.namespace),
         labels={**extra, **desired.labels, **ours, **more.pop("labels", {})},
@@ -210,7 +201,7 @@ def mine(tenant: SecureTenant, *names_: str) -> list[Observed]:
     wanted = names_ or [entry.name for entry in tenant.spec.namespaces]
     return [
         observe(
-            Desired(Ref("Namespace", "", name), "namespaces"),
+            Desired(Ref(NAMESPACE, "", name), "namespaces"),
             tenant,
             annotations={names.ANNOTATION_CREATION: value(name)},
         )

@@ -44,8 +44,9 @@ _COLUMNS: Final = (
 
 
 @cache
-def definition() -> Schema:
-    """The whole CustomResourceDefinition. Cached: not to be changed by the caller."""
+def definition(status: type[SecureTenantStatus] = SecureTenantStatus) -> Schema:
+    """The whole CustomResourceDefinition; `status` is the model of the whole status. Cached: not to be changed by the
+    caller."""
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -71,14 +72,14 @@ def definition() -> Schema:
                         {"name": name, "type": kind, "jsonPath": path, "description": text}
                         for name, kind, path, text in _COLUMNS
                     ],
-                    "schema": {"openAPIV3Schema": _root()},
+                    "schema": {"openAPIV3Schema": _root(status)},
                 }
             ],
         },
     }
 
 
-def _root() -> Schema:
+def _root(status: type[SecureTenantStatus]) -> Schema:
     return {
         "description": "A tenant: the posture that a platform team declares, and what was found of it.",
         "type": "object",
@@ -88,7 +89,7 @@ def _root() -> Schema:
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
             "spec": spec_schema(),
-            "status": _status_schema(),
+            "status": _status_schema(status),
         },
         RULES_KEY: [_NAME_RULE.kubernetes()],
     }
@@ -106,8 +107,8 @@ def documented_schema() -> Schema:
     return _of(SecureTenantSpec)
 
 
-def _status_schema() -> Schema:
-    schema = _without_defaults(_of(SecureTenantStatus))
+def _status_schema(status: type[SecureTenantStatus]) -> Schema:
+    schema = _without_defaults(_of(status))
     schema["properties"]["namespaceCount"] = {"type": "integer", "description": "How many namespaces stand below."}
     schema["properties"]["conditions"] |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
     return schema

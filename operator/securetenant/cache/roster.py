@@ -154,7 +154,7 @@ class Roster:
         for name, uid in sorted(ghosts.items())[:SAMPLE]:
             test: JsonValue = [{"op": "test", "path": "/metadata/uid", "value": uid}]
             try:
-                await self._transport.patch(SECURE_TENANT, Ref(SECURE_TENANT.name, "", name), test, JSON_PATCH)
+                await self._transport.patch(SECURE_TENANT, Ref(SECURE_TENANT, "", name), test, JSON_PATCH)
             except (NotFound, Invalid) as error:
                 if error.is_uncertain:
                     raise

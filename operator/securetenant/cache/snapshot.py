@@ -7,16 +7,12 @@ from collections.abc import Iterable, Mapping
 from securetenant.cache.index import Index
 from securetenant.cache.tenants import Tenants
 from securetenant.cache.world import World, indexes
-from securetenant.controls.access.shipped import LOOKED_AT
+from securetenant.controls.lookup import CACHED, ONLY
 from securetenant.kube.transport import ApiError, Transport
 from securetenant.kube.wire import codec
-from securetenant.model import kinds
 from securetenant.model.kinds import Kind
 from securetenant.model.objects import Observed, Ref
 from securetenant.model.platform import Platform
-
-# The operator's own informer watches no other endpoints either.
-_API_SERVER = ("default", "kubernetes.io/service-name=kubernetes")
 
 
 class ListError(Exception):
@@ -49,25 +45,25 @@ class Listing:
         return self._by_namespace.get(namespace, ())
 
 
-def world_of(objects: Mapping[str, Iterable[Observed]], tenants: Tenants, platform: Platform) -> World:
+def world_of(objects: Mapping[Kind, Iterable[Observed]], tenants: Tenants, platform: Platform) -> World:
     """A World of these objects by kind; of a kind that is not given there are none."""
     indexed = indexes()
-    caches = {kind.name: Listing(objects.get(kind.name, ()), indexed.get(kind.name)) for kind in kinds.CACHED}
+    caches = {kind: Listing(objects.get(kind, ()), indexed.get(kind)) for kind in CACHED}
     return World(caches, indexed, tenants, platform)
 
 
-async def fetch(transport: Transport) -> dict[str, list[Observed]]:
+async def fetch(transport: Transport) -> dict[Kind, list[Observed]]:
     """All that the operator caches, by kind: one paged LIST of each. Raises ListError."""
-    results = await asyncio.gather(*(_list(transport, kind) for kind in kinds.CACHED), return_exceptions=True)
-    objects: dict[str, list[Observed]] = {}
+    results = await asyncio.gather(*(_list(transport, kind) for kind in CACHED), return_exceptions=True)
+    objects: dict[Kind, list[Observed]] = {}
     errors: dict[str, ApiError] = {}
-    for kind, result in zip(kinds.CACHED, results, strict=True):
+    for kind, result in zip(CACHED, results, strict=True):
         if isinstance(result, ApiError):
             errors[kind.plural] = result
         elif isinstance(result, BaseException):
             raise result
         else:
-            objects[kind.name] = result
+            objects[kind] = result
     if errors:
         raise ListError(errors)
     return objects
@@ -75,12 +71,11 @@ async def fetch(transport: Transport) -> dict[str, list[Observed]]:
 
 async def _list(transport: Transport, kind: Kind) -> list[Observed]:
     decoders = codec(kind)
-    namespace, selector = _API_SERVER if kind is kinds.ENDPOINT_SLICE else ("", "")
-    params = {"labelSelector": selector} if selector else {}
-    async with contextlib.aclosing(transport.pages(kind, namespace, params)) as pages:
+    only, params = ONLY.get(kind), {"labelSelector": kind.selector} if kind.selector else {}
+    async with contextlib.aclosing(transport.pages(kind, kind.within, params)) as pages:
         return [
             decoders.observed(item)
             async for page in pages
             for item in decoders.page(page).items or ()
-            if kind is not kinds.CLUSTER_ROLE or item.metadata.name in LOOKED_AT
+            if only is None or item.metadata.name in only
         ]

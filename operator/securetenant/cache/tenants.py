@@ -6,7 +6,7 @@ last accepted stays in its place, for as long as this process knows it.
 
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -18,11 +18,11 @@ from securetenant.api.tenant import (
     Metadata,
     SecureTenant,
 )
-from securetenant.cache import triggers
-from securetenant.cache.sketch import read, tokens
-from securetenant.cache.triggers import Interests
+from securetenant.cache.triggers import Interests, read, spread_by, tokens
+from securetenant.controls.world import Lookup
 from securetenant.model import names
-from securetenant.model.objects import Json
+from securetenant.model.kinds import Kind
+from securetenant.model.objects import Json, Observed
 
 # So many UIDs of deleted SecureTenants are remembered.
 _GONE = 4096
@@ -84,8 +84,8 @@ class Tenants:
         self._gone: dict[str, None] = {}
         self._parsed: OrderedDict[str, SecureTenant] = OrderedDict()
         self.interests = Interests()
-        # Who selects a node that is also selected by one with these tokens; the world knows the nodes.
-        self.node_rivals: Callable[[Iterable[str]], set[str]] = _none_known
+        # The objects that the triggers look up; the world knows them.
+        self.lookup: Lookup = _none_known
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -112,7 +112,7 @@ class Tenants:
             self.observe("ADDED", body)
             return
         self._entries[name] = _entry(_packed(text), metadata, sketch.status.observed_generation, parsed=False)
-        self.interests.replace(name, tokens(sketch))
+        self.interests.replace(name, tokens(sketch, recorded=True))
 
     def _known(self, name: str) -> Entry | None:
         """What is known of a tenant, parsed."""
@@ -121,7 +121,7 @@ class Tenants:
             return entry
         tenant, problem = parse(_unpacked(entry.packed))
         entry = self._entries[name] = replace(entry, problem=problem, parsed=True)
-        self.interests.replace(name, triggers.of_tenant(tenant))
+        self.interests.replace(name, _tokens(entry, tenant))
         self._keep(name, tenant)
         return entry
 
@@ -174,8 +174,7 @@ class Tenants:
         self._parsed.pop(name, None)
         before = self.interests.tokens(name)
         self.interests.replace(name, frozenset())
-        touched = triggers.touched_by_change(name, before, frozenset())
-        return {name} | self.interests.tenants(touched) | triggers.named_peers(before) | self.node_rivals(before)
+        return {name} | self.interests.tenants(spread_by(name, before, self.lookup))
 
     def get(self, name: str) -> SecureTenant | None:
         """The parsed tenant; None if unknown. One whose spec the models refuse comes back with what they last
@@ -247,13 +246,17 @@ class Tenants:
 
     def _rewire(self, name: str, entry: Entry) -> set[str]:
         before = self.interests.tokens(name)
-        tenant = self._parsed[name]
         # A tenant that is going declares nothing to its peers any more, but keeps what it holds until it is gone.
-        after = triggers.of_tenant(tenant)
+        after = _tokens(entry, self._parsed[name])
         self.interests.replace(name, after)
-        touched = self.interests.tenants(triggers.touched_by_change(name, before, after))
-        peers = {peer for peer in triggers.named_peers(before | after) if peer in self._entries}
-        return {name} | touched | peers | self.node_rivals(before | after)
+        return {name} | self.interests.tenants(spread_by(name, before | after, self.lookup))
+
+
+def _tokens(entry: Entry, tenant: SecureTenant) -> frozenset[str]:
+    """Those of the spec that is in force: `tenant` has another one where the newest is refused."""
+    body = tenant.model_dump_json(by_alias=True, exclude_none=True).encode() if entry.problem else None
+    sketch = read(body or zlib.decompress(entry.packed))
+    return tokens(sketch) if sketch is not None else frozenset()
 
 
 def _entry(packed: bytes, metadata: Mapping[str, Any], observed: int, **other: Any) -> Entry:
@@ -301,8 +304,8 @@ def _last_accepted(before: Entry | None, metadata: Mapping[str, Any]) -> Accepte
     return Accepted(_packed(msgspec.json.encode(_unpacked(before.packed)["spec"])), before.generation)
 
 
-def _none_known(tokens: Iterable[str]) -> set[str]:
-    return set()
+def _none_known(kind: Kind, keys: Iterable[str]) -> Iterable[Observed]:
+    return ()
 
 
 def _same_spec(before: Entry, metadata: Mapping[str, Any]) -> bool:

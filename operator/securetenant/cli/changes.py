@@ -9,9 +9,9 @@ from securetenant.controls.access.cluster import Deviation
 from securetenant.drift.assess import Survey
 from securetenant.drift.judge import Finding
 from securetenant.model import names
-from securetenant.model.kinds import NAMESPACE, RESOURCE_QUOTA
+from securetenant.model.kinds import NAMESPACE, RESOURCE_QUOTA, Kind
 from securetenant.model.objects import JsonValue, Ref
-from securetenant.model.record import node_taint, shared, shared_of, shared_record, whole, whole_of
+from securetenant.model.record import shared, shared_of, shared_record, whole, whole_of
 
 Effect = Literal["create", "update", "replace", "delete", "release", "report"]
 State = Literal["judged", "paused", "deleting", "invalid"]
@@ -46,7 +46,7 @@ class Change:
     drift: bool
     reason: DriftReason
     control: str
-    kind: str
+    kind: Kind
     namespace: str
     name: str
     path: str = ""
@@ -57,7 +57,7 @@ class Change:
     @property
     def place(self) -> str:
         """The namespace it belongs to, "" for the cluster's own objects; a Namespace belongs to itself."""
-        return self.name if self.kind == NAMESPACE.name else self.namespace
+        return self.name if self.kind is NAMESPACE else self.namespace
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ def changes(survey: Survey, managers: Mapping[int, str]) -> list[Change]:
         for index, finding in enumerate(survey.findings)
         if not _is_uncounted(finding)
     ]
-    return sorted(found, key=lambda c: (c.place, c.kind != NAMESPACE.name, c.kind, c.name, c.reason))
+    return sorted(found, key=lambda c: (c.place, c.kind is not NAMESPACE, c.kind, c.name, c.reason))
 
 
 def _is_uncounted(finding: Finding) -> bool:
@@ -118,7 +118,7 @@ def _in_force(finding: Finding) -> JsonValue:
 def told(survey: Survey) -> list[Told]:
     """What blocks, and conditions that are False for another reason than the changes that stand above."""
     found: list[Told] = []
-    makes_quotas = any(f.ref.kind == RESOURCE_QUOTA.name and f.action == "Create" for f in survey.findings)
+    makes_quotas = any(f.ref.kind is RESOURCE_QUOTA and f.action == "Create" for f in survey.findings)
     for plan in survey.plans.values():
         blocking = set(plan.blocking)
         for condition in plan.conditions:
@@ -179,8 +179,6 @@ def _fields(finding: Finding, tenant: str) -> Iterator[Field]:
         {*labels, *(record.labels if record else ())},
         {*annotations, *(record.annotations if record else ())},
     )
-    if have.ref.kind == "Node" and (taint := node_taint(have)) is not None:
-        had["taint"] = taint
     yield from differences(had, content)
 
 

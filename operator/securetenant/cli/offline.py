@@ -38,4 +38,4 @@ def world_without_cluster(tenants: Iterable[SecureTenant], settings: Settings) -
     """A cluster that holds nothing yet but these tenants, and the roles that come with the operator."""
     platform = replace(settings.platform(), offline=True)
     bodies = tenants_of(body_of(tenant) for tenant in tenants)
-    return world_of({CLUSTER_ROLE.name: as_shipped()}, bodies, platform)
+    return world_of({CLUSTER_ROLE: as_shipped()}, bodies, platform)

@@ -63,7 +63,7 @@ def print_as_json(forecasts: Sequence[Forecast], cluster: "Sequence[Deviation]" 
             "cluster": [
                 {
                     "reason": deviation.reason,
-                    "kind": deviation.ref.kind,
+                    "kind": deviation.ref.kind.name,
                     "name": deviation.ref.name,
                     "path": deviation.path,
                     "message": deviation.message,

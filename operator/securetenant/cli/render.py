@@ -85,8 +85,10 @@ def objects(tenant: "SecureTenant", plans: "Iterable[Plan]") -> Iterator[str]:
 
 
 def _order(want: "Desired") -> tuple[int, str, str, str]:
-    rank = 0 if want.ref.kind == "Namespace" else 1 if want.closing else 2
-    return rank, want.ref.namespace, want.ref.kind, want.ref.name
+    from securetenant.model.kinds import NAMESPACE
+
+    rank = 0 if want.ref.kind is NAMESPACE else 1 if want.closing else 2
+    return rank, want.ref.namespace, want.ref.kind.name, want.ref.name
 
 
 def _body(want: "Desired", tenant: "SecureTenant") -> "Json":

@@ -19,7 +19,7 @@ CHILD: Final = "securetenant"
 def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
     held = set(ownership.held(tenant, world))
     desired = [
-        Desired(Ref(LIMIT_RANGE.name, entry.name, CHILD), NAME, {"spec": {"limits": items}})
+        Desired(Ref(LIMIT_RANGE, entry.name, CHILD), NAME, {"spec": {"limits": items}})
         for entry in tenant.spec.namespaces
         if entry.name in held and (items := _items(tenant.spec.limits, entry.limits))
     ]
@@ -60,4 +60,4 @@ def _quantities(values: Mapping[str, str]) -> dict[str, JsonValue]:
     return {resource: canonical(quantity) for resource, quantity in values.items()}
 
 
-CONTROL: Final = Control(NAME, plan, (LIMIT_RANGE.name,))
+CONTROL: Final = Control(NAME, plan, (LIMIT_RANGE,))

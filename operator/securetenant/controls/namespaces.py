@@ -27,7 +27,12 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
         condition = Condition(type=CONDITION, status="False", reason=reason, message=message)
     else:
         condition = Condition(type=CONDITION, status="True", reason="Held", message=f"{len(desired)} namespaces")
-    return Plan(desired=desired, conditions=[condition], blocking=[message for _, message in problems])
+    return Plan(
+        desired=desired,
+        conditions=[condition],
+        blocking=[message for _, message in problems],
+        passing=condition.reason == "Terminating",
+    )
 
 
 def obstacle(tenant: SecureTenant, namespace: str, world: World) -> tuple[str, str] | None:
@@ -40,7 +45,7 @@ def obstacle(tenant: SecureTenant, namespace: str, world: World) -> tuple[str, s
             "Conflict",
             f"{namespace} belongs to SecureTenant {owner.name}: remove it from one of the two specs",
         )
-    observed = world.get(Ref(NAMESPACE.name, "", namespace))
+    observed = world.get(Ref(NAMESPACE, "", namespace))
     if observed is None:
         return None
     if observed.deleting:
@@ -65,11 +70,11 @@ def _unowned(tenant: SecureTenant, namespace: Observed) -> str:
 
 def _namespace(entry: NamespaceSpec) -> Desired:
     return Desired(
-        ref=Ref(NAMESPACE.name, "", entry.name),
+        ref=Ref(NAMESPACE, "", entry.name),
         control=NAME,
         labels=entry.labels,
         annotations=entry.annotations,
     )
 
 
-CONTROL = Control(name=NAME, plan=plan, kinds=(NAMESPACE.name,))
+CONTROL = Control(name=NAME, plan=plan, kinds=(NAMESPACE,))

@@ -4,22 +4,28 @@ The label lies under `node-restriction.kubernetes.io/`, which a kubelet may not 
 what the spec selects by may well be set by a kubelet, and so only selects.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
-from securetenant.api.status import Condition
+from msgspec import Struct, field
+
+from securetenant.api.status import Condition, SecureTenantStatus
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls import ownership
-from securetenant.controls.control import Control, Plan
-from securetenant.controls.world import World
+from securetenant.controls.control import Control, Plan, Triggers
+from securetenant.controls.world import Lookup, World
 from securetenant.model import names
 from securetenant.model.kinds import NODE
+from securetenant.model.metrics import Family, Samples
 from securetenant.model.objects import Desired, Observed
-from securetenant.model.record import node_taints
+from securetenant.model.record import entries, entry, is_own_entry
 
 NAME: Final = "nodes"
 CONDITION: Final = "NodesReady"
+DEDICATED: Final = Family(
+    "securetenant_node_dedicated", "gauge", "Nodes dedicated to the tenant and in order.", zeros=((),)
+)
 
 _NAMED_AT_MOST: Final = 5  # names in a message; the counts are whole
 
@@ -40,13 +46,18 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
         desired=desired,
         conditions=[condition],
         blocking=[condition.message] if condition.reason in ("NoNodes", "Conflict") else [],
-        nodes=in_order,
+        status={"nodes": in_order},
     )
+
+
+def figures(status: SecureTenantStatus) -> Samples:
+    return {DEDICATED.name: {(): len(status.nodes)}} if status.nodes else {}
 
 
 def holder(node: Observed, world: World) -> SecureTenant | None:
     """The oldest of the tenants that select the node, one that is being deleted included; None if none does."""
-    return min(world.selecting(node.labels), key=ownership.age, default=None)
+    candidates = world.having(map(_label, node.labels.items()))
+    return min((t for t in candidates if _selects(t, node)), key=ownership.age, default=None)
 
 
 def given_back(tenant: SecureTenant, world: World) -> list[Observed]:
@@ -55,9 +66,9 @@ def given_back(tenant: SecureTenant, world: World) -> list[Observed]:
     Not those that another tenant is about to write its own on: between two tenants a node stays closed. With
     `nodes` gone from the spec, that is all of them.
     """
-    marked = {node.ref: node for node in world.nodes({names.NODE_LABEL_TENANT: tenant.name})}
-    marked.update((node.ref, node) for node in world.tainted(tenant.name))
-    return [node for _, node in sorted(marked.items()) if not node.deleting and _is_free(tenant, node, world)]
+    marked = world.indexed(NODE, (_label((names.NODE_LABEL_TENANT, tenant.name)), f"taint:{tenant.name}"))
+    found = sorted(marked, key=lambda node: node.ref)
+    return [node for node in found if not node.deleting and _is_free(tenant, node, world)]
 
 
 def is_in_order(node: Observed, desired: Desired) -> bool:
@@ -78,8 +89,8 @@ def _selected(tenant: SecureTenant, world: World) -> list[Observed]:
     """The nodes that the tenant's selector matches, by name; one that is being deleted is left alone."""
     if tenant.spec.nodes is None:
         return []
-    found = world.nodes(tenant.spec.nodes.selector.match_labels)
-    return sorted((node for node in found if not node.deleting), key=lambda node: node.ref)
+    found = world.indexed(NODE, (_first(tenant.spec.nodes.selector.match_labels),))
+    return sorted((n for n in found if not n.deleting and _selects(tenant, n)), key=lambda node: node.ref)
 
 
 def _desired(tenant: str, node: Observed, effect: str) -> Desired:
@@ -95,8 +106,8 @@ def _our_taints(node: Observed) -> list[dict[str, object]]:
     """The taints of our key, without the time that NoExecute ones may carry. A key may stand once per effect."""
     return [
         {key: value for key, value in taint.items() if key != "timeAdded"}
-        for taint in node_taints(node)
-        if isinstance(taint, dict) and taint.get("key") == names.NODE_TAINT
+        for taint in entries(node)
+        if isinstance(taint, dict) and is_own_entry(node, taint)
     ]
 
 
@@ -141,4 +152,65 @@ def _some(items: Sequence[str]) -> str:
     return ", ".join(items[:_NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
 
 
-CONTROL: Final = Control(name=NAME, plan=plan, kinds=(NODE.name,))
+def _selects(tenant: SecureTenant, node: Observed) -> bool:
+    nodes = tenant.spec.nodes
+    return nodes is not None and nodes.selector.match_labels.items() <= node.labels.items()
+
+
+# --- which events concern whom: a tenant is found by the first label of its selector, a node by each of its labels
+
+
+class _Selector(Struct, rename="camel"):
+    match_labels: dict[str, str] = {}
+
+
+class _Section(Struct):
+    selector: _Selector = field(default_factory=_Selector)
+
+
+def _label(label: tuple[str, str]) -> str:
+    return f"node:{label[0]}={label[1]}"
+
+
+def _first(match_labels: Mapping[str, str]) -> str:
+    return _label(min(match_labels.items()))
+
+
+def _listens(namespaces: Sequence[str], section: _Section) -> Iterator[str]:
+    if labels := section.selector.match_labels:
+        yield _first(labels)
+
+
+def _keys(node: Observed) -> Iterator[str]:
+    """Its labels, and the tenant that our taint on it names."""
+    yield from map(_label, node.labels.items())
+    taint = entry(node)
+    if isinstance(taint, dict):
+        yield f"taint:{taint.get('value', '')}"
+
+
+def _changed(new: Observed, old: Observed | None) -> Iterator[str]:
+    for key in (key for node in (new, old) if node is not None for key in _keys(node)):
+        yield f"tenant:{key.removeprefix('taint:')}" if key.startswith("taint:") else key
+
+
+def _rivals(tenant: str, tokens: Collection[str], lookup: Lookup) -> Iterator[str]:
+    """Those that select, by whatever label, a node that this tenant may select, or did."""
+    mine = [token for token in tokens if token.startswith("node:")]
+    yield from mine
+    for node in lookup(NODE, mine):
+        yield from map(_label, node.labels.items())
+
+
+CONTROL: Final = Control(
+    name=NAME,
+    plan=plan,
+    kinds=(NODE,),
+    triggers=Triggers("nodes", _Section, _listens, {NODE: _changed}, _rivals),
+    indexes={NODE: _keys},
+    stale=given_back,
+    rereads=True,
+    families=(DEDICATED,),
+    figures=figures,
+    cause="nodes came or went",
+)

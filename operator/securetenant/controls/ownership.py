@@ -7,7 +7,7 @@ from securetenant.api.tenant import SecureTenant
 from securetenant.controls import commitment
 from securetenant.controls.world import World
 from securetenant.model import names
-from securetenant.model.kinds import NAMESPACE
+from securetenant.model.kinds import NAMESPACE, Kind
 from securetenant.model.objects import Observed, Ref
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
@@ -24,7 +24,7 @@ def holder(namespace: str, world: World) -> SecureTenant | None:
     candidates = world.declaring(namespace)
     if not candidates:
         return None
-    observed = world.get(Ref(NAMESPACE.name, "", namespace))
+    observed = world.get(Ref(NAMESPACE, "", namespace))
     return min(candidates, key=lambda tenant: (not owns(tenant, observed), *age(tenant)))
 
 
@@ -66,7 +66,7 @@ def may_write(tenant: SecureTenant, namespace: str, world: World) -> bool:
     owner = holder(namespace, world)
     if owner is None or owner.name != tenant.name:
         return False
-    observed = world.get(Ref(NAMESPACE.name, "", namespace))
+    observed = world.get(Ref(NAMESPACE, "", namespace))
     return observed is None or (not observed.deleting and is_ours(tenant, observed, world))
 
 
@@ -82,7 +82,7 @@ def is_ours(tenant: SecureTenant, namespace: Observed, world: World) -> bool:
 
 
 def made_by_others(
-    kind: str, tenant: SecureTenant, held: Iterable[str], desired: Container[Ref], world: World
+    kind: Kind, tenant: SecureTenant, held: Iterable[str], desired: Container[Ref], world: World
 ) -> list[Observed]:
     """The objects of a kind in the tenant's namespaces that are not the tenant's, in order. One at a name that the
     tenant writes is not among them: it is the tenant's own, changed."""

@@ -1,11 +1,15 @@
 """The cluster as the controls see it. `cache/world.py` implements it over the informers' caches."""
 
-from collections.abc import Collection, Iterable
-from typing import Protocol
+from collections.abc import Callable, Collection, Iterable
+from typing import Protocol, TypeAlias
 
 from securetenant.api.tenant import SecureTenant
+from securetenant.model.kinds import Kind
 from securetenant.model.objects import Observed, Ref
 from securetenant.model.platform import Platform
+
+# The objects of a kind that have one of these keys.
+Lookup: TypeAlias = Callable[[Kind, Iterable[str]], Iterable[Observed]]
 
 
 class World(Protocol):
@@ -20,23 +24,17 @@ class World(Protocol):
     def declaring(self, namespace: str) -> Collection[SecureTenant]:
         """The tenants whose spec names this namespace, in no order."""
 
-    def selecting(self, node_labels: dict[str, str]) -> Collection[SecureTenant]:
-        """The tenants whose `nodes.selector` matches these labels, in no order."""
+    def having(self, tokens: Iterable[str]) -> Collection[SecureTenant]:
+        """The tenants that have one of these tokens (`controls.control.Triggers`), in no order."""
 
     def get(self, ref: Ref) -> Observed | None:
         """One object, or None."""
 
-    def in_namespace(self, kind: str, namespace: str) -> Iterable[Observed]:
+    def in_namespace(self, kind: Kind, namespace: str) -> Iterable[Observed]:
         """The objects of a kind in a namespace."""
 
-    def marked(self, kind: str, tenant: str) -> Iterable[Observed]:
+    def marked(self, kind: Kind, tenant: str) -> Iterable[Observed]:
         """The objects of a kind that carry this tenant's ownership mark, wherever they are."""
 
-    def nodes(self, match_labels: dict[str, str]) -> Iterable[Observed]:
-        """The nodes that carry all these labels."""
-
-    def tainted(self, tenant: str) -> Iterable[Observed]:
-        """The nodes that carry our taint with this tenant's name, whatever their labels."""
-
-    def cluster_role_bindings(self, subjects: Iterable[str]) -> Iterable[Observed]:
-        """The ClusterRoleBindings that name one of these subjects (`subject_key` in controls/access/control.py)."""
+    def indexed(self, kind: Kind, keys: Iterable[str]) -> Iterable[Observed]:
+        """The objects of a kind that have one of these keys (`Control.indexes`), each once."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from securetenant.api.status import SecureTenantStatus
+from securetenant.controls.lookup import KINDS
 from securetenant.model.objects import Ref
 
 
@@ -10,15 +11,15 @@ def grouped(refs: Iterable[Ref]) -> dict[str, list[str]]:
     """References as the status records them: namespace -> ["Kind/name", ...]."""
     groups: dict[str, list[str]] = {}
     for ref in sorted(refs, key=lambda ref: (ref.namespace, ref.kind, ref.name)):
-        groups.setdefault(ref.namespace, []).append(f"{ref.kind}/{ref.name}")
+        groups.setdefault(ref.namespace, []).append(f"{ref.kind.key}/{ref.name}")
     return groups
 
 
 def recorded(status: SecureTenantStatus) -> set[Ref]:
     """The reverse of `grouped`, out of a status; what does not parse is left out."""
     return {
-        Ref(kind, namespace, name)
+        Ref(KINDS[key], namespace, name)
         for namespace, entries in status.applied.items()
-        for kind, slash, name in (entry.partition("/") for entry in entries)
-        if slash
+        for key, _, name in (entry.partition("/") for entry in entries)
+        if key in KINDS
     }

@@ -3,52 +3,50 @@
 The reconciler acts on it; `securetenant plan` prints it.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Final
 
 from securetenant.api.refused import Refusal
 from securetenant.api.status import DriftReason
 from securetenant.api.tenant import SecureTenant
-from securetenant.controls import nodes, ownership
-from securetenant.controls.control import Plan
+from securetenant.controls import ownership
+from securetenant.controls.control import Control, Plan
+from securetenant.controls.lookup import writers
 from securetenant.controls.registry import CONTROLS
 from securetenant.controls.world import World
 from securetenant.drift import judge
 from securetenant.drift.applied import recorded
 from securetenant.drift.judge import Finding, Owner
-from securetenant.model.kinds import NAMESPACE, NODE
+from securetenant.drift.merge import merged
+from securetenant.model.kinds import NAMESPACE
 from securetenant.model.objects import Desired, Observed, Ref
-
-_CONTROL_OF: Final = {kind: control.name for control in CONTROLS for kind in control.kinds}
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
     """`held`: the namespaces that the tenant may write to, each with the UID of the very one that was judged ("" while
-    there is none). `owned`: those that it does not, and that are its own all the same, to be let go. `record`: what
-    its status says it applied, and still holds true. `wake_at`: when the plans change by themselves. `refusal`: why
-    the plans are not of the newest spec."""
+    there is none); `entering`: those among them that are not the tenant's yet, to be created or adopted. `owned`: those
+    that it may not write to, and that are its own all the same, to be let go. `record`: what its status says it
+    applied, and still holds true. `wake_at`: when the plans change by themselves. `refusal`: why the plans are not of
+    the newest spec."""
 
     tenant: SecureTenant
     plans: dict[str, Plan]
+    desired: Sequence[Desired]
     held: dict[str, str]
     owned: dict[str, str]
     record: frozenset[Ref]
     findings: list[Finding]
     wake_at: datetime | None
     refusal: Refusal | None = None
+    entering: frozenset[str] = frozenset()
 
     @property
     def is_bare(self) -> bool:
         """Whether the spec is refused and no accepted one is known."""
         return self.refusal is not None and not self.refusal.kept
-
-    @property
-    def desired(self) -> Iterator[Desired]:
-        return (want for plan in self.plans.values() for want in plan.desired)
 
 
 def survey(
@@ -58,18 +56,19 @@ def survey(
     last: Callable[[Ref], Collection[str]] = lambda ref: (),
     refusal: Refusal | None = None,
     believes: Callable[[Observed], bool] = lambda have: True,
+    controls: Sequence[Control] = CONTROLS,
 ) -> Survey:
     """Look at a tenant in Enforce or Audit. `last`, `believes`: as in `judge.Owner`.
 
     Where the spec is refused and no accepted one is known, what closes whatever the spec says is all that is wanted;
     all else that was written is held against its record, told, and left as it stands.
     """
-    plans = {control.name: control.plan(tenant, world, now) for control in CONTROLS}
+    plans = {control.name: control.plan(tenant, world, now) for control in controls}
     is_bare = refusal is not None and not refusal.kept
     if is_bare:
-        plans = {name: _closing(plan, tenant, world) for name, plan in plans.items()}
+        plans = {name: _closing(plan, world) for name, plan in plans.items()}
     held = {name: _uid(world, name) for name in ownership.held(tenant, world)}
-    carrying = list(marked(tenant, world))
+    carrying = list(marked(tenant, world, controls))
     places = {have.ref.place for _, have in carrying} - held.keys()
     owned = {name: _uid(world, name) for name in places if ownership.owns(tenant, _namespace(world, name))}
     record = frozenset(_record(tenant, world))
@@ -80,57 +79,57 @@ def survey(
         settled=_settled(tenant, world),
         last=last,
         believes=believes,
+        reserved=partial(_reserved, tenant),
     )
-    desired = [want for plan in plans.values() for want in plan.desired]
+    desired = merged(want for plan in plans.values() for want in plan.desired)
     superseded = {ref: how for plan in plans.values() for ref, how in plan.superseded.items()}
     findings = [
         *judge.wanted(owner, desired, partial(_seen, world)),
         *(
-            _unlike_records(owner, tenant, world, record, held, {want.ref for want in desired})
+            _unlike_records(owner, carrying, world, record, held, {want.ref for want in desired}, controls)
             if is_bare
             else judge.unwanted(owner, carrying, desired, held.__contains__, owned.__contains__, superseded)
         ),
         *(f for plan in plans.values() for f in judge.foreign(plan.foreign)),
     ]
     wakes = [plan.wake_at for plan in plans.values() if plan.wake_at is not None]
-    return Survey(tenant, plans, held, owned, record, findings, min(wakes, default=None), refusal)
+    entering = frozenset(name for name in held if not ownership.owns(tenant, _namespace(world, name)))
+    return Survey(tenant, plans, desired, held, owned, record, findings, min(wakes, default=None), refusal, entering)
 
 
-def _closing(plan: Plan, tenant: SecureTenant, world: World) -> Plan:
-    """What a plan holds that rests on no spec: what closes, in namespaces that are there, and what others opened. Of
-    the rest the status says what it said."""
+def _closing(plan: Plan, world: World) -> Plan:
+    """What a plan holds that rests on no spec: what closes, in namespaces that are there, and what others opened."""
     desired = [
-        want
-        for want in plan.desired
-        if want.closing and world.get(Ref(NAMESPACE.name, "", want.ref.namespace)) is not None
+        want for want in plan.desired if want.closing and world.get(Ref(NAMESPACE, "", want.ref.namespace)) is not None
     ]
-    whitelist = tenant.status.whitelist if plan.whitelist is not None else None
-    return Plan(desired=desired, foreign=plan.foreign, whitelist=whitelist, nodes=tenant.status.nodes)
+    return Plan(desired=desired, foreign=plan.foreign)
 
 
 def _unlike_records(
     owner: Owner,
-    tenant: SecureTenant,
+    carrying: Iterable[tuple[str, Observed]],
     world: World,
     record: Collection[Ref],
     held: Collection[str],
     wanted: Collection[Ref],
+    controls: Iterable[Control],
 ) -> Iterator[Finding]:
     """What was written and is gone, or is not as it was written; and what has our mark and was never written."""
-    for ref in sorted(ref for ref in record if ref not in wanted and ref.kind in _CONTROL_OF):
-        have, control = _seen(world, ref), _CONTROL_OF[ref.kind]
+    control_of = writers(controls)
+    for ref in sorted(ref for ref in record if ref not in wanted and ref.kind in control_of):
+        have, control = _seen(world, ref), control_of[ref.kind].name
         if have is None:
-            if ref.kind == NODE.name:
+            if ref.kind.is_shared and not ref.place:
                 continue  # that a node goes is nothing that this tenant lost
             yield _told(ref, control, "Missing", "was written for this tenant, and is gone")
         elif not _is_doomed(have, world) and not owner.wrote(have):
             yield _told(ref, control, "Changed", "is not what was last written to it", have)
-    for control, have in marked(tenant, world):
+    for control, have in carrying:
         ref = have.ref
-        if ref in wanted or ref in record or (ref.kind != NODE.name and ref.namespace not in held):
+        if ref in wanted or ref in record or (ref.kind.namespaced and ref.namespace not in held):
             continue
         # A pass that broke off before its record was written leaves such an object; a copied mark looks the same.
-        is_unfinished = owner.wrote(have) and (ref.kind == NODE.name or not owner.settled(ref.namespace))
+        is_unfinished = owner.wrote(have) and (not ref.place or not owner.settled(ref.namespace))
         if not is_unfinished:
             yield _told(ref, control, "Stale", "carries this tenant's mark, but was never written", have)
 
@@ -140,15 +139,18 @@ def _told(ref: Ref, control: str, reason: DriftReason, message: str, have: Obser
     return Finding(ref, control, reason, "Keep", rollout=False, message=message, observed=have)
 
 
-def marked(tenant: SecureTenant, world: World) -> Iterator[tuple[str, Observed]]:
-    """All that carries the tenant's mark, nodes that it no longer selects included, each with the control whose kind
+def marked(
+    tenant: SecureTenant, world: World, controls: Iterable[Control] = CONTROLS
+) -> Iterator[tuple[str, Observed]]:
+    """All that carries the tenant's mark, or that a control says is to be given back, each with the control whose kind
     it is. What a Terminating namespace takes with it is left alone."""
-    for control in CONTROLS:
-        for kind in control.kinds:
-            if kind != NODE.name:
-                found = world.marked(kind, tenant.name)
-                yield from ((control.name, have) for have in found if not _is_doomed(have, world))
-    yield from ((nodes.NAME, node) for node in nodes.given_back(tenant, world))
+    for kind, control in writers(controls).items():
+        if control.stale is None:
+            found = world.marked(kind, tenant.name)
+            yield from ((control.name, have) for have in found if not _is_doomed(have, world))
+    for control in controls:
+        if control.stale is not None:
+            yield from ((control.name, have) for have in control.stale(tenant, world))
 
 
 def _seen(world: World, ref: Ref) -> Observed | None:
@@ -160,7 +162,7 @@ def _seen(world: World, ref: Ref) -> Observed | None:
 
 
 def _namespace(world: World, name: str) -> Observed | None:
-    return world.get(Ref(NAMESPACE.name, "", name))
+    return world.get(Ref(NAMESPACE, "", name))
 
 
 def _uid(world: World, name: str) -> str:
@@ -178,9 +180,16 @@ def _record(tenant: SecureTenant, world: World) -> Iterator[Ref]:
     namespace itself; of one that is not there, that it was."""
     settled = _settled(tenant, world)
     for ref in recorded(tenant.status):
-        is_gone = ref.kind == NAMESPACE.name and _namespace(world, ref.name) is None
+        is_gone = ref.kind is NAMESPACE and _namespace(world, ref.name) is None
         if is_gone or settled(ref.place):
             yield ref
+
+
+def _reserved(tenant: SecureTenant, ref: Ref) -> Collection[str]:
+    """The keys on a namespace of the tenant that no spec can set, and that were written for it."""
+    if ref.kind is not NAMESPACE:
+        return ()
+    return next((entry.reserved for entry in tenant.status.namespaces if entry.name == ref.name), ())
 
 
 def _settled(tenant: SecureTenant, world: World) -> Callable[[str], bool]:

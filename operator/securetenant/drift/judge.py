@@ -11,10 +11,10 @@ from types import MappingProxyType
 from typing import Literal
 
 from securetenant.api.status import DriftReason
+from securetenant.drift.merge import control_at
 from securetenant.model import names
-from securetenant.model.kinds import KINDS, LIMIT_RANGE, NODE, RESOURCE_QUOTA
 from securetenant.model.objects import Desired, Foreign, JsonValue, Observed, Ref, Superseded
-from securetenant.model.record import annotation, digest, is_recorded, node_taint, shared, shared_of, whole, whole_of
+from securetenant.model.record import annotation, digest, entry, is_recorded, shared, shared_of, whole, whole_of
 
 Action = Literal["Create", "Replace", "Recount", "Recreate", "Patch", "Delete", "Release", "Keep"]
 
@@ -23,9 +23,10 @@ Action = Literal["Create", "Replace", "Recount", "Recreate", "Patch", "Delete", 
 class Finding:
     """One difference: which object, what is to be done, and whether others did it.
 
-    `rollout`: the difference is our own change of mind, and no drift. `action` Keep: it is only reported; Recount: a
-    quota's spec is as it must be, and its status is not. `path`: the first field that differs, dotted, e.g.
-    "spec.ingress". `superseded`: of a deletion by rollout.
+    `rollout`: the difference is our own change of mind, and no drift. `action` Keep: it is only reported; Recount: the
+    spec is as it must be, and what Kubernetes mirrors of it in the status is not. `path`: the first field that
+    differs, dotted, e.g. "spec.ingress". `superseded`: of a deletion by rollout. `reserved`: keys of labels and
+    annotations that are ours to take back although no spec could have set them.
     """
 
     ref: Ref
@@ -38,6 +39,7 @@ class Finding:
     desired: Desired | None = None
     observed: Observed | None = None
     superseded: Superseded = ""
+    reserved: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,9 @@ class Owner:
     written to this object ("": it was given up or deleted by ourselves), several where it is uncertain whether a
     write was carried out, none where nothing is known (any more). `believes`: an object that nobody recorded counts as
     written by us for its record alone, as a pass leaves it that broke off. Records can be computed by anybody, so it
-    holds of what stood there when this process looked first, and of nothing that came later.
+    holds of what stood there when this process looked first, and of nothing that came later. `reserved`: the labels
+    and annotations that no spec can set, and that its status says were written by us. The record on the object says so
+    too, but that is anybody's word who may patch it.
     """
 
     tenant: str
@@ -58,6 +62,7 @@ class Owner:
     settled: Callable[[str], bool]
     last: Callable[[Ref], Collection[str]] = lambda ref: ()
     believes: Callable[[Observed], bool] = lambda have: True
+    reserved: Callable[[Ref], Collection[str]] = lambda ref: ()
 
     def wrote(self, have: Observed) -> bool:
         """Whether what stands is what we last wrote. An older state of ours that somebody put back (a copy kept from
@@ -74,11 +79,6 @@ class Owner:
     def deleted(self, ref: Ref) -> bool:
         """Whether what is missing may well be our own doing: never written, or a deletion of ours without an answer."""
         return not self.applied(ref) or "" in self.last(ref)
-
-
-_POD_SECURITY = "pod-security.kubernetes.io/"
-# What the API server refuses to change in place: the object has to be made anew.
-_IMMUTABLE = (("roleRef",), ("spec", "scopes"), ("spec", "scopeSelector"))
 
 
 def wanted(owner: Owner, desired: Iterable[Desired], observed: Callable[[Ref], Observed | None]) -> Iterator[Finding]:
@@ -99,7 +99,9 @@ def _whole(owner: Owner, want: Desired, have: Observed) -> Iterator[Finding]:
         yield from _in_force(want, have)
         return
     content, actual = whole(want, owner.tenant), whole_of(have)
-    action: Action = "Replace" if all(_at(content, p) == _at(actual, p) for p in _IMMUTABLE) else "Recreate"
+    action: Action = (
+        "Replace" if all(_at(content, p) == _at(actual, p) for p in want.ref.kind.immutable) else "Recreate"
+    )
     rollout = owner.wrote(have) or not owner.settled(want.ref.namespace) or owner.meets(have)
     yield Finding(want.ref, want.control, "Changed", action, rollout, path=path, desired=want, observed=have)
 
@@ -126,26 +128,27 @@ def closes(finding: Finding) -> bool:
     want, have = finding.desired, finding.observed
     if want is None or finding.action == "Recount":
         return True
+    kind = want.ref.kind
     if have is None:
-        return want.closing or want.ref.kind in (RESOURCE_QUOTA.name, LIMIT_RANGE.name)
-    if want.ref.kind == NODE.name:
-        return want.body["taint"] != node_taint(have)
-    if want.is_shared:
-        levels = {key: level for key, level in want.labels.items() if key.startswith(_POD_SECURITY)}
-        return any(have.labels.get(key) != level for key, level in levels.items())
-    return any(want.body.get(field) != have.field(field) for field in KINDS[want.ref.kind].content)
+        return want.closing or kind.restricts
+    if not kind.is_shared:
+        return any(want.body.get(field) != have.field(field) for field in kind.content)
+    if kind.entry is not None and want.body[kind.entry.name] != entry(have):
+        return True
+    return any(have.labels.get(key) != value for key, value in want.labels.items() if key.startswith(kind.guards))
 
 
 def _in_force(want: Desired, have: Observed) -> Iterator[Finding]:
-    """A quota whose limits in force are not those of its spec: Kubernetes admits by status.hard.
+    """An object of which is enforced what its status says (`Kind.mirror`), and that is not what its spec says.
 
-    kube-controller-manager copies the one to the other. Whether it has yet to do so, or somebody else wrote the status,
-    the object does not tell: engine/following.py does.
+    Whether Kubernetes' controller has yet to copy it, or somebody else wrote the status, the object does not tell:
+    engine/following.py does.
     """
-    if want.ref.kind != RESOURCE_QUOTA.name:
+    mirror = want.ref.kind.mirror
+    if mirror is None:
         return
-    wanted_hard, hard = _at(want.body, ("spec", "hard")), _at(have.field("status"), ("hard",)) or {}
-    if path := first_difference(wanted_hard, hard, "status.hard"):
+    (field, name), path = mirror.status, ".".join(mirror.status)
+    if path := first_difference(_at(want.body, mirror.spec), _at(have.field(field), (name,)) or {}, path):
         yield Finding(want.ref, want.control, "Changed", "Recount", False, path=path, desired=want, observed=have)
 
 
@@ -160,7 +163,12 @@ def _shared(owner: Owner, want: Desired, have: Observed) -> Iterator[Finding]:
     if not path:
         return
     rollout = owner.wrote(have) or not owner.applied(want.ref) or owner.meets(have)
-    yield Finding(want.ref, want.control, "Changed", "Patch", rollout, path=path, desired=want, observed=have)
+    yield Finding(
+        *(want.ref, control_at(want, path), "Changed", "Patch", rollout, path),
+        desired=want,
+        observed=have,
+        reserved=owner.reserved(want.ref),
+    )
 
 
 def _keys(value: JsonValue) -> Iterable[str]:
@@ -189,7 +197,7 @@ def unwanted(
         is_known = bool(owner.last(have.ref)) or owner.believes(have)
         ours = (is_known and owner.wrote(have)) or owner.applied(have.ref)
         message = "carries this tenant's mark, but is not part of its posture"
-        if have.ref.kind == NODE.name:
+        if have.ref.kind.entry is not None:
             yield Finding(have.ref, control, "Stale", "Release", rollout=ours, message=message, observed=have)
         elif have.ref.namespace and held(have.ref.namespace):
             instead = superseded.get(have.ref, "") if ours else ""

@@ -1,15 +1,16 @@
 """What has to be sent to the API server for a finding, as values: pure, so that it is tested exactly."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Literal
 
 from securetenant.api.types import is_reserved_key
+from securetenant.controls.lookup import WRITES
 from securetenant.drift.judge import Finding
 from securetenant.model import names
-from securetenant.model.kinds import KINDS, NAMESPACE, RESOURCE_QUOTA, ROLE_BINDING, SECURE_TENANT
+from securetenant.model.kinds import NAMESPACE
 from securetenant.model.objects import Desired, Json, JsonValue, Observed, Ref
-from securetenant.model.record import annotation, node_taints, shared, shared_record, whole
+from securetenant.model.record import annotation, entries, is_own_entry, shared, shared_record, whole
 
 Verb = Literal["create", "replace", "merge", "json", "free", "delete"]
 
@@ -36,13 +37,13 @@ def of(finding: Finding, tenant: str, salt: str, value: str = "") -> list[Reques
         case "Replace" if want is not None and have is not None:
             return [Request("replace", want.ref, body(want, tenant, salt, have))]
         case "Recount" if want is not None and have is not None:
-            return [Request("replace", want.ref, body(one, tenant, salt, have)) for one in (nudging(want), want)]
+            return [Request("replace", want.ref, body(one, tenant, salt, have)) for one in (nudged(want), want)]
         case "Recreate" if want is not None and have is not None:
             return [*_gone(have), Request("create", want.ref, body(want, tenant, salt))]
         case "Patch" if want is not None and have is not None:
-            if want.ref.kind == "Node":
-                return [Request("json", want.ref, _dedicate(want, have, annotation(want, tenant, salt)))]
-            return [Request("merge", want.ref, _merge(want, have, tenant, salt))]
+            if want.ref.kind.entry is not None:
+                return [Request("json", want.ref, _with_entry(want, have, annotation(want, tenant, salt)))]
+            return [Request("merge", want.ref, _merge(want, have, tenant, salt, finding.reserved))]
         case "Delete" if have is not None:
             return _gone(have)
         case "Release" if have is not None:
@@ -51,24 +52,26 @@ def of(finding: Finding, tenant: str, salt: str, value: str = "") -> list[Reques
             return []
 
 
-# Of a kind that is in no namespace: as long as it stands in a quota it limits nothing.
-_NEVER_COUNTED: Final = f"count/{SECURE_TENANT.plural}.{SECURE_TENANT.group}"
-
-
-def nudging(want: Desired) -> Desired:
-    """A quota that limits the same and has another spec.hard. When that changes, and then only (or every five
-    minutes), kube-controller-manager counts anew and puts the spec in force."""
-    spec = want.body.get("spec")
-    hard = spec.get("hard") if isinstance(spec, dict) else None
-    changed: Json = {"hard": {**(hard if isinstance(hard, dict) else {}), _NEVER_COUNTED: "0"}}
-    return replace(want, body={**want.body, "spec": changed})
+def nudged(want: Desired) -> Desired:
+    """An object that means the same, and whose mirrored part is another: then a controller of Kubernetes puts it in
+    force anew (`Kind.mirror`)."""
+    mirror = want.ref.kind.mirror
+    assert mirror is not None
+    (field, name), (key, value) = mirror.spec, mirror.nudge
+    part = want.body.get(field)
+    inner = part.get(name) if isinstance(part, dict) else None
+    changed: Json = {
+        **(part if isinstance(part, dict) else {}),
+        name: {**(inner if isinstance(inner, dict) else {}), key: value},
+    }
+    return replace(want, body={**want.body, field: changed})
 
 
 def body(want: Desired, tenant: str, salt: str, have: Observed | None = None, value: str = "") -> Json:
     """The whole object as it is created (a namespace with its value), or as it replaces what was seen."""
-    kind = KINDS[want.ref.kind]
+    kind = want.ref.kind
     content = shared(want, tenant) if want.is_shared else whole(want, tenant)
-    creation: Json = {names.ANNOTATION_CREATION: value} if value and want.ref.kind == NAMESPACE.name else {}
+    creation: Json = {names.ANNOTATION_CREATION: value} if value and want.ref.kind is NAMESPACE else {}
     record = annotation(want, tenant, salt)
     metadata: Json = {
         "name": want.ref.name,
@@ -83,14 +86,9 @@ def body(want: Desired, tenant: str, salt: str, have: Observed | None = None, va
 
 
 def _seen(have: Observed) -> Json:
-    """The precondition of a write: this very object, in the version that was seen.
-
-    Of a ResourceQuota any version: each pod that comes or goes writes its status, and where pods come and go a write
-    with the version loses every time (22 of 22, measured). What others may have written into it meanwhile is replaced.
-    """
-    if have.ref.kind == RESOURCE_QUOTA.name:
-        return {"uid": have.uid}
-    return {"uid": have.uid, "resourceVersion": have.resource_version}
+    """The precondition of a write: this very object, in the version that was seen, where the kind has it so."""
+    version: Json = {"resourceVersion": have.resource_version} if have.ref.kind.versioned else {}
+    return {"uid": have.uid, **version}
 
 
 def delete(have: Observed) -> Request:
@@ -117,9 +115,9 @@ def delete_namespace(have: Observed) -> Request:
 
 def release(have: Observed) -> Request:
     """Take our marks off and leave the object as it stands: it is the administrators' from now on."""
-    if have.ref.kind == "Node":
-        return Request("json", have.ref, _give_back(have))
-    if not KINDS[have.ref.kind].content:
+    if have.ref.kind.entry is not None:
+        return Request("json", have.ref, _without_entry(have))
+    if have.ref.kind.is_shared:
         gone: Json = {key: None for key in _MARKS if key in have.labels}
         metadata: Json = {
             "uid": have.uid,
@@ -130,7 +128,7 @@ def release(have: Observed) -> Request:
         return Request("merge", have.ref, {"metadata": metadata})
     labels: Json = {key: value for key, value in have.labels.items() if key not in _MARKS}
     annotations: Json = dict(have.annotations.items())
-    kind = KINDS[have.ref.kind]
+    kind = have.ref.kind
     kept: Json = {
         "name": have.ref.name,
         "namespace": have.ref.namespace,
@@ -146,21 +144,18 @@ def release(have: Observed) -> Request:
 
 
 def _is_replaced(have: Observed) -> bool:
-    """Whether a RoleBinding of ours gives another role by now. The API server would not let us write it, not even to
-    take our marks off, and it is not ours to leave behind."""
-    if have.ref.kind != ROLE_BINDING.name:
-        return False
-    role = have.field("roleRef")
-    return not isinstance(role, dict) or (role.get("kind"), role.get("name")) != ("ClusterRole", have.ref.name)
+    """Whether it was made anew as something that is not ours to leave behind, nor ours to write."""
+    replaced = WRITES[have.ref.kind].replaced
+    return replaced is not None and replaced(have)
 
 
-def _merge(want: Desired, have: Observed, tenant: str, salt: str) -> Json:
+def _merge(want: Desired, have: Observed, tenant: str, salt: str, reserved: Collection[str]) -> Json:
     """Our keys as they must be; those that we wrote earlier and no longer want are taken away.
 
     A merge patch with the resourceVersion, not server-side apply: the namespace is created with POST (apply
     would silently take over one that somebody made in the same moment), and apply does not remove what POST
     wrote. The record says which keys are ours, and is anybody's word who may patch the object: a key that no spec can
-    hold (a Pod Security level, say) is never taken away because of it.
+    hold (a Pod Security level, say) is taken away only if the tenant's status says as well that it is ours.
     """
     content = shared(want, tenant)
     record = shared_record(have)
@@ -172,9 +167,9 @@ def _merge(want: Desired, have: Observed, tenant: str, salt: str) -> Json:
     metadata: Json = {
         "uid": have.uid,
         "resourceVersion": have.resource_version,
-        "labels": {**_taken_back(old_labels), **labels},
+        "labels": {**_taken_back(old_labels, reserved), **labels},
         "annotations": {
-            **_taken_back(old_annotations),
+            **_taken_back(old_annotations, reserved),
             **annotations,
             names.ANNOTATION_APPLIED: annotation(want, tenant, salt),
         },
@@ -182,40 +177,43 @@ def _merge(want: Desired, have: Observed, tenant: str, salt: str) -> Json:
     return {"metadata": metadata}
 
 
-def _taken_back(keys: Iterable[str]) -> Json:
-    return {key: None for key in keys if not is_reserved_key(key)}
+def _taken_back(keys: Iterable[str], reserved: Collection[str]) -> Json:
+    return {key: None for key in keys if key in reserved or not is_reserved_key(key)}
 
 
-def _dedicate(want: Desired, have: Observed, record: str) -> list[JsonValue]:
-    """Label, taint and record of a node. `spec.taints` is one atomic list that other controllers write too, so
-    the patch tests that the node is still what was read."""
-    others = [t for t in node_taints(have) if not _is_ours(t)]
+def _with_entry(want: Desired, have: Observed, record: str) -> list[JsonValue]:
+    """Our labels, record and entry. The list of the entries is one atomic list that other controllers write too, so
+    the patch tests that the object is still what was read."""
+    kept = want.ref.kind.entry
+    assert kept is not None
+    others = [one for one in entries(have) if not is_own_entry(have, one)]
     return [
         *_unchanged(have),
         *_set_keys("labels", have.labels, want.labels),
         *_set_keys("annotations", have.annotations, {names.ANNOTATION_APPLIED: record}),
-        {"op": "add", "path": "/spec/taints", "value": [*others, want.body["taint"]]},
+        {"op": "add", "path": "/" + "/".join(kept.path), "value": [*others, want.body[kept.name]]},
     ]
 
 
-def _give_back(have: Observed) -> list[JsonValue]:
-    taints = node_taints(have)
-    others = [t for t in taints if not _is_ours(t)]
+def _without_entry(have: Observed) -> list[JsonValue]:
+    kind, standing = have.ref.kind, entries(have)
+    assert kind.entry is not None
+    others = [one for one in standing if not is_own_entry(have, one)]
     patch = _unchanged(have)
-    if names.NODE_LABEL_TENANT in have.labels:
-        patch.append({"op": "remove", "path": f"/metadata/labels/{_escape(names.NODE_LABEL_TENANT)}"})
+    if kind.mark in have.labels:
+        patch.append({"op": "remove", "path": f"/metadata/labels/{_escape(kind.mark)}"})
     if have.record is not None:
         patch.append({"op": "remove", "path": f"/metadata/annotations/{_escape(names.ANNOTATION_APPLIED)}"})
-    if len(others) != len(taints):
-        patch.append({"op": "add", "path": "/spec/taints", "value": list(others)})
+    if len(others) != len(standing):
+        patch.append({"op": "add", "path": "/" + "/".join(kind.entry.path), "value": list(others)})
     return patch
 
 
-def _unchanged(node: Observed) -> list[JsonValue]:
-    """Not the list of taints alone: the answer goes into the cache, and must hold no change that we have not seen."""
+def _unchanged(have: Observed) -> list[JsonValue]:
+    """Not the list alone: the answer goes into the cache, and must hold no change that we have not seen."""
     return [
-        {"op": "test", "path": "/metadata/uid", "value": node.uid},
-        {"op": "test", "path": "/metadata/resourceVersion", "value": node.resource_version},
+        {"op": "test", "path": "/metadata/uid", "value": have.uid},
+        {"op": "test", "path": "/metadata/resourceVersion", "value": have.resource_version},
     ]
 
 
@@ -223,10 +221,6 @@ def _set_keys(field: str, have: Mapping[str, str], want: Mapping[str, str]) -> l
     if not have:
         return [{"op": "add", "path": f"/metadata/{field}", "value": dict(want)}]
     return [{"op": "add", "path": f"/metadata/{field}/{_escape(key)}", "value": value} for key, value in want.items()]
-
-
-def _is_ours(taint: JsonValue) -> bool:
-    return isinstance(taint, dict) and taint.get("key") == names.NODE_TAINT
 
 
 def _escape(key: str) -> str:

@@ -7,7 +7,6 @@ import msgspec
 
 from securetenant.kube.transport import ApiError, NotFound, Transport
 from securetenant.model import names
-from securetenant.model.kinds import KINDS
 from securetenant.model.objects import Ref
 
 
@@ -31,7 +30,7 @@ async def manager_of(transport: Transport, ref: Ref, path: str) -> str:
     """The manager that last wrote the field at `path` (or the object, if none owns that field), as the API server
     recorded it; "" if it cannot be told. One GET."""
     try:
-        raw = await transport.get(KINDS[ref.kind], ref)
+        raw = await transport.get(ref.kind, ref)
     except NotFound:
         return ""
     except ApiError:
@@ -61,7 +60,7 @@ async def is_newer(transport: Transport, ref: Ref, path: str, than: str) -> bool
     """Whether a field of an object's status was written later than one of its spec; False if that cannot be told.
     One GET."""
     try:
-        return was_written_later(await transport.get(KINDS[ref.kind], ref), path, than)
+        return was_written_later(await transport.get(ref.kind, ref), path, than)
     except ApiError:
         return False
 

@@ -16,7 +16,6 @@ from securetenant.controls.access.cluster import Deviation
 from securetenant.controls.world import World
 from securetenant.engine.attribution import manager_of
 from securetenant.kube.transport import Transport
-from securetenant.model.kinds import KINDS
 from securetenant.model.objects import Observed
 from securetenant.telemetry.events import Events, EventType, Subject
 from securetenant.telemetry.metrics import Metrics
@@ -94,7 +93,7 @@ class Cluster:
 
     def _tell(self, deviation: Deviation, type_: EventType, reason: str, event: str, manager: str = "") -> None:
         ref, is_over = deviation.ref, type_ == "Normal"
-        kind = KINDS[ref.kind]
+        kind = ref.kind
         by = f", as the field manager {manager}" if manager else ""
         where = f" at {deviation.path}" if deviation.path else ""
         self._events.emit(

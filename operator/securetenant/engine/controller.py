@@ -13,7 +13,7 @@ import structlog
 from securetenant.cache.roster import BLIND, Blind, Roster
 from securetenant.cache.tenants import Tenants
 from securetenant.cache.world import World, indexes
-from securetenant.controls.access.shipped import LOOKED_AT
+from securetenant.controls.lookup import CACHED, ONLY
 from securetenant.engine.cluster import Cluster
 from securetenant.engine.following import Following
 from securetenant.engine.inflight import Echoes
@@ -26,7 +26,6 @@ from securetenant.kube.errors import is_away
 from securetenant.kube.informer import Event, Informer, OnChange
 from securetenant.kube.lease import LeaseLost
 from securetenant.kube.transport import ApiError, NotFound, Transport
-from securetenant.model import kinds, names
 from securetenant.model.kinds import SECURE_TENANT, Kind
 from securetenant.model.objects import Observed, Ref
 from securetenant.model.platform import Platform
@@ -76,7 +75,7 @@ class Operator:
         self.has_led = False  # whether it ever began to write
         self.is_loading = False  # whether it leads, and lists the tenants yet
         self._all_queued = False
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._tasks: dict[Kind, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
         self._preparing: asyncio.Task[None] | None = None
         self._early: asyncio.Task[bool] | None = None
@@ -87,16 +86,15 @@ class Operator:
         self.tenants = Tenants()
         self.queue = WorkQueue(clock)
         indexed, following = indexes(), Following()
-        hooks: dict[str, list[OnChange]] = {name: [index.change] for name, index in indexed.items()}
-        for name in (kinds.NAMESPACE.name, kinds.NODE.name):
-            hooks.setdefault(name, []).append(self._on_change)
-        hooks[kinds.RESOURCE_QUOTA.name] = [following.change]
-        self.informers = {
-            kind.name: _informer(transport, kind, self._on_event, hooks.get(kind.name, [])) for kind in kinds.CACHED
-        }
+        hooks: dict[Kind, list[OnChange]] = {kind: [index.change] for kind, index in indexed.items()}
+        for kind in CACHED:
+            if kind.is_shared:
+                hooks.setdefault(kind, []).append(self._on_change)
+            if kind.mirror is not None:
+                hooks.setdefault(kind, []).append(following.change)
+        self.informers = {kind: _informer(transport, kind, self._on_event, hooks.get(kind, [])) for kind in CACHED}
         self.world = World(self.informers, indexed, self.tenants, platform)
         self._roster = Roster(transport, self.tenants, self.observe, lambda names: self._enqueue(names, clock()))
-        self.tenants.node_rivals = self.world.node_rivals
         self._reconciler = Reconciler(
             transport,
             Writer(transport, self.informers, self._echoes),
@@ -113,8 +111,8 @@ class Operator:
         metrics.watch_generation_lag(self._generation_lag)
         metrics.watch_queue(lambda: self.queue.depth, self.queue.oldest)
         metrics.watch_leader(lambda: self._leading)
-        for name, informer in self.informers.items():
-            metrics.watch_informer(name, informer.__len__, partial(_last_contact, informer))
+        for kind, informer in self.informers.items():
+            metrics.watch_informer(kind.name, informer.__len__, partial(_last_contact, informer))
 
     def observe(self, event_type: str | None, body: Mapping[str, Any]) -> None:
         """A SecureTenant came, changed or went."""
@@ -123,7 +121,7 @@ class Operator:
         def tell() -> None:
             self._enqueue(self.tenants.observe(event_type, body), since)
 
-        ref = Ref(SECURE_TENANT.name, "", metadata["name"])
+        ref = Ref(SECURE_TENANT, "", metadata["name"])
         if not self._echoes.hold(ref, event_type, int(metadata["resourceVersion"]), tell):
             tell()
 
@@ -149,7 +147,7 @@ class Operator:
 
     def _on_change(self, old: Observed | None, new: Observed | None) -> None:
         """Our own writes are no events; but for a namespace or node that one tenant gives up, another may wait."""
-        if old is not None and new is not None and _hand(old) != _hand(new):
+        if old is not None and new is not None and old.tenant != new.tenant:
             self._enqueue(self.world.concerned(new, old), self._clock())
 
     def _enqueue(self, tenants: set[str], since: float) -> None:
@@ -163,15 +161,15 @@ class Operator:
             async with asyncio.TaskGroup() as group:
                 self._group = group
                 self._early = group.create_task(self._roster.early(), name="early list")
-                for name in self.informers:
-                    self._watch(name)
+                for kind in self.informers:
+                    self._watch(kind)
         finally:
             if self._preparing is not None:
                 self._preparing.cancel()
 
-    def _watch(self, name: str) -> None:
+    def _watch(self, kind: Kind) -> None:
         assert self._group is not None
-        self._tasks[name] = self._group.create_task(self.informers[name].run(), name=f"informer {name}")
+        self._tasks[kind] = self._group.create_task(self.informers[kind].run(), name=f"informer {kind}")
 
     def prepare(self) -> None:
         """The leader has fallen silent, and writes no more: list every kind anew while its Lease runs out."""
@@ -181,11 +179,11 @@ class Operator:
     async def _relist(self) -> None:
         """List every kind anew. What a standby's caches hold may lag behind the last leader's own writes, and shares
         of a quota, say, must not be given away twice."""
-        for name, informer in self.informers.items():
-            self._tasks[name].cancel()
-            await asyncio.wait([self._tasks[name]])
+        for kind, informer in self.informers.items():
+            self._tasks[kind].cancel()
+            await asyncio.wait([self._tasks[kind]])
             informer.synced.clear()
-            self._watch(name)
+            self._watch(kind)
         await self.synced()
 
     async def caught_up(self) -> None:
@@ -271,8 +269,8 @@ class Operator:
     def _stale(self) -> str:
         """Which caches prove nothing any more, and why; "" where all are well."""
         found = [
-            f"{name} cannot be watched: {informer.failure}"
-            for name, informer in self.informers.items()
+            f"{kind} cannot be watched: {informer.failure}"
+            for kind, informer in self.informers.items()
             if informer.failing_since and time.monotonic() - informer.failing_since > STALE
         ]
         if self.blind_for() > STALE_TENANTS:
@@ -355,8 +353,8 @@ class Operator:
     def unready(self) -> list[str]:
         """What is not synced yet."""
         return [
-            f"{name}: {informer.failure or 'not listed yet'}"
-            for name, informer in self.informers.items()
+            f"{kind}: {informer.failure or 'not listed yet'}"
+            for kind, informer in self.informers.items()
             if not informer.synced.is_set()
         ]
 
@@ -364,16 +362,16 @@ class Operator:
         """Watchers that are dead; that fail, and have not tried again; or that hear nothing although they do not
         fail."""
         found = []
-        for name, informer in self.informers.items():
-            task = self._tasks.get(name)
+        for kind, informer in self.informers.items():
+            task = self._tasks.get(kind)
             untried, silent = time.monotonic() - informer.tried, time.time() - informer.last_contact
             if task is None or task.done():
-                found.append(f"{name}: its watcher is not running")
+                found.append(f"{kind}: its watcher is not running")
             elif informer.failure:
                 if untried > UNTRIED:
-                    found.append(f"{name}: not tried again for {untried:.0f} s after: {informer.failure}")
+                    found.append(f"{kind}: not tried again for {untried:.0f} s after: {informer.failure}")
             elif informer.synced.is_set() and silent > SILENT:
-                found.append(f"{name}: silent for {silent:.0f} s")
+                found.append(f"{kind}: silent for {silent:.0f} s")
         return found
 
 
@@ -384,23 +382,15 @@ def _informer(
         for hook in hooks:
             hook(old, new)
 
-    # Of the hundreds of ClusterRoles, with up to 50 KB of rules each, a few matter. RBAC has no right to watch some by
-    # name but for one watch each; and a label to select them by could be taken off by a stranger.
-    only = LOOKED_AT if kind is kinds.CLUSTER_ROLE else None
     return Informer(
         transport,
         kind,
         on_event=on_event,
         on_change=on_change,
-        namespace=kind.only_in,
-        label_selector=kind.only_with,
-        only=only,
+        namespace=kind.within,
+        label_selector=kind.selector,
+        only=ONLY.get(kind),
     )
-
-
-def _hand(shared: Observed) -> str:
-    """Whose mark a namespace or a node carries."""
-    return shared.tenant or shared.labels.get(names.NODE_LABEL_TENANT, "")
 
 
 def _last_contact(informer: Informer) -> float | None:

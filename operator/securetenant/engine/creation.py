@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls import commitment
+from securetenant.drift.assess import Survey
 from securetenant.drift.judge import Finding
 from securetenant.engine.writer import Outcome
 from securetenant.model import names
@@ -66,6 +67,14 @@ def created(outcome: Outcome) -> dict[str, str]:
     return {finding.ref.name: answer.uid for finding, answer in outcome.created if _is_creation(finding)}
 
 
+def refused(found: Survey, outcome: Outcome) -> set[str]:
+    """The namespaces that are still not the tenant's: their creation or adoption failed, or was put off. Recorded as
+    its own they would be deleted with it."""
+    written = {finding.ref for finding in (*outcome.done, *(one.finding for one in outcome.altered))}
+    left = {f.ref.name for f in found.findings if f.ref.kind is NAMESPACE and f.ref not in written}
+    return left & found.entering
+
+
 def announcement(before: SecureTenant, after: SecureTenant) -> Json | None:
     """The merge patch that puts finalizer and commitments on the SecureTenant; None where they are there already."""
     metadata: Json = {"uid": before.metadata.uid}
@@ -79,4 +88,4 @@ def announcement(before: SecureTenant, after: SecureTenant) -> Json | None:
 
 
 def _is_creation(finding: Finding) -> bool:
-    return finding.action == "Create" and finding.ref.kind == NAMESPACE.name
+    return finding.action == "Create" and finding.ref.kind is NAMESPACE

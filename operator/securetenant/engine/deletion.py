@@ -45,7 +45,7 @@ def doomed(tenant: SecureTenant, world: World) -> list[Observed]:
     One that was taken out of the spec is to stay: it is released, however late we come.
     """
     declared = sorted(entry.name for entry in tenant.spec.namespaces)
-    found = (world.get(Ref(kinds.NAMESPACE.name, "", name)) for name in declared)
+    found = (world.get(Ref(kinds.NAMESPACE, "", name)) for name in declared)
     return [
         have
         for have in found
@@ -80,13 +80,13 @@ def released(holders: Sequence[str]) -> Condition:
 
 def _written_by_us(tenant: SecureTenant, have: Observed, world: World) -> bool:
     """A mark alone may be forged, and so may a record: in a namespace that is not the tenant's nothing is touched."""
-    if have.ref.kind == kinds.NODE.name:
-        return True
-    if have.ref.kind == kinds.NAMESPACE.name:
+    if have.ref.kind.is_shared and not have.ref.place:
+        return True  # given back
+    if have.ref.kind is kinds.NAMESPACE:
         return ownership.owns(tenant, have)
-    if not ownership.owns(tenant, world.get(Ref(kinds.NAMESPACE.name, "", have.ref.namespace))):
+    if not ownership.owns(tenant, world.get(Ref(kinds.NAMESPACE, "", have.ref.namespace))):
         return False
-    recorded = f"{have.ref.kind}/{have.ref.name}" in tenant.status.applied.get(have.ref.namespace, ())
+    recorded = f"{have.ref.kind.key}/{have.ref.name}" in tenant.status.applied.get(have.ref.namespace, ())
     return recorded or is_recorded(have, tenant.metadata.uid)
 
 

@@ -1,6 +1,6 @@
-"""Which quotas kube-controller-manager has yet to follow: it copies spec.hard into status.hard after each change, and
-what stands there until then is no tampering. Learned from the changes of the cache alone, and kept for those only
-that it has yet to follow.
+"""Which objects a controller of Kubernetes has yet to follow: it copies what the spec says into the status after each
+change (`Kind.mirror`: a quota's hard), and what stands there until then is no tampering. Learned from the changes of
+the cache alone, and kept for those only that it has yet to follow.
 """
 
 from collections.abc import Iterable
@@ -8,59 +8,69 @@ from dataclasses import replace
 from typing import Final
 
 from securetenant.controls.control import Plan
-from securetenant.controls.quota import control as quota
-from securetenant.controls.quota import held
+from securetenant.controls.lookup import NAMED
 from securetenant.drift.assess import Survey
 from securetenant.drift.judge import Finding
 from securetenant.engine.attribution import is_newer
 from securetenant.kube.transport import Transport
 from securetenant.model.objects import Json, JsonValue, Observed, Ref
 
-_UNKNOWN: Final[Json] = {"": ""}  # no status.hard
-_SPEC: Final = "spec.hard"
+_UNKNOWN: Final[Json] = {"": ""}  # no status that there is
 
 
 class Following:
-    """`change` hears of every change of the cache of quotas, as (old, new). Single event loop."""
+    """`change` hears of every change of the caches of kinds that have a mirror, as (old, new). Single event loop."""
 
     def __init__(self) -> None:
-        # What status.hard was when spec.hard changed last.
+        # What the status was when the spec changed last.
         self._behind: dict[Ref, Json] = {}
 
     def __len__(self) -> int:
         return len(self._behind)
 
     def change(self, old: Observed | None, new: Observed | None) -> None:
-        """A quota came (no old), changed, or went (no new)."""
+        """An object came (no old), changed, or went (no new)."""
         if new is None:
             if old is not None:
                 self._behind.pop(old.ref, None)
             return
-        in_force, hard = _hard(new.field("status")), _hard(new.field("spec"))
+        in_force, hard = _status(new), _spec(new)
         if in_force == hard:
             self._behind.pop(new.ref, None)
         elif old is None or old.uid != new.uid:
             # Nobody has counted yet; or, at the start, what was done before is not known.
             self._behind[new.ref] = _UNKNOWN if in_force else {}
-        elif _hard(old.field("spec")) != hard:
+        elif _spec(old) != hard:
             self._behind[new.ref] = in_force
 
-    def is_behind(self, quota: Observed) -> bool | None:
-        """Of a quota whose limits in force are not those of its spec: whether kube-controller-manager has yet to follow
-        (else somebody else wrote its status); None if that is not known."""
-        was = self._behind.get(quota.ref)
+    def is_behind(self, have: Observed) -> bool | None:
+        """Of an object whose status is not what its spec says: whether Kubernetes' controller has yet to follow (else
+        somebody else wrote the status); None if that is not known."""
+        was = self._behind.get(have.ref)
         if was is _UNKNOWN:
             return None
-        return was is not None and was == _hard(quota.field("status"))
+        return was is not None and was == _status(have)
 
 
-def _hard(part: JsonValue) -> Json:
-    hard = part.get("hard") if isinstance(part, dict) else None
-    return hard if isinstance(hard, dict) else {}
+def _status(have: Observed) -> Json:
+    mirror = have.ref.kind.mirror
+    assert mirror is not None
+    return _part(have.field(mirror.status[0]), mirror.status[1])
+
+
+def _spec(have: Observed) -> Json:
+    mirror = have.ref.kind.mirror
+    assert mirror is not None
+    return _part(have.field(mirror.spec[0]), mirror.spec[1])
+
+
+def _part(whole: JsonValue, name: str) -> Json:
+    part = whole.get(name) if isinstance(whole, dict) else None
+    return part if isinstance(part, dict) else {}
 
 
 async def judged(found: Survey, following: Following, transport: Transport) -> Survey:
-    """The survey without the quotas that kube-controller-manager has yet to follow, and with what there is to say of
+    """The survey without the objects that Kubernetes has yet to follow, and with what there is to say of
     those whose status others changed. One GET for each of which nothing is known since the start."""
     if all(finding.action != "Recount" for finding in found.findings):
         return found
@@ -71,21 +81,35 @@ async def judged(found: Survey, following: Following, transport: Transport) -> S
             findings.append(finding)
         elif (behind := following.is_behind(have)) is not True:
             # Not known: written later than the spec it is somebody's doing; else it is put right, and not counted.
-            rollout = behind is None and not await is_newer(transport, have.ref, finding.path, _SPEC)
+            rollout = behind is None and not await is_newer(transport, have.ref, finding.path, _spec_path(have))
             findings.append(replace(finding, rollout=rollout))
     return replace(found, findings=findings, plans=_told(found, findings))
 
 
+def _spec_path(have: Observed) -> str:
+    mirror = have.ref.kind.mirror
+    return ".".join(mirror.spec) if mirror is not None else ""
+
+
 def _told(found: Survey, findings: Iterable[Finding]) -> dict[str, Plan]:
-    tampered = [_difference(finding) for finding in findings if finding.action == "Recount" and not finding.rollout]
-    if not tampered:
-        return found.plans
-    return {**found.plans, quota.NAME: held.tampered(found.plans[quota.NAME], tampered)}
+    tampered: dict[str, list[str]] = {}
+    for finding in findings:
+        if finding.action == "Recount" and not finding.rollout:
+            tampered.setdefault(finding.control, []).append(_difference(finding))
+    plans = dict(found.plans)
+    for name, told in tampered.items():
+        if (say := NAMED[name].tampered) is not None:
+            plans[name] = say(plans[name], told)
+    return plans
 
 
 def _difference(finding: Finding) -> str:
     have, want = finding.observed, finding.desired
-    resource = finding.path.removeprefix("status.hard").removeprefix(".")
-    now = _hard(have.field("status")).get(resource, "no limit") if have is not None else ""
-    limit = _hard(want.body.get("spec")).get(resource, "no limit") if want is not None else ""
-    return f"{resource} in {finding.ref.namespace} ({now} instead of {limit})"
+    assert have is not None
+    assert want is not None
+    mirror = want.ref.kind.mirror
+    assert mirror is not None
+    (field, name), path = mirror.spec, ".".join(mirror.status)
+    key = finding.path.removeprefix(path).removeprefix(".")
+    now, wanted = _status(have).get(key, "no limit"), _part(want.body.get(field), name).get(key, "no limit")
+    return f"{key} in {finding.ref.namespace} ({now} instead of {wanted})"

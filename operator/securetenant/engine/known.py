@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from securetenant.api.status import DriftItem, DriftStatus
+from securetenant.controls.lookup import KINDS
 from securetenant.model.objects import Ref
 
 MOST: Final = 2048  # digests in a status; what is beyond is counted anew after a restart
@@ -35,12 +36,12 @@ class Known:
 
 def of_status(drift: DriftStatus) -> Known:
     """What the last process knew."""
-    return Known({_key(item): item.manager for item in drift.items}, _unpacked(drift.unlisted))
+    return Known({_key(item): item.manager for item in drift.items if item.kind in KINDS}, _unpacked(drift.unlisted))
 
 
 def digest(key: Key) -> bytes:
     ref, reason = key
-    return hashlib.sha256("\0".join((reason, *ref)).encode()).digest()[:_LENGTH]
+    return hashlib.sha256("\0".join((reason, ref.kind.key, ref.namespace, ref.name)).encode()).digest()[:_LENGTH]
 
 
 def packed(digests: Iterable[bytes]) -> str:
@@ -50,11 +51,11 @@ def packed(digests: Iterable[bytes]) -> str:
 
 def unlisted(drift: DriftStatus) -> str:
     """All that a status knows of, none of it listed: for one that claims nothing to stand."""
-    return packed({*_unpacked(drift.unlisted), *(digest(_key(item)) for item in drift.items)})
+    return packed({*_unpacked(drift.unlisted), *(digest(_key(item)) for item in drift.items if item.kind in KINDS)})
 
 
 def _key(item: DriftItem) -> Key:
-    return Ref(item.kind, item.namespace, item.name), item.reason
+    return Ref(KINDS[item.kind], item.namespace, item.name), item.reason
 
 
 def _unpacked(text: str) -> frozenset[bytes]:

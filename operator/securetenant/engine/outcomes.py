@@ -6,7 +6,6 @@ from securetenant.drift.judge import Finding
 from securetenant.engine.status import Drifted
 from securetenant.engine.writer import Outcome
 from securetenant.kube.transport import AlreadyExists, ApiError, Conflict, Forbidden, Invalid, NotFound
-from securetenant.model.kinds import NODE
 
 # Conflicts with what the caches have not seen yet are retried in silence this often.
 SILENT_RETRIES = 4
@@ -48,6 +47,7 @@ def is_news(error: ApiError, failures: int) -> bool:
 
 def told(finding: Finding, error: ApiError) -> str:
     hint = ""
-    if isinstance(error, Forbidden) and finding.ref.kind == NODE.name:
-        hint = " (the right over nodes is opt-in: apply manifests/components/nodes)"
+    kind = finding.ref.kind
+    if isinstance(error, Forbidden) and kind.component:
+        hint = f" (the right over {kind.plural} is opt-in: apply manifests/components/{kind.component})"
     return f"{finding.action} {finding.ref}: {error.reason}: {error.message}{hint}"

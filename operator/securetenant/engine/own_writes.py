@@ -10,7 +10,7 @@ from securetenant.api.tenant import SecureTenant
 from securetenant.controls.world import World
 from securetenant.drift.assess import Survey
 from securetenant.drift.judge import Finding
-from securetenant.drift.writes import nudging
+from securetenant.drift.writes import nudged
 from securetenant.engine.status import Drifted
 from securetenant.engine.uncertain import Doubts
 from securetenant.engine.writer import Outcome
@@ -77,15 +77,15 @@ class History:
             if want is None or finding.action == "Recreate":
                 records.add("")
             elif finding.action == "Recount":  # two writes, of which the first may stand
-                records.add(annotation(nudging(want), tenant.name, tenant.metadata.uid))
+                records.add(annotation(nudged(want), tenant.name, tenant.metadata.uid))
             self._doubts.note(tenant.name, finding.ref, records, Drifted(finding, blamed.get(finding, "")))
         self._remember(found, {*outcome.done, *carried})
         for item in over:
-            # It may stand, and only not be seen yet.
+            # It may stand, and only not be seen yet. Whatever stood there before is gone: this was its creation.
             want = item.finding.desired
             if want is not None and item.finding not in carried and self._world.get(want.ref) is None:
                 record = annotation(want, tenant.name, tenant.metadata.uid)
-                self._records[tenant.name].setdefault(want.ref, record)
+                self._records[tenant.name][want.ref] = record
         return late
 
     def is_doubtful(self, name: str, ref: Ref) -> bool:

@@ -11,7 +11,9 @@ import structlog
 from securetenant.api.refused import Refusal
 from securetenant.api.status import Condition
 from securetenant.api.tenant import SecureTenant
+from securetenant.api.types import is_reserved_key
 from securetenant.cache.tenants import Tenants
+from securetenant.controls.lookup import NAMED
 from securetenant.controls.world import World
 from securetenant.drift.applied import grouped, recorded
 from securetenant.drift.assess import Survey, survey
@@ -36,7 +38,7 @@ from securetenant.kube.transport import (
     Transport,
 )
 from securetenant.model import names
-from securetenant.model.kinds import NAMESPACE, NODE
+from securetenant.model.kinds import NAMESPACE
 from securetenant.model.objects import Observed, Ref
 
 log = structlog.get_logger("securetenant.reconcile")
@@ -186,8 +188,12 @@ class Reconciler:
                 log.warning("status not written before deletions", tenant=tenant.name, cause=str(error))
                 unrecorded = True
         values = self._creations.values(tenant.name)
-        outcome = await self._writer.undo(todo, tenant.name, tenant.metadata.uid, values) if todo else Outcome()
-        held = found.held | creation.created(outcome)
+        outcome = (
+            await self._writer.undo(todo, tenant.name, tenant.metadata.uid, values, found.entering)
+            if todo
+            else Outcome()
+        )
+        held = found.held | creation.created(outcome) | dict.fromkeys(creation.refused(found, outcome), "")
         self._strays.note(tenant.name, outcome, held)
 
         done, failed = set(outcome.done), [*unannounced, *outcome.failed]
@@ -216,6 +222,7 @@ class Reconciler:
             unwritten=outcomes.unwritten(todo, outcome, altered, failures),
             refusal=found.refusal,
             unknown=self._stale(),
+            reserved=_reserved(found, done),
             unsettled=any(not outcomes.is_news(error, failures) for _, error in failed),
         )
         result.detected = self._newly(tenant, [*result.outstanding, *corrected])
@@ -260,8 +267,8 @@ class Reconciler:
 
     def _again(self, found: Survey, done: Collection[Finding], waits: list[float], *, is_failed: bool) -> Again:
         """`waits`: seconds until what is left may be undone."""
-        if not is_failed and any(finding.ref.kind == NODE.name for finding in done):
-            # What a node's condition says is read off the node: look again, now that it is written.
+        if not is_failed and any(NAMED[finding.control].rereads for finding in done):
+            # What its condition says is read off the object: look again, now that it is written.
             return Again(after=0.0)
         name = found.tenant.name
         calm = self._contests.calm_at(name)
@@ -302,7 +309,7 @@ class Reconciler:
             if names.FINALIZER not in tenant.metadata.finalizers:
                 raise
             waiting = [f for f in todo if f.ref.place in creating]
-            failed = [(f, error) for f in waiting if f.ref.kind == NAMESPACE.name]
+            failed = [(f, error) for f in waiting if f.ref.kind is NAMESPACE]
             return found.tenant, [f for f in todo if f not in waiting], failed
         return tenant, todo, []
 
@@ -412,10 +419,7 @@ class Reconciler:
             return
         condition = deletion.released(holders)
         self._reporter.deleting(tenant, condition)
-        said = status.unjudged(tenant, [condition], self._now())
-        await self._resource.write_status(
-            tenant, said.model_copy(update={"whitelist": None, "nodes": [], "applied": {}})
-        )
+        await self._resource.write_status(tenant, status.released(tenant, condition, self._now()))
 
     def _until(self, when: datetime | None) -> float | None:
         """Seconds until a time, and a moment more, so that it has come by then."""
@@ -440,6 +444,19 @@ def _applied(found: Survey, done: set[Finding]) -> set[Ref]:
     releases = [f for f in found.findings if f.action == "Release" and f not in done]
     unreleased = {f.ref for f in releases if f.ref.place in found.owned or f.ref in found.record}
     return standing | kept | unreleased
+
+
+def _reserved(found: Survey, done: Collection[Finding]) -> dict[str, set[str]]:
+    """The keys on the tenant's namespaces that no spec can set, and that are ours. One that is wanted no more is taken
+    back with the next write of its namespace, and is ours until that is done."""
+    before = {entry.name: entry.reserved for entry in found.tenant.status.namespaces}
+    left = {finding.ref for finding in found.findings if finding not in done}
+    return {
+        want.ref.name: {key for key in (*want.labels, *want.annotations) if is_reserved_key(key)}
+        | set(before.get(want.ref.name, ()) if want.ref in left else ())
+        for want in found.desired
+        if want.ref.kind is NAMESPACE
+    }
 
 
 def _is_going(finding: Finding) -> bool:

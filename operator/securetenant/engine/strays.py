@@ -58,7 +58,7 @@ class Strays:
             Finding(ref, each.control, "Stale", "Delete", rollout=True, message=_MESSAGE, observed=have)
             for ref, each in made.items()
             if ref.namespace not in own
-            and (place := world.get(Ref(NAMESPACE.name, "", ref.namespace))) is not None
+            and (place := world.get(Ref(NAMESPACE, "", ref.namespace))) is not None
             and place.uid != each.place
             and (have := world.get(ref)) is not None
             and have.uid == each.uid

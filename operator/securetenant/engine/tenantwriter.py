@@ -35,7 +35,7 @@ class TenantWriter:
     ) -> None:
         """Write the SecureTenant, and take in the answer. An edit that is in it is judged by a pass of its own; this
         pass goes on with the spec that it judged."""
-        ref = Ref(SECURE_TENANT.name, "", tenant.name)
+        ref = Ref(SECURE_TENANT, "", tenant.name)
         with self._echoes.writing(ref) as write:
             raw = await self._transport.patch(SECURE_TENANT, ref, body, content_type, subresource)
             version = _version(raw, tenant)

@@ -9,15 +9,15 @@ import asyncio
 from collections.abc import Callable, Iterable
 
 from securetenant.cache.tenants import Applied, Tenants
+from securetenant.controls.lookup import KINDS
 from securetenant.controls.world import World
 from securetenant.engine.workqueue import WorkQueue
-from securetenant.model.kinds import CACHED, NETWORK_POLICY, ROLE_BINDING
+from securetenant.model.kinds import NETWORK_POLICY, ROLE_BINDING, Kind
 from securetenant.model.objects import Observed, Ref
 from securetenant.model.record import is_recorded
 
-_KINDS = frozenset(kind.name for kind in CACHED)
 # Others' objects of these kinds widen a posture.
-_WIDENING = (NETWORK_POLICY.name, ROLE_BINDING.name)
+_WIDENING = (NETWORK_POLICY, ROLE_BINDING)
 
 # Tenants that are sifted between two breaths of the event loop.
 _BREATH = 20
@@ -43,7 +43,7 @@ def is_suspect(
     uid: str,
     applied: Applied,
     get: Callable[[Ref], Observed | None],
-    in_namespace: Callable[[str, str], Iterable[Observed]],
+    in_namespace: Callable[[Kind, str], Iterable[Observed]],
 ) -> bool:
     """Whether something of what a tenant applied is missing or not as it was written, or stands beside it.
 
@@ -52,8 +52,8 @@ def is_suspect(
     for namespace, entries in applied.items():
         widening = 0
         for entry in entries:
-            kind, _, name = entry.partition("/")
-            if kind not in _KINDS:
+            key, _, name = entry.partition("/")
+            if (kind := KINDS.get(key)) is None:
                 continue
             have = get(Ref(kind, namespace, name))
             if have is None or not is_recorded(have, uid):

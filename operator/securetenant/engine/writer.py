@@ -5,7 +5,7 @@ sent, and the API server answers 200 or 201 all the same.
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -19,7 +19,7 @@ from securetenant.kube.errors import malformed
 from securetenant.kube.transport import JSON_PATCH, AlreadyExists, ApiError, Conflict, NotFound, Transport
 from securetenant.kube.wire import decode
 from securetenant.model import kinds
-from securetenant.model.kinds import KINDS
+from securetenant.model.kinds import Kind
 from securetenant.model.objects import JsonValue, Observed, Ref
 
 
@@ -75,24 +75,30 @@ class Outcome:
 class Writer:
     """Writes for one tenant at a time; several tenants at once. The transport bounds what is in flight."""
 
-    def __init__(self, transport: Transport, stores: Mapping[str, Store], echoes: Echoes) -> None:
+    def __init__(self, transport: Transport, stores: Mapping[Kind, Store], echoes: Echoes) -> None:
         self._transport = transport
         self._stores = stores
         self._echoes = echoes
 
     async def undo(
-        self, findings: Sequence[Finding], tenant: str, salt: str, values: Mapping[str, str] = NO_VALUES
+        self,
+        findings: Sequence[Finding],
+        tenant: str,
+        salt: str,
+        values: Mapping[str, str] = NO_VALUES,
+        entering: Collection[str] = (),
     ) -> Outcome:
         """Carry out the findings' actions in the order of `_steps`.
 
         One that fails stops what depends on it (a namespace's contents on it; its release on theirs), and nothing
         else. Where somebody else was first to create a namespace, what opens waits for the next look: it was planned
-        as if that namespace were the tenant's. `values`: what each namespace is created with.
+        as if that namespace were the tenant's. `values`: what each namespace is created with. `entering`: the
+        namespaces that are not the tenant's yet: where one cannot be made so, nothing is written in it.
         """
         outcome = Outcome()
         for step in _steps(findings):
             blocked = {finding.ref.place for finding, _ in outcome.failed}
-            missing = {f.ref.place for f, _ in outcome.failed if _brings_in(f, tenant)}
+            missing = {f.ref.name for f, _ in outcome.failed if f.ref.kind == kinds.NAMESPACE} & set(entering)
             # What came back otherwise may not open what the superseded one does.
             doubtful = blocked | {item.finding.ref.place for item in outcome.altered}
             todo = [
@@ -134,7 +140,7 @@ class Writer:
     async def send(self, request: Request) -> Observed | None:
         """One write. Its answer goes into the cache, and is returned; of a deletion there is none, and deleting what
         is gone already is no error. Raises ApiError."""
-        kind, ref = KINDS[request.ref.kind], request.ref
+        kind, ref = request.ref.kind, request.ref
         with self._echoes.writing(ref) as write:
             match request.verb:
                 case "create":
@@ -163,18 +169,18 @@ class Writer:
         """Write the object back without finalizers. Read first, because of a binding to a role that we may not bind
         the API server admits nothing else: to a field that the caches do not hold it would be another change."""
         given = preconditions if isinstance(preconditions, dict) else {}
-        raw = await self._transport.get(KINDS[ref.kind], ref)
+        raw = await self._transport.get(ref.kind, ref)
         if _decoded(ref, raw).uid != given.get("uid"):
             raise Conflict(409, "Conflict", "another object by now", "PUT", str(ref))
         whole = msgspec.json.decode(raw)
         whole["metadata"]["finalizers"] = []
-        return await self._transport.replace(KINDS[ref.kind], ref, whole)
+        return await self._transport.replace(ref.kind, ref, whole)
 
     async def _delete(self, ref: Ref, preconditions: JsonValue) -> None:
         given = preconditions if isinstance(preconditions, dict) else {}
         uid, version = str(given.get("uid", "")), str(given.get("resourceVersion", ""))
         try:
-            raw = await self._transport.delete(KINDS[ref.kind], ref, uid=uid, resource_version=version)
+            raw = await self._transport.delete(ref.kind, ref, uid=uid, resource_version=version)
         except NotFound as error:
             if error.is_uncertain:
                 raise
@@ -182,7 +188,7 @@ class Writer:
             self._stores[ref.kind].forget(ref, uid)
             return
         answer = msgspec.json.decode(raw, type=_Answer)
-        if ref.kind == kinds.NAMESPACE.name and answer.kind == ref.kind:
+        if ref.kind is kinds.NAMESPACE and answer.kind == ref.kind.name:
             self._store(ref, raw)  # it goes in its own time, with all that is in it
         elif answer.metadata.finalizers:
             self._store(ref, raw)
@@ -193,7 +199,7 @@ class Writer:
     async def _confirm_gone(self, ref: Ref, uid: str) -> None:
         """What is to go is not forgotten for one answer, which may be a proxy's. Conflict if it is there."""
         try:
-            raw = await self._transport.get(KINDS[ref.kind], ref)
+            raw = await self._transport.get(ref.kind, ref)
         except NotFound as error:
             if error.is_uncertain:
                 raise
@@ -206,7 +212,7 @@ class Writer:
 def _decoded(ref: Ref, raw: bytes) -> Observed:
     """The object that an answer holds. Raises Malformed for anything else than this very object."""
     try:
-        observed = decode(KINDS[ref.kind], raw)
+        observed = decode(ref.kind, raw)
     except msgspec.MsgspecError as error:
         raise malformed(raw, str(ref), "WRITE", str(ref)) from error
     if observed.ref != ref:
@@ -235,7 +241,7 @@ def _steps(findings: Iterable[Finding]) -> list[list[Finding]]:
 
 
 def _step(finding: Finding) -> int:
-    is_namespace = finding.ref.kind == kinds.NAMESPACE.name
+    is_namespace = finding.ref.kind is kinds.NAMESPACE
     if finding.action == "Release":
         return 5 if is_namespace else 4
     if is_namespace:
@@ -245,17 +251,9 @@ def _step(finding: Finding) -> int:
     return 1 if finding.desired is not None and finding.desired.closing else 2
 
 
-def _brings_in(finding: Finding, tenant: str) -> bool:
-    """Whether it makes a namespace the tenant's: before that nothing is written in it."""
-    if finding.ref.kind != kinds.NAMESPACE.name or finding.desired is None:
-        return False
-    have = finding.observed
-    return have is None or (finding.rollout and have.tenant != tenant)
-
-
 def _is_taken(finding: Finding, error: ApiError) -> bool:
     """Whether a namespace that was to be created was there already."""
-    return finding.ref.kind == kinds.NAMESPACE.name and isinstance(error, AlreadyExists)
+    return finding.ref.kind is kinds.NAMESPACE and isinstance(error, AlreadyExists)
 
 
 def _depends(finding: Finding) -> bool:

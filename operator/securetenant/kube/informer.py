@@ -182,12 +182,13 @@ class Informer:
         failures = short = 0
         must_list = True
         while True:
-            started = self.tried = time.monotonic()
-            self._accepted = 0.0
+            self.tried = time.monotonic()
+            self._accepted = watching = 0.0
             try:
                 if must_list:
                     await self._list()
                     must_list = False
+                watching = time.monotonic()
                 await self._watch()
                 error: Exception | None = None  # the server ended the watch in good order
             except (Gone, _Relist, msgspec.MsgspecError, ValueError) as problem:
@@ -195,7 +196,8 @@ class Informer:
             except ApiError as problem:
                 error = problem
                 must_list = must_list or (400 <= problem.status < 500 and problem.status not in _PASSING)
-            lasted = time.monotonic() - started
+            # Of the watch alone: a list of a large kind takes long, and says nothing of the watch that it is for.
+            lasted = time.monotonic() - watching if watching else 0.0
             # Accepted, and over at once without a word, again and again: something between answers for the server. A
             # list shows what no such watch does.
             short = short + 1 if self._accepted and time.monotonic() - self._accepted <= self._at_once else 0

@@ -113,7 +113,7 @@ class Elector:
         self.fresh = False
         self.silent = False
         self._transport = transport
-        self._ref = Ref(LEASE.name, namespace, name)
+        self._ref = Ref(LEASE, namespace, name)
         self._duration = duration
         self._renew = renew
         self._retry = retry

@@ -81,7 +81,7 @@ async def _crd(transport: Transport) -> str:
 
 async def _namespace(transport: Transport, name: str) -> str:
     try:
-        await transport.get(NAMESPACE, Ref(NAMESPACE.name, "", name))
+        await transport.get(NAMESPACE, Ref(NAMESPACE, "", name))
     except NotFound:
         return (
             f"the namespace {name}, where the operator's Lease belongs, does not exist: apply it first ({REMEDY}), or "

@@ -123,7 +123,7 @@ def _observer(kind: Kind) -> Callable[[Wire], Observed]:
     """A function from the kind's Wire to Observed. It is the hot path: plain code, no helper per field."""
     known: dict[tuple[str, ...], dict[str, str]] = {}
     contents: dict[tuple[bytes, ...], dict[str, msgspec.Raw]] = {}
-    name, top = kind.name, (*kind.content, *kind.extra)
+    top = (*kind.content, *kind.extra)
 
     def observed(wire: Wire) -> Observed:
         meta = wire.metadata
@@ -139,7 +139,7 @@ def _observer(kind: Kind) -> Callable[[Wire], Observed]:
                     contents.clear()
                 contents[texts] = fields
         return Observed(
-            Ref(name, _same[meta.namespace], _same[meta.name]),
+            Ref(kind, _same[meta.namespace], _same[meta.name]),
             meta.uid,
             meta.resource_version,
             _same[meta.creation_timestamp or ""],

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import msgspec
 
 from securetenant.model import names
-from securetenant.model.kinds import KINDS, NAMESPACE
+from securetenant.model.kinds import NAMESPACE, Kind
 
 # Deliberately loose inside: it is the JSON that the API server speaks.
 Json: TypeAlias = dict[str, "JsonValue"]
@@ -17,17 +17,17 @@ JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, J
 class Ref(NamedTuple):
     """Which object: kind, namespace ("" if cluster-scoped) and name."""
 
-    kind: str
+    kind: Kind
     namespace: str
     name: str
 
     def __str__(self) -> str:
-        return "/".join(part for part in self if part)
+        return "/".join(part for part in (self.kind.name, self.namespace, self.name) if part)
 
     @property
     def place(self) -> str:
         """The namespace that it is, or is in; "" of all else that is cluster-scoped."""
-        return self.name if self.kind == NAMESPACE.name else self.namespace
+        return self.name if self.kind is NAMESPACE else self.namespace
 
 
 class Observed(msgspec.Struct, frozen=True, gc=False):
@@ -58,6 +58,8 @@ class Observed(msgspec.Struct, frozen=True, gc=False):
     @property
     def tenant(self) -> str:
         """The tenant whose ownership mark the object carries, or ""."""
+        if self.ref.kind.mark:
+            return self.labels.get(self.ref.kind.mark, "")
         if self.labels.get(names.LABEL_MANAGED_BY) != names.MANAGED_BY:
             return ""
         return self.labels.get(names.LABEL_TENANT, "")
@@ -68,10 +70,11 @@ class Desired:
     """An object that a control wants, in canonical form: equal to what the API server gives back.
 
     Of an object that is ours alone, `labels`, `annotations` and `body` (the kind's content fields) are all that
-    it may hold. Of one that others write too (`is_shared`: Namespace, Node) only the keys named here are ours;
-    a Node's taint of ours stands in `body` as {"taint": {"key", "value", "effect"}}.
-    `labels` are without the ownership marks, which `marked` adds to all.
-    `closing` objects (default deny) are written before anything that opens.
+    it may hold. Of one that others write too (`is_shared`: Namespace, Node) only the keys named here are ours; our
+    entry of an atomic list stands in `body` by the name that the kind has for it.
+    `labels` are without the ownership marks, which are added to all.
+    `closing` objects (default deny) are written before anything that opens. `parts`: of several controls, each
+    as it was wanted; `control` is the first's.
     """
 
     ref: Ref
@@ -80,10 +83,11 @@ class Desired:
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     closing: bool = False
+    parts: tuple["Desired", ...] = ()
 
     @property
     def is_shared(self) -> bool:
-        return not KINDS[self.ref.kind].content
+        return self.ref.kind.is_shared
 
 
 # Of an object that is given up: how much of what it opened is wanted still, of other objects; "" for nothing.

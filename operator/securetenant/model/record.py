@@ -12,8 +12,6 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from securetenant.model import names
-from securetenant.model.kinds import KINDS
 from securetenant.model.objects import Desired, Json, JsonValue, Observed, Ref, marks
 
 _canonical = msgspec.json.Encoder(order="sorted")
@@ -29,7 +27,7 @@ class Shared(msgspec.Struct, frozen=True):
 
 def digest(content: Json, ref: Ref, salt: str) -> str:
     """128 bits over the canonical JSON of the content, bound to the object's name and the tenant's UID."""
-    return hashlib.sha256(_canonical.encode([salt, *ref, content])).hexdigest()[:32]
+    return hashlib.sha256(_canonical.encode([salt, ref.kind.key, ref.namespace, ref.name, content])).hexdigest()[:32]
 
 
 def whole(desired: Desired, tenant: str) -> Json:
@@ -45,7 +43,7 @@ def whole(desired: Desired, tenant: str) -> Json:
 
 def whole_of(observed: Observed) -> Json:
     """The same of an object in the cluster."""
-    content = {name: observed.field(name) for name in KINDS[observed.ref.kind].content if name in observed.fields}
+    content = {name: observed.field(name) for name in observed.ref.kind.content if name in observed.fields}
     return {
         "labels": dict(observed.labels),
         "annotations": dict(observed.annotations),
@@ -57,7 +55,7 @@ def whole_of(observed: Observed) -> Json:
 
 def shared(desired: Desired, tenant: str) -> Json:
     """Our fields of an object that others write too."""
-    marked = marks(tenant, desired.control) if desired.ref.kind != "Node" else {}
+    marked = marks(tenant, desired.control) if not desired.ref.kind.mark else {}
     return {
         "labels": {**desired.labels, **marked},
         "annotations": dict(desired.annotations),
@@ -71,10 +69,9 @@ def shared_of(observed: Observed, labels: Iterable[str], annotations: Iterable[s
         "labels": _pick(observed.labels, labels),
         "annotations": _pick(observed.annotations, annotations),
     }
-    if observed.ref.kind == "Node":
-        taint = node_taint(observed)
-        if taint is not None:
-            content["taint"] = taint
+    kind = observed.ref.kind
+    if kind.entry is not None and (ours := entry(observed)) is not None:
+        content[kind.entry.name] = ours
     return content
 
 
@@ -82,19 +79,29 @@ def _pick(values: Mapping[str, str], keys: Iterable[str]) -> dict[str, JsonValue
     return {key: values[key] for key in sorted(keys) if key in values}
 
 
-def node_taints(node: Observed) -> list[JsonValue]:
-    """All taints of a node, as they stand."""
-    spec = node.field("spec")
-    taints = spec.get("taints") if isinstance(spec, dict) else None
-    return taints if isinstance(taints, list) else []
+def entries(observed: Observed) -> list[JsonValue]:
+    """All entries of the atomic list in which one is ours (a node's taints), as they stand."""
+    kept = observed.ref.kind.entry
+    if kept is None:
+        return []
+    field, name = kept.path
+    holder = observed.field(field)
+    found = holder.get(name) if isinstance(holder, dict) else None
+    return found if isinstance(found, list) else []
 
 
-def node_taint(node: Observed) -> JsonValue:
-    """Our taint on a node, without the time that the server may add; all of them if there are several; or None."""
+def is_own_entry(observed: Observed, one: JsonValue) -> bool:
+    kept = observed.ref.kind.entry
+    return kept is not None and isinstance(one, dict) and one.get(kept.key) == kept.value
+
+
+def entry(observed: Observed) -> JsonValue:
+    """Our entry, in the fields that are ours; all of them if there are several; or None."""
+    kept = observed.ref.kind.entry
     ours: list[JsonValue] = [
-        {key: taint[key] for key in ("key", "value", "effect") if key in taint}
-        for taint in node_taints(node)
-        if isinstance(taint, dict) and taint.get("key") == names.NODE_TAINT
+        {key: one[key] for key in kept.fields if key in one}
+        for one in entries(observed)
+        if kept is not None and isinstance(one, dict) and is_own_entry(observed, one)
     ]
     return ours[0] if len(ours) == 1 else ours or None
 
@@ -125,7 +132,7 @@ def shared_record(observed: Observed) -> Shared | None:
 
 def is_recorded(observed: Observed, salt: str) -> bool:
     """Whether what stands in the cluster is what we last wrote there, for the tenant with this UID."""
-    if KINDS[observed.ref.kind].content:
+    if not observed.ref.kind.is_shared:
         return observed.record == digest(whole_of(observed), observed.ref, salt)
     record = shared_record(observed)
     if record is None:

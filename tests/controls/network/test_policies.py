@@ -13,6 +13,7 @@ from securetenant.api.tenant import SecureTenant
 from securetenant.controls.network import control as network
 from securetenant.controls.network import policies
 from securetenant.controls.network.policies import Within
+from securetenant.model.kinds import NETWORK_POLICY
 from securetenant.model.objects import Desired, Json, Ref
 from securetenant.sets.blocks import Block
 from securetenant.sets.policy import Policy, Rule, parsed, rendered
@@ -59,7 +60,7 @@ def test_the_examples_are_canonical() -> None:
     tenants = [load({**one, "metadata": {**one["metadata"], "uid": "u"}}) for one in documents if is_tenant(one)]
     made = desired(tenants)
     assert len(made) > 20
-    assert Ref("NetworkPolicy", "payments-prod", "securetenant-egress-ledger") in {item.ref for item in made}
+    assert Ref(NETWORK_POLICY, "payments-prod", "securetenant-egress-ledger") in {item.ref for item in made}
     assert_canonical(made)
 
 

@@ -7,9 +7,10 @@ import pytest
 
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls.network import policies
+from securetenant.model.kinds import NETWORK_POLICY
 from securetenant.model.objects import Ref
 from securetenant.sets.selectors import Selector
-from tests.support.network import ALWAYS, READY, banking, payments, plan, specs, to
+from tests.support.network import ALWAYS, READY, banking, payments, plan, specs, to, whitelist
 from tests.support.world import observe
 
 
@@ -24,8 +25,7 @@ class TestNames:
         rival = to({"cidr": "10.0.0.0/8"}, name="x-2bcb8533")  # what the narrowed one of version 0.1 was called
         assert name.startswith("securetenant-egress-x.2bcb8533")
         found = plan(payments(egress=[narrowed, rival]), there, objects=(READY,))
-        assert found.whitelist is not None
-        assert found.whitelist.agreed == 2
+        assert whitelist(found).agreed == 2
         assert len(specs(found, "payments-prod").keys() - ALWAYS) == 2
 
     def test_a_rule_named_like_a_fixed_policy(self) -> None:
@@ -86,10 +86,10 @@ class TestSuperseded:
         name = policies.name("egress", "out", Selector((("app", "a"),)))
         standing = {d.ref.name: observe(d, here) for there in (wide, narrow) for d in plan(here, there).desired}
         assert plan(here, narrow, objects=tuple(standing.values())).superseded == {
-            Ref("NetworkPolicy", "payments-prod", out): "Partly"
+            Ref(NETWORK_POLICY, "payments-prod", out): "Partly"
         }
         assert plan(here, wide, objects=tuple(standing.values())).superseded == {
-            Ref("NetworkPolicy", "payments-prod", name): "Wholly"
+            Ref(NETWORK_POLICY, "payments-prod", name): "Wholly"
         }
 
     def test_not_what_others_widened(self) -> None:

@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls.quota import control as quota
+from securetenant.model.kinds import RESOURCE_QUOTA
 from securetenant.model.objects import Desired, Observed, Ref
 from tests.support.world import NOW, StaticWorld, mine, observe, observed, tenant
 
@@ -52,7 +53,7 @@ class Place:
 
 
 def seen(owner: SecureTenant, name: str, version: Version) -> Observed:
-    ref = Ref("ResourceQuota", name, "securetenant")
+    ref = Ref(RESOURCE_QUOTA, name, "securetenant")
     ours = observe(Desired(ref, "quota", {"spec": {"hard": {"pods": str(version.spec)}}}), owner)
     counted = {"hard": {"pods": str(version.status)}, "used": {"pods": str(version.used)}}
     status: dict[str, Any] = {"status": counted} if version.status is not None else {}

@@ -49,9 +49,9 @@ class Deviation:
 
 def concerns(observed: Observed) -> bool:
     """Whether a change of this object may change what is found."""
-    if observed.ref.kind == CLUSTER_ROLE_BINDING.name:
+    if observed.ref.kind is CLUSTER_ROLE_BINDING:
         return not _KEYS.isdisjoint(access.subject_keys_of_binding(observed))
-    return observed.ref.kind == CLUSTER_ROLE.name
+    return observed.ref.kind is CLUSTER_ROLE
 
 
 def deviations(world: World) -> list[Deviation]:
@@ -65,7 +65,7 @@ def _roles(world: World) -> Iterator[Deviation]:
         verdict = roles.judged(name, world)
         if verdict is None:
             continue
-        ref = Ref(CLUSTER_ROLE.name, "", name)
+        ref = Ref(CLUSTER_ROLE, "", name)
         observed = world.get(ref)
         yield Deviation(
             ref,
@@ -80,7 +80,7 @@ def _roles(world: World) -> Iterator[Deviation]:
 
 def _for_everyone(world: World) -> Iterator[Deviation]:
     """Bindings that give everyone what Kubernetes does not; and its own roles for everyone, where they give more."""
-    for binding in world.cluster_role_bindings(_KEYS):
+    for binding in world.indexed(CLUSTER_ROLE_BINDING, _KEYS):
         role = _role(binding)
         everyone = [subject for subject in access.subjects_of(binding) if subject[:2] in _EVERYONE]
         more = [subject for subject in everyone if subject[1] not in DISCOVERERS.get(role, ())]
@@ -92,7 +92,7 @@ def _for_everyone(world: World) -> Iterator[Deviation]:
 
 
 def _discovery(role: str, given: str, binding: Observed, world: World) -> Iterator[Deviation]:
-    observed = world.get(Ref(CLUSTER_ROLE.name, "", role))
+    observed = world.get(Ref(CLUSTER_ROLE, "", role))
     verdict = roles.compared(observed, DISCOVERY[role]) if observed is not None else None
     if observed is None or verdict is None or verdict.problem == "Narrowed":
         return

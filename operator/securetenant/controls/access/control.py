@@ -4,18 +4,20 @@ The roles are fixed and not aggregated (`manifests/`): the built-in `edit` and `
 somebody installs.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Final, TypeAlias
+
+from msgspec import Struct
 
 from securetenant.api.status import Condition, ConditionStatus
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls import ownership
 from securetenant.controls.access import roles
-from securetenant.controls.access.shipped import cluster_role
-from securetenant.controls.control import Control, Foreign, Plan
+from securetenant.controls.access.shipped import LOOKED_AT, cluster_role
+from securetenant.controls.control import Control, Foreign, Plan, Triggers
 from securetenant.controls.world import World
-from securetenant.model.kinds import ROLE_BINDING
+from securetenant.model.kinds import CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLE_BINDING
 from securetenant.model.objects import Desired, JsonValue, Observed, Ref
 
 NAME: Final = "access"
@@ -100,7 +102,7 @@ def _granted(tenant: SecureTenant, namespace: str) -> dict[str, set[_Subject]]:
 def _binding(namespace: str, role: str, subjects: Iterable[_Subject]) -> Desired:
     name = cluster_role(role)
     return Desired(
-        Ref(ROLE_BINDING.name, namespace, name),
+        Ref(ROLE_BINDING, namespace, name),
         NAME,
         {
             "roleRef": {"apiGroup": RBAC_GROUP, "kind": "ClusterRole", "name": name},
@@ -126,9 +128,9 @@ def _foreign(tenant: SecureTenant, held: Sequence[str], desired: Collection[Ref]
         return []
     found = [
         Foreign(observed, NAME, described(observed, subjects_of(observed)), remove=wanted == "Remove")
-        for observed in ownership.made_by_others(ROLE_BINDING.name, tenant, held, desired, world)
+        for observed in ownership.made_by_others(ROLE_BINDING, tenant, held, desired, world)
     ]
-    wide = {o.ref: o for o in world.cluster_role_bindings(subject_keys(tenant, held))}
+    wide = {o.ref: o for o in world.indexed(CLUSTER_ROLE_BINDING, subject_keys(tenant, held))}
     asked = {(s.kind, s.name, s.namespace) for binding in tenant.spec.access.bindings for s in binding.subjects}
     for observed in wide.values():
         concerned = [s for s in subjects_of(observed) if _concerns(s, asked, held)]
@@ -196,4 +198,57 @@ def subjects_of(binding: Observed) -> list[_Subject]:
     ]
 
 
-CONTROL: Final = Control(NAME, plan, (ROLE_BINDING.name,))
+def is_replaced(binding: Observed) -> bool:
+    """Whether a RoleBinding of ours gives another role by now. The API server would not let us write it, not even to
+    take our marks off, and it is not ours to leave behind."""
+    role = binding.field("roleRef")
+    return not isinstance(role, dict) or (role.get("kind"), role.get("name")) != ("ClusterRole", binding.ref.name)
+
+
+# --- which events concern whom
+
+
+class _Subjected(Struct):
+    kind: str
+    name: str
+    namespace: str = ""
+
+
+class _Bound(Struct):
+    role: str
+    subjects: list[_Subjected]
+
+
+class _Section(Struct):
+    bindings: list[_Bound] = []
+
+
+def _listens(namespaces: Sequence[str], section: _Section) -> Iterator[str]:
+    """Its subjects and its namespaces' ServiceAccounts, whom ClusterRoleBindings name; and the roles that they hold."""
+    for binding in section.bindings:
+        yield from (f"subject:{subject_key(s.kind, s.name, s.namespace)}" for s in binding.subjects)
+        if binding.subjects:
+            yield f"role:{cluster_role(binding.role)}"
+    yield from (f"subject:{subject_key('ServiceAccount', '', namespace)}" for namespace in namespaces)
+
+
+def _bound(new: Observed, old: Observed | None) -> Iterator[str]:
+    return (f"subject:{key}" for binding in (new, old) if binding for key in subject_keys_of_binding(binding))
+
+
+def _role(new: Observed, old: Observed | None) -> list[str]:
+    return [f"role:{new.ref.name}"]
+
+
+CONTROL: Final = Control(
+    NAME,
+    plan,
+    (ROLE_BINDING,),
+    looks_at=(CLUSTER_ROLE_BINDING, CLUSTER_ROLE),
+    # Of the hundreds of ClusterRoles, with up to 50 KB of rules each, a few matter. RBAC has no right to watch some by
+    # name but for one watch each; and a label to select them by could be taken off by a stranger.
+    only={CLUSTER_ROLE: LOOKED_AT},
+    triggers=Triggers("access", _Section, _listens, {CLUSTER_ROLE_BINDING: _bound, CLUSTER_ROLE: _role}),
+    indexes={CLUSTER_ROLE_BINDING: subject_keys_of_binding},
+    replaced=is_replaced,
+)

@@ -47,7 +47,7 @@ class Verdict:
 
 def judged(name: str, world: World) -> Verdict | None:
     """How a tenant role that stands in the cluster differs from the one that ships; None if it does not."""
-    observed = world.get(Ref(CLUSTER_ROLE.name, "", name))
+    observed = world.get(Ref(CLUSTER_ROLE, "", name))
     return Verdict("Missing", removed=ROLES[name]) if observed is None else compared(observed, ROLES[name])
 
 
@@ -86,7 +86,7 @@ def _observed(name: str, meant: Iterable[Right]) -> Observed:
         {"apiGroups": [right.group], "resources": [right.resource], "verbs": [right.verb]} for right in sorted(meant)
     ]
     return Observed(
-        ref=Ref(CLUSTER_ROLE.name, "", name),
+        ref=Ref(CLUSTER_ROLE, "", name),
         uid="",
         resource_version="0",
         created="",

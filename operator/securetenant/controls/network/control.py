@@ -4,14 +4,22 @@ from collections.abc import Container, Sequence
 from datetime import datetime
 from typing import Final
 
-from securetenant.api.status import Condition, ConditionStatus, ExpiringRule, PendingFlow, WhitelistStatus
+from securetenant.api.status import (
+    Condition,
+    ConditionStatus,
+    ExpiringRule,
+    PendingFlow,
+    SecureTenantStatus,
+    WhitelistStatus,
+)
 from securetenant.api.tenant import Peer, SecureTenant
 from securetenant.controls import ownership
 from securetenant.controls.control import Control, Foreign, Plan
-from securetenant.controls.network import endpoints, expiry, openings, policies, whitelist
+from securetenant.controls.network import endpoints, expiry, notices, openings, policies, triggers, whitelist
 from securetenant.controls.network.whitelist import Declaration, declarations, earliest
 from securetenant.controls.world import World
-from securetenant.model.kinds import NETWORK_POLICY
+from securetenant.model.kinds import ENDPOINT_SLICE, NETWORK_POLICY
+from securetenant.model.metrics import Family, Samples
 from securetenant.model.objects import Desired, Json, Ref, Superseded
 from securetenant.sets.policy import parsed
 
@@ -20,6 +28,17 @@ DENY: Final = "securetenant-default-deny"
 DNS: Final = "securetenant-dns"
 ISOLATION: Final = "securetenant-isolation"
 API_SERVER: Final = "securetenant-api-server"
+
+FLOWS: Final = Family(
+    "securetenant_whitelist_flows",
+    "gauge",
+    "Declared flows (rule times peer) by state.",
+    ("state",),
+    zeros=(("agreed",), ("pending",), ("expired",)),
+)
+EXPIRY: Final = Family(
+    "securetenant_whitelist_expiry_timestamp_seconds", "gauge", "The next expiry of a rule; absent if none expires."
+)
 
 LISTED: Final = 20  # how many flows the status names; the counts are whole
 _FIRST = 3  # how many a condition names
@@ -37,7 +56,7 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
     shared, conditions, blocking = _shared(tenant, held, world)
     own = policies.of_whitelist(declared)
     desired = [
-        Desired(Ref(NETWORK_POLICY.name, namespace, name), NAME, body, closing=name == DENY)
+        Desired(Ref(NETWORK_POLICY, namespace, name), NAME, body, closing=name == DENY)
         for namespace in held
         for name, body in (*shared, *own.get(namespace, ()))
     ]
@@ -53,8 +72,18 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
         conditions=[_agreement(told), *conditions],
         blocking=blocking,
         wake_at=earliest((ends, expiry.next_warning(tenant, soon, now))),
-        whitelist=told,
+        status={"whitelist": told},
     )
+
+
+def figures(status: SecureTenantStatus) -> Samples:
+    told = status.whitelist
+    if told is None:
+        return {}
+    counts = (told.agreed, told.pending_count, told.expired_count)
+    flows = {state: count for state, count in zip(FLOWS.zeros, counts, strict=True) if count}
+    ends = told.next_expiry
+    return {FLOWS.name: flows, **({EXPIRY.name: {(): ends.timestamp()}} if ends is not None else {})}
 
 
 def _shared(
@@ -151,7 +180,7 @@ def _superseded(
     for namespace in held:
         given_up = [
             observed
-            for observed in world.in_namespace(NETWORK_POLICY.name, namespace)
+            for observed in world.in_namespace(NETWORK_POLICY, namespace)
             if observed.tenant == tenant.name and observed.ref not in wanted
         ]
         if not given_up:
@@ -175,8 +204,19 @@ def _foreign(tenant: SecureTenant, held: Sequence[str], ours: Container[Ref], wo
         return []
     return [
         Foreign(observed, NAME, openings.described(parsed(observed.field("spec"))), remove=wanted == "Remove")
-        for observed in ownership.made_by_others(NETWORK_POLICY.name, tenant, held, ours, world)
+        for observed in ownership.made_by_others(NETWORK_POLICY, tenant, held, ours, world)
     ]
 
 
-CONTROL: Final = Control(NAME, plan, (NETWORK_POLICY.name,))
+CONTROL: Final = Control(
+    NAME,
+    plan,
+    (NETWORK_POLICY,),
+    looks_at=(ENDPOINT_SLICE,),
+    triggers=triggers.TRIGGERS,
+    families=(FLOWS, EXPIRY),
+    figures=figures,
+    warnings=notices.warnings,
+    rollout=notices.rollout,
+    temporary=notices.temporary,
+)

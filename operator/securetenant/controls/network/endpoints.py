@@ -19,7 +19,7 @@ from securetenant.sets.blocks import Address
 from securetenant.sets.ports import Ports, Range
 
 SLICE: Final = "kubernetes"
-_LABEL, _SERVICE = ENDPOINT_SLICE.only_with.split("=")
+_LABEL, _SERVICE = ENDPOINT_SLICE.selector.split("=")
 
 
 class _Endpoint(NamedTuple):
@@ -91,7 +91,7 @@ def _recorded(tenant: SecureTenant) -> frozenset[Address]:
 
 
 def _slices(world: World) -> Iterator[Observed]:
-    for observed in world.in_namespace(ENDPOINT_SLICE.name, ENDPOINT_SLICE.only_in):
+    for observed in world.in_namespace(ENDPOINT_SLICE, ENDPOINT_SLICE.within):
         ours = observed.labels.get(_LABEL) == _SERVICE
         if ours and observed.field("addressType") in ("IPv4", "IPv6"):
             yield observed

@@ -232,7 +232,7 @@ def _open(scope: Scope, direction: Direction, mine: Offer, peer: Peer) -> Opened
         return _between(scope, direction, mine, peer.tenant or "", here)
     owner = ownership.holder(peer.namespace, scope.world)
     if owner is None:  # the platform's: nobody is there who could declare the other half
-        if not scope.world.platform.offline and scope.world.get(Ref(NAMESPACE.name, "", peer.namespace)) is None:
+        if not scope.world.platform.offline and scope.world.get(Ref(NAMESPACE, "", peer.namespace)) is None:
             return Opened(reason=f"there is no namespace {peer.namespace}: create it, or correct the peer")
         return Opened((Flow(here, mine.own, Pods((peer.namespace,), mine.peer), mine.ports),))
     mine = mine._replace(peer_namespaces=frozenset((peer.namespace,)))

@@ -5,15 +5,17 @@ Sum and shares are worked out anew in each pass from what the quotas in the clus
 status updates wake the tenant, so that a move of headroom (shrink, wait for the status, grow) goes on by itself.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, TypedDict
 
-from securetenant.api.status import Condition, QuotaUse
+from msgspec import Raw, Struct
+
+from securetenant.api.status import Condition
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls import ownership
-from securetenant.controls.control import Control, Plan
+from securetenant.controls.control import Control, Plan, Triggers
 from securetenant.controls.quota import held
 from securetenant.controls.quota.amounts import UNIT, amount, amounts, mapping, text
 from securetenant.controls.quota.held import Places, Sum
@@ -21,16 +23,25 @@ from securetenant.controls.quota.shares import Stand, share_out
 from securetenant.controls.world import World
 from securetenant.model import names
 from securetenant.model.kinds import NAMESPACE, RESOURCE_QUOTA
+from securetenant.model.metrics import Family, Samples
 from securetenant.model.objects import Desired, Json, Observed, Ref
-from securetenant.model.quantity import canonical
+from securetenant.model.quantity import canonical, parse
 from securetenant.model.record import is_recorded
 
 NAME: Final = "quota"
+HARD: Final = Family(
+    "securetenant_quota_hard", "gauge", "The tenant's sum for a resource, in base units.", ("resource",)
+)
+USED: Final = Family(
+    "securetenant_quota_used", "gauge", "What the tenant uses of a resource, in base units.", ("resource",)
+)
 
 _CPU_GRAIN: Final = 10
 _BYTES_GRAIN: Final = 2**20 * UNIT
 # A new quota is counted within milliseconds to seconds; one of many thousands at once after minutes.
 _TO_BE_COUNTED: Final = timedelta(seconds=60)
+# Reasons for not being Ready that end without anybody's help.
+_PASSING: Final = ("Shrinking", "Uncounted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +106,7 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
     places, wake_at = _places(tenant, seen, caps, world, now)
     return Plan(
         desired=[_desired(name, hard) for name, hard in zip(namespaces, hards, strict=True)],
-        quota={one.resource: QuotaUse(hard=canonical(one.text), used=text(one.used, one.text)) for one in sums},
+        samples=_samples(sums),
         wake_at=wake_at,
         **_said(tenant, sums, places),
     )
@@ -141,7 +152,7 @@ def _seen(tenant: SecureTenant, namespace: str, world: World) -> Seen:
     quota = world.get(_ref(namespace))
     if quota is not None:
         return _read(quota, believed=is_recorded(quota, tenant.metadata.uid))
-    if world.get(Ref(NAMESPACE.name, "", namespace)) is not None:
+    if world.get(Ref(NAMESPACE, "", namespace)) is not None:
         return Seen({}, {}, {}, believed=False)
     # A namespace that we are about to make uses nothing: it need not wait until that is counted.
     return Seen({}, {}, dict.fromkeys(tenant.spec.quota.tenant, 0), believed=False, assumed=True)
@@ -160,7 +171,7 @@ def _leaving(tenant: SecureTenant, held: Collection[str], world: World) -> Itera
     runs there still uses. A mark is not enough, or a copied one would eat up the tenant's total."""
     declared = [entry.name for entry in tenant.spec.namespaces]
     recorded = [entry.name for entry in tenant.status.namespaces]
-    found = {quota.ref: quota for quota in world.marked(RESOURCE_QUOTA.name, tenant.name)}
+    found = {quota.ref: quota for quota in world.marked(RESOURCE_QUOTA, tenant.name)}
     for name in (*declared, *recorded):
         quota = world.get(_ref(name)) if name not in held else None
         if quota is not None and quota.tenant in ("", tenant.name):
@@ -170,7 +181,7 @@ def _leaving(tenant: SecureTenant, held: Collection[str], world: World) -> Itera
         for ref, quota in found.items()
         if ref.namespace not in held
         and ref.name == names.CHILD_PREFIX
-        and ownership.owns(tenant, world.get(Ref(NAMESPACE.name, "", ref.namespace)))
+        and ownership.owns(tenant, world.get(Ref(NAMESPACE, "", ref.namespace)))
     ]
 
 
@@ -198,6 +209,15 @@ def _sum(resource: str, total: str, stands: Sequence[Stand], leaving: Sequence[S
         used=sum(stand.used or 0 for stand in stands) + sum(quota.used.get(resource, 0) for quota in leaving),
         committed=sum(stand.in_force for stand in stands) + sum(quota.committed(resource) for quota in leaving),
     )
+
+
+def _samples(sums: Iterable[Sum]) -> Samples:
+    # The labels are shared between the two: they are kept for each tenant.
+    sums_of = {(one.resource,): one for one in sums}
+    return {
+        HARD.name: {labels: float(parse(canonical(one.text))) for labels, one in sums_of.items()},
+        USED.name: {labels: float(parse(text(one.used, one.text))) for labels, one in sums_of.items()},
+    }
 
 
 def _places(
@@ -229,7 +249,7 @@ def _places(
 
 
 def _ref(namespace: str) -> Ref:
-    return Ref(RESOURCE_QUOTA.name, namespace, names.CHILD_PREFIX)
+    return Ref(RESOURCE_QUOTA, namespace, names.CHILD_PREFIX)
 
 
 def _due(quota: Observed | None) -> datetime | None:
@@ -243,15 +263,20 @@ def _due(quota: Observed | None) -> datetime | None:
 def _said(tenant: SecureTenant, sums: Sequence[Sum], places: Places) -> "_Said":
     condition = held.condition(sums, places)
     if condition is None:
-        return {"conditions": (), "blocking": ()}
+        return {"conditions": (), "blocking": (), "passing": False}
     is_new = condition.reason == "Uncounted" and not places.late
     is_in_order = condition.status == "True" or is_new or _is_to_be_expected(tenant, condition)
-    return {"conditions": (condition,), "blocking": () if is_in_order else (condition.message,)}
+    return {
+        "conditions": (condition,),
+        "blocking": () if is_in_order else (condition.message,),
+        "passing": condition.reason in _PASSING,
+    }
 
 
 class _Said(TypedDict):
     conditions: Sequence[Condition]
     blocking: Sequence[str]
+    passing: bool
 
 
 def _is_to_be_expected(tenant: SecureTenant, condition: Condition) -> bool:
@@ -259,4 +284,31 @@ def _is_to_be_expected(tenant: SecureTenant, condition: Condition) -> bool:
     return tenant.spec.mode == "Audit" and condition.reason == "Uncounted"
 
 
-CONTROL: Final = Control(name=NAME, plan=plan, kinds=(RESOURCE_QUOTA.name,))
+# --- which events concern whom
+
+
+class _Section(Struct):
+    tenant: dict[str, Raw] = {}
+
+
+def _listens(namespaces: Sequence[str], section: _Section) -> list[str]:
+    """Who shares a total out hears of each change of what is used of it."""
+    return [f"usage:{namespace}" for namespace in namespaces] if section.tenant else []
+
+
+def _changed(new: Observed, old: Observed | None) -> Iterator[str]:
+    """Who has caps there alone hears of use only where Kubernetes does not limit as the quota says (any more)."""
+    yield f"usage:{new.ref.namespace}"
+    if old is not None and new.ref.name == names.CHILD_PREFIX and concerns_caps(old, new):
+        yield f"ns:{new.ref.namespace}"
+
+
+CONTROL: Final = Control(
+    name=NAME,
+    plan=plan,
+    kinds=(RESOURCE_QUOTA,),
+    triggers=Triggers("quota", _Section, _listens, {RESOURCE_QUOTA: _changed}),
+    tampered=held.tampered,
+    families=(HARD, USED),
+    cause="the use of the quota",
+)

@@ -1,4 +1,4 @@
-"""Tenants of a list, which are parsed when they are asked for."""
+"""Which events concern which tenant; and tenants of a list, which are parsed when they are asked for."""
 
 from typing import Any
 
@@ -6,9 +6,11 @@ import msgspec
 from hypothesis import given
 
 from securetenant.api.refused import parse
-from securetenant.cache import triggers
-from securetenant.cache.sketch import read, tokens
+from securetenant.api.tenant import Nodes
 from securetenant.cache.tenants import Tenants
+from securetenant.cache.triggers import read, tokens
+from securetenant.controls.access import control as access
+from securetenant.controls.network import whitelist
 from tests.support.specs import documents
 
 
@@ -29,12 +31,29 @@ def loaded(*bodies: dict[str, Any]) -> Tenants:
 
 
 @given(documents())
-def test_the_json_has_the_tokens_of_the_model(document: dict[str, Any]) -> None:
+def test_the_tokens_are_those_under_which_the_controls_look_things_up(document: dict[str, Any]) -> None:
     sketch = read(msgspec.json.encode(document))
     tenant, problem = parse(document)
     assert problem == ""
     assert sketch is not None
-    assert tokens(sketch) == triggers.of_tenant(tenant)
+    spec, namespaces = tenant.spec, [entry.name for entry in tenant.spec.namespaces]
+    rules = [*((rule, rule.from_) for rule in spec.network.ingress), *((rule, rule.to) for rule in spec.network.egress)]
+    peers = [peer for _, named in rules for peer in named]
+    assert tokens(sketch) == {
+        *(f"ns:{name}" for name in namespaces),
+        *(f"subject:{key}" for key in access.subject_keys(tenant, namespaces)),
+        *(f"role:{name}" for name in access.bound_roles(tenant)),
+        *(f"peer:{peer.tenant}" for peer in peers if peer.tenant is not None),
+        *(f"platform:{peer.namespace}" for peer in peers if peer.namespace is not None),
+        *(["apiserver"] if spec.network.api_server or whitelist.reaches_addresses(tenant) else []),
+        *(f"usage:{name}" for name in namespaces if spec.quota.tenant),
+        *([_first(spec.nodes)] if spec.nodes is not None else []),
+    }
+
+
+def _first(nodes: Nodes) -> str:
+    key, value = min(nodes.selector.match_labels.items())
+    return f"node:{key}={value}"
 
 
 @given(documents(name="pay"))

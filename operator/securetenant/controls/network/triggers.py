@@ -1,0 +1,68 @@
+"""Which events concern a tenant's whitelist: of its peers, of platform namespaces, of where the API server is."""
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Final
+
+from msgspec import Struct, field
+
+from securetenant.controls.control import Triggers
+from securetenant.controls.world import Lookup
+from securetenant.model.kinds import ENDPOINT_SLICE, NAMESPACE
+from securetenant.model.objects import Observed
+
+_API_SERVER: Final = "apiserver"
+
+
+class _Peer(Struct):
+    tenant: str | None = None
+    namespace: str | None = None
+    cidr: str | None = None
+
+
+class _Ingress(Struct):
+    peers: list[_Peer] = field(name="from")
+
+
+class _Egress(Struct):
+    peers: list[_Peer] = field(name="to")
+
+
+class _Section(Struct, rename="camel"):
+    ingress: list[_Ingress] = []
+    egress: list[_Egress] = []
+    api_server: bool = False
+
+
+def _listens(namespaces: Sequence[str], section: _Section) -> Iterator[str]:
+    """The tenants and the platform's namespaces that its rules name; and the API server's addresses, where it may
+    reach them, or has egress to addresses, which they are taken from."""
+    ingress = [peer for rule in section.ingress for peer in rule.peers]
+    egress = [peer for rule in section.egress for peer in rule.peers]
+    for peer in (*ingress, *egress):
+        if peer.tenant is not None:
+            yield f"peer:{peer.tenant}"
+        if peer.namespace is not None:
+            yield f"platform:{peer.namespace}"
+    if section.api_server or any(peer.cidr is not None for peer in egress):
+        yield _API_SERVER
+
+
+def _namespace(new: Observed, old: Observed | None) -> list[str]:
+    return [f"platform:{new.ref.name}"]
+
+
+def _endpoints(new: Observed, old: Observed | None) -> list[str]:
+    return [_API_SERVER]
+
+
+def _peers(tenant: str, tokens: Collection[str], lookup: Lookup) -> Iterator[str]:
+    """Those that name the tenant, or a namespace that is its own now or was; and those that it names, or named."""
+    yield f"peer:{tenant}"
+    for kind, _, value in (token.partition(":") for token in tokens):
+        if kind == "ns":
+            yield f"platform:{value}"
+        if kind == "peer":
+            yield f"tenant:{value}"
+
+
+TRIGGERS: Final = Triggers("network", _Section, _listens, {NAMESPACE: _namespace, ENDPOINT_SLICE: _endpoints}, _peers)

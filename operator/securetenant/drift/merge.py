@@ -1,0 +1,45 @@
+"""What several controls want of one object, joined before it is judged."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from securetenant.model.objects import Desired, Ref
+
+
+def merged(desired: Iterable[Desired]) -> list[Desired]:
+    """One value for each object, in the order in which they are first wanted.
+
+    Only of an object that others write too (a Namespace, a Node) may several controls want something, and each of them
+    fields of its own. Raises ValueError where two want one field: a defect of the controls.
+    """
+    found: dict[Ref, Desired] = {}
+    for want in desired:
+        before = found.get(want.ref)
+        found[want.ref] = want if before is None else _joined(before, want)
+    return list(found.values())
+
+
+def _joined(one: Desired, other: Desired) -> Desired:
+    if not one.is_shared:
+        raise ValueError(f"{one.ref}: the controls {one.control} and {other.control} both want it, and whole")
+    for mine, theirs in ((one.labels, other.labels), (one.annotations, other.annotations), (one.body, other.body)):
+        if both := sorted(mine.keys() & theirs.keys()):
+            raise ValueError(f"{one.ref}: the controls {one.control} and {other.control} both want {both[0]}")
+    return replace(
+        one,
+        labels={**one.labels, **other.labels},
+        annotations={**one.annotations, **other.annotations},
+        body={**one.body, **other.body},
+        closing=one.closing or other.closing,
+        parts=(*(one.parts or (one,)), other),
+    )
+
+
+def control_at(want: Desired, path: str) -> str:
+    """The control whose part a field is: the path of a difference, as `judge.first_difference` has it."""
+    section, _, key = path.partition(".")
+    for part in want.parts:
+        fields = {"labels": part.labels, "annotations": part.annotations}.get(section, part.body)
+        if (key if section in ("labels", "annotations") else section) in fields:
+            return part.control
+    return want.control
