@@ -3,9 +3,13 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .SUFFIXES:
 
+# The Python of the image: the one to test on, where it is there.
+SHIPPED := $(shell sed -n 's/^ARG BASE=python:\([0-9]*\.[0-9]*\)-.*/\1/p' Containerfile)
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+PYTHON := python$(SHIPPED) python3 python3.14 python3.13 python3.12 python3.11
+CONSTRAINTS := constraints.txt
 TENANTS ?= 100
 NAMESPACES ?= 1
 # Cluster tests wait more than they work: one worker, with a control plane, more than there are cores; four at most.
@@ -24,15 +28,16 @@ endef
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# --- set-up: a virtual environment with the versions of constraints.txt, made anew when those change
+# --- set-up: a virtual environment with the versions of constraints.txt, made anew when those change. With another VENV
+# also of another PYTHON (the first of these that runs), or with other CONSTRAINTS.
 
 .PHONY: setup
 setup: $(STAMP) ## Make the virtual environment (the other targets do it as well)
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml $(CONSTRAINTS)
 	@set -e; \
 	if ! $(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
-	  for candidate in python3 python3.14 python3.13 python3.12 python3.11; do \
+	  for candidate in $(PYTHON); do \
 	    if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$candidate; break; fi; \
 	  done; \
 	  if [ -z "$$found" ]; then echo "Python 3.11 or newer is needed; python3 is: $$(python3 --version 2>&1)" >&2; exit 1; fi; \
@@ -40,7 +45,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  $$found -m venv --clear $(VENV) || { echo "the module venv is missing (on Debian: the package python3-venv)" >&2; exit 1; }; \
 	fi; \
 	echo "installing the dependencies into $(VENV) (a minute)"; \
-	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt; \
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c $(CONSTRAINTS); \
 	touch $@
 
 # --- the two commands
@@ -79,6 +84,36 @@ test-full: $(STAMP) ## Every bad answer to every kind of request, once and for a
 	$(call step,control plane (built once),$(PY) -m sandbox build)
 	$(call step,full tests,$(PY) -m pytest -m full -s $(PYTEST))
 
+# --- other Pythons, and the oldest dependencies: each with an environment of its own, .venv-3.12 and the like
+
+PYENV := $(or $(PYENV_ROOT),$(HOME)/.pyenv)
+
+.PHONY: test-pythons
+test-pythons: ## test-pure on every Python >= 3.11 that is here, on PATH or of pyenv, but for the image's
+	@for version in 3.11 3.12 3.13 3.14; do \
+	  if [ $$version = "$(SHIPPED)" ]; then continue; fi; \
+	  found=; \
+	  for candidate in python$$version $(PYENV)/versions/$$version.*/bin/python; do \
+	    if $$candidate -c '' 2>/dev/null; then found=$$candidate; break; fi; \
+	  done; \
+	  if [ -z "$$found" ]; then printf '\n=== Python %s: not here, skipped\n' $$version; continue; fi; \
+	  printf '\n=== Python %s: %s\n' $$version "$$found"; \
+	  $(MAKE) --no-print-directory test-pure VENV=.venv-$$version PYTHON=$$found || exit $$?; \
+	done
+
+.PHONY: test-min
+test-min: ## test-pure with every dependency at its lower bound (constraints-min.txt)
+	@$(MAKE) --no-print-directory test-pure VENV=.venv-min CONSTRAINTS=constraints-min.txt
+
+.PHONY: shipped-python
+shipped-python: $(STAMP) ## Fail unless the tests run on the Python of the image
+	@$(PY) -c 'import sys; here = "%d.%d" % sys.version_info[:2]; \
+	sys.exit(here != "$(SHIPPED)" and f"the image has Python $(SHIPPED), $(VENV) has {here}: make clean, and install $(SHIPPED)")'
+
+.PHONY: release-check
+release-check: ## Before a tag: the version is the changelog's newest, nothing is unreleased, nothing is uncommitted
+	@.ci/release-check
+
 .PHONY: coverage
 coverage: $(STAMP) ## The tests, and which lines of the operator none of them runs (a quarter longer)
 	$(call step,control plane (built once),$(PY) -m sandbox build)
@@ -108,4 +143,4 @@ sandbox-down: $(STAMP) ## Stop it
 .PHONY: clean
 clean: ## Stop the sandbox and remove what was made here (the build cache outside stays)
 	@if [ -x $(PY) ] && [ -e .sandbox ]; then $(PY) -m sandbox down; fi
-	@rm -rf $(VENV) .sandbox .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage coverage.xml build dist operator/*.egg-info
+	@rm -rf $(VENV) .venv-* .sandbox .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage coverage.xml build dist operator/*.egg-info

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from bench.client import Client, Object, decode, encode
-from securetenant.controls.registry import CACHED
+from securetenant.controls.lookup import CACHED
 from securetenant.model import names
 from securetenant.model.kinds import NAMESPACE, SECURE_TENANT, Kind
 

@@ -11,7 +11,7 @@ import structlog
 
 from securetenant import __version__, memory
 from securetenant.cache.roster import Blind
-from securetenant.controls.registry import CACHED, NAMES
+from securetenant.controls.lookup import FAMILIES, NAMES
 from securetenant.engine.controller import Controller
 from securetenant.kube.config import ConfigError
 from securetenant.kube.config import load as load_config
@@ -74,7 +74,7 @@ async def run(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     config = await load_config(settings.kubeconfig, settings.context)
-    metrics = Metrics(NAMES)
+    metrics = Metrics(NAMES, FAMILIES)
     metrics.build_info(__version__, settings.revision)
     async with Transport(
         config,
@@ -113,7 +113,7 @@ async def run(settings: Settings) -> None:
         ) as port:
             log.info("started", version=__version__, server=config.server, identity=settings.identity, port=port)
             await _unless(stop, elector.peek())
-            await _unless(stop, check(transport, settings.operator_namespace, (*controller.kinds, *CACHED)))
+            await _unless(stop, check(transport, settings.operator_namespace, controller.watched))
             if not stop.is_set():
                 watcher = Watcher(config, controller.kinds, controller, metrics)
                 await _live(controller, elector, watcher, stop)

@@ -9,9 +9,10 @@ import aiohttp
 import pytest
 
 from tests.support import life
-from tests.support.fault import LEASE, dead, free_lease, front, leads, run_behind, shortened
+from tests.support.fault import LEASE, dead, free_lease, front, leads, run_behind
 from tests.support.faults import ANSWERS, QUICK_WATCHES, WATCH_ANSWERS, Fault
 from tests.support.sandbox import Admin, Operator, Plane, apply_crds, run_operator, wait_for
+from tests.support.shortened import shortened
 from tests.support.tenants import POLICIES
 
 pytestmark = pytest.mark.cluster
@@ -19,11 +20,12 @@ pytestmark = pytest.mark.cluster
 CRD: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/securetenants.securetenant.dev"
 LAG: Final = "securetenant_tenant_generation_lag"
 # Blind after a second, and too long after some more.
-HASTY: Final = """
-import securetenant.engine.health as h
-h.UNSEEN = 1.0
-h.BLIND, h.PULSE = {blind}, 0.2
-"""
+HASTY: Final = {
+    "engine.health.UNSEEN": 1.0,
+    "engine.controller.UNSEEN": 1.0,
+    "watch.supervise.UNSEEN": 1.0,
+    "engine.health.PULSE": 0.2,
+}
 
 
 async def unready(operator: Operator) -> bool:
@@ -43,7 +45,9 @@ async def test_the_crd_is_deleted_and_applied_again(
     name = "blind-crd"
     spec = life.spec(f"{name}-a")
     try:
-        async with run_operator(plane, tmp_path, env=shortened(tmp_path, HASTY.format(blind=3.0))) as operator:
+        async with run_operator(
+            plane, tmp_path, env=shortened(tmp_path, HASTY | {"engine.health.BLIND": 3.0})
+        ) as operator:
             await life.create(admin, name, spec)
             await life.ready(admin, name)
             policies = {(path, item["metadata"]["name"]): item["metadata"]["uid"] for path, item in await held(admin)}
@@ -84,7 +88,7 @@ async def test_who_is_blind_does_not_go_on_leading(plane: Plane, admin: Admin, m
     try:
         async with (
             front(plane) as proxy,
-            run_behind(proxy, tmp_path, env=shortened(tmp_path, HASTY.format(blind=8.0))) as operator,
+            run_behind(proxy, tmp_path, env=shortened(tmp_path, HASTY | {"engine.health.BLIND": 8.0})) as operator,
         ):
             await life.create(admin, name, life.spec(f"{name}-a"))
             await life.ready(admin, name)

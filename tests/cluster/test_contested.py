@@ -12,13 +12,18 @@ from typing import Final
 import pytest
 
 from tests.support import life
-from tests.support.fault import front, run_behind, shortened
+from tests.support.fault import front, run_behind
 from tests.support.sandbox import JSON_PATCH, Admin, ApiError, Plane, wait_for
+from tests.support.shortened import shortened
 
 pytestmark = pytest.mark.cluster
 
 # It is calm after a minute; here after seconds.
-IMPATIENT: Final = "import securetenant.engine.contention as c; c.WINDOW = 5.0; c.LONGEST_WAIT = 2.0; c.LASTING = 2.0"
+IMPATIENT: Final = {
+    "engine.contention.WINDOW": 5.0,
+    "engine.contention.LONGEST_WAIT": 2.0,
+    "engine.contention.LASTING": 2.0,
+}
 RIVAL: Final = "rival-controller"
 POLICIES: Final = "/apis/networking.k8s.io/v1/namespaces/{}-a/networkpolicies"
 POLICY: Final = POLICIES + "/securetenant-default-deny"
@@ -35,7 +40,7 @@ async def again_and_again(act: Callable[[], Awaitable[bool]], pause: float) -> A
         while True:
             if await act():
                 done.append(time.monotonic())
-            await asyncio.sleep(pause)
+            await asyncio.sleep(pause)  # sleep: the rival's pace
 
     task = asyncio.create_task(loop())
     try:

@@ -9,18 +9,14 @@ from typing import Final
 import pytest
 import pytest_asyncio
 
-from tests.support.fault import shortened
 from tests.support.faults import ANSWERS, LIST_ANSWERS, QUICK, QUICK_LISTS, QUICK_WATCHES, QUICK_WRITES, WATCH_ANSWERS
 from tests.support.sandbox import Admin, Plane
+from tests.support.shortened import shortened
 from tests.support.stand import DISCOVERY, LEASE, LISTS, WATCHES, WRITES, Stand, stand
 
 pytestmark = pytest.mark.cluster
 # One fault follows upon another here, and is not to wait for as long as the third in a row does.
-HASTY: Final = """
-import securetenant.kube.informer as i
-i.FORBIDDEN_SECONDS = 1.0
-i.Informer.__init__.__kwdefaults__["backoff"] = (0.05, 1.0)
-"""
+HASTY: Final = {"kube.informer.FORBIDDEN_SECONDS": 1.0, "kube.informer.Informer(backoff)": (0.05, 1.0)}
 
 
 @pytest_asyncio.fixture(scope="module")

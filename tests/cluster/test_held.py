@@ -101,7 +101,7 @@ async def restoring(admin: Admin, path: str, spec: Any, annotations: Any) -> Asy
             if (await admin.get(path))["spec"] != spec:
                 body = {"metadata": {"annotations": annotations}, "spec": spec}
                 await admin.patch(path, body, params={"fieldManager": "restore"})
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # sleep: the rival's pace
 
     task = asyncio.create_task(restore())
     try:

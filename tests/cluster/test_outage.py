@@ -9,20 +9,21 @@ import pytest
 import pytest_asyncio
 
 from tests.support import life
-from tests.support.fault import Front, dead, free_lease, front, leads, run_behind, shortened
+from tests.support.fault import Front, dead, free_lease, front, leads, run_behind
 from tests.support.life import TENANTS
 from tests.support.sandbox import Admin, Operator, Plane, run_operator, wait_for
+from tests.support.shortened import shortened
 
 pytestmark = pytest.mark.cluster
 
 POLICIES: Final = "/apis/networking.k8s.io/v1/namespaces/{}-a/networkpolicies"
 CONTACT: Final = "securetenant_informer_last_contact_timestamp_seconds"
 # A watch that says nothing is given up after seconds here, not minutes.
-IMPATIENT: Final = """
-import securetenant.watch.kopf_thread, securetenant.kube.informer
-securetenant.watch.kopf_thread.WATCH_SILENT = 2.0
-securetenant.kube.informer.Informer.__init__.__kwdefaults__["read_deadline"] = 2.0
-"""
+IMPATIENT: Final = {
+    "watch.kopf_thread.WATCH_SILENT": 2.0,
+    "watch.supervise.WATCH_SILENT": 2.0,
+    "kube.informer.Informer(read_deadline)": 2.0,
+}
 
 
 @pytest_asyncio.fixture

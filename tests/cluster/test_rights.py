@@ -14,9 +14,10 @@ import yaml
 
 from sandbox import audit, nodes
 from tests.support import life
-from tests.support.fault import free_lease, leads, shortened
+from tests.support.fault import free_lease, leads
 from tests.support.life import CHILDREN, NAMESPACES
 from tests.support.sandbox import NAMESPACE, ROOT, Admin, Operator, Plane, run_operator, wait_for
+from tests.support.shortened import shortened
 from tests.support.tampering import MANAGER
 from tests.support.tenants import Tenant
 
@@ -34,7 +35,7 @@ SHIPPED: Final = (
     ROOT / "manifests" / "components" / "nodes" / "role.yaml",
 )
 # A repeated Event is written a minute after the first; here at once.
-IMPATIENT: Final = "import securetenant.telemetry.events as e; e.INTERVAL = 0.1"
+IMPATIENT: Final = {"telemetry.events.Events(interval)": 0.1}
 
 
 @dataclass(frozen=True, order=True, slots=True)

@@ -13,15 +13,16 @@ from sandbox import credentials
 from sandbox import plane as sandbox_plane
 from sandbox.supervisor import free_port
 from tests.support.fakeapi import kubeconfig
-from tests.support.fault import LEASE, dead, free_lease, leads, shortened
+from tests.support.fault import LEASE, dead, free_lease, leads
 from tests.support.sandbox import Admin, Operator, Plane, operator_token, run_operator, wait_for
+from tests.support.shortened import shortened
 
 pytestmark = pytest.mark.cluster
 
 ACCOUNTS: Final = "/api/v1/namespaces/default/serviceaccounts"
 BINDINGS: Final = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"
 # What is missing does not come.
-IMPATIENT: Final = "import securetenant.kube.preflight as p; p.PATIENCE = 0.5"
+IMPATIENT: Final = {"kube.preflight.PATIENCE": 0.5}
 USER: Final = "system:serviceaccount:default:nobody"
 
 
@@ -159,7 +160,7 @@ async def test_what_breaks_down_gives_the_lease_back(
     plane: Plane, admin: Admin, manifests: None, tmp_path: Path
 ) -> None:
     await free_lease(admin)
-    async with run_operator(plane, tmp_path, env=shortened(tmp_path, BREAKS), wait_ready=0) as operator:
+    async with run_operator(plane, tmp_path, env=shortened(tmp_path, {}, BREAKS), wait_ready=0) as operator:
         assert await dead(operator) == 1
         assert "broken for a test" in operator.tail()
         assert re.search(r"Lease/securetenant-system/securetenant released", operator.tail())

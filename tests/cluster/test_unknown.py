@@ -10,19 +10,21 @@ import pytest
 
 from sandbox import nodes
 from tests.support import life
-from tests.support.fault import front, run_behind, shortened
+from tests.support.fault import front, run_behind
 from tests.support.life import TENANTS
 from tests.support.sandbox import JSON_PATCH, Admin, Operator, Plane, run_operator, wait_for
+from tests.support.shortened import shortened
 from tests.support.tenants import POLICIES
 
 pytestmark = pytest.mark.cluster
 BINDING: Final = "/apis/rbac.authorization.k8s.io/v1/clusterroles/securetenant-controller"
 # A kind that fails is stale after seconds here, not a minute; what RBAC forbids is asked for again soon.
-IMPATIENT: Final = """
-import securetenant.engine.health as h, securetenant.kube.informer as i
-h.STALE, h.PULSE, i.FORBIDDEN_SECONDS = 1.0, 0.2, 0.5
-i.WATCH_SECONDS = (1, 1)
-"""
+IMPATIENT: Final = {
+    "engine.informers.STALE": 1.0,
+    "engine.health.PULSE": 0.2,
+    "kube.informer.FORBIDDEN_SECONDS": 0.5,
+    "kube.informer.WATCH_SECONDS": (1, 1),
+}
 # One tenant's data brings a defect out.
 DEFECT: Final = """
 import securetenant.controls.registry as r
@@ -35,10 +37,7 @@ def plan(tenant, world, now):
 r.CONTROLS = tuple(replace(c, plan=plan) if c.name == "limits" else c for c in r.CONTROLS)
 """
 # Watches that hear nothing are never given up; the probe is not patient.
-SILENT: Final = """
-import securetenant.engine.health as h
-h.SILENT = 3.0
-"""
+SILENT: Final = {"engine.informers.SILENT": 3.0, "watch.supervise.SILENT": 3.0}
 
 
 async def ready_is(admin: Admin, name: str, status: str, reason: str) -> dict[str, Any]:
@@ -94,7 +93,7 @@ async def test_a_kind_that_cannot_be_watched_any_more(
 async def test_a_defect_in_one_tenants_pass(plane: Plane, admin: Admin, manifests: None, tmp_path: Path) -> None:
     sick, well = "unknown-sick", "unknown-well"
     try:
-        async with run_operator(plane, tmp_path, env=shortened(tmp_path, DEFECT)) as operator:
+        async with run_operator(plane, tmp_path, env=shortened(tmp_path, {}, DEFECT)) as operator:
             for name in (sick, well):
                 await life.create(admin, name, life.spec(f"{name}-a"))
             for name in (sick, well):
@@ -174,11 +173,8 @@ async def test_a_rule_ends_in_time_beside_a_write_that_fails(
     (node,) = nodes.create(plane, 1, {"pool": name}, prefix=name)
     try:
         # Pauses of a minute from the first failure on.
-        code = (
-            "import securetenant.engine.workqueue as w\n"
-            "w.WorkQueue.__init__.__kwdefaults__.update(base_delay=60.0, soon_delay=60.0)"
-        )
-        async with run_operator(plane, tmp_path, env=shortened(tmp_path, code)):
+        pauses = {"engine.workqueue.WorkQueue(base_delay)": 60.0, "engine.workqueue.WorkQueue(soon_delay)": 60.0}
+        async with run_operator(plane, tmp_path, env=shortened(tmp_path, pauses)):
             end = datetime.now(UTC) + timedelta(seconds=4)
             rule = {**life.cidr_rule("office", "10.8.0.0/16"), "expires": end.strftime("%Y-%m-%dT%H:%M:%SZ")}
             selector = {"selector": {"matchLabels": {"pool": name}}}

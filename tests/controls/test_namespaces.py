@@ -35,6 +35,7 @@ def test_one_that_exists_is_not_taken_over_unasked() -> None:
     assert plan_of(world, "pay").desired == []
     assert reason(world, "pay") == "NotOwned"
     assert plan_of(world, "pay").blocking
+    assert not plan_of(world, "pay").passing
 
 
 def test_one_that_exists_is_adopted_when_told() -> None:
@@ -110,3 +111,4 @@ def test_a_terminating_one_is_waited_for() -> None:
     world = StaticWorld([tenant("pay", namespaces=["pay"])], [going])
     assert plan_of(world, "pay").desired == []
     assert reason(world, "pay") == "Terminating"
+    assert plan_of(world, "pay").passing

@@ -15,12 +15,12 @@ import typer
 import yaml
 from typer.testing import CliRunner
 
-from securetenant.api import load
 from securetenant.api.tenant import SecureTenantSpec
 from securetenant.cli.main import app
 from securetenant.model import names
 from securetenant.settings import Settings, variable
-from tests.support.markdown import PAGES, ROOT, Block, anchors, blocks, every_block, links, prose
+from tests.support.markdown import PAGES, ROOT, Block, anchors, blocks, every_block, links, prose, table
+from tests.support.reading import problems
 
 NOW: Final = datetime(2026, 11, 24, tzinfo=UTC)
 LANGUAGES: Final = {"", "console", "sh", "yaml"}
@@ -66,6 +66,27 @@ def test_paths_in_the_text_exist(page: Path) -> None:
         assert "NAME" in path or path in made or list(ROOT.glob(path.rstrip("/"))), f"{page.name}: no {path}"
 
 
+@pytest.mark.parametrize("page", [page for page in pages() if "internals" in page.values[0].parts])
+def test_paths_of_the_code_in_internals_exist(page: Path) -> None:
+    """They may begin below operator/securetenant."""
+    named = set(re.findall(r"`([\w./-]+\.(?:py|toml|txt|md|yaml))`", prose(page)))
+    there = {path for path in named if (ROOT / path).exists() or (ROOT / "operator" / "securetenant" / path).exists()}
+    assert named == there, f"{page.name}: {sorted(named - there)}"
+
+
+def test_every_decision_is_listed() -> None:
+    """By number, name and date, and no number twice."""
+    folder = ROOT / "docs" / "internals" / "decisions"
+    listed = {link: (title, date) for link, title, date in table(folder / "README.md", "", "decision", "date")}
+    records = [page for page in sorted(folder.glob("*.md")) if page.name != "README.md"]
+    assert [f"[{page.name[:4]}]({page.name})" for page in records] == sorted(listed)
+    assert len({page.name[:4] for page in records}) == len(records)
+    for page in records:
+        number, title = page.name[:4], listed[f"[{page.name[:4]}]({page.name})"][0]
+        heading, _, date, *_ = page.read_text().splitlines()
+        assert (heading, date[:10]) == (f"# {number}: {title}", listed[f"[{number}]({page.name})"][1])
+
+
 def test_environment_variables_are_known() -> None:
     sources = [*ROOT.glob("sandbox/*.py"), *ROOT.glob("demo/*.py"), *ROOT.glob("operator/securetenant/**/*.py")]
     known = "\n".join(source.read_text() for source in sources)
@@ -83,11 +104,11 @@ def test_yaml_is_valid(block: Block) -> None:
     """A SecureTenant, or a part of a spec, passes the models; anything else is a whole manifest."""
     for document in yaml.safe_load_all(block.text):
         if document.get("kind") == names.KIND:
-            assert not load.problems(document, NOW)
+            assert not problems(document, NOW)
         elif "apiVersion" not in document:
             assert document.keys() <= SPEC_FIELDS, f"neither a manifest nor a part of a spec: {sorted(document)}"
             whole = {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": {"name": "example"}}
-            errors = [p for p in load.problems({**whole, "spec": document}, NOW) if p.severity == "error"]
+            errors = [p for p in problems({**whole, "spec": document}, NOW) if p.severity == "error"]
             assert not errors
         else:
             assert document.get("kind")

@@ -11,8 +11,8 @@ import yaml
 
 from securetenant.api.crd import documented_schema
 from securetenant.controls.access.roles import Problem
-from securetenant.controls.registry import NAMES
-from securetenant.engine import reporter, rollout
+from securetenant.controls.lookup import FAMILIES, NAMES
+from securetenant.controls.network import notices
 from securetenant.settings import Settings, flag, variable
 from securetenant.telemetry.metrics import Metrics, TenantReport
 from tests.support.markdown import PAGES, ROOT, code, table
@@ -154,16 +154,14 @@ def test_flags_are_named_as_told() -> None:
 
 def exported() -> dict[str, tuple[str, set[str]]]:
     """Every metric of ours: its type and the labels of its samples."""
-    metrics = Metrics(NAMES)
+    metrics = Metrics(NAMES, FAMILIES)
     metrics.tenant(
         TenantReport(
             tenant="t",
             mode="Enforce",
             deletion_policy="Retain",
             conditions={"Ready": "True"},
-            next_expiry=1.0,
-            quota_hard={"pods": 1.0},
-            quota_used={"pods": 1.0},
+            samples={family.name: {family.labels: 1.0} for family in FAMILIES},
         )
     )
     metrics.cluster("access", {"Foreign": 0}, ())
@@ -320,7 +318,7 @@ def test_names_of_policies_are_those_of_the_code() -> None:
 
 def test_constants_that_the_text_gives() -> None:
     """Figures in sentences, beside what they come from."""
-    from securetenant.engine import contention, health, known
+    from securetenant.engine import contention, informers, known
     from securetenant.engine.status import ITEMS, MESSAGE
     from securetenant.telemetry import events
 
@@ -330,7 +328,7 @@ def test_constants_that_the_text_gives() -> None:
         f"{contention.FIRST_WAIT:g} s, {2 * contention.FIRST_WAIT:g} s, and so on up to {contention.LONGEST_WAIT:g} s"
         in concepts
     )
-    assert f"silent for {health.SILENT:g} s" in operations
+    assert f"silent for {informers.SILENT:g} s" in operations
     assert f"at most {events.BURST:g} Events at once and one more every {events.REFILL:g} s" in operations
     assert (ITEMS, MESSAGE, known.MOST) == (20, 1024, 2048)
 
@@ -339,13 +337,17 @@ def test_constants_that_the_text_gives() -> None:
 
 
 def test_the_record_is_told_line_by_line() -> None:
-    """Every line of the logger `record` at info and above, and the Event beside it."""
+    """Every line of the logger `record` at info and above, and the Event beside it; controls give them as Notices."""
     told = table(DOCS / "operations.md", "line", "Event", "fields of the line")
-    source = (ROOT / "operator/securetenant/engine/reporter.py").read_text()
-    lines = set(re.findall(r'(?:record|line)\.(?:info|warning)\(\s*f?"([^"]+)"', source))
-    lines |= {f"flow {change}" for change in get_args(rollout.Change)}
+    engine = (PACKAGE / "engine" / "reporter.py").read_text()
+    controls = "".join(source.read_text() for source in (PACKAGE / "controls").rglob("*.py"))
+    lines = set(re.findall(r'(?:record|line)\.(?:info|warning)\(\s*f?"([^"]+)"', engine))
+    lines |= set(re.findall(r'\bline=f?"([^"]+)"', controls))
+    lines |= {f"flow {change}" for change in notices.REASONS}
     assert {code(row[0])[0] for row in told} == lines - {"flow {flow.change}"}
     reasons = {reason for row in told for reason in code(row[1])}
-    assert all(f'"{reason}"' in source for reason in reasons)
-    emitted = re.findall(r'_note\(\s*tenant,\s*"(\w+)"', source) + list(reporter.FLOW_REASONS.values())
+    assert all(f'"{reason}"' in engine + controls for reason in reasons)
+    emitted = re.findall(r'_note\(\s*tenant,\s*"(\w+)"', engine) + list(notices.REASONS.values())
+    emitted += re.findall(r'Notice\([^)]*reason="(\w+)"', controls)
+    assert "ExpiresSoon" in emitted
     assert set(emitted) <= reasons

@@ -7,7 +7,7 @@ from securetenant.api.tenant import SecureTenant
 from securetenant.drift.applied import grouped
 from securetenant.drift.assess import survey
 from securetenant.model import names
-from securetenant.model.kinds import NAMESPACE, NETWORK_POLICY, NODE
+from securetenant.model.kinds import LIMIT_RANGE, NAMESPACE, NETWORK_POLICY, NODE, Kind
 from securetenant.model.objects import Desired, Json, Observed, Ref
 from tests.support.world import NOW, StaticWorld, mine, namespace, observe, observed, tenant
 
@@ -83,3 +83,18 @@ def test_what_others_made_is_told() -> None:
 
 def test_a_strangers_namespace_is_not_closed() -> None:
     assert look(bare(), namespace("pay-new")) == []
+
+
+def test_of_a_kind_that_is_not_served_nothing_is_missing() -> None:
+    """Its objects went with it: neither what a control wants of it nor what was written is drift."""
+    limits, written = {"container": {"max": {"cpu": "2"}}}, Ref(LIMIT_RANGE, "pay-a", "securetenant")
+    status = {"namespaces": [{"name": "pay-a", "uid": "uid-Namespace/pay-a"}], "applied": grouped([SPACE, written])}
+    one = tenant("pay", namespaces=["pay-a"], limits=limits, status=status)
+
+    def missing(refusal: Refusal | None, *absent: Kind) -> list[Ref]:
+        found = survey(one, StaticWorld([one], mine(one), absent=absent), NOW, refusal=refusal)
+        return [f.ref for f in found.findings if f.ref.kind is LIMIT_RANGE]
+
+    for refusal in (None, Refusal("spec.x: no", 0)):
+        assert missing(refusal) == [written]
+        assert missing(refusal, LIMIT_RANGE) == []

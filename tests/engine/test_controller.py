@@ -52,7 +52,7 @@ class Stage:
         config = cast(ClientConfig, SimpleNamespace(certificates="", server=""))
         self.controller = Controller(
             Transport(config),
-            Metrics(()),
+            Metrics((), ()),
             Events(send, identity="me", clock=lambda: 0.0),
             platform=Platform(),
             clock=lambda: 100.0,

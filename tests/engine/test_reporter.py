@@ -11,8 +11,8 @@ from structlog.testing import capture_logs
 from securetenant.api.refused import Refusal
 from securetenant.api.status import SecureTenantStatus
 from securetenant.api.tenant import SecureTenant
+from securetenant.controls.lookup import FAMILIES, NAMES
 from securetenant.controls.network import control as network
-from securetenant.controls.registry import NAMES
 from securetenant.drift.judge import Action, Finding
 from securetenant.engine import status
 from securetenant.engine.reporter import Reporter
@@ -33,7 +33,7 @@ class Stage:
     """A reporter, as one instance of the operator has it, and what it told."""
 
     lines: list[Any]
-    metrics: Metrics = field(default_factory=lambda: Metrics(NAMES))
+    metrics: Metrics = field(default_factory=lambda: Metrics(NAMES, FAMILIES))
     sent: list[Json] = field(default_factory=list)
     clock: float = 1_800_000_000.0
 

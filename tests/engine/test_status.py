@@ -16,7 +16,11 @@ from securetenant.model.objects import Ref
 from tests.support.world import NOW, tenant
 
 AGREED = Condition(type="WhitelistAgreed", status="True", reason="Agreed")
-PLANS = {"network": Plan(conditions=[AGREED], whitelist=WhitelistStatus(declared=1, agreed=1)), "access": Plan()}
+PLANS = {
+    "network": Plan(conditions=[AGREED], status={"whitelist": WhitelistStatus(declared=1, agreed=1)}),
+    "access": Plan(),
+    "nodes": Plan(status={"nodes": ["n1"]}),
+}
 
 
 def drifted(number: int = 1) -> list[Drifted]:
@@ -123,5 +127,38 @@ def test_a_tenant_that_is_going_claims_nothing() -> None:
     told = Condition(type="Ready", status="False", reason="Deleting", message="waiting")
     found = status.unjudged(going, [told], NOW)
     assert [c.type for c in found.conditions] == ["Ready"]
-    said = {"observedGeneration", "mode", "conditions", "namespaces", "namespaceCount", "whitelist"}
-    assert status.dump(found).keys() == said
+    said = {"observedGeneration", "mode", "conditions", "namespaces", "namespaceCount"}
+    assert status.dump(found).keys() == said | {"whitelist", "nodes"}
+    assert status.dump(status.released(going, told, NOW)).keys() == said, "of what is given back it says nothing"
+
+
+def test_the_controls_parts_are_those_of_the_plans() -> None:
+    dumped = status.dump(computed(judged()))
+    assert (dumped["whitelist"], dumped["nodes"]) == ({"declared": 1, "agreed": 1}, ["n1"])
+    gone = judged(plans={"nodes": Plan()}, tenant=tenant("pay", status=dumped))
+    assert status.dump(computed(gone)).keys() & {"whitelist", "nodes"} == set()
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param({"plans": {}}, id="paused"),
+        pytest.param({"plans": {"network": Plan(status={})}, "refusal": Refusal("spec.x: no", 0)}, id="refused"),
+    ],
+)
+def test_where_nothing_is_planned_by_the_spec_the_controls_parts_stay(more: dict[str, Any]) -> None:
+    before = status.dump(computed(judged())) | {"lab": {"rooms": 3}}
+    dumped = status.dump(computed(judged(tenant=tenant("pay", namespaces=["pay-a", "pay-b"], status=before), **more)))
+    for part in ("whitelist", "nodes", "lab"):
+        assert dumped[part] == before[part]
+    assert (before["namespaceCount"], dumped["namespaceCount"]) == (1, 2), "counted, and not read"
+
+
+@pytest.mark.parametrize(("passing", "type_"), [(True, "Reconciling"), (False, "Stalled")])
+def test_what_blocks_and_ends_by_itself_is_no_failure(passing: bool, type_: str) -> None:
+    result = judged(plans={**PLANS, "quota": Plan(blocking=["full"], passing=passing)})
+    found = {c.type: (c.status, c.message) for c in computed(result).conditions}
+    assert found.keys() & {"Reconciling", "Stalled"} == {type_}
+    assert found[type_] == ("True", "full")
+    quiet = judged(plans={**PLANS, "quota": Plan(passing=passing)})
+    assert {c.type for c in computed(quiet).conditions} & {"Reconciling", "Stalled"} == set()

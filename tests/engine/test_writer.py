@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from securetenant.controls.registry import CACHED
+from securetenant.controls.lookup import CACHED
 from securetenant.drift.judge import Finding
 from securetenant.engine.inflight import WritesInFlight
 from securetenant.engine.writer import Outcome, Writer
@@ -69,7 +69,7 @@ async def sent(
         if request.method == "DELETE":
             done.append(f"-{name}")
             return web.json_response({"kind": "Status"})
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)  # sleep: the server takes its time
         done.append(f"+{name}")
         set_by_server = {"uid": "1", "resourceVersion": "1", "creationTimestamp": CREATED}
         spec = {"podSelector": {}, "policyTypes": ["Ingress"]} if name in altered else body["spec"]

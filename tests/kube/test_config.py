@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from securetenant.kube import config
-from securetenant.kube.config import ConfigError, load
+from securetenant.kube.config import ClientConfig, ConfigError
 from securetenant.kube.transport import Transport, Unauthorized
 from securetenant.model.kinds import NAMESPACE
 from securetenant.model.objects import Ref
@@ -62,7 +62,13 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(config, "RENEW_SECONDS", -1.0)
+
+
+async def load(kubeconfig: str | None = None, context: str | None = None) -> ClientConfig:
+    """The configuration, with credentials that may be renewed as often as asked for."""
+    client = await config.load(kubeconfig, context)
+    client.renew_seconds = -1.0
+    return client
 
 
 def written(path: Path, body: Any) -> str:
@@ -136,7 +142,7 @@ async def test_a_folder_is_no_kubeconfig(tmp_path: Path) -> None:
         await load(str(tmp_path))
 
 
-async def test_token_file_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_token_file_is_read_again(tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("first\n")
     path = written(tmp_path / "config", kubeconfig("http://x", {"tokenFile": str(token)}))
@@ -144,7 +150,7 @@ async def test_token_file_is_read_again(tmp_path: Path, monkeypatch: pytest.Monk
     assert await client.authorization() == "Bearer first"
     token.write_text("second\n")
     assert await client.authorization() == "Bearer first"  # within the minute
-    monkeypatch.setattr(config, "REFRESH_SECONDS", -1.0)
+    client.refresh_seconds = -1.0
     assert await client.authorization() == "Bearer second"
     token.unlink()  # for a moment, while it is rotated
     assert await client.authorization() == "Bearer second"
@@ -163,7 +169,7 @@ async def test_in_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert client.tls is not None
     assert client.tls.verify_mode == ssl.CERT_REQUIRED
     written(tmp_path / "token", "second\n")
-    monkeypatch.setattr(config, "REFRESH_SECONDS", -1.0)
+    client.refresh_seconds = -1.0
     assert await client.authorization() == "bearer second"
 
 
@@ -174,10 +180,10 @@ def _with_files(init: Any, **files: str) -> Any:
     return replaced
 
 
-async def test_plugin_is_asked_once_until_it_expires(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_plugin_is_asked_once_until_it_expires(tmp_path: Path) -> None:
     path = written(tmp_path / "config", kubeconfig("http://x", plugin(tmp_path, {"token": "first"})))
     client = await load(path)
-    monkeypatch.setattr(config, "REFRESH_SECONDS", -1.0)
+    client.refresh_seconds = -1.0
     for _ in range(3):
         assert await client.authorization() == "Bearer first"
     assert (tmp_path / "runs").read_text() == "x"
@@ -247,10 +253,13 @@ async def test_client_certificate_and_server_name(tmp_path: Path) -> None:
 async def test_401_renews_once_for_all_requests(tmp_path: Path) -> None:
     """Twenty requests meet an expired token: the plug-in runs once, and all are sent again."""
     asked: list[str] = []
+    all_there = asyncio.Event()
 
     async def handler(request: web.Request) -> web.Response:
         asked.append(request.headers["Authorization"])
-        await asyncio.sleep(0.01)
+        if len(asked) == 20:
+            all_there.set()
+        await all_there.wait()
         good = request.headers["Authorization"] == "Bearer good"
         return given("Namespace") if good else status(401, "Unauthorized")
 

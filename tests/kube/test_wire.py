@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from securetenant.controls.registry import KINDS
+from securetenant.controls.lookup import KINDS
 from securetenant.kube.wire import codec, decode
 from securetenant.model.kinds import NETWORK_POLICY, NODE, ROLE_BINDING, Kind
 from tests.support.fakeapi import policy

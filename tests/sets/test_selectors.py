@@ -3,6 +3,7 @@
 from itertools import product
 from typing import Any
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -87,6 +88,40 @@ def test_rendered_is_canonical() -> None:
         ],
     }
     assert selectors.rendered(selectors.ALL) == {}
+
+
+def test_namespaces_by_name() -> None:
+    one, two = selectors.of_namespaces(["a"]), selectors.of_namespaces(["b", "a"])
+    assert selectors.rendered(one) == {"matchLabels": {"kubernetes.io/metadata.name": "a"}}
+    assert selectors.rendered(two) == {
+        "matchExpressions": [{"key": "kubernetes.io/metadata.name", "operator": "In", "values": ["a", "b"]}]
+    }
+    assert selectors.namespaces_of(one) == ("a",)
+    assert selectors.namespaces_of(two) == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        selectors.ALL,
+        selectors.Selector((("env", "a"),)),
+        selectors.Selector((("env", "a"), ("kubernetes.io/metadata.name", "a"))),
+        selectors.Selector((), (selectors.Expression("kubernetes.io/metadata.name", "NotIn", ("a",)),)),
+        selectors.Selector((), (selectors.Expression("env", "In", ("a",)),)),
+        selectors.Selector((("kubernetes.io/metadata.name", "a"),), (selectors.Expression("env", "Exists", ()),)),
+    ],
+    ids=str,
+)
+def test_a_selector_by_anything_else_names_no_namespace(other: selectors.Selector) -> None:
+    assert selectors.namespaces_of(other) == ()
+
+
+def test_described() -> None:
+    terms = (selectors.Expression("tier", "In", ("b", "a")), selectors.Expression("old", "DoesNotExist", ()))
+    assert selectors.described(selectors.Selector((("a", "1"), ("b", "2")), terms)) == (
+        "a=1, b=2, tier In (b, a), old DoesNotExist"
+    )
+    assert selectors.described(selectors.ALL) == ""
 
 
 def test_fingerprint_is_stable() -> None:

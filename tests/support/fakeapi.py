@@ -71,9 +71,24 @@ def given(kind: str = "NetworkPolicy") -> web.Response:
     return web.json_response({**policy("p", 1), "kind": kind})
 
 
-def page(items: list[dict[str, Any]], version: int, continue_: str = "") -> web.Response:
+def page(items: list[dict[str, Any]], version: int, continue_: str = "", kind: str = "NetworkPolicy") -> web.Response:
     metadata = {"resourceVersion": str(version), "continue": continue_}
-    return web.json_response({"kind": "NetworkPolicyList", "metadata": metadata, "items": items})
+    return web.json_response({"kind": f"{kind}List", "metadata": metadata, "items": items})
+
+
+def metadata_of(name: str, version: int, namespace: str = "", **metadata: Any) -> dict[str, Any]:
+    """An object of any kind as a PartialObjectMetadata."""
+    return {
+        "apiVersion": "meta.k8s.io/v1",
+        "kind": "PartialObjectMetadata",
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "uid": f"uid-{name}",
+            "resourceVersion": str(version),
+            **metadata,
+        },
+    }
 
 
 def line(kind: str, body: dict[str, Any]) -> bytes:

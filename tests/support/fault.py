@@ -283,15 +283,6 @@ async def run_behind(
         yield operator
 
 
-def shortened(folder: Path, code: str) -> dict[str, str]:
-    """The environment of an operator in which `code` runs first: a real process with some constants shortened, so
-    that a test need not wait out the minutes that they mean."""
-    place = folder / "shortened"
-    place.mkdir(parents=True, exist_ok=True)
-    (place / "sitecustomize.py").write_text(code)
-    return {"PYTHONPATH": os.pathsep.join(filter(None, (str(place), os.environ.get("PYTHONPATH"))))}
-
-
 async def dead(operator: Operator, seconds: float = 20.0) -> int:
     """Wait for the process' end; its exit code."""
     await wait_for(lambda: not operator.running, seconds, f"the end of operator {operator.pid}")

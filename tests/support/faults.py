@@ -176,7 +176,7 @@ async def give(request: web.BaseRequest, answer: Answer, carry_out: Callable[[],
         case "cut":
             return cut(request)
         case "silence":
-            await asyncio.sleep(_SILENT)
+            await asyncio.sleep(_SILENT)  # sleep: silence is the answer
             return cut(request)
 
 

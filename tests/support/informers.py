@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from securetenant.kube.informer import Event, Informer
-from securetenant.model.kinds import NETWORK_POLICY
+from securetenant.model.kinds import NETWORK_POLICY, Kind
 from tests.support.fakeapi import serving, status
 from tests.support.kube import running, transport_to, until
 
@@ -25,8 +25,10 @@ class Script:
         self.asked: list[dict[str, str]] = []
         self.at: list[float] = []  # when, by the loop's clock
         self.named: list[str] = []
+        self.accepts: list[str] = []  # of every request
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
+        self.accepts.append(request.headers["Accept"])
         if not request.path.endswith("/networkpolicies"):
             self.named.append(request.path.rpartition("/")[2])
             return self.objects.pop(0) if self.objects else status(404, "NotFound")
@@ -42,7 +44,7 @@ class Script:
         await stream.prepare(request)
         for each in answer:
             if each == HANG:
-                await asyncio.sleep(60)
+                await asyncio.sleep(60)  # sleep: a watch in which nothing comes
             await stream.write(each)
         return stream
 
@@ -57,11 +59,15 @@ def told(events: list[Event]) -> list[tuple[str, str, str]]:
 
 
 async def play(
-    tmp_path: Path, script: Script, done: Callable[[Informer, list[Event]], object], **options: Any
+    tmp_path: Path,
+    script: Script,
+    done: Callable[[Informer, list[Event]], object],
+    kind: Kind = NETWORK_POLICY,
+    **options: Any,
 ) -> tuple[Informer, list[Event]]:
     events: list[Event] = []
     async with serving(script, tmp_path) as path, transport_to(path) as transport:
-        informer = Informer(transport, NETWORK_POLICY, on_event=events.append, **{"backoff": (0.02, 0.1), **options})
+        informer = Informer(transport, kind, on_event=events.append, **{"backoff": (0.02, 0.1), **options})
         async with running(informer):
             await until(lambda: done(informer, events), f"{script.steps} {told(events)}")
     return informer, events

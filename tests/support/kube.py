@@ -46,4 +46,4 @@ async def until(condition: Callable[[], object], what: str, seconds: float = 10.
     end = loop.time() + seconds
     while not condition():
         assert loop.time() < end, f"not within {seconds} s: {what}"
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)  # sleep: how often it is looked

@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+from securetenant.api.status import WhitelistStatus
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls.control import Plan
 from securetenant.controls.network import control as network
@@ -28,6 +29,13 @@ def world(*tenants: SecureTenant, objects: tuple[Observed, ...] = (), platform: 
 
 def plan(first: SecureTenant, *others: SecureTenant, objects: tuple[Observed, ...] = ()) -> Plan:
     return network.CONTROL.plan(first, world(first, *others, objects=objects), NOW)
+
+
+def whitelist(found: Plan) -> WhitelistStatus:
+    """The control's part of the status."""
+    part = found.status["whitelist"]
+    assert isinstance(part, WhitelistStatus)
+    return part
 
 
 def specs(found: Plan, namespace: str) -> dict[str, Any]:

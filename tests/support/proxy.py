@@ -79,7 +79,7 @@ class Proxy:
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(2**16):
-                await asyncio.sleep(self.delay)
+                await asyncio.sleep(self.delay)  # sleep: the delay that was asked for
                 await self._passing.wait()
                 writer.write(data)
                 await writer.drain()

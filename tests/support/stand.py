@@ -16,7 +16,7 @@ from typing import Any, Final
 import aiohttp
 
 from sandbox import nodes
-from securetenant.controls.registry import CACHED
+from securetenant.controls.lookup import CACHED
 from tests.support import life
 from tests.support.fault import Front, free_lease, front, leads, run_behind
 from tests.support.faults import Answer, Fault
@@ -166,7 +166,8 @@ class Stand:
         # Writes come one after another, each when the one before is answered or given up.
         waits = UNANSWERED * (1 if group.read else len(group.targets))
         await wait_for(lambda: self._is_given(sure), WELL + waits + seconds, f"{answer.name} to be given")
-        await asyncio.sleep(max(0.0, max(fault.first_at for fault in faults) + seconds - time.monotonic()))
+        left = max(fault.first_at for fault in faults) + seconds - time.monotonic()
+        await asyncio.sleep(max(0.0, left))  # sleep: for as long as it is to last
         last = max(fault.last_at for fault in faults)
         allowed = WELL + (UNANSWERED if answer.kind == "silence" else 0.0)
         # A kopf that believes an empty list does not list again, and does no harm.
@@ -260,7 +261,7 @@ class _Ended(Exception):
 async def stand(
     plane: Plane, admin: Admin, folder: Path, name: str, shortened: Mapping[str, str] | None = None
 ) -> AsyncIterator[Stand]:
-    """Everything made, and Ready. Needs the right over nodes. `shortened`: as `fault.shortened` gives it."""
+    """Everything made, and Ready. Needs the right over nodes. `shortened`: as `shortened.shortened` gives it."""
     async with front(plane) as proxy:
         stood = Stand(plane, admin, proxy, folder, name, shortened or {})
         tenants = (stood.edited, stood.still)

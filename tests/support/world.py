@@ -5,7 +5,7 @@
 Nothing here is a stand-in for behaviour that is under test: indexes and look-ups are the operator's.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +15,7 @@ from securetenant.api.tenant import SecureTenant
 from securetenant.cache.tenants import Tenants
 from securetenant.cache.world import World, indexes
 from securetenant.controls import commitment
-from securetenant.controls.registry import CACHED, KINDS
+from securetenant.controls.lookup import CACHED, KINDS
 from securetenant.model import names
 from securetenant.model.kinds import NAMESPACE, NODE, Kind
 from securetenant.model.objects import Desired, Json, Observed, Ref, marks
@@ -40,17 +40,19 @@ class Kept:
 
 
 class StaticWorld(World):
-    """The operator's own World, over tenants and objects that `put` and `drop` change between two looks."""
+    """The operator's own World, over tenants and objects that `put` and `drop` change between two looks. `absent`: the
+    kinds that the API server does not serve."""
 
     def __init__(
         self,
         tenants: Iterable[SecureTenant] = (),
         objects: Iterable[Observed] = (),
         platform: Platform | None = None,
+        absent: Collection[Kind] = (),
     ) -> None:
         self.kept = {kind: Kept() for kind in CACHED}
         self.by_key, self.known = indexes(), Tenants()
-        super().__init__(self.kept, self.by_key, self.known, platform or Platform())
+        super().__init__(self.kept, self.by_key, self.known, platform or Platform(), lambda kind: kind not in absent)
         self._version = 0
         self.put(*tenants, *objects)
 

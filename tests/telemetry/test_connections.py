@@ -103,7 +103,7 @@ async def test_a_head_that_trickles_is_not_waited_for() -> None:
         async def trickle() -> None:
             for byte in b"GET /healthz HTTP/1.1\r\nX: " + b"y" * 1_000:
                 writer.write(bytes([byte]))
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.01)  # sleep: how fast it trickles
 
         task = asyncio.create_task(trickle())
         try:

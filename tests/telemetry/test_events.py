@@ -1,64 +1,14 @@
-"""Kubernetes Events: merged, bounded, and never in the way."""
+"""Kubernetes Events: what they say, how repeats are merged, what becomes of failures."""
 
 import asyncio
 import re
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from securetenant.telemetry import events
 from securetenant.telemetry.events import Events, Subject, tenant_subject
-
-PATH = "/api/v1/namespaces/default/events"
-PAYMENTS = tenant_subject("payments", "uid-1")
-LEDGER = tenant_subject("ledger", "uid-2")
-POLICY = "NetworkPolicy payments-prod/securetenant-default-deny"
-
-
-@dataclass
-class Clock:
-    now: float = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@dataclass
-class Sink:
-    """Where events are sent to; fails as long as `failures` last."""
-
-    sent: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
-    failures: int = 0
-
-    async def __call__(self, method: str, path: str, body: dict[str, Any]) -> None:
-        if self.failures:
-            self.failures -= 1
-            raise OSError("connection refused")
-        self.sent.append((method, path, body))
-
-    def take(self) -> list[tuple[str, str, dict[str, Any]]]:
-        taken, self.sent = self.sent, []
-        return taken
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def sink() -> Sink:
-    return Sink()
-
-
-@pytest.fixture
-def told(clock: Clock, sink: Sink) -> Events:
-    return Events(sink, identity="pod_1", clock=clock)
-
-
-def drift(told: Events, subject: Subject = PAYMENTS, object_: str = POLICY, message: str = "deleted") -> None:
-    told.emit(subject, "Warning", "DriftDetected", message, control="network", object_=object_)
+from tests.support.events import LEDGER, PATH, PAYMENTS, Clock, Sink, drift
 
 
 async def test_an_event_is_about_the_tenant_and_stands_in_default(told: Events, sink: Sink) -> None:
@@ -157,95 +107,6 @@ async def test_a_long_message_is_cut(told: Events, sink: Sink) -> None:
     assert len(sink.take()[0][2]["message"]) == 1024
 
 
-async def test_a_tenants_rate_is_bounded_and_the_rest_waits(told: Events, sink: Sink, clock: Clock) -> None:
-    for number in range(30):
-        drift(told, object_=f"object-{number}")
-    drift(told, LEDGER)
-    await told.flush()
-    assert [body["involvedObject"]["name"] for _, _, body in sink.take()] == ["payments"] * 25 + ["ledger"]
-    clock.now += events.REFILL - 1
-    await told.flush()
-    assert sink.take() == []
-    for _ in range(5):
-        clock.now += events.REFILL
-        await told.flush()
-        assert len(sink.take()) == 1
-    clock.now += 3600
-    await told.flush()
-    assert sink.take() == []
-    assert told.dropped == 0
-
-
-async def test_a_flood_pushes_out_only_its_own(told: Events, sink: Sink) -> None:
-    drift(told, LEDGER)
-    for number in range(20_000):
-        drift(told, object_=f"object-{number}")
-    assert len(told._due) <= 2 * events.KEYS
-    await told.flush()
-    sent = sink.take()
-    assert [body["involvedObject"]["name"] for _, _, body in sent].count("ledger") == 1
-    assert told.dropped == 20_000 - events.KEYS_PER_ACCOUNT
-
-
-async def test_the_keys_of_all_tenants_are_bounded(told: Events) -> None:
-    for number in range(events.KEYS + 100):
-        drift(told, tenant_subject(f"tenant-{number}", f"uid-{number}"))
-        await told.flush()
-    assert told._keys == events.KEYS
-    assert len(told._accounts) == events.KEYS
-    assert told.dropped == 0, "what was written is forgotten, not lost"
-
-
-async def test_what_is_forgotten_is_what_was_least_recently_told(told: Events, sink: Sink, clock: Clock) -> None:
-    for subject in (PAYMENTS, LEDGER):
-        drift(told, subject, object_="first")
-    for number in range(events.KEYS_PER_ACCOUNT - 1):
-        drift(told, object_=f"object-{number}")
-        drift(told, object_="first")
-    for number in range(events.KEYS - events.KEYS_PER_ACCOUNT):
-        drift(told, tenant_subject(f"tenant-{number}", f"uid-of-{number}"))
-        drift(told, object_="first")
-    assert LEDGER.uid not in told._accounts
-    drift(told, object_="one more")
-    assert ("DriftDetected", "network", "first", "") in told._accounts[PAYMENTS.uid].entries
-    assert ("DriftDetected", "network", "object-0", "") not in told._accounts[PAYMENTS.uid].entries
-
-
-async def test_a_forgotten_event_does_not_hasten_the_next(
-    told: Events, sink: Sink, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(events, "BURST", 1000.0)
-    start = clock.now
-    drift(told)
-    await told.flush()
-    clock.now = start + 10
-    drift(told)  # to be written at 60
-    for number in range(events.KEYS_PER_ACCOUNT):
-        drift(told, object_=f"object-{number}")
-    drift(told)
-    await told.flush()
-    clock.now = start + 20
-    drift(told)  # to be written at 70
-    sink.take()
-    clock.now = start + 60
-    await told.flush()
-    assert sink.take() == []
-    clock.now = start + 70
-    await told.flush()
-    assert [(method, body["count"]) for method, _, body in sink.take()] == [("PATCH", 2)]
-
-
-async def test_a_forgotten_event_starts_anew(told: Events, sink: Sink) -> None:
-    drift(told)
-    await told.flush()
-    for number in range(events.KEYS_PER_ACCOUNT):
-        drift(told, object_=f"object-{number}")
-    sink.take()
-    drift(told)
-    await told.flush()
-    assert {(method, body["count"]) for method, _, body in sink.take()} == {("POST", 1)}
-
-
 async def test_an_event_that_the_server_has_dropped_by_now_is_made_anew(told: Events, sink: Sink, clock: Clock) -> None:
     drift(told)
     await told.flush()
@@ -336,8 +197,7 @@ async def test_one_task_sends_and_emit_does_not_wait(clock: Clock) -> None:
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_run_writes_a_repeat_when_its_time_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "INTERVAL", 0.05)
+async def test_run_writes_a_repeat_when_its_time_has_come() -> None:
     done = asyncio.Event()
     sent: list[tuple[str, float]] = []
     loop = asyncio.get_running_loop()
@@ -349,7 +209,7 @@ async def test_run_writes_a_repeat_when_its_time_has_come(monkeypatch: pytest.Mo
         else:
             done.set()
 
-    mine = Events(send, identity="pod_1", clock=loop.time)
+    mine = Events(send, identity="pod_1", clock=loop.time, interval=0.05)
     task = asyncio.create_task(mine.run())
     try:
         drift(mine)
@@ -359,10 +219,6 @@ async def test_run_writes_a_repeat_when_its_time_has_come(monkeypatch: pytest.Mo
         await asyncio.gather(task, return_exceptions=True)
     assert [method for method, _ in sent] == ["POST", "PATCH"]
     assert sent[1][1] - sent[0][1] >= 0.05
-
-
-def rolled(told: Events, subject: Subject = PAYMENTS, object_: str = "") -> None:
-    told.emit(subject, "Normal", "RolledOut", "3 objects", object_=object_, trails=True)
 
 
 async def test_about_an_object_of_a_namespace_stands_there_and_counts_against_the_tenant(
@@ -422,70 +278,6 @@ async def test_an_object_made_anew_has_events_of_its_own(told: Events, sink: Sin
     ]
 
 
-async def test_what_trails_is_paced_for_all_and_comes_after_what_is_urgent(
-    told: Events, sink: Sink, clock: Clock
-) -> None:
-    tenants = [tenant_subject(f"tenant-{number}", f"uid-of-{number}") for number in range(100)]
-    for tenant in tenants:
-        rolled(told, tenant)
-    drift(told, LEDGER)
-    await told.flush()
-    first = [body["reason"] for _, _, body in sink.take()]
-    assert first == ["DriftDetected"] + ["RolledOut"] * int(events.PACE)
-    clock.now += 0.5
-    drift(told, object_="another")
-    await told.flush()
-    assert [body["reason"] for _, _, body in sink.take()] == ["DriftDetected"] + ["RolledOut"] * int(events.PACE / 2)
-    for _ in range(4):
-        clock.now += 1
-        await told.flush()
-    assert len(sink.take()) == 100 - int(events.PACE * 1.5)
-    assert told.dropped == 0
-
-
-async def test_what_trails_gives_way_to_work(told: Events, sink: Sink, clock: Clock) -> None:
-    busy = True
-    told.give_way(lambda: busy)
-    for number in range(100):
-        rolled(told, tenant_subject(f"tenant-{number}", f"uid-of-{number}"))
-    await told.flush()
-    sink.take()
-    clock.now += 1
-    await told.flush()
-    assert len(sink.take()) == events.PACE_BESIDE
-    busy = False
-    clock.now += 1
-    await told.flush()
-    assert len(sink.take()) == events.PACE
-
-
-async def test_what_trails_leaves_the_last_of_a_tenants_tokens_to_what_is_urgent(
-    told: Events, sink: Sink, clock: Clock
-) -> None:
-    for number in range(20):
-        rolled(told, object_=str(number))
-    await told.flush()
-    assert len(sink.take()) == events.BURST - events.RESERVE
-    for number in range(20):
-        drift(told, object_=str(number))
-    await told.flush()
-    assert {body["reason"] for _, _, body in sink.sent} == {"DriftDetected"}
-    assert len(sink.take()) == events.RESERVE
-    for _ in range(40):
-        clock.now += events.REFILL
-        await told.flush()
-    assert len(sink.take()) == 20 - events.RESERVE + 20 - (events.BURST - events.RESERVE)
-
-
-async def test_what_trails_is_bounded(told: Events, sink: Sink) -> None:
-    for number in range(3 * events.KEYS):
-        rolled(told, tenant_subject(f"tenant-{number}", f"uid-of-{number}"))
-        if not number % 100:
-            await told.flush()
-    assert told._keys == events.KEYS
-    assert len(told._trailing) + len(told._due) <= 4 * events.KEYS
-
-
 async def test_an_event_for_a_namespace_that_is_gone_is_given_up_at_once(clock: Clock) -> None:
     tried: list[str] = []
 
@@ -499,26 +291,3 @@ async def test_an_event_for_a_namespace_that_is_gone_is_given_up_at_once(clock: 
         await mine.flush()
         clock.now += events.INTERVAL
     assert (tried, mine.dropped) == (["POST"], 0)
-
-
-async def test_run_writes_what_trails_in_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "PACE", 50.0)
-    done = asyncio.Event()
-    sent: list[float] = []
-    loop = asyncio.get_running_loop()
-
-    async def send(method: str, path: str, body: dict[str, Any]) -> None:
-        sent.append(loop.time())
-        if len(sent) == 60:
-            done.set()
-
-    mine = Events(send, identity="pod_1", clock=loop.time)
-    for number in range(60):
-        rolled(mine, tenant_subject(f"tenant-{number}", f"uid-of-{number}"))
-    task = asyncio.create_task(mine.run())
-    try:
-        await asyncio.wait_for(done.wait(), 5)
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-    assert sent[-1] - sent[0] >= 0.19, "50 at once, and 10 in a fifth of a second"

@@ -104,10 +104,9 @@ def test_kopf_does_not_repeat_what_is_said_elsewhere() -> None:
     assert stream.getvalue() == ""
 
 
-def test_kopf_says_the_same_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kopf_says_the_same_once_a_minute() -> None:
     stream, now = io.StringIO(), [1000.0]
-    monkeypatch.setattr("securetenant.telemetry.logs.time.monotonic", lambda: now[0])
-    configure("json", "info", stream)
+    configure("json", "info", stream, clock=lambda: now[0])
     for attempt in range(1, 5):
         logging.getLogger("kopf._cogs.clients.api").error(REFUSED.format(attempt))
     now[0] += 61

@@ -8,6 +8,8 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from securetenant.api.status import REASONS
+from securetenant.controls import lookup
+from securetenant.model.metrics import Samples
 from securetenant.telemetry.metrics import Metrics, TenantReport
 
 CONTROLS = ("namespaces", "network")
@@ -45,7 +47,7 @@ FAMILIES = {
 
 @pytest.fixture
 def metrics() -> Metrics:
-    return Metrics(CONTROLS)
+    return Metrics(CONTROLS, lookup.FAMILIES)
 
 
 def families(metrics: Metrics) -> list[Metric]:
@@ -77,9 +79,11 @@ def full(metrics: Metrics) -> None:
         replace(
             REPORT,
             conditions={"Ready": "True"},
-            next_expiry=1_800_000_000.0,
-            quota_hard={"pods": 200.0},
-            quota_used={"pods": 2.0},
+            samples={
+                "securetenant_whitelist_expiry_timestamp_seconds": {(): 1_800_000_000.0},
+                "securetenant_quota_hard": {("pods",): 200.0},
+                "securetenant_quota_used": {("pods",): 2.0},
+            },
         )
     )
     metrics.cluster("access", {"Foreign": 1}, ["Foreign"])
@@ -147,11 +151,13 @@ def test_a_report_is_told_in_full(metrics: Metrics) -> None:
             drift={("network", "Foreign"): 2},
             contested={"network": 1},
             conditions={"Ready": "False", "Drifted": "Unknown"},
-            flows={"agreed": 3, "expired": 1},
-            next_expiry=1_800_000_000.25,
-            quota_hard={"requests.cpu": 40.5, "requests.memory": float(160 * 2**30)},
-            quota_used={"requests.cpu": 0.25},
-            nodes=2,
+            samples={
+                "securetenant_whitelist_flows": {("agreed",): 3, ("expired",): 1},
+                "securetenant_whitelist_expiry_timestamp_seconds": {(): 1_800_000_000.25},
+                "securetenant_quota_hard": {("requests.cpu",): 40.5, ("requests.memory",): float(160 * 2**30)},
+                "securetenant_quota_used": {("requests.cpu",): 0.25},
+                "securetenant_node_dedicated": {(): 2},
+            },
         )
     )
     drift = series(metrics, "securetenant_drift_objects")
@@ -254,7 +260,8 @@ def test_a_forgotten_tenant_leaves_no_series(metrics: Metrics) -> None:
 
 def test_label_values_are_escaped(metrics: Metrics) -> None:
     odd = 'a"b\\nc\nd\\'
-    metrics.tenant(replace(REPORT, tenant=odd, conditions={odd: "True"}, quota_hard={odd: 1.0}))
+    samples: Samples = {"securetenant_quota_hard": {(odd,): 1.0}}
+    metrics.tenant(replace(REPORT, tenant=odd, conditions={odd: "True"}, samples=samples))
     assert tenants(metrics) == {odd}
     assert series(metrics, "securetenant_quota_hard") == {(odd, odd): 1}
     assert series(metrics, "securetenant_tenant_condition")[(odd, "True", odd)] == 1
@@ -301,7 +308,7 @@ def test_the_build_is_one_series(metrics: Metrics) -> None:
 
 def test_the_text_comes_in_pieces_that_are_small_and_whole_lines(metrics: Metrics) -> None:
     """A thousand tenants with the zeros of ten controls: no piece may hold the event loop for long."""
-    metrics = Metrics([f"control-{number}" for number in range(10)])
+    metrics = Metrics([f"control-{number}" for number in range(10)], lookup.FAMILIES)
     for number in range(1000):
         metrics.tenant(replace(REPORT, tenant=f"tenant-{number}"))
     pieces = list(metrics.exposition())

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import aiohttp
 import pytest
 
+from securetenant.controls.lookup import FAMILIES
 from securetenant.telemetry.metrics import Metrics, TenantReport
 from securetenant.telemetry.server import ServeError, serve
 
@@ -56,7 +57,7 @@ async def test_a_probe_says_ok_or_each_problem_on_its_line(path: str) -> None:
     ],
 )
 async def test_the_metrics_are_whole_packed_or_not(accept: str, packed: bool) -> None:
-    metrics = Metrics(["network", "access"])
+    metrics = Metrics(["network", "access"], FAMILIES)
     for number in range(120):  # more than one piece; and families without a line in between
         metrics.tenant(TenantReport(f"tenant-{number}", "Enforce", "Retain"))
     async with serve("127.0.0.1", 0, metrics.exposition, nothing, nothing) as port:

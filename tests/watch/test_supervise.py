@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from securetenant.engine.controller import Controller
-from securetenant.engine.health import SILENT
+from securetenant.engine.informers import SILENT
 from securetenant.kube.config import ClientConfig
 from securetenant.model.kinds import SECURE_TENANT, Kind
 from securetenant.telemetry.metrics import Metrics
@@ -80,7 +80,7 @@ class Stage:
         monkeypatch.setattr(supervise, "Kopf", self._start)
         for name, seconds in (("FIRST_LOOK", 0.01), ("LOOK", 0.01), ("RESTARTS", (0.0,))):
             monkeypatch.setattr(supervise, name, seconds)
-        self.metrics = Metrics(())
+        self.metrics = Metrics((), ())
         given = cast(ClientConfig, SimpleNamespace(generation=0))
         self.watcher = Watcher(given, kinds, cast(Controller, self.controller), self.metrics)
 

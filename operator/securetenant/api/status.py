@@ -1,11 +1,13 @@
 """The status of a SecureTenant: what was found, as the operator writes it."""
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, computed_field
+from pydantic import BaseModel, ConfigDict, Field, computed_field, model_validator
 from pydantic.alias_generators import to_camel
 
+_COUNT: Final = "namespaceCount"
 ConditionStatus = Literal["True", "False", "Unknown"]
 DriftReason = Literal["Missing", "Changed", "Foreign", "Stale"]
 REASONS: tuple[DriftReason, ...] = ("Missing", "Changed", "Foreign", "Stale")
@@ -32,6 +34,9 @@ class NamespaceStatus(StatusModel):
     name: str
     uid: str = ""
     drift: int | None = Field(None, description="How many objects deviate there; absent while nothing is judged.")
+    reserved: list[str] = Field(
+        default_factory=list, description="Labels and annotations that no spec can set, and the operator wrote."
+    )
 
 
 class PendingFlow(StatusModel):
@@ -69,13 +74,6 @@ class WhitelistStatus(StatusModel):
     expiring: list[ExpiringRule] = Field(default_factory=list)
 
 
-class QuotaUse(StatusModel):
-    """The tenant's sum for one resource, as canonical quantities."""
-
-    hard: str
-    used: str
-
-
 class DriftItem(StatusModel):
     control: str
     kind: str
@@ -105,6 +103,10 @@ class SecureTenantStatus(StatusModel):
     """`applied` is the tenant's own record of what it wrote, by namespace ("" for cluster-scoped objects),
     each as "Kind/name": it tells a deleted object (drift) from one that was never there (a rollout)."""
 
+    # What controls say stands in fields of their own, by the names in `Plan.status`. One that is not declared here
+    # stands as it was given; where it was read, as JSON.
+    model_config = ConfigDict(extra="allow")
+
     observed_generation: int | None = Field(None, description="The generation of the spec that this speaks of.")
     mode: str = Field("", description="The mode in which it was looked at.")
     conditions: list[Condition] = Field(default_factory=list, description="What holds of the tenant, by aspect.")
@@ -127,3 +129,9 @@ class SecureTenantStatus(StatusModel):
     def namespace_count(self) -> int:
         """For the printer column: JSONPath cannot count."""
         return len(self.namespaces)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_the_count(cls, given: object) -> object:
+        """What is computed is no field of a control, where it is read back."""
+        return {key: value for key, value in given.items() if key != _COUNT} if isinstance(given, Mapping) else given

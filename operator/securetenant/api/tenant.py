@@ -255,3 +255,13 @@ class SecureTenant(BaseModel):
     @property
     def name(self) -> str:
         return self.metadata.name
+
+    @property
+    def is_edited(self) -> bool:
+        """Whether its spec is newer than the one that its status speaks of."""
+        return self.metadata.generation > (self.status.observed_generation or 0)
+
+    @property
+    def is_retried(self) -> bool:
+        """Whether its status says that something is to be tried again."""
+        return any(condition.type == "Reconciling" for condition in self.status.conditions)

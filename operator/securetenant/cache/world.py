@@ -5,9 +5,9 @@ from typing import Protocol
 
 from securetenant.api.tenant import SecureTenant
 from securetenant.cache.index import Index
-from securetenant.cache.tenants import Tenants
-from securetenant.cache.triggers import spread_by, told_by
-from securetenant.controls.registry import CACHED, CONTROLS
+from securetenant.cache.triggers import Interests, spread_by, told_by
+from securetenant.controls.lookup import CACHED
+from securetenant.controls.registry import CONTROLS
 from securetenant.model.kinds import NAMESPACE, Kind
 from securetenant.model.objects import Observed, Ref
 from securetenant.model.platform import Platform
@@ -19,6 +19,14 @@ class Cache(Protocol):
     def get(self, ref: Ref) -> Observed | None: ...
 
     def in_namespace(self, namespace: str) -> Iterable[Observed]: ...
+
+
+class Tenants(Protocol):
+    """The SecureTenants: kept up by events, or given once."""
+
+    interests: Interests
+
+    def get(self, name: str) -> SecureTenant | None: ...
 
 
 def indexes() -> dict[Kind, Index]:
@@ -45,17 +53,25 @@ class World:
     """Implements `controls.world.World` over the caches."""
 
     def __init__(
-        self, caches: Mapping[Kind, Cache], indexes: Mapping[Kind, Index], tenants: Tenants, platform: Platform
+        self,
+        caches: Mapping[Kind, Cache],
+        indexes: Mapping[Kind, Index],
+        tenants: Tenants,
+        platform: Platform,
+        serves: Callable[[Kind], bool] = lambda kind: True,
     ) -> None:
         self._caches = caches
         self._indexes = indexes
         self._tenants = tenants
         self._platform = platform
-        tenants.lookup = self.indexed
+        self._serves = serves
 
     @property
     def platform(self) -> Platform:
         return self._platform
+
+    def serves(self, kind: Kind) -> bool:
+        return self._serves(kind)
 
     def tenant(self, name: str) -> SecureTenant | None:
         return self._tenants.get(name)

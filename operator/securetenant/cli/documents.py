@@ -2,12 +2,17 @@
 
 What kubectl would misread in silence (a key that stands twice) is an error here, and tags that make objects of a
 language are refused. Nothing of a document is ever executed.
+
+Why not ruamel.yaml (0.19), which has positions and duplicate keys of its own: it reads scalars by YAML 1.1 or 1.2, and
+kubectl by neither (with it an unquoted time is no text, `12:30` is 750 or `010` is ten); it takes `!custom`, an anchor
+that holds itself and `{{ x }}` as a key, and has no bound for what anchors stand for. So `scalars` and the checks would
+stay, for a dozen lines less; and what knows lines is written in Python: 24 ms for a document of 3 KB, here 3 ms.
 """
 
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +20,7 @@ from typing import Any, Final, TypeAlias
 
 import yaml
 
+from securetenant.api.load import dotted
 from securetenant.cli.scalars import key_of, value_of
 from securetenant.model import names
 
@@ -108,15 +114,6 @@ class Found:
     skipped: int = 0  # documents of other kinds
     namespaces: set[str] = field(default_factory=set)  # what those that are Namespaces are called
     faults: list[Fault] = field(default_factory=list)
-
-
-def dotted(place: Iterable[str | int]) -> str:
-    """A place as people write it, the same as in `api.load.Problem.path`."""
-    text = ""
-    for part in place:
-        plain = isinstance(part, str) and part.replace("_", "").replace("-", "").isalnum()
-        text += f".{part}" if plain else f"[{part}]"
-    return text.removeprefix(".")
 
 
 def read(paths: Sequence[str]) -> Found:

@@ -1,13 +1,13 @@
 """To whom a namespace or a node belongs when several tenants name it. Pure; used by every control."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 from datetime import UTC, datetime
 
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls import commitment
 from securetenant.controls.world import World
 from securetenant.model import names
-from securetenant.model.kinds import NAMESPACE
+from securetenant.model.kinds import NAMESPACE, Kind
 from securetenant.model.objects import Observed, Ref
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
@@ -79,3 +79,17 @@ def is_ours(tenant: SecureTenant, namespace: Observed, world: World) -> bool:
         return True
     adopt = any(entry.adopt for entry in tenant.spec.namespaces if entry.name == namespace.ref.name)
     return adopt and (namespace.tenant in ("", tenant.name) or world.tenant(namespace.tenant) is None)
+
+
+def made_by_others(
+    kind: Kind, tenant: SecureTenant, held: Iterable[str], desired: Container[Ref], world: World
+) -> list[Observed]:
+    """The objects of a kind in the tenant's namespaces that are not the tenant's, in order. One at a name that the
+    tenant writes is not among them: it is the tenant's own, changed."""
+    found = (
+        observed
+        for namespace in held
+        for observed in world.in_namespace(kind, namespace)
+        if observed.tenant != tenant.name and observed.ref not in desired
+    )
+    return sorted(found, key=lambda observed: observed.ref)

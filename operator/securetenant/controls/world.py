@@ -18,6 +18,10 @@ class World(Protocol):
     @property
     def platform(self) -> Platform: ...
 
+    def serves(self, kind: Kind) -> bool:
+        """Whether the API server serves the kind. One that it does not serve (`Kind.optional`) has no objects, and none
+        that is desired of it is written: a control that desires some says so in a condition."""
+
     def tenant(self, name: str) -> SecureTenant | None:
         """The SecureTenant of that name, deleting ones included."""
 

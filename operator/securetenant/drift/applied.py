@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from securetenant.api.status import SecureTenantStatus
-from securetenant.controls.registry import KINDS
+from securetenant.controls.lookup import KINDS
 from securetenant.model.objects import Ref
 
 

@@ -3,7 +3,7 @@
 The reconciler acts on it; `securetenant plan` prints it.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -12,8 +12,9 @@ from securetenant.api.refused import Refusal
 from securetenant.api.status import DriftReason
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls import ownership
-from securetenant.controls.control import Plan
-from securetenant.controls.registry import CONTROLS, WRITES
+from securetenant.controls.control import Control, Plan
+from securetenant.controls.lookup import writers
+from securetenant.controls.registry import CONTROLS
 from securetenant.controls.world import World
 from securetenant.drift import judge
 from securetenant.drift.applied import recorded
@@ -55,18 +56,19 @@ def survey(
     last: Callable[[Ref], Collection[str]] = lambda ref: (),
     refusal: Refusal | None = None,
     believes: Callable[[Observed], bool] = lambda have: True,
+    controls: Sequence[Control] = CONTROLS,
 ) -> Survey:
     """Look at a tenant in Enforce or Audit. `last`, `believes`: as in `judge.Owner`.
 
     Where the spec is refused and no accepted one is known, what closes whatever the spec says is all that is wanted;
     all else that was written is held against its record, told, and left as it stands.
     """
-    plans = {control.name: control.plan(tenant, world, now) for control in CONTROLS}
+    plans = {control.name: control.plan(tenant, world, now) for control in controls}
     is_bare = refusal is not None and not refusal.kept
     if is_bare:
-        plans = {name: _closing(plan, tenant, world) for name, plan in plans.items()}
+        plans = {name: _closing(plan, world) for name, plan in plans.items()}
     held = {name: _uid(world, name) for name in ownership.held(tenant, world)}
-    carrying = list(marked(tenant, world))
+    carrying = list(marked(tenant, world, controls))
     places = {have.ref.place for _, have in carrying} - held.keys()
     owned = {name: _uid(world, name) for name in places if ownership.owns(tenant, _namespace(world, name))}
     record = frozenset(_record(tenant, world))
@@ -77,13 +79,14 @@ def survey(
         settled=_settled(tenant, world),
         last=last,
         believes=believes,
+        reserved=partial(_reserved, tenant),
     )
-    desired = merged(want for plan in plans.values() for want in plan.desired)
+    desired = merged(w for plan in plans.values() for w in plan.desired if world.serves(w.ref.kind))
     superseded = {ref: how for plan in plans.values() for ref, how in plan.superseded.items()}
     findings = [
         *judge.wanted(owner, desired, partial(_seen, world)),
         *(
-            _unlike_records(owner, tenant, world, record, held, {want.ref for want in desired})
+            _unlike_records(owner, carrying, world, record, held, {want.ref for want in desired}, controls)
             if is_bare
             else judge.unwanted(owner, carrying, desired, held.__contains__, owned.__contains__, superseded)
         ),
@@ -94,34 +97,34 @@ def survey(
     return Survey(tenant, plans, desired, held, owned, record, findings, min(wakes, default=None), refusal, entering)
 
 
-def _closing(plan: Plan, tenant: SecureTenant, world: World) -> Plan:
-    """What a plan holds that rests on no spec: what closes, in namespaces that are there, and what others opened. Of
-    the rest the status says what it said."""
+def _closing(plan: Plan, world: World) -> Plan:
+    """What a plan holds that rests on no spec: what closes, in namespaces that are there, and what others opened."""
     desired = [
         want for want in plan.desired if want.closing and world.get(Ref(NAMESPACE, "", want.ref.namespace)) is not None
     ]
-    whitelist = tenant.status.whitelist if plan.whitelist is not None else None
-    return Plan(desired=desired, foreign=plan.foreign, whitelist=whitelist, nodes=tenant.status.nodes)
+    return Plan(desired=desired, foreign=plan.foreign)
 
 
 def _unlike_records(
     owner: Owner,
-    tenant: SecureTenant,
+    carrying: Iterable[tuple[str, Observed]],
     world: World,
     record: Collection[Ref],
     held: Collection[str],
     wanted: Collection[Ref],
+    controls: Iterable[Control],
 ) -> Iterator[Finding]:
     """What was written and is gone, or is not as it was written; and what has our mark and was never written."""
-    for ref in sorted(ref for ref in record if ref not in wanted and ref.kind in WRITES):
-        have, control = _seen(world, ref), WRITES[ref.kind].name
+    control_of = writers(controls)
+    for ref in sorted(ref for ref in record if ref not in wanted and ref.kind in control_of and world.serves(ref.kind)):
+        have, control = _seen(world, ref), control_of[ref.kind].name
         if have is None:
             if ref.kind.is_shared and not ref.place:
                 continue  # that a node goes is nothing that this tenant lost
             yield _told(ref, control, "Missing", "was written for this tenant, and is gone")
         elif not _is_doomed(have, world) and not owner.wrote(have):
             yield _told(ref, control, "Changed", "is not what was last written to it", have)
-    for control, have in marked(tenant, world):
+    for control, have in carrying:
         ref = have.ref
         if ref in wanted or ref in record or (ref.kind.namespaced and ref.namespace not in held):
             continue
@@ -136,14 +139,16 @@ def _told(ref: Ref, control: str, reason: DriftReason, message: str, have: Obser
     return Finding(ref, control, reason, "Keep", rollout=False, message=message, observed=have)
 
 
-def marked(tenant: SecureTenant, world: World) -> Iterator[tuple[str, Observed]]:
+def marked(
+    tenant: SecureTenant, world: World, controls: Iterable[Control] = CONTROLS
+) -> Iterator[tuple[str, Observed]]:
     """All that carries the tenant's mark, or that a control says is to be given back, each with the control whose kind
     it is. What a Terminating namespace takes with it is left alone."""
-    for kind, control in WRITES.items():
+    for kind, control in writers(controls).items():
         if control.stale is None:
             found = world.marked(kind, tenant.name)
             yield from ((control.name, have) for have in found if not _is_doomed(have, world))
-    for control in CONTROLS:
+    for control in controls:
         if control.stale is not None:
             yield from ((control.name, have) for have in control.stale(tenant, world))
 
@@ -178,6 +183,13 @@ def _record(tenant: SecureTenant, world: World) -> Iterator[Ref]:
         is_gone = ref.kind is NAMESPACE and _namespace(world, ref.name) is None
         if is_gone or settled(ref.place):
             yield ref
+
+
+def _reserved(tenant: SecureTenant, ref: Ref) -> Collection[str]:
+    """The keys on a namespace of the tenant that no spec can set, and that were written for it."""
+    if ref.kind is not NAMESPACE:
+        return ()
+    return next((entry.reserved for entry in tenant.status.namespaces if entry.name == ref.name), ())
 
 
 def _settled(tenant: SecureTenant, world: World) -> Callable[[str], bool]:

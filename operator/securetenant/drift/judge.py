@@ -25,7 +25,8 @@ class Finding:
 
     `rollout`: the difference is our own change of mind, and no drift. `action` Keep: it is only reported; Recount: the
     spec is as it must be, and what Kubernetes mirrors of it in the status is not. `path`: the first field that
-    differs, dotted, e.g. "spec.ingress". `superseded`: of a deletion by rollout.
+    differs, dotted, e.g. "spec.ingress". `superseded`: of a deletion by rollout. `reserved`: keys of labels and
+    annotations that are ours to take back although no spec could have set them.
     """
 
     ref: Ref
@@ -38,6 +39,7 @@ class Finding:
     desired: Desired | None = None
     observed: Observed | None = None
     superseded: Superseded = ""
+    reserved: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,9 @@ class Owner:
     written to this object ("": it was given up or deleted by ourselves), several where it is uncertain whether a
     write was carried out, none where nothing is known (any more). `believes`: an object that nobody recorded counts as
     written by us for its record alone, as a pass leaves it that broke off. Records can be computed by anybody, so it
-    holds of what stood there when this process looked first, and of nothing that came later.
+    holds of what stood there when this process looked first, and of nothing that came later. `reserved`: the labels
+    and annotations that no spec can set, and that its status says were written by us. The record on the object says so
+    too, but that is anybody's word who may patch it.
     """
 
     tenant: str
@@ -58,6 +62,7 @@ class Owner:
     settled: Callable[[str], bool]
     last: Callable[[Ref], Collection[str]] = lambda ref: ()
     believes: Callable[[Observed], bool] = lambda have: True
+    reserved: Callable[[Ref], Collection[str]] = lambda ref: ()
 
     def wrote(self, have: Observed) -> bool:
         """Whether what stands is what we last wrote. An older state of ours that somebody put back (a copy kept from
@@ -158,8 +163,12 @@ def _shared(owner: Owner, want: Desired, have: Observed) -> Iterator[Finding]:
     if not path:
         return
     rollout = owner.wrote(have) or not owner.applied(want.ref) or owner.meets(have)
-    control = control_at(want, path)
-    yield Finding(want.ref, control, "Changed", "Patch", rollout, path=path, desired=want, observed=have)
+    yield Finding(
+        *(want.ref, control_at(want, path), "Changed", "Patch", rollout, path),
+        desired=want,
+        observed=have,
+        reserved=owner.reserved(want.ref),
+    )
 
 
 def _keys(value: JsonValue) -> Iterable[str]:

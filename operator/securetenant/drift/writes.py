@@ -1,11 +1,11 @@
 """What has to be sent to the API server for a finding, as values: pure, so that it is tested exactly."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from securetenant.api.types import is_reserved_key
-from securetenant.controls.registry import WRITES
+from securetenant.controls.lookup import WRITES
 from securetenant.drift.judge import Finding
 from securetenant.model import names
 from securetenant.model.kinds import NAMESPACE
@@ -43,7 +43,7 @@ def of(finding: Finding, tenant: str, salt: str, value: str = "") -> list[Reques
         case "Patch" if want is not None and have is not None:
             if want.ref.kind.entry is not None:
                 return [Request("json", want.ref, _with_entry(want, have, annotation(want, tenant, salt)))]
-            return [Request("merge", want.ref, _merge(want, have, tenant, salt))]
+            return [Request("merge", want.ref, _merge(want, have, tenant, salt, finding.reserved))]
         case "Delete" if have is not None:
             return _gone(have)
         case "Release" if have is not None:
@@ -149,13 +149,13 @@ def _is_replaced(have: Observed) -> bool:
     return replaced is not None and replaced(have)
 
 
-def _merge(want: Desired, have: Observed, tenant: str, salt: str) -> Json:
+def _merge(want: Desired, have: Observed, tenant: str, salt: str, reserved: Collection[str]) -> Json:
     """Our keys as they must be; those that we wrote earlier and no longer want are taken away.
 
     A merge patch with the resourceVersion, not server-side apply: the namespace is created with POST (apply
     would silently take over one that somebody made in the same moment), and apply does not remove what POST
     wrote. The record says which keys are ours, and is anybody's word who may patch the object: a key that no spec can
-    hold (a Pod Security level, say) is never taken away because of it.
+    hold (a Pod Security level, say) is taken away only if the tenant's status says as well that it is ours.
     """
     content = shared(want, tenant)
     record = shared_record(have)
@@ -167,9 +167,9 @@ def _merge(want: Desired, have: Observed, tenant: str, salt: str) -> Json:
     metadata: Json = {
         "uid": have.uid,
         "resourceVersion": have.resource_version,
-        "labels": {**_taken_back(old_labels), **labels},
+        "labels": {**_taken_back(old_labels, reserved), **labels},
         "annotations": {
-            **_taken_back(old_annotations),
+            **_taken_back(old_annotations, reserved),
             **annotations,
             names.ANNOTATION_APPLIED: annotation(want, tenant, salt),
         },
@@ -177,8 +177,8 @@ def _merge(want: Desired, have: Observed, tenant: str, salt: str) -> Json:
     return {"metadata": metadata}
 
 
-def _taken_back(keys: Iterable[str]) -> Json:
-    return {key: None for key in keys if not is_reserved_key(key)}
+def _taken_back(keys: Iterable[str], reserved: Collection[str]) -> Json:
+    return {key: None for key in keys if key in reserved or not is_reserved_key(key)}
 
 
 def _with_entry(want: Desired, have: Observed, record: str) -> list[JsonValue]:

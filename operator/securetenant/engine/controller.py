@@ -13,13 +13,14 @@ import structlog
 from securetenant.cache.roster import Roster
 from securetenant.cache.tenants import Tenants
 from securetenant.cache.world import World, indexes
-from securetenant.controls.registry import CACHED, ONLY
+from securetenant.controls.lookup import CACHED
 from securetenant.engine import health
 from securetenant.engine.cluster import Cluster
 from securetenant.engine.first_look import FirstLook
 from securetenant.engine.following import Following
 from securetenant.engine.health import UNSEEN
 from securetenant.engine.inflight import WritesInFlight
+from securetenant.engine.informers import Informers
 from securetenant.engine.reconciler import Reconciler
 from securetenant.engine.reporter import Reporter
 from securetenant.engine.resource import Again, Resource, counts, keys
@@ -66,8 +67,6 @@ class Controller:
         self._leading = False
         self.has_led = False  # whether it ever began to write
         self.is_loading = False  # whether it leads, and lists the tenants yet
-        self._tasks: dict[Kind, asyncio.Task[None]] = {}
-        self._group: asyncio.TaskGroup | None = None
         self._preparing: asyncio.Task[None] | None = None
         self._early: asyncio.Task[bool] | None = None
         # For how many seconds nobody has watched the objects of a custom resource.
@@ -82,8 +81,10 @@ class Controller:
                 hooks.setdefault(kind, []).append(self._on_change)
             if kind.mirror is not None:
                 hooks.setdefault(kind, []).append(following.change)
-        self.informers = {kind: _informer(transport, kind, self._on_event, hooks.get(kind, [])) for kind in CACHED}
-        world = World(self.informers, indexed, tenants, platform)
+        self._informers = Informers(transport, self._on_event, hooks, self._look_again)
+        caches = self._informers.caches
+        world = World(caches, indexed, tenants, platform, self._informers.serves)
+        tenants.lookup = world.indexed
 
         def enqueue(names: Iterable[str]) -> None:
             self._enqueue(keys(SECURE_TENANT, names), clock())
@@ -91,7 +92,7 @@ class Controller:
         self._roster = Roster(transport, tenants, partial(self.observe, SECURE_TENANT), enqueue)
         reconciler = Reconciler(
             transport,
-            Writer(transport, self.informers, self._in_flight),
+            Writer(transport, caches, self._in_flight),
             tenants,
             world,
             Reporter(metrics, events),
@@ -122,13 +123,18 @@ class Controller:
         )
         metrics.watch_queue(lambda: self.queue.depth, self.queue.oldest)
         metrics.watch_leader(lambda: self._leading)
-        for kind, informer in self.informers.items():
-            metrics.watch_informer(kind.name, informer.__len__, partial(_last_contact, informer))
+        for kind, informer in self._informers.all().items():
+            metrics.watch_informer(kind.key, informer.__len__, partial(_last_contact, informer))
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
         """Our custom resources: their events are for `observe`."""
         return tuple(self._resources)
+
+    @property
+    def watched(self) -> tuple[Kind, ...]:
+        """All that has to be listed and watched: our custom resources, and what the informers cache."""
+        return (*self._resources, *self._informers.all())
 
     def observe(self, kind: Kind, event_type: str | None, body: Mapping[str, Any]) -> None:
         """An object of a custom resource was listed (no type), or came, changed or went."""
@@ -179,32 +185,16 @@ class Controller:
         """Keep the caches for ever. Raises if one of them cannot go on."""
         try:
             async with asyncio.TaskGroup() as group:
-                self._group = group
                 self._early = group.create_task(self._roster.early(), name="early list")
-                for kind in self.informers:
-                    self._watch(kind)
+                self._informers.start(group)
         finally:
             if self._preparing is not None:
                 self._preparing.cancel()
 
-    def _watch(self, kind: Kind) -> None:
-        assert self._group is not None
-        self._tasks[kind] = self._group.create_task(self.informers[kind].run(), name=f"informer {kind}")
-
     def prepare(self) -> None:
         """The leader has fallen silent, and writes no more: list every kind anew while its Lease runs out."""
         if self._preparing is None or self._preparing.done():
-            self._preparing = asyncio.create_task(self._relist(), name="relist")
-
-    async def _relist(self) -> None:
-        """List every kind anew. What a standby's caches hold may lag behind the last leader's own writes, and shares
-        of a quota, say, must not be given away twice."""
-        for kind, informer in self.informers.items():
-            self._tasks[kind].cancel()
-            await asyncio.wait([self._tasks[kind]])
-            informer.synced.clear()
-            self._watch(kind)
-        await self.synced()
+            self._preparing = asyncio.create_task(self._informers.relist(), name="relist")
 
     async def caught_up(self) -> None:
         """Return when everything that was there at the start has been looked at."""
@@ -212,8 +202,7 @@ class Controller:
 
     async def synced(self) -> None:
         """Return when every cache holds its kind."""
-        for informer in self.informers.values():
-            await informer.synced.wait()
+        await self._informers.synced()
 
     async def lead(self, stop: asyncio.Event, *, fresh: bool, prepared: bool = False) -> None:
         """Work as the active instance until `stop` is set, then finish the passes under way.
@@ -225,13 +214,15 @@ class Controller:
             await self._preparing
         await self.synced()
         if not (fresh or (prepared and self._preparing is not None)):
-            await self._relist()
+            # What a standby's caches hold may lag behind the last leader's own writes, and shares of a quota, say, must
+            # not be given away twice.
+            await self._informers.relist()
         self.is_loading = True
         # What was edited since the early list comes with kopf's, and what went with the list after that.
         if not (fresh and self._early is not None and await self._early):
             await self._roster.first()
         self._leading = self.has_led = True
-        log.info("leading", **counts(self._resources.values()), objects=sum(map(len, self.informers.values())))
+        log.info("leading", **counts(self._resources.values()), objects=sum(map(len, self._informers.caches.values())))
         stopping = asyncio.Event()
         pulse = health.pulse(self._clock, self._stale, self._give_up_if_blind, self._look_again)
         try:
@@ -269,7 +260,7 @@ class Controller:
         health.give_up_if_blind(self._resources.values(), self.blind_for)
 
     def _stale(self) -> str:
-        return health.stale(self.informers, self._resources, self.blind_for)
+        return health.stale(self._informers.stale(), self._resources, self.blind_for)
 
     async def _drain(self, workers: Sequence["asyncio.Task[None]"]) -> None:
         """Wait for the passes under way, not for the workers: those that are idle wait for a key for ever."""
@@ -349,29 +340,11 @@ class Controller:
 
     def unready(self) -> list[str]:
         """What is not synced yet."""
-        return health.unready(self.informers)
+        return self._informers.unready()
 
     def unhealthy(self) -> list[str]:
-        """Which watchers are dead, or hear nothing."""
-        return health.unhealthy(self.informers, self._tasks)
-
-
-def _informer(
-    transport: Transport, kind: Kind, on_event: Callable[[Event], None], hooks: Sequence[OnChange]
-) -> Informer:
-    def on_change(old: Observed | None, new: Observed | None) -> None:
-        for hook in hooks:
-            hook(old, new)
-
-    return Informer(
-        transport,
-        kind,
-        on_event=on_event,
-        on_change=on_change,
-        namespace=kind.within,
-        label_selector=kind.selector,
-        only=ONLY.get(kind),
-    )
+        """Watchers that a restart would cure."""
+        return self._informers.unhealthy()
 
 
 def _last_contact(informer: Informer) -> float | None:

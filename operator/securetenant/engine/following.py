@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from securetenant.controls.control import Plan
-from securetenant.controls.registry import NAMED
+from securetenant.controls.lookup import NAMED
 from securetenant.drift.assess import Survey
 from securetenant.drift.judge import Finding
 from securetenant.engine.attribution import is_newer

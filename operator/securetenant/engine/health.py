@@ -1,68 +1,31 @@
-"""Whether the caches are kept well: what is not synced yet, what hears nothing, and what proves nothing any more."""
+"""Whether what is known of the cluster may be trusted: the clock, and who has been blind for how long."""
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 import structlog
 
 from securetenant.cache.roster import BLIND, Blind
 from securetenant.engine.resource import Resource
-from securetenant.kube.informer import Informer
 from securetenant.model.kinds import Kind
 
 log = structlog.get_logger("securetenant.operator")
 
-# An informer that has neither failed nor heard anything for this long (seconds) has a silent connection.
-SILENT = 240.0
-# One that failed and has not tried again for this long (seconds) will not: its pauses are shorter by far.
-UNTRIED = 60.0
 # Objects of ours that nobody has watched for this long (seconds) may have been edited: what is known of them is old.
 UNSEEN = 10.0
-# A kind that could not be watched for this long (seconds): its cache proves nothing any more.
-STALE = 60.0
-# The same of our own kinds: well before the leader gives up (BLIND), so that it is said while it can be.
+# Known to be old after this long: well before the leader gives up (BLIND), so that it is said while it can be.
 STALE_OWN = 30.0
 # How often (seconds) the clock and the watches are looked at, and what step of the clock is worth a look at everything.
 PULSE = 5.0
 CLOCK_STEP = 2.0
 
 
-def stale(informers: Mapping[Kind, Informer], own: Iterable[Kind], blind_for: Callable[[Kind], float]) -> str:
-    """Which caches prove nothing any more, and why; "" where all are well. `own`: our custom resources; `blind_for`:
-    for how many seconds nobody has watched one of them."""
-    found = [
-        f"{kind} cannot be watched: {informer.failure}"
-        for kind, informer in informers.items()
-        if informer.failing_since and time.monotonic() - informer.failing_since > STALE
-    ]
-    found += [f"{kind} cannot be watched" for kind in own if blind_for(kind) > STALE_OWN]
-    return f"what is known may be old: {'; '.join(found)}" if found else ""
-
-
-def unready(informers: Mapping[Kind, Informer]) -> list[str]:
-    """What is not synced yet."""
-    return [
-        f"{kind}: {informer.failure or 'not listed yet'}"
-        for kind, informer in informers.items()
-        if not informer.synced.is_set()
-    ]
-
-
-def unhealthy(informers: Mapping[Kind, Informer], tasks: Mapping[Kind, "asyncio.Task[None]"]) -> list[str]:
-    """Watchers that are dead; that fail, and have not tried again; or that hear nothing although they do not fail."""
-    found = []
-    for kind, informer in informers.items():
-        task = tasks.get(kind)
-        untried, silent = time.monotonic() - informer.tried, time.time() - informer.last_contact
-        if task is None or task.done():
-            found.append(f"{kind}: its watcher is not running")
-        elif informer.failure:
-            if untried > UNTRIED:
-                found.append(f"{kind}: not tried again for {untried:.0f} s after: {informer.failure}")
-        elif informer.synced.is_set() and silent > SILENT:
-            found.append(f"{kind}: silent for {silent:.0f} s")
-    return found
+def stale(found: Iterable[str], own: Iterable[Kind], blind_for: Callable[[Kind], float]) -> str:
+    """Why what is known may be old; "" where all is well. `found`: what the informers say; `own`: our custom resources;
+    `blind_for`: for how many seconds nobody has watched one of them."""
+    causes = [*found, *(f"{kind} cannot be watched" for kind in own if blind_for(kind) > STALE_OWN)]
+    return f"what is known may be old: {'; '.join(causes)}" if causes else ""
 
 
 def give_up_if_blind(resources: Iterable[Resource], blind_for: Callable[[Kind], float]) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from securetenant.api.status import DriftItem, DriftStatus
-from securetenant.controls.registry import KINDS
+from securetenant.controls.lookup import KINDS
 from securetenant.model.objects import Ref
 
 MOST: Final = 2048  # digests in a status; what is beyond is counted anew after a restart

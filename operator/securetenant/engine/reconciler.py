@@ -11,8 +11,9 @@ import structlog
 from securetenant.api.refused import Refusal
 from securetenant.api.status import Condition
 from securetenant.api.tenant import SecureTenant
+from securetenant.api.types import is_reserved_key
 from securetenant.cache.tenants import Tenants
-from securetenant.controls.registry import NAMED
+from securetenant.controls.lookup import NAMED
 from securetenant.controls.world import World
 from securetenant.drift.applied import grouped, recorded
 from securetenant.drift.assess import Survey, survey
@@ -205,6 +206,7 @@ class Reconciler:
             unwritten=outcomes.unwritten(todo, outcome, altered, failures),
             refusal=found.refusal,
             unknown=self._stale(),
+            reserved=_reserved(found, done),
             unsettled=any(not outcomes.is_news(error, failures) for _, error in failed),
         )
         result.detected = self._newly(tenant, [*result.outstanding, *corrected])
@@ -401,10 +403,7 @@ class Reconciler:
             return
         condition = deletion.released(holders)
         self._reporter.deleting(tenant, condition)
-        said = status.unjudged(tenant, [condition], self._now())
-        await self._resource.write_status(
-            tenant, said.model_copy(update={"whitelist": None, "nodes": [], "applied": {}})
-        )
+        await self._resource.write_status(tenant, status.released(tenant, condition, self._now()))
 
     def _until(self, when: datetime | None) -> float | None:
         """Seconds until a time, and a moment more, so that it has come by then."""
@@ -429,6 +428,19 @@ def _applied(found: Survey, done: set[Finding]) -> set[Ref]:
     releases = [f for f in found.findings if f.action == "Release" and f not in done]
     unreleased = {f.ref for f in releases if f.ref.place in found.owned or f.ref in found.record}
     return standing | kept | unreleased
+
+
+def _reserved(found: Survey, done: Collection[Finding]) -> dict[str, set[str]]:
+    """The keys on the tenant's namespaces that no spec can set, and that are ours. One that is wanted no more is taken
+    back with the next write of its namespace, and is ours until that is done."""
+    before = {entry.name: entry.reserved for entry in found.tenant.status.namespaces}
+    left = {finding.ref for finding in found.findings if finding not in done}
+    return {
+        want.ref.name: {key for key in (*want.labels, *want.annotations) if is_reserved_key(key)}
+        | set(before.get(want.ref.name, ()) if want.ref in left else ())
+        for want in found.desired
+        if want.ref.kind is NAMESPACE
+    }
 
 
 def _is_going(finding: Finding) -> bool:

@@ -1,42 +1,39 @@
 """Tells what a pass found and did: metrics, Kubernetes Events and log lines, all out of the same value.
 
-Drift, what stands in the way and what ends soon are told at once; what a rollout did trails behind it as Events, and
-stands in the log. What the status has no place for in the list of changes is read off it: mode, generation and the
-rules that end soon, as they stood before and as they stand now. So each change is told once, across restarts as well.
+Drift and what stands in the way are told at once; what a rollout did trails behind it as Events, and stands in the
+log. What the status has no place for in the list of changes is read off it: mode, generation and what the controls
+warn of, as they stood before and as they stand now. So each change is told once, across restarts as well.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 import structlog
 
-from securetenant.api.status import Condition, ExpiringRule, QuotaUse, SecureTenantStatus
+from securetenant.api.status import Condition, SecureTenantStatus
 from securetenant.api.tenant import SecureTenant
-from securetenant.controls.network import whitelist
+from securetenant.controls.control import Control
+from securetenant.controls.notice import Notice
+from securetenant.controls.registry import CONTROLS
 from securetenant.drift.judge import Finding
 from securetenant.engine import rollout
-from securetenant.engine.rollout import FlowChange
 from securetenant.engine.status import Drifted, Pass
 from securetenant.model.kinds import NAMESPACE
 from securetenant.model.objects import Ref
-from securetenant.model.quantity import parse
 from securetenant.telemetry.events import Events, EventType, Subject, tenant_subject
 from securetenant.telemetry.metrics import Metrics, TenantReport
 
 log = structlog.get_logger("securetenant.drift")
 record = structlog.get_logger("securetenant.record")
-Line = structlog.typing.FilteringBoundLogger
 
 # Conditions whose turn to this status is worth an Event. Ready's message holds what the controls' conditions say.
 _TOLD = {"Ready": "False", "Contested": "True"}
 
 
-# Flows of one pass that have an Event of their own each, by what became of them; the others share one.
-_FLOW_EVENTS: Final = 10
-_FLOWS_SHOWN: Final = 3  # of a rule in an Event; the log has all
-FLOW_REASONS: Final = {"opened": "FlowOpened", "closed": "FlowClosed", "expired": "FlowExpired"}
+# Notices of one rollout that have an Event of their own each, by its reason; the others share one.
+_EVENTS_EACH: Final = 10
 
 
 class _Said(NamedTuple):
@@ -45,20 +42,27 @@ class _Said(NamedTuple):
     uid: str
     generation: int | None
     mode: str
-    expiring: frozenset[ExpiringRule]
+    warnings: frozenset[tuple[str, Hashable]]  # (control, what tells its warning from others)
 
 
 class Reporter:
     """Where passes are told. Counting is exact in the metrics; Events and logs are for readers.
 
-    `_said` only keeps a status that cannot be written from having the same told with each try.
+    `controls` are those whose plans the passes hold. `_said` only keeps a status that cannot be written from having the
+    same told with each try.
     """
 
     def __init__(
-        self, metrics: Metrics, events: Events, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        metrics: Metrics,
+        events: Events,
+        *,
+        controls: Sequence[Control] = CONTROLS,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._metrics = metrics
         self._events = events
+        self._controls = controls
         self._now = now
         self._said: dict[str, _Said] = {}
 
@@ -76,13 +80,17 @@ class Reporter:
         before = self._said.get(tenant.name)
         is_first = before is None or before.uid != tenant.metadata.uid
         if before is None or is_first:
-            before = _said(tenant, tenant.status)
-        self._said[tenant.name] = now = _said(tenant, computed)
+            before = _said(tenant, tenant.status, self._warnings(tenant, tenant.status))
+        warnings = self._warnings(tenant, computed)
+        self._said[tenant.name] = now = _said(tenant, computed, warnings)
         self._turned(tenant, before, now, is_written=bool(result.rolled_out))
+        for (control, of), notice in warnings.items():
+            if (control, of) not in before.warnings:
+                self._notice(tenant, control, notice)
         if result.rolled_out:
             self._rolled_out(result, computed, is_first=is_first)
         self._conditions(tenant, computed)
-        self._metrics.tenant(_tenant_report(result, computed))
+        self._metrics.tenant(_tenant_report(result, computed, self._controls))
 
     def deleting(self, tenant: SecureTenant, condition: Condition) -> None:
         """A deletion that waits: nothing is judged any more."""
@@ -109,7 +117,7 @@ class Reporter:
     def gone(self, tenant: SecureTenant, released: int) -> None:
         """The deletion of a tenant is carried out; `released` objects keep standing without our marks."""
         policy = tenant.spec.deletion_policy
-        endless = [f"{d} {r.name}" for d in whitelist.OPPOSITE for r, _, _ in whitelist.rules(tenant, d) if r.expires]
+        endless = [name for control in self._controls for name in control.temporary(tenant)]
         record.info(
             "tenant released",
             tenant=tenant.name,
@@ -127,14 +135,14 @@ class Reporter:
         self._metrics.forget(name)
 
     def _rolled_out(self, result: Pass, computed: SecureTenantStatus, *, is_first: bool) -> None:
-        """One line and one Event for a pass that wrote by our own change of mind; then what it opened and closed."""
+        """One line and one Event for a pass that wrote by our own change of mind; then what the controls tell of it."""
         tenant, written = result.tenant, result.rolled_out
         controls = rollout.by_control(written)
         for control, objects in controls.items():
             self._metrics.rolled_out(tenant.name, control, objects)
-        flows = rollout.flow_changes(tenant, written, computed, self._now())
+        told = rollout.told_by(self._controls, tenant, written, computed, self._now())
         undone = [item.finding for item in result.corrected]
-        cause = rollout.why(tenant, [*undone, *written], flows, first=is_first)
+        cause = rollout.why(tenant, [*undone, *written], told, first=is_first, controls=self._controls)
         actions = rollout.counts(written)
         line = record.bind(tenant=tenant.name)
         line.info(
@@ -165,39 +173,38 @@ class Reporter:
             line.info("object released", control=finding.control, object=str(finding.ref))
             message = f"{finding.ref}: no longer the tenant's; our marks are taken off"
             self._note(tenant, "Released", message, control=finding.control, object_=str(finding.ref))
-        self._flows(tenant, flows, line)
+        for control, (notices, _) in told.items():
+            self._notices(tenant, control, notices)
 
-    def _flows(self, tenant: SecureTenant, flows: list[FlowChange], line: Line) -> None:
-        """One line for each rule and namespace whose flows changed, and an Event for the first of them."""
+    def _notices(self, tenant: SecureTenant, control: str, notices: Sequence[Notice]) -> None:
+        """A line for each, and an Event for the first of each reason."""
         told: Counter[str] = Counter()
-        more: dict[str, list[str]] = {}
-        for flow in flows:
-            line.info(
-                f"flow {flow.change}",
-                namespace=flow.namespace,
-                direction=flow.direction,
-                rule=flow.rule,
-                ticket=flow.ticket,
-                flows=[str(opening) for opening in flow.flows],
-                cause=flow.cause,
-            )
-            told[flow.change] += 1
-            if told[flow.change] > _FLOW_EVENTS:
-                more.setdefault(flow.change, []).append(f"{flow.name} in {flow.namespace}")
-                continue
-            told_by_name = f"{flow.direction} "
-            shown = "; ".join(str(opening).removeprefix(told_by_name) for opening in flow.flows[:_FLOWS_SHOWN])
-            rest = f" and {len(flow.flows) - _FLOWS_SHOWN} more" if len(flow.flows) > _FLOWS_SHOWN else ""
-            self._note(
-                tenant,
-                FLOW_REASONS[flow.change],
-                f"{flow.name} {flow.change} in {flow.namespace}: {shown}{rest} ({flow.cause})",
-                control="network",
-                object_=f"{flow.direction}/{flow.rule}/{flow.namespace}",
-            )
-        for change, names in more.items():
-            message = f"{len(names)} more {change}, all of them in the operator's log: {', '.join(names)}"
-            self._note(tenant, FLOW_REASONS[change], message, control="network")
+        more: dict[str, list[Notice]] = {}
+        for notice in notices:
+            told[notice.reason] += 1
+            has_event = told[notice.reason] <= _EVENTS_EACH
+            self._notice(tenant, control, notice, has_event=has_event)
+            if not has_event:
+                more.setdefault(notice.reason, []).append(notice)
+        for reason, others in more.items():
+            names = ", ".join(notice.name for notice in others)
+            message = f"{len(others)} more {others[0].verb}, all of them in the operator's log: {names}"
+            self._note(tenant, reason, message, control=control)
+
+    def _notice(self, tenant: SecureTenant, control: str, notice: Notice, *, has_event: bool = True) -> None:
+        tell = record.warning if notice.is_warning else record.info
+        tell(notice.line, tenant=tenant.name, **notice.fields)
+        if has_event:
+            kind: EventType = "Warning" if notice.is_warning else "Normal"
+            self._note(tenant, notice.reason, notice.message, control=control, object_=notice.about, kind=kind)
+
+    def _warnings(self, tenant: SecureTenant, status: SecureTenantStatus) -> dict[tuple[str, Hashable], Notice]:
+        """What the controls warn of by a status, in the order in which it is told."""
+        return {
+            (control.name, of): notice
+            for control in self._controls
+            for of, notice in control.warnings(tenant, status).items()
+        }
 
     def _turned(self, tenant: SecureTenant, before: _Said, now: _Said, *, is_written: bool) -> None:
         """What changed of the tenant itself since it was last told of."""
@@ -222,37 +229,19 @@ class Reporter:
             kind: EventType = "Normal" if now.mode == "Enforce" else "Warning"
             message = f"mode is {now.mode} and was {before.mode} (generation {generation})"
             self._events.emit(_subject(tenant), kind, "ModeChanged", message, object_=now.mode)
-        for rule in sorted(now.expiring - before.expiring, key=lambda rule: rule.expires):
-            self._expires(tenant, rule)
 
-    def _expires(self, tenant: SecureTenant, rule: ExpiringRule) -> None:
-        ticket = next(
-            (r.ticket for r, _, _ in whitelist.rules(tenant, rule.direction) if r.name == rule.rule and r.ticket), ""
-        )
-        record.warning(
-            "rule expires soon",
-            tenant=tenant.name,
-            direction=rule.direction,
-            rule=rule.rule,
-            ticket=ticket,
-            expires=f"{rule.expires:%Y-%m-%dT%H:%M:%SZ}",
-            within=rule.within,
-        )
-        name = f"{rule.direction} {rule.rule}" + (f" ({ticket})" if ticket else "")
-        message = f"{name} ends at {rule.expires:%Y-%m-%dT%H:%M:%SZ}, within {rule.within}: renew it, or let it close"
-        self._events.emit(
-            _subject(tenant),
-            "Warning",
-            "ExpiresSoon",
-            message,
-            control="network",
-            object_=f"{rule.direction}/{rule.rule}",
-            trails=True,
-        )
-
-    def _note(self, tenant: SecureTenant, reason: str, message: str, *, control: str = "", object_: str = "") -> None:
-        """A Normal Event that may come later than what it tells of."""
-        self._events.emit(_subject(tenant), "Normal", reason, message, control=control, object_=object_, trails=True)
+    def _note(
+        self,
+        tenant: SecureTenant,
+        reason: str,
+        message: str,
+        *,
+        control: str = "",
+        object_: str = "",
+        kind: EventType = "Normal",
+    ) -> None:
+        """An Event that may come later than what it tells of."""
+        self._events.emit(_subject(tenant), kind, reason, message, control=control, object_=object_, trails=True)
 
     def _tell(self, tenant: SecureTenant, kind: EventType, reason: str, item: Drifted, **fields: float) -> None:
         finding = item.finding
@@ -306,9 +295,8 @@ def _subject(tenant: SecureTenant) -> Subject:
     return tenant_subject(tenant.name, tenant.metadata.uid)
 
 
-def _said(tenant: SecureTenant, status: SecureTenantStatus) -> _Said:
-    expiring = status.whitelist.expiring if status.whitelist is not None else ()
-    return _Said(tenant.metadata.uid, status.observed_generation, status.mode, frozenset(expiring))
+def _said(tenant: SecureTenant, status: SecureTenantStatus, warnings: Mapping[tuple[str, Hashable], Notice]) -> _Said:
+    return _Said(tenant.metadata.uid, status.observed_generation, status.mode, frozenset(warnings))
 
 
 def _in_its_namespace(finding: Finding) -> Subject | None:
@@ -321,9 +309,13 @@ def _in_its_namespace(finding: Finding) -> Subject | None:
     return Subject(ref.kind.api_version, ref.kind.name, namespace, ref.name, uid)
 
 
-def _tenant_report(result: Pass, computed: SecureTenantStatus) -> TenantReport:
-    tenant, whitelist = result.tenant, computed.whitelist
-    quota: dict[str, QuotaUse] = {key: use for plan in result.plans.values() for key, use in plan.quota.items()}
+def _tenant_report(result: Pass, computed: SecureTenantStatus, controls: Sequence[Control]) -> TenantReport:
+    """The figures of a pass: those of the drift that it found, those that its plans hold, and those that the controls
+    read off the status."""
+    tenant = result.tenant
+    samples = {name: found for plan in result.plans.values() for name, found in plan.samples.items()}
+    for control in controls:
+        samples |= control.figures(computed)
     return TenantReport(
         tenant=tenant.name,
         mode=tenant.spec.mode,
@@ -333,15 +325,5 @@ def _tenant_report(result: Pass, computed: SecureTenantStatus) -> TenantReport:
         else None,
         contested=Counter(contest.control for contest in result.contested.values()),
         conditions={condition.type: condition.status for condition in computed.conditions},
-        flows={
-            "agreed": whitelist.agreed,
-            "pending": whitelist.pending_count,
-            "expired": whitelist.expired_count,
-        }
-        if whitelist is not None
-        else {},
-        next_expiry=whitelist.next_expiry.timestamp() if whitelist is not None and whitelist.next_expiry else None,
-        quota_hard={key: float(parse(use.hard)) for key, use in quota.items()},
-        quota_used={key: float(parse(use.used)) for key, use in quota.items()},
-        nodes=len(computed.nodes),
+        samples={name: found for name, found in samples.items() if found},
     )

@@ -26,8 +26,6 @@ from securetenant.model.objects import Json, Ref
 ITEMS = 20  # of a list in the status; the totals are whole
 _NAMED = 3  # of a list in a message
 MESSAGE = 1024  # characters of a condition's message
-# Reasons for not being Ready that end without anybody's help.
-_PASSING = ("Terminating", "Shrinking", "Uncounted", "StatusChanged")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +61,7 @@ class Pass:
     owned: Mapping[str, str] = field(default_factory=dict)  # the same of those that are to be let go
     refusal: Refusal | None = None  # the models refuse the spec
     unknown: str = ""  # why this pass cannot vouch for what it found, or found nothing
+    reserved: Mapping[str, Collection[str]] = field(default_factory=dict)  # namespace -> keys on it, see the API
     unsettled: bool = False  # a write is to be tried again at once: nothing can be said of this generation yet
 
     @property
@@ -77,7 +76,8 @@ class Pass:
 
 
 def compute(result: Pass, now: datetime) -> SecureTenantStatus:
-    """The whole status. Condition times stay where the condition's status did not change."""
+    """The whole status. Condition times stay where the condition's status did not change; where nothing was planned by
+    the spec, the controls' parts stay as they were."""
     tenant = result.tenant
     generation = tenant.status.observed_generation if result.unsettled else tenant.metadata.generation
     conditions = [
@@ -91,20 +91,20 @@ def compute(result: Pass, now: datetime) -> SecureTenantStatus:
         *_abnormal(result),
     ]
     entries = _namespaces(result)
-    whitelist = next((plan.whitelist for plan in result.plans.values() if plan.whitelist is not None), None)
-    return SecureTenantStatus(
+    computed = SecureTenantStatus(
         observed_generation=generation,
         mode=tenant.status.mode if result.is_bare else tenant.spec.mode,
         conditions=timed(conditions, tenant, now, generation),
         namespaces=entries,
         used_commitments=commitment.used(tenant, entries),
-        whitelist=whitelist if result.plans else tenant.status.whitelist,
-        nodes=sorted({name for plan in result.plans.values() for name in plan.nodes})
-        if result.plans
-        else tenant.status.nodes,
         drift=_drift(result, now),
         applied=grouped(result.applied),
     )
+    if result.plans and not result.is_bare:
+        return computed.model_copy(
+            update={name: part for plan in result.plans.values() for name, part in plan.status.items()}
+        )
+    return tenant.status.model_copy(update={name: getattr(computed, name) for name in computed.model_fields_set})
 
 
 def unjudged(tenant: SecureTenant, conditions: Sequence[Condition], now: datetime) -> SecureTenantStatus:
@@ -117,6 +117,20 @@ def unjudged(tenant: SecureTenant, conditions: Sequence[Condition], now: datetim
             "drift": DriftStatus(last_detected=before.drift.last_detected, last_corrected=before.drift.last_corrected),
             "namespaces": [entry.model_copy(update={"drift": None}) for entry in before.namespaces],
         }
+    )
+
+
+def released(tenant: SecureTenant, condition: Condition, now: datetime) -> SecureTenantStatus:
+    """The status of a tenant that we are done with and that others hold: it claims nothing that is in force no
+    longer."""
+    said = unjudged(tenant, [condition], now)
+    return SecureTenantStatus(
+        observed_generation=said.observed_generation,
+        mode=said.mode,
+        conditions=said.conditions,
+        namespaces=said.namespaces,
+        used_commitments=said.used_commitments,
+        drift=said.drift,
     )
 
 
@@ -230,7 +244,7 @@ def _abnormal(result: Pass) -> list[Condition]:
     if result.refusal is not None:
         found.append(_condition("Stalled", "True", "InvalidSpec", _refused(result, result.refusal)))
     elif result.tenant.spec.mode != "Paused":
-        waiting = any(plan.blocking and c.reason in _PASSING for plan in result.plans.values() for c in plan.conditions)
+        waiting = any(plan.blocking and plan.passing for plan in result.plans.values())
         blocking = _blocking(result)
         if result.errors or waiting:
             found.append(_condition("Reconciling", "True", "Retrying", "; ".join(result.errors or blocking)))
@@ -287,6 +301,7 @@ def _namespaces(result: Pass) -> list[NamespaceStatus]:
     (Terminating, paused) stays on record."""
     tenant = result.tenant
     uids = {entry.name: entry.uid for entry in tenant.status.namespaces}
+    reserved = {entry.name: entry.reserved for entry in tenant.status.namespaces}
     if tenant.spec.mode == "Enforce":
         uids |= {name: uid for name, uid in (*result.owned.items(), *result.held.items()) if uid}
     drift: dict[str, int] = {}
@@ -296,7 +311,12 @@ def _namespaces(result: Pass) -> list[NamespaceStatus]:
     declared = [spec.name for spec in tenant.spec.namespaces]
     going = sorted({ref.place for ref in result.applied} - {"", *declared})
     return [
-        NamespaceStatus(name=name, uid=uids.get(name, ""), drift=drift.get(name, 0) if result.is_judged else None)
+        NamespaceStatus(
+            name=name,
+            uid=uids.get(name, ""),
+            drift=drift.get(name, 0) if result.is_judged else None,
+            reserved=sorted(result.reserved.get(name, reserved.get(name, ()))),
+        )
         for name in (*declared, *(name for name in going if uids.get(name)))
     ]
 

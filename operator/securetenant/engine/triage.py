@@ -6,7 +6,7 @@ It only orders: every tenant is looked at all the same, and what this cannot see
 from collections.abc import Callable, Iterable
 
 from securetenant.cache.tenants import Applied
-from securetenant.controls.registry import KINDS
+from securetenant.controls.lookup import KINDS
 from securetenant.model.kinds import NETWORK_POLICY, ROLE_BINDING, Kind
 from securetenant.model.objects import Observed, Ref
 from securetenant.model.record import is_recorded

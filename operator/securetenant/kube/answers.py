@@ -43,6 +43,11 @@ def check(body: bytes, kind: str, verb: str, method: str, path: str) -> None:
         raise errors.malformed(body, expected, method, path)
 
 
+def accepted(form: str, verb: str) -> str:
+    """The Accept header that asks for objects in that form (`Kind.form`); "" for the form that they have."""
+    return f"application/json;as={form}{'List' if verb == 'list' else ''};g=meta.k8s.io;v=v1" if form else ""
+
+
 def token(page: bytes) -> str:
     """The continue token of a page that was checked; "" of the last."""
     return _decode(page).metadata.continue_ or ""

@@ -18,14 +18,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Final
 
 log = logging.getLogger(__name__)
 
 # Seconds between looks at a token file, a rotated certificate or a plug-in's expiry; client-go uses one minute too.
-REFRESH_SECONDS = 60.0
+REFRESH_SECONDS: Final = 60.0
 # After a 401 credentials are renewed at once, but not more often than this (seconds).
-RENEW_SECONDS = 5.0
+RENEW_SECONDS: Final = 5.0
 
 
 class ConfigError(Exception):
@@ -39,6 +39,7 @@ class ClientConfig:
     `tls` is one context for the process's life: renewed certificates are loaded into it, so that new connections
     use them. `tls_server_name` and `proxy` are "" unless the kubeconfig sets them. `certificates` is a digest over
     the certificate files, and `generation` counts the credentials that differed from the ones before.
+    `refresh_seconds`, `renew_seconds`: as the constants.
     """
 
     server: str
@@ -52,13 +53,15 @@ class ClientConfig:
     _reload: Callable[[bool], SimpleNamespace]
     _loaded: float
     generation: int = 0
+    refresh_seconds: float = REFRESH_SECONDS
+    renew_seconds: float = RENEW_SECONDS
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def authorization(self) -> str:
         """The Authorization header's value, "" if none; refreshed when a minute has gone by."""
-        if self._is_older(REFRESH_SECONDS):
+        if self._is_older(self.refresh_seconds):
             async with self._lock:
-                if self._is_older(REFRESH_SECONDS):  # else another request did it while this one waited
+                if self._is_older(self.refresh_seconds):  # else another request did it while this one waited
                     await self._refresh(force=False)
         return self._authorization
 
@@ -68,7 +71,7 @@ class ClientConfig:
         Whether there are others now, so that sending again may help.
         """
         async with self._lock:
-            if self.generation == generation and self._is_older(RENEW_SECONDS):
+            if self.generation == generation and self._is_older(self.renew_seconds):
                 await self._refresh(force=True)
         return self.generation != generation
 

@@ -89,7 +89,6 @@ class Informer:
         on_change: OnChange = lambda old, new: None,
         namespace: str = "",
         label_selector: str = "",
-        field_selector: str = "",
         only: Container[str] | None = None,
         page_size: int = 500,
         read_deadline: float = 90.0,
@@ -107,8 +106,7 @@ class Informer:
         self._on_event = on_event
         self._on_change = on_change
         self._namespace = namespace
-        selectors = {"labelSelector": label_selector, "fieldSelector": field_selector}
-        self._selectors = {key: value for key, value in selectors.items() if value}
+        self._selectors = {"labelSelector": label_selector} if label_selector else {}
         self._only = only
         self._page_size = page_size
         self._read_deadline = read_deadline
@@ -176,6 +174,22 @@ class Informer:
         if not objects:
             del self._cache[old.ref.namespace]
         self._on_change(old, None)
+
+    def doubt(self, error: ApiError) -> None:
+        """`run` is not running, for it is not known whether the server serves the kind."""
+        self.failure, self.tried = str(error), time.monotonic()
+        self.failing_since = self.failing_since or self.tried
+
+    def empty(self) -> None:
+        """`run` is not running (any more), for the server does not serve the kind: so there is nothing of it, and that
+        is all that there is to know. With an event for each object that there was."""
+        for old in tuple(self.objects()):
+            self._drop(old)
+            self._on_event(Event("DELETED", old, old, time.monotonic()))
+        self._gone.clear()
+        self._passed, self.last_contact = 0, 0.0
+        self.failure, self.failing_since, self.forbidden = "", 0.0, False
+        self.synced.set()
 
     async def run(self) -> None:
         """List, then watch, for ever. Cancel it to stop."""
@@ -322,7 +336,11 @@ class Informer:
         }
         decode_event = self._codec.event
         stream = self._transport.stream(
-            self.kind.path(self._namespace), params, kind=self.kind.name, read_deadline=self._read_deadline
+            self.kind.path(self._namespace),
+            params,
+            kind=self.kind.name,
+            form=self.kind.form,
+            read_deadline=self._read_deadline,
         )
         well: asyncio.TimerHandle | None = None
         try:

@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 import structlog
 
+from securetenant.kube.discovery import is_served
 from securetenant.kube.errors import ApiError, Forbidden, NotFound, Unauthorized, is_away
 from securetenant.kube.reach import Rarely
 from securetenant.kube.transport import Transport
@@ -140,6 +141,7 @@ async def _refused(transport: Transport, rights: Sequence[Right]) -> str:
     except (Forbidden, NotFound):
         return ""
     refused = [right for right, is_allowed in zip(rights, allowed, strict=True) if not is_allowed]
+    refused = [right for right in refused if not right.kind.optional or await is_served(transport, right.kind)]
     if not refused:
         return ""
     return (

@@ -75,10 +75,11 @@ class Session:
             self._open = self._new()
         return self._open
 
-    async def headers(self, content_type: str = "") -> dict[str, str]:
-        """What a request carries: our credentials, renewed if they are old, and the type of its body."""
+    async def headers(self, content_type: str = "", accept: str = "") -> dict[str, str]:
+        """What a request carries: our credentials, renewed if they are old, the type of its body, and (`accept`) that
+        of the answer, if it is no plain JSON."""
         authorization = await self.config.authorization()
-        given = {"Authorization": authorization, "Content-Type": content_type}
+        given = {"Authorization": authorization, "Content-Type": content_type, "Accept": accept}
         return {name: value for name, value in given.items() if value}
 
     def request(

@@ -6,7 +6,6 @@ ten times their JSON.
 
 import asyncio
 import contextlib
-import logging
 import random
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -51,8 +50,6 @@ __all__ = [
     "Unauthorized",
     "Unreachable",
 ]
-
-log = logging.getLogger(__name__)
 
 MERGE_PATCH: Final = "application/merge-patch+json"
 JSON_PATCH: Final = "application/json-patch+json"
@@ -122,11 +119,12 @@ class Transport:
         body: Body = None,
         content_type: str = "application/json",
         kind: str = "",
+        form: str = "",
         verb: str = "",
         timeout: float | None = None,  # noqa: ASYNC109  one attempt's limit, which aiohttp keeps
         urgent: bool = False,
     ) -> bytes:
-        """The answer's body, or an ApiError. Writes carry our field manager.
+        """The answer's body, or an ApiError. Writes carry our field manager. `form`: as of `Kind`.
 
         `urgent` waits for no slot, and is sent again only with renewed credentials (the Lease).
         """
@@ -139,6 +137,7 @@ class Transport:
             data,
             content_type,
             kind,
+            form,
             verb or _VERBS[method],
             timeout or self._timeout,
             method != "GET" and not urgent,
@@ -167,7 +166,8 @@ class Transport:
         return min(backoff, self._max_wait) * random.uniform(1.0, 1.25)  # noqa: S311
 
     async def _send(self, once: "_Once") -> bytes:
-        headers = await self._session.headers(once.content_type if once.body is not None else "")
+        accept = answers.accepted(once.form, once.verb)
+        headers = await self._session.headers(once.content_type if once.body is not None else "", accept)
         if once.is_guarded:
             self.before_write()
         started = time.monotonic()
@@ -179,7 +179,7 @@ class Transport:
                 content = await answer.read()
                 code = str(answer.status)
                 self._heard(answer, content, once.method, once.path)
-                answers.check(content, once.kind, once.verb, once.method, once.path)
+                answers.check(content, once.form or once.kind, once.verb, once.method, once.path)
                 return content
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise self._away(errors.unreachable(error, once.method, once.path)) from error
@@ -204,7 +204,7 @@ class Transport:
         return error
 
     async def stream(
-        self, path: str, params: Mapping[str, str], *, kind: str = "", read_deadline: float = 90.0
+        self, path: str, params: Mapping[str, str], *, kind: str = "", form: str = "", read_deadline: float = 90.0
     ) -> AsyncGenerator[list[bytes], None]:
         """The lines of an answer that does not end, as they come: each item holds the complete lines of one read.
 
@@ -215,7 +215,7 @@ class Transport:
         started = time.monotonic()
         try:
             async with contextlib.AsyncExitStack() as stack:
-                answer = await self._open_stream(stack, path, params, kind, read_deadline)
+                answer = await self._open_stream(stack, path, params, kind, form, read_deadline)
                 yield []
                 async for lines in answers.lines(answer.content):
                     yield lines
@@ -224,9 +224,16 @@ class Transport:
             raise errors.unreachable(error, "GET", path, time.monotonic() - started) from error
 
     async def _open_stream(
-        self, stack: contextlib.AsyncExitStack, path: str, params: Mapping[str, str], kind: str, read_deadline: float
+        self,
+        stack: contextlib.AsyncExitStack,
+        path: str,
+        params: Mapping[str, str],
+        kind: str,
+        form: str,
+        read_deadline: float,
     ) -> aiohttp.ClientResponse:
-        headers, generation = await self._session.headers(), self.config.generation
+        headers = await self._session.headers(accept=answers.accepted(form, "watch"))
+        generation = self.config.generation
         code, started = "error", time.monotonic()
         try:
             async with asyncio.timeout(self._timeout):
@@ -253,7 +260,8 @@ class Transport:
 
         def ask(token: str) -> asyncio.Task[bytes]:
             query = {"limit": str(page_size), **(params or {}), **({"continue": token} if token else {})}
-            request = self.request("GET", kind.path(namespace), params=query, kind=kind.name, verb="list")
+            path = kind.path(namespace)
+            request = self.request("GET", path, params=query, kind=kind.name, form=kind.form, verb="list")
             return asyncio.create_task(request)
 
         ahead: asyncio.Task[bytes] | None = ask("")
@@ -269,14 +277,14 @@ class Transport:
                 await asyncio.gather(ahead, return_exceptions=True)
 
     async def get(self, kind: Kind, ref: Ref) -> bytes:
-        return await self.request("GET", kind.path(ref.namespace, ref.name), kind=kind.name)
+        return await self.request("GET", kind.path(ref.namespace, ref.name), kind=kind.name, form=kind.form)
 
     async def create(self, kind: Kind, namespace: str, body: Body) -> bytes:
         return await self.request("POST", kind.path(namespace), body=body, kind=kind.name)
 
-    async def replace(self, kind: Kind, ref: Ref, body: Body, subresource: str = "") -> bytes:
+    async def replace(self, kind: Kind, ref: Ref, body: Body) -> bytes:
         """PUT of the whole object; with metadata.resourceVersion in it, Conflict if it has changed since."""
-        return await self.request("PUT", kind.path(ref.namespace, ref.name, subresource), body=body, kind=kind.name)
+        return await self.request("PUT", kind.path(ref.namespace, ref.name), body=body, kind=kind.name)
 
     async def patch(
         self,
@@ -290,18 +298,10 @@ class Transport:
         path = kind.path(ref.namespace, ref.name, subresource)
         return await self.request("PATCH", path, body=body, content_type=content_type, params=params, kind=kind.name)
 
-    async def delete(
-        self,
-        kind: Kind,
-        ref: Ref,
-        *,
-        uid: str = "",
-        resource_version: str = "",
-        propagation: str = "Background",
-    ) -> bytes:
+    async def delete(self, kind: Kind, ref: Ref, *, uid: str = "", resource_version: str = "") -> bytes:
         """Delete; Conflict if the object is not (or no longer) the one with this UID and resourceVersion."""
         given: Json = {"uid": uid, "resourceVersion": resource_version}
-        body: Json = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation}
+        body: Json = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
         preconditions: Json = {key: value for key, value in given.items() if value}
         if preconditions:
             body["preconditions"] = preconditions
@@ -317,6 +317,7 @@ class _Once(msgspec.Struct, frozen=True):
     body: bytes | None
     content_type: str
     kind: str
+    form: str
     verb: str
     timeout: float
     is_guarded: bool

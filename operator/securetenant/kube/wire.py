@@ -100,7 +100,7 @@ class Codec(msgspec.Struct, frozen=True):
 @cache
 def codec(kind: Kind) -> Codec:
     """The kind's decoders; made once per kind."""
-    fields: list[Any] = [(name, msgspec.Raw, _ABSENT) for name in (*kind.content, *kind.extra)]
+    fields: list[Any] = [(name, msgspec.Raw, _ABSENT) for name in kind.kept]
     wire: Any = msgspec.defstruct(f"{kind.name}Wire", fields, bases=(Wire,), gc=False)
     event: Any = msgspec.defstruct(f"{kind.name}Event", [("object", wire)], bases=(WatchEvent,), kw_only=True, gc=False)
     items: Any = list[wire] | None
@@ -123,7 +123,7 @@ def _observer(kind: Kind) -> Callable[[Wire], Observed]:
     """A function from the kind's Wire to Observed. It is the hot path: plain code, no helper per field."""
     known: dict[tuple[str, ...], dict[str, str]] = {}
     contents: dict[tuple[bytes, ...], dict[str, msgspec.Raw]] = {}
-    top = (*kind.content, *kind.extra)
+    top = kind.kept
 
     def observed(wire: Wire) -> Observed:
         meta = wire.metadata

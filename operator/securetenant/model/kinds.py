@@ -42,7 +42,11 @@ class Kind:
     write too. `mark`: the label that tells whose it is, where that is not the one of all. `component`: of manifests/,
     which grants the rights over it, where that is a choice.
     `versioned`: whether a write states the resourceVersion that was seen, or the UID alone. `within`, `selector`: the
-    namespace and the label selector that its objects are watched by.
+    namespace and the label selector that its objects are watched by. `metadata_only`: of its objects the metadata alone
+    is read; it has no `content`.
+    `optional`: a custom resource that a cluster need not serve. Where it is not served the operator works without it,
+    and a control says what follows from that (`World.serves`). It needs the right to list and watch the kind, as any
+    does, and to list and watch CustomResourceDefinitions, by which it notices when the kind comes or goes.
     """
 
     name: str
@@ -58,6 +62,8 @@ class Kind:
     versioned: bool = True
     within: str = ""
     selector: str = ""
+    optional: bool = False
+    metadata_only: bool = False
     mark: str = ""
     component: str = ""
     entry: Entry | None = None
@@ -67,6 +73,16 @@ class Kind:
     def is_shared(self) -> bool:
         """Whether others write its objects too, and only some fields are ours."""
         return not self.content
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The top-level fields that are read of its objects."""
+        return () if self.metadata_only else (*self.content, *self.extra)
+
+    @property
+    def form(self) -> str:
+        """What its objects are asked for as, "" for what they are."""
+        return "PartialObjectMetadata" if self.metadata_only else ""
 
     def __lt__(self, other: "Kind") -> bool:
         return (self.name, self.group) < (other.name, other.group)
@@ -141,7 +157,6 @@ RESOURCE_QUOTA: Final = Kind(
     mirror=Mirror(("spec", "hard"), ("status", "hard"), (f"count/{SECURE_TENANT.plural}.{SECURE_TENANT.group}", "0")),
 )
 LIMIT_RANGE: Final = Kind("LimitRange", "", "v1", "limitranges", namespaced=True, restricts=True)
-EVENT: Final = Kind("Event", "", "v1", "events", namespaced=True, content=())
 NETWORK_POLICY: Final = Kind("NetworkPolicy", "networking.k8s.io", "v1", "networkpolicies", namespaced=True)
 ROLE_BINDING: Final = Kind(
     "RoleBinding",
@@ -178,5 +193,14 @@ ENDPOINT_SLICE: Final = Kind(
     # The only endpoints that matter here: those of the API server itself.
     within="default",
     selector="kubernetes.io/service-name=kubernetes",
+)
+CUSTOM_RESOURCE_DEFINITION: Final = Kind(
+    "CustomResourceDefinition",
+    "apiextensions.k8s.io",
+    "v1",
+    "customresourcedefinitions",
+    namespaced=False,
+    content=(),
+    metadata_only=True,
 )
 LEASE: Final = Kind("Lease", "coordination.k8s.io", "v1", "leases", namespaced=True)

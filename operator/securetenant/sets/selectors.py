@@ -1,11 +1,12 @@
-"""Selections of pods: label selectors as values that can be joined by AND and tested for emptiness."""
+"""Selections of pods or namespaces: label selectors as values, joined by AND and tested for emptiness."""
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from securetenant.api.tenant import PodSelector
+from securetenant.model import names
 from securetenant.model.objects import Json, JsonValue
 
 
@@ -16,7 +17,11 @@ class Expression(NamedTuple):
 
 
 class Selector(NamedTuple):
-    """A LabelSelector in canonical form: sorted, nothing twice. Without any term it selects all pods."""
+    """A LabelSelector, its labels sorted. Without any term it selects all.
+
+    What is made of a spec is canonical: the expressions sorted too, nothing twice. What was parsed from a policy
+    (policy.py) lists its expressions as they stand there.
+    """
 
     labels: tuple[tuple[str, str], ...] = ()
     expressions: tuple[Expression, ...] = ()
@@ -75,6 +80,23 @@ def _satisfiable(labels: Iterable[tuple[str, str]], expressions: Iterable[Expres
     return not present & absent and all(values - refused.get(key, set()) for key, values in allowed.items())
 
 
+def of_namespaces(namespaces: Sequence[str]) -> Selector:
+    """The namespaces of these names, sorted: by the label that the API server itself keeps, which nobody can forge."""
+    if len(namespaces) == 1:
+        return Selector(((names.LABEL_NAMESPACE_NAME, namespaces[0]),))
+    return Selector((), (Expression(names.LABEL_NAMESPACE_NAME, "In", tuple(sorted(namespaces))),))
+
+
+def namespaces_of(selected: Selector) -> tuple[str, ...]:
+    """The namespaces that a selector names, one by one; none if it selects by anything else."""
+    match selected:
+        case Selector(((names.LABEL_NAMESPACE_NAME, namespace),), ()):
+            return (namespace,)
+        case Selector((), (Expression(names.LABEL_NAMESPACE_NAME, "In", namespaces),)):
+            return namespaces
+    return ()
+
+
 def rendered(selected: Selector) -> Json:
     """As the API server gives it back: without empty fields."""
     result: Json = {}
@@ -90,6 +112,13 @@ def _expression(term: Expression) -> JsonValue:
     if term.values:
         rendered_["values"] = list(term.values)
     return rendered_
+
+
+def described(selected: Selector) -> str:
+    """For a reader: "app=ledger, tier In (a, b)"."""
+    labels = (f"{key}={value}" for key, value in selected.labels)
+    terms = (f"{key} {operator}" + (f" ({', '.join(v)})" if v else "") for key, operator, v in selected.expressions)
+    return ", ".join((*labels, *terms))
 
 
 def fingerprint(selected: Selector) -> str:

@@ -120,23 +120,35 @@ class Events:
     """What is to be told as Kubernetes Events.
 
     `send(method, path, body)` writes: POST with an Event, PATCH with a JSON merge patch; it raises if the write failed.
-    `identity` is this instance, `clock` gives seconds since the epoch.
+    `identity` is this instance, `clock` gives seconds since the epoch; `interval`, `burst`, `pace`: as the constants.
     """
 
-    def __init__(self, send: Send, *, identity: str, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        send: Send,
+        *,
+        identity: str,
+        clock: Callable[[], float],
+        interval: float = INTERVAL,
+        burst: float = BURST,
+        pace: float = PACE,
+    ) -> None:
         self._send = send
         self._identity = identity
         self._clock = clock
+        self._interval = interval
+        self._burst = burst
+        self._per_second = pace
         self._accounts: OrderedDict[str, _Account] = OrderedDict()  # by uid, least recently told first
         self._due: list[tuple[float, int, str, _Key]] = []  # a heap: when, order of arrival, uid, key
         self._trailing: deque[tuple[float, str, _Key]] = deque()  # what is due, but not urgent
-        self._pace = _Bucket(PACE, 1.0 / PACE, clock(), PACE)
+        self._pace = _Bucket(pace, 1.0 / pace, clock(), pace)
         self._keys = 0
         self._sequence = 0
         self._stamp = 0
         self._is_busy: Callable[[], bool] = lambda: False
         self._wake = asyncio.Event()
-        self._complained = -INTERVAL
+        self._complained = -interval
         self.dropped = 0  # occurrences that no Event will tell
 
     def give_way(self, is_busy: Callable[[], bool]) -> None:
@@ -164,7 +176,7 @@ class Events:
         now = self._clock()
         kept = self._accounts.get(account.uid)
         if kept is None:
-            kept = self._accounts[account.uid] = _Account(account, _Bucket(BURST, REFILL, now, BURST))
+            kept = self._accounts[account.uid] = _Account(account, _Bucket(self._burst, REFILL, now, self._burst))
         self._accounts.move_to_end(account.uid)
         about = account if about is None else about
         key = (reason, control, object_, about.namespace)
@@ -179,7 +191,7 @@ class Events:
         entry.count += 1
         entry.unwritten += 1
         if entry.unwritten == 1:
-            due = now if entry.written is None else max(now, entry.written + INTERVAL)
+            due = now if entry.written is None else max(now, entry.written + self._interval)
             self._schedule(due, account.uid, key, entry)
         self._bound(kept)
 
@@ -224,7 +236,7 @@ class Events:
 
     def _paced(self, now: float) -> float:
         """Seconds until one that trails may be written."""
-        self._pace.refill = 1.0 / (PACE_BESIDE if self._is_busy() else PACE)
+        self._pace.refill = 1.0 / (PACE_BESIDE if self._is_busy() else self._per_second)
         return self._pace.wait(now)
 
     def _may_write(self, account: _Account, key: _Key, entry: _Entry, now: float, reserve: float) -> bool:
@@ -257,7 +269,7 @@ class Events:
         entry.attempts, entry.written = 0, now
         entry.unwritten -= told
         if entry.unwritten:
-            self._schedule(now + INTERVAL, account.subject.uid, key, entry)
+            self._schedule(now + self._interval, account.subject.uid, key, entry)
 
     def _failed(self, account: _Account, key: _Key, entry: _Entry, now: float, error: Exception) -> None:
         """Try again at once as a new object if there was an old one (it may be gone), else after a while."""
@@ -265,7 +277,7 @@ class Events:
         entry.attempts += 1
         had_name, entry.name = bool(entry.name), ""
         if entry.attempts < ATTEMPTS:
-            self._schedule(now if had_name else now + INTERVAL, account.subject.uid, key, entry)
+            self._schedule(now if had_name else now + self._interval, account.subject.uid, key, entry)
             return
         self._drop(account, key, entry)
         entry.attempts, entry.written = 0, now
@@ -308,7 +320,7 @@ class Events:
         """Give up what is unwritten, and say so once in a while."""
         self.dropped += entry.unwritten
         now = self._clock()
-        if entry.unwritten and now - self._complained >= INTERVAL:
+        if entry.unwritten and now - self._complained >= self._interval:
             self._complained = now
             _log.warning(
                 "events dropped", tenant=account.subject.name, reason=key[0], object=key[2], dropped_total=self.dropped

@@ -8,7 +8,7 @@ import logging
 import re
 import sys
 import time
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any, Final, Literal, TextIO
 
 import msgspec
@@ -37,7 +37,13 @@ _AWAY: Final = re.compile(r" -> (Client\w*|Server\w*|Connection\w*|Socket\w*|Tim
 _INNARDS: Final = re.compile(r"\(ConnectionKey\(.*", re.DOTALL)
 
 
-def configure(format_: Format = "auto", level: Level = "info", stream: TextIO | None = None) -> None:
+def configure(
+    format_: Format = "auto",
+    level: Level = "info",
+    stream: TextIO | None = None,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
     """Send all logs, structlog's and the standard library's, to `stream` (stderr). May be called again."""
     stream = sys.stderr if stream is None else stream
     console = format_ == "console" or (format_ == "auto" and stream.isatty())
@@ -65,7 +71,7 @@ def configure(format_: Format = "auto", level: Level = "info", stream: TextIO | 
         )
     )
     if level != "debug":
-        handler.addFilter(_Kopf())
+        handler.addFilter(_Kopf(clock))
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
@@ -102,8 +108,9 @@ class _Kopf(logging.Filter):
     """kopf writes a line per attempt and a traceback per failure, with the innards of its libraries in them. That the
     API server is away is said elsewhere, once for all; of the rest one line a minute is enough, without tracebacks."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__()
+        self._clock = clock
         self._said: dict[str, float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -122,7 +129,7 @@ class _Kopf(logging.Filter):
         return self._is_news(record.msg)
 
     def _is_news(self, text: str) -> bool:
-        now = time.monotonic()
+        now = self._clock()
         self._said = {said: at for said, at in self._said.items() if now - at < _SAY_AGAIN}
         is_news = text not in self._said
         self._said.setdefault(text, now)

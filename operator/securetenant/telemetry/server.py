@@ -91,6 +91,13 @@ def _metrics(metrics_text: Exposition, at_once: int) -> _Handler:
 
 
 async def _exposed(request: web.Request, pieces: Iterator[bytes]) -> web.StreamResponse:
+    """The pieces as one answer, packed if the scraper takes that.
+
+    Why not by `enable_compression`? It would not hold the event loop (each piece goes to a thread), but packs as zlib
+    does unless told: for 1,000 tenants 94 ms of processor time instead of 21 ms, and a scrape of 0.5 s instead of
+    0.15 s; for 5,000, 2.6 s instead of 0.6 s. That makes 0.38 MB of the text's 10.6 MB instead of 0.45 MB. And it takes
+    "gzip;q=0" for a yes.
+    """
     pack = zlib.compressobj(1, zlib.DEFLATED, _GZIP) if _accepts_gzip(request) else None
     response = web.StreamResponse(headers={"Content-Type": CONTENT_TYPE, "Vary": "Accept-Encoding"})
     if pack is not None:

@@ -18,7 +18,8 @@ import structlog
 
 from securetenant.cache.roster import Blind
 from securetenant.engine.controller import Controller
-from securetenant.engine.health import SILENT, UNSEEN
+from securetenant.engine.health import UNSEEN
+from securetenant.engine.informers import SILENT
 from securetenant.kube.config import ClientConfig
 from securetenant.model.kinds import Kind
 from securetenant.telemetry.metrics import Metrics

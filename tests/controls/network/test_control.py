@@ -11,8 +11,8 @@ import pytest
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls.network import control as network
 from securetenant.model.platform import Platform
-from tests.support.network import admits, at, banking, payments, plan, reaches, specs, within, world
-from tests.support.world import NOW, StaticWorld, mine, namespace, observe, observed, tenant
+from tests.support.network import admits, at, banking, payments, plan, reaches, specs, whitelist, within, world
+from tests.support.world import NOW, StaticWorld, mine, namespace
 
 LATER = NOW + timedelta(days=30)
 EARLIER = NOW - timedelta(days=1)
@@ -148,8 +148,7 @@ class TestWhitelist:
                 ]
             }
         ]
-        assert found.whitelist is not None
-        assert (found.whitelist.declared, found.whitelist.agreed) == (5, 5)
+        assert (whitelist(found).declared, whitelist(found).agreed) == (5, 5)
 
     def test_what_the_peer_writes_first_makes_no_difference(self) -> None:
         rules = [reaches(ports=[{"port": port}], name=f"to-{port}") for port in (1, 2, 4)]
@@ -175,8 +174,9 @@ class TestWhitelist:
         reaching = {"name": "out", "from": {"namespaces": ["b"]}, "to": [{"tenant": "payments", "namespaces": ["a"]}]}
         alone = plan(payments(namespaces=("a", "b"), ingress=[admitting]))
         agreed = plan(payments(namespaces=("a", "b"), ingress=[admitting], egress=[reaching]))
-        assert alone.whitelist is not None
-        assert alone.whitelist.pending[0].reason == ("this tenant itself declares no egress to a on all ports: add one")
+        assert whitelist(alone).pending[0].reason == (
+            "this tenant itself declares no egress to a on all ports: add one"
+        )
         assert specs(agreed, "a")["securetenant-ingress-in"]["ingress"] == [{"from": [{"namespaceSelector": at("b")}]}]
         assert specs(agreed, "b")["securetenant-egress-out"]["egress"] == [{"to": [{"namespaceSelector": at("a")}]}]
 
@@ -228,9 +228,8 @@ class TestStatus:
     def test_what_is_pending_says_what_to_do(self, others: list[SecureTenant], reason: str) -> None:
         here = payments(ingress=[admits(to={"pods": {"matchLabels": {"app": "gateway"}}}, ports=[{"port": 8443}])])
         found = plan(here, *others)
-        assert found.whitelist is not None
-        assert (found.whitelist.declared, found.whitelist.agreed, found.whitelist.pending_count) == (1, 0, 1)
-        (flow,) = found.whitelist.pending
+        assert (whitelist(found).declared, whitelist(found).agreed, whitelist(found).pending_count) == (1, 0, 1)
+        (flow,) = whitelist(found).pending
         assert (flow.direction, flow.rule, flow.peer) == ("ingress", "from-ledger", "tenant/core-banking")
         assert flow.reason == reason
         (condition,) = found.conditions
@@ -246,9 +245,8 @@ class TestStatus:
         assert specs(found, "payments-prod")["securetenant-ingress-from-ledger"]["ingress"] == [
             {"from": [{"namespaceSelector": at("ingress-nginx")}]}
         ]
-        assert found.whitelist is not None
-        assert (found.whitelist.agreed, found.whitelist.pending_count) == (1, 1)
-        (flow,) = found.whitelist.pending
+        assert (whitelist(found).agreed, whitelist(found).pending_count) == (1, 1)
+        (flow,) = whitelist(found).pending
         assert (flow.peer, flow.reason) == (
             f"namespace/{name}",
             f"there is no namespace {name}: create it, or correct the peer",
@@ -260,9 +258,8 @@ class TestStatus:
 
     def test_a_platform_namespace_that_became_a_tenants(self) -> None:
         found = plan(payments(ingress=[admits(**{"from": [{"namespace": "ledger-prod"}]})]), banking())
-        assert found.whitelist is not None
-        assert found.whitelist.pending[0].peer == "namespace/ledger-prod"
-        assert found.whitelist.pending[0].reason == (
+        assert whitelist(found).pending[0].peer == "namespace/ledger-prod"
+        assert whitelist(found).pending[0].reason == (
             "namespace ledger-prod belongs to tenant core-banking; "
             "core-banking declares no egress to payments-prod on all ports: ask its owner to add one"
         )
@@ -274,8 +271,7 @@ class TestStatus:
         )
         limbo = StaticWorld([here, there], [*mine(here), namespace("ledger-prod")])
         found = network.CONTROL.plan(here, limbo, NOW)
-        assert found.whitelist is not None
-        assert found.whitelist.pending[0].reason.startswith("namespace ledger-prod belongs to tenant core-banking;")
+        assert whitelist(found).pending[0].reason.startswith("namespace ledger-prod belongs to tenant core-banking;")
         assert "securetenant-ingress-from-ledger" not in specs(found, "payments-prod")
 
     def test_own_side_that_is_not_held(self) -> None:
@@ -284,13 +280,11 @@ class TestStatus:
             here, StaticWorld([here, banking(egress=[reaches()])], [namespace("payments-prod")]), NOW
         )
         assert not found.desired
-        assert found.whitelist is not None
-        assert found.whitelist.pending[0].reason.startswith("this tenant does not hold any namespace")
+        assert whitelist(found).pending[0].reason.startswith("this tenant does not hold any namespace")
 
     def test_a_tenant_that_is_being_deleted_opens_no_flow_with_others(self) -> None:
         found = plan(banking(deleting=True, egress=[reaches()]), payments(ingress=[admits()]))
-        assert found.whitelist is not None
-        assert found.whitelist.pending[0].reason.startswith("this tenant is being deleted")
+        assert whitelist(found).pending[0].reason.startswith("this tenant is being deleted")
         assert set(specs(found, "ledger-prod")) == {network.DENY, network.DNS, network.ISOLATION}
 
     def test_nothing_declared(self) -> None:
@@ -299,16 +293,15 @@ class TestStatus:
 
     def test_lists_are_capped_and_counts_whole(self) -> None:
         rules = [admits(name=f"r{n}", **({"expires": EARLIER} if n % 2 else {})) for n in range(60)]
-        found = plan(payments(ingress=rules)).whitelist
+        found = whitelist(plan(payments(ingress=rules)))
         assert found is not None
         assert (found.declared, found.agreed, found.pending_count, found.expired_count) == (60, 0, 30, 30)
         assert (len(found.pending), len(found.expired)) == (20, 20)
 
     def test_expired_rules_are_told_and_not_rendered(self) -> None:
         found = plan(payments(ingress=[admits(expires=NOW)]), banking(egress=[reaches()]))
-        assert found.whitelist is not None
-        assert (found.whitelist.expired_count, found.whitelist.pending_count) == (1, 0)
-        assert found.whitelist.expired[0].reason == "expired at 2026-11-01T12:00:00Z"
+        assert (whitelist(found).expired_count, whitelist(found).pending_count) == (1, 0)
+        assert whitelist(found).expired[0].reason == "expired at 2026-11-01T12:00:00Z"
         assert found.wake_at is None
         assert not any("from-ledger" in d.ref.name for d in found.desired)
 
@@ -321,8 +314,7 @@ class TestWaking:
         assert plan(here, banking(egress=[reaches(expires=sooner)])).wake_at == sooner
         assert plan(here, banking(egress=[reaches(expires=sooner, ports=[{"port": 1}])])).wake_at == sooner
         found = plan(payments(ingress=[admits()]), banking(egress=[reaches(expires=sooner)]))
-        assert found.whitelist is not None
-        assert found.whitelist.next_expiry == sooner
+        assert whitelist(found).next_expiry == sooner
 
     def test_not_at_an_expiry_that_changes_nothing(self) -> None:
         pods = {"to": [{"tenant": "payments", "namespaces": ["elsewhere"]}]}
@@ -336,72 +328,3 @@ class TestWaking:
             for now in (LATER - timedelta(microseconds=1), LATER)
         ]
         assert names[0] - names[1] == {"securetenant-ingress-from-ledger"}
-
-
-class TestForeign:
-    @pytest.mark.parametrize(
-        ("policy", "remove"),
-        [
-            pytest.param("Report", [False], id="report"),
-            pytest.param("Remove", [True], id="remove"),
-            pytest.param("Ignore", [], id="ignore"),
-        ],
-    )
-    def test_by_the_spec(self, policy: str, remove: list[bool]) -> None:
-        open_all = observed("NetworkPolicy", "open", "payments-prod", spec={"podSelector": {}, "ingress": [{}]})
-        found = plan(payments(foreign=policy), objects=(open_all,)).foreign
-        assert [f.remove for f in found] == remove
-
-    def test_not_ours_and_not_elsewhere(self) -> None:
-        here = payments()
-        ours = [observe(d, here) for d in plan(here).desired]
-        rivals = observe(plan(here).desired[0], tenant("rival"))
-        other = observed("NetworkPolicy", "open", "elsewhere", spec={})
-        assert not plan(here, objects=(*ours, other)).foreign
-        assert not plan(here, objects=(rivals,)).foreign  # at a name that we write: the engine sees it as changed
-        copy = observed("NetworkPolicy", "copy", "payments-prod", labels=rivals.labels, spec={})
-        assert len(plan(here, objects=(copy,)).foreign) == 1
-
-    @pytest.mark.parametrize(
-        ("spec", "message"),
-        [
-            pytest.param(
-                {"podSelector": {}, "policyTypes": ["Ingress"], "ingress": [{}]},
-                "admits ingress from everywhere to all pods",
-                id="all",
-            ),
-            pytest.param(
-                {"podSelector": {}, "egress": [{"to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}]}]},
-                "admits egress to everywhere of all pods",
-                id="any address, types left out",
-            ),
-            pytest.param(
-                {
-                    "podSelector": {"matchLabels": {"app": "db"}},
-                    "policyTypes": ["Ingress", "Egress"],
-                    "ingress": [
-                        {
-                            "from": [
-                                {"namespaceSelector": {}},
-                                {"podSelector": {"matchLabels": {"role": "x"}}},
-                                {"podSelector": {}},
-                                {"namespaceSelector": within("a", "b"), "podSelector": {"matchLabels": {"c": "d"}}},
-                            ]
-                        }
-                    ],
-                    "egress": [{"to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": ["10.0.0.0/8"]}}]}],
-                },
-                "admits ingress from all namespaces, pods with role=x in this namespace, this namespace and 1 more "
-                "to pods with app=db; admits egress to 0.0.0.0/0 of pods with app=db",
-                id="peers",
-            ),
-            pytest.param(
-                {"podSelector": {}, "policyTypes": ["Ingress"], "egress": [{}]},
-                "opens nothing, selects all pods",
-                id="closing, egress not in its types",
-            ),
-        ],
-    )
-    def test_message(self, spec: dict[str, Any], message: str) -> None:
-        foreign = observed("NetworkPolicy", "f", "payments-prod", spec=spec)
-        assert [f.message for f in plan(payments(), objects=(foreign,)).foreign] == [message]

@@ -6,7 +6,7 @@ import pytest
 
 from securetenant.api.tenant import SecureTenant
 from securetenant.model.objects import Observed
-from tests.support.network import ALWAYS, READY, V6, block, endpoints, payments, plan, specs, to
+from tests.support.network import ALWAYS, READY, V6, block, endpoints, payments, plan, specs, to, whitelist
 from tests.support.world import tenant
 
 
@@ -145,8 +145,7 @@ class TestClosedToTheApiServer:
     ) -> None:
         found = plan(payments(egress=[to(peer)]), objects=slices)
         assert specs(found, "payments-prod")["securetenant-egress-out"]["egress"] == [{"to": [rendered]}]
-        assert found.whitelist is not None
-        assert (found.whitelist.agreed, found.whitelist.pending_count) == (1, 0)
+        assert (whitelist(found).agreed, whitelist(found).pending_count) == (1, 0)
 
     def test_not_with_api_server(self) -> None:
         everything, itself = {"cidr": "0.0.0.0/0"}, {"cidr": "192.0.2.10/32"}
@@ -175,8 +174,7 @@ class TestClosedToTheApiServer:
         down = endpoints("down", "10.0.0.8", "10.0.0.9", ready=False)
         found = plan(payments(egress=[to(peer)]), objects=(READY, V6, down))
         assert "securetenant-egress-out" not in specs(found, "payments-prod")
-        assert found.whitelist is not None
-        assert [(p.direction, p.rule, p.peer, p.reason) for p in found.whitelist.pending] == [
+        assert [(p.direction, p.rule, p.peer, p.reason) for p in whitelist(found).pending] == [
             ("egress", "out", f"cidr/{peer['cidr']}", OURS)
         ]
         condition = found.conditions[0]
@@ -198,7 +196,7 @@ class TestClosedToTheApiServer:
 
 def knows(tenant_: SecureTenant, *addresses: str) -> SecureTenant:
     """The tenant after a pass in which these were the API server's addresses."""
-    found = plan(tenant_, objects=(endpoints("kubernetes", *addresses),) if addresses else ()).whitelist
+    found = whitelist(plan(tenant_, objects=(endpoints("kubernetes", *addresses),) if addresses else ()))
     return tenant_.model_copy(update={"status": tenant_.status.model_copy(update={"whitelist": found})})
 
 
@@ -220,7 +218,7 @@ class TestUnknown:
         before = knows(here, "192.0.2.12", "192.0.2.10")
         found = plan(before, objects=slices)
         assert found.desired == plan(here, objects=(READY,)).desired
-        assert found.whitelist == before.status.whitelist
+        assert whitelist(found) == before.status.whitelist
         condition = found.conditions[1]
         assert (condition.type, condition.status, condition.reason) == ("ApiServerKnown", "False", "LastKnown")
         assert "leaves out 192.0.2.10, 192.0.2.12" in condition.message
@@ -232,8 +230,7 @@ class TestUnknown:
         found = plan(knows(here, "192.0.2.10"), objects=(decoy,))
         (entry,) = specs(found, "payments-prod")["securetenant-egress-out"]["egress"]
         assert entry["to"][0] == block("0.0.0.0/0", "192.0.2.10/32", "203.0.113.66/32")
-        assert found.whitelist is not None
-        assert found.whitelist.api_server == ["192.0.2.10"]  # and does not get onto the record
+        assert whitelist(found).api_server == ["192.0.2.10"]  # and does not get onto the record
         assert specs(plan(here, objects=(decoy,)), "payments-prod").keys() == ALWAYS
 
     @pytest.mark.parametrize("recorded", [[], ["no address"]])
@@ -246,8 +243,7 @@ class TestUnknown:
         )
         found = plan(here)
         assert specs(found, "payments-prod").keys() == {*ALWAYS, "securetenant-ingress-in"}
-        assert found.whitelist is not None
-        assert (found.whitelist.agreed, found.whitelist.pending_count) == (1, 2)
+        assert (whitelist(found).agreed, whitelist(found).pending_count) == (1, 2)
         condition = found.conditions[1]
         assert (condition.type, condition.status, condition.reason) == ("ApiServerKnown", "False", "NoEndpoints")
         assert found.blocking == [condition.message]
@@ -263,8 +259,7 @@ class TestUnknown:
 
     def test_known_again(self) -> None:
         found = plan(knows(payments(egress=[self.EVERYWHERE]), "192.0.2.10"), objects=(READY,))
-        assert found.whitelist is not None
-        assert found.whitelist.api_server == ["192.0.2.10", "192.0.2.12"]
+        assert whitelist(found).api_server == ["192.0.2.10", "192.0.2.12"]
         assert not found.blocking
         assert [(c.type, c.status) for c in found.conditions] == [
             ("WhitelistAgreed", "True"),
@@ -279,6 +274,5 @@ class TestUnknown:
         for slices in ((), (READY,)):
             found = plan(payments(**sections), objects=slices)
             assert [c.type for c in found.conditions] == ["WhitelistAgreed"]
-            assert found.whitelist is not None
-            assert found.whitelist.api_server == []
+            assert whitelist(found).api_server == []
             assert not found.blocking

@@ -8,6 +8,7 @@ import pytest
 from securetenant.controls.network import control as network
 from securetenant.controls.network import expiry
 from securetenant.model.platform import Platform
+from tests.support.network import whitelist
 from tests.support.world import NOW, StaticWorld, mine, tenant
 
 DAY = 86_400
@@ -68,12 +69,10 @@ def test_the_control_wakes_for_it_and_says_so_in_the_status(spans: tuple[int, ..
     world = StaticWorld([pay], mine(pay), Platform(expires_soon=spans))
     plan = network.plan(pay, world, NOW)
     assert plan.wake_at == NOW + timedelta(days=days)
-    assert plan.whitelist is not None
-    assert plan.whitelist.expiring == []
-    assert plan.whitelist.next_expiry == NOW + timedelta(days=15), "the warning is no expiry"
+    assert whitelist(plan).expiring == []
+    assert whitelist(plan).next_expiry == NOW + timedelta(days=15), "the warning is no expiry"
     if len(spans) == 2:
-        later = network.plan(pay, world, plan.wake_at).whitelist
-        assert later is not None
+        later = whitelist(network.plan(pay, world, plan.wake_at))
         assert [(rule.rule, rule.within) for rule in later.expiring] == [("a", "14d")]
 
 

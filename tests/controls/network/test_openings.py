@@ -1,4 +1,4 @@
-"""What a policy opens, read back: flow by flow of ours. (In short, of others': test_network.py's.)"""
+"""What a policy opens, read back: flow by flow of ours. (In short, of others': test_foreign.py.)"""
 
 from typing import Any
 
@@ -7,7 +7,8 @@ import pytest
 from securetenant.controls.network import openings, policies
 from securetenant.controls.network.openings import Opening
 from securetenant.controls.network.policies import Within
-from securetenant.controls.network.whitelist import Block
+from securetenant.sets.blocks import Block
+from securetenant.sets.policy import parsed
 from securetenant.sets.ports import Range
 from securetenant.sets.selectors import ALL, Expression, Selector
 
@@ -17,7 +18,7 @@ HTTPS = (Range("TCP", 8443, 8443),)
 
 
 def told(body: dict[str, Any]) -> set[str]:
-    return {str(opening) for opening in openings.openings(body["spec"])}
+    return {str(opening) for opening in openings.openings(parsed(body["spec"]))}
 
 
 def test_each_namespace_and_each_block_is_one() -> None:
@@ -41,7 +42,7 @@ def test_each_namespace_and_each_block_is_one() -> None:
 
 def test_the_parts_are_values() -> None:
     body = policies.opening("egress", ALL, {Within("ledger", GATEWAY): HTTPS})
-    (found,) = openings.openings(body["spec"])
+    (found,) = openings.openings(parsed(body["spec"]))
     assert found == Opening("egress", "all pods", "pods app=gateway of namespace ledger", "TCP 8443")
     assert str(found) == "egress from all pods to pods app=gateway of namespace ledger on TCP 8443"
 
@@ -49,9 +50,9 @@ def test_the_parts_are_values() -> None:
 def test_what_one_end_more_changes_is_that_end() -> None:
     before = policies.opening("egress", ALL, {Within("a", ALL): HTTPS})
     after = policies.opening("egress", ALL, {Within("a", ALL): HTTPS, Within("b", ALL): HTTPS})
-    opened = openings.openings(after["spec"]) - openings.openings(before["spec"])
+    opened = openings.openings(parsed(after["spec"])) - openings.openings(parsed(before["spec"]))
     assert {str(opening) for opening in opened} == {"egress from all pods to namespace b on TCP 8443"}
-    assert openings.openings(before["spec"]) <= openings.openings(after["spec"])
+    assert openings.openings(parsed(before["spec"])) <= openings.openings(parsed(after["spec"]))
 
 
 def test_the_fixed_policies() -> None:
@@ -114,11 +115,27 @@ def test_the_fixed_policies() -> None:
             {"ingress to all pods from namespaces with kubernetes.io/metadata.name=a, b Exists on all ports"},
             id="by its name and more",
         ),
-        pytest.param({"ingress": ["?", {"from": ["?"], "ports": ["?"]}], "egress": "?"}, set(), id="nonsense"),
+        pytest.param(
+            {"ingress": ["?", {"from": ["?"], "ports": ["?"]}, {"from": [{"podSelector": {}}]}]},
+            {
+                'ingress to all pods from something not understood ("?") on unknown ports',
+                'ingress to all pods from something not understood ({"from": ["?"], "ports": ["?"]}) on unknown ports',
+                "ingress to all pods from this namespace on all ports",
+            },
+            id="nonsense among rules",
+        ),
+        pytest.param(
+            {"egress": "?"},
+            {
+                'ingress to unknown pods from something not understood ({"egress": "?"}) on unknown ports',
+                'egress from unknown pods to something not understood ({"egress": "?"}) on unknown ports',
+            },
+            id="nonsense",
+        ),
     ],
 )
 def test_others_forms(spec: Any, found: set[str]) -> None:
-    assert {str(opening) for opening in openings.openings(spec)} == found
+    assert {str(opening) for opening in openings.openings(parsed(spec))} == found
 
 
 @pytest.mark.parametrize(

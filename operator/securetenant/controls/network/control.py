@@ -1,37 +1,44 @@
 """Who may talk to whom: default deny, then what the tenant declares and, between tenants, the other one agrees to."""
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Sequence
 from datetime import datetime
-from functools import lru_cache
 from typing import Final
 
-from securetenant.api.status import Condition, ConditionStatus, ExpiringRule, PendingFlow, WhitelistStatus
+from securetenant.api.status import (
+    Condition,
+    ConditionStatus,
+    ExpiringRule,
+    PendingFlow,
+    SecureTenantStatus,
+    WhitelistStatus,
+)
 from securetenant.api.tenant import Peer, SecureTenant
 from securetenant.controls import ownership
-from securetenant.controls.control import Control, Foreign, Plan
-from securetenant.controls.network import endpoints, expiry, openings, policies, triggers, whitelist
-from securetenant.controls.network.policies import Within
-from securetenant.controls.network.whitelist import (
-    Block,
-    Declaration,
-    Direction,
-    canonical_cidr,
-    declarations,
-    earliest,
-)
+from securetenant.controls.control import NO_CLUSTER, Control, Foreign, Plan
+from securetenant.controls.network import endpoints, expiry, notices, openings, policies, review, triggers, whitelist
+from securetenant.controls.network.whitelist import Declaration, declarations, earliest
 from securetenant.controls.world import World
 from securetenant.model.kinds import ENDPOINT_SLICE, NETWORK_POLICY
+from securetenant.model.metrics import Family, Samples
 from securetenant.model.objects import Desired, Json, Ref, Superseded
-from securetenant.model.platform import Platform
-from securetenant.sets import ports, selectors
-from securetenant.sets.ports import Ports, Range
-from securetenant.sets.selectors import Selector
+from securetenant.sets.policy import parsed
 
 NAME: Final = "network"
 DENY: Final = "securetenant-default-deny"
 DNS: Final = "securetenant-dns"
 ISOLATION: Final = "securetenant-isolation"
 API_SERVER: Final = "securetenant-api-server"
+
+FLOWS: Final = Family(
+    "securetenant_whitelist_flows",
+    "gauge",
+    "Declared flows (rule times peer) by state.",
+    ("state",),
+    zeros=(("agreed",), ("pending",), ("expired",)),
+)
+EXPIRY: Final = Family(
+    "securetenant_whitelist_expiry_timestamp_seconds", "gauge", "The next expiry of a rule; absent if none expires."
+)
 
 LISTED: Final = 20  # how many flows the status names; the counts are whole
 _FIRST = 3  # how many a condition names
@@ -42,15 +49,12 @@ _REMEDY: Final = (
     "with the label kubernetes.io/service-name: kubernetes"
 )
 
-# A policy's place: its namespace, direction, rule, and the pods it is for.
-_Place = tuple[str, Direction, str, Selector]
-
 
 def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
     held = ownership.held(tenant, world)
     declared = declarations(tenant, held, world, now)
     shared, conditions, blocking = _shared(tenant, held, world)
-    own = _whitelisted(declared)
+    own = policies.of_whitelist(declared)
     desired = [
         Desired(Ref(NETWORK_POLICY, namespace, name), NAME, body, closing=name == DENY)
         for namespace in held
@@ -68,8 +72,18 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
         conditions=[_agreement(told), *conditions],
         blocking=blocking,
         wake_at=earliest((ends, expiry.next_warning(tenant, soon, now))),
-        whitelist=told,
+        status={"whitelist": told},
     )
+
+
+def figures(status: SecureTenantStatus) -> Samples:
+    told = status.whitelist
+    if told is None:
+        return {}
+    counts = (told.agreed, told.pending_count, told.expired_count)
+    flows = {state: count for state, count in zip(FLOWS.zeros, counts, strict=True) if count}
+    ends = told.next_expiry
+    return {FLOWS.name: flows, **({EXPIRY.name: {(): ends.timestamp()}} if ends is not None else {})}
 
 
 def _shared(
@@ -78,26 +92,30 @@ def _shared(
     """What each of the tenant's namespaces gets alike, the closing policy first; and what there is to say of it."""
     network = tenant.spec.network
     found = [(DENY, policies.default_deny())]
-    if network.dns and (body := _dns(world.platform)):
+    if network.dns and (body := policies.dns(world.platform)):
         found.append((DNS, body))
     together = network.isolation == "Tenant" and len(held) > 1
     found.append((ISOLATION, policies.among(sorted(held) if together else ())))
     if not network.api_server:
         return found, *_left_out(tenant, world)
-    ends: dict[policies.End, Ports] = {
-        Block(canonical_cidr(str(address))): allowed for address, allowed in endpoints.ready(world).items()
-    }
-    if not ends:
+    if world.platform.offline:
+        message = "the policy for apiServer: true is not here: it rests on the addresses of the cluster's API server"
+        return found, [_condition("ApiServerOpen", "Unknown", NO_CLUSTER, message)], []
+    reached = endpoints.ready(world)
+    if not reached:
         message = f"{_UNKNOWN} no ready endpoint; the access that apiServer: true asks for stays closed; {_REMEDY}"
         return found, [_condition("ApiServerOpen", "False", "NoEndpoints", message)], [message]
-    found.append((API_SERVER, policies.opening("egress", selectors.ALL, ends)))
+    found.append((API_SERVER, policies.to_addresses(reached)))
     return found, [_condition("ApiServerOpen", "True", "EndpointsKnown", _not_believed(world))], []
 
 
 def _left_out(tenant: SecureTenant, world: World) -> tuple[list[Condition], list[str]]:
     """What there is to say of the API server's addresses, which egress to addresses leaves out."""
-    if world.platform.offline or not whitelist.leaves_out_api_server(tenant):
+    if not whitelist.leaves_out_api_server(tenant):
         return [], []
+    if world.platform.offline:
+        message = "the API server's addresses, which egress by cidr leaves out, are not here: they are the cluster's"
+        return [_condition("ApiServerKnown", "Unknown", NO_CLUSTER, message)], []
     closed = endpoints.closed(tenant, world)
     if closed.known == "Now":
         return [_condition("ApiServerKnown", "True", "EndpointsKnown", "")], []
@@ -119,39 +137,6 @@ def _not_believed(world: World) -> str:
 
 def _condition(kind: str, status: ConditionStatus, reason: str, message: str) -> Condition:
     return Condition(type=kind, status=status, reason=reason, message=message)
-
-
-@lru_cache(maxsize=8)
-def _dns(platform: Platform) -> Json:
-    """To the platform's DNS: its pods, and the addresses that no pod selector matches. Empty if it has neither."""
-    allowed = (Range("TCP", platform.dns_port, platform.dns_port), Range("UDP", platform.dns_port, platform.dns_port))
-    ends: dict[policies.End, Ports] = {Block(canonical_cidr(cidr)): allowed for cidr in platform.dns_cidrs}
-    if platform.dns_namespace:
-        ends[Within(platform.dns_namespace, Selector(tuple(sorted(platform.dns_pod_labels))))] = allowed
-    return policies.opening("egress", selectors.ALL, ends) if ends else {}
-
-
-def _whitelisted(declared: Iterable[Declaration]) -> dict[str, list[tuple[str, Json]]]:
-    """The policies of the whitelist by namespace: one per rule and selection of pods."""
-    places: dict[_Place, dict[policies.End, Ports]] = {}
-    plain: dict[tuple[Direction, str], Selector | None] = {}
-    for d in declared:
-        plain[d.direction, d.rule.name] = d.own
-        for flow in d.opened.flows:
-            reached: Sequence[policies.End] = (
-                (flow.peer,)
-                if isinstance(flow.peer, Block)
-                else [Within(namespace, flow.peer.selector) for namespace in flow.peer.namespaces]
-            )
-            for namespace in flow.namespaces:
-                ends = places.setdefault((namespace, d.direction, d.rule.name, flow.own), {})
-                for end in reached:
-                    ends[end] = ports.union(ends[end], flow.ports) if end in ends else flow.ports
-    found: dict[str, list[tuple[str, Json]]] = {}
-    for (namespace, direction, rule, own), ends in places.items():
-        name = policies.name(direction, rule, None if own == plain[direction, rule] else own)
-        found.setdefault(namespace, []).append((name, policies.opening(direction, own, ends)))
-    return found
 
 
 def _status(
@@ -207,10 +192,10 @@ def _superseded(
         if not given_up:
             continue
         here = [item for item in desired if item.ref.namespace == namespace]
-        opened = {opening for item in here for opening in openings.openings(item.body["spec"])}
+        opened = {opening for item in here for opening in openings.openings(parsed(item.body["spec"]))}
         kept = {rule for item in here if (rule := policies.rule_of(item.ref.name)) is not None}
         for observed in given_up:
-            before = openings.openings(observed.field("spec"))
+            before = openings.openings(parsed(observed.field("spec")))
             if all(openings.covered(opening, opened) for opening in before):
                 found[observed.ref] = "Wholly"
             elif policies.rule_of(observed.ref.name) in kept or not opened.isdisjoint(before):
@@ -223,16 +208,23 @@ def _foreign(tenant: SecureTenant, held: Sequence[str], ours: Container[Ref], wo
     wanted = tenant.spec.network.foreign
     if wanted == "Ignore":
         return []
-    found = [
-        observed
-        for namespace in held
-        for observed in world.in_namespace(NETWORK_POLICY, namespace)
-        if observed.tenant != tenant.name and observed.ref not in ours
-    ]
     return [
-        Foreign(observed, NAME, openings.described(observed.field("spec")), remove=wanted == "Remove")
-        for observed in sorted(found, key=lambda item: item.ref)
+        Foreign(observed, NAME, openings.described(parsed(observed.field("spec"))), remove=wanted == "Remove")
+        for observed in ownership.made_by_others(NETWORK_POLICY, tenant, held, ours, world)
     ]
 
 
-CONTROL: Final = Control(NAME, plan, (NETWORK_POLICY,), looks_at=(ENDPOINT_SLICE,), triggers=triggers.TRIGGERS)
+CONTROL: Final = Control(
+    NAME,
+    plan,
+    (NETWORK_POLICY,),
+    looks_at=(ENDPOINT_SLICE,),
+    triggers=triggers.TRIGGERS,
+    families=(FLOWS, EXPIRY),
+    figures=figures,
+    warnings=notices.warnings,
+    rollout=notices.rollout,
+    temporary=notices.temporary,
+    references=review.references,
+    review=review.one_sided,
+)

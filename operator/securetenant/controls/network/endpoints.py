@@ -7,19 +7,19 @@ when it opens something: a second one with the service's label is anybody's who 
 
 from collections.abc import Iterator
 from contextlib import suppress
-from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Final, Literal, NamedTuple, TypeAlias
+from ipaddress import ip_address
+from typing import Final, Literal, NamedTuple
 
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls.world import World
 from securetenant.model.kinds import ENDPOINT_SLICE
 from securetenant.model.objects import JsonValue, Observed
 from securetenant.sets import ports
+from securetenant.sets.blocks import Address
 from securetenant.sets.ports import Ports, Range
 
-Address: TypeAlias = IPv4Address | IPv6Address
-
 SLICE: Final = "kubernetes"
+_LABEL, _SERVICE = ENDPOINT_SLICE.selector.split("=")
 
 
 class _Endpoint(NamedTuple):
@@ -91,8 +91,8 @@ def _recorded(tenant: SecureTenant) -> frozenset[Address]:
 
 
 def _slices(world: World) -> Iterator[Observed]:
-    for observed in world.in_namespace(ENDPOINT_SLICE, "default"):
-        ours = observed.labels.get("kubernetes.io/service-name") == "kubernetes"
+    for observed in world.in_namespace(ENDPOINT_SLICE, ENDPOINT_SLICE.within):
+        ours = observed.labels.get(_LABEL) == _SERVICE
         if ours and observed.field("addressType") in ("IPv4", "IPv6"):
             yield observed
 

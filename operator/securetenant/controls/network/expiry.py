@@ -9,7 +9,8 @@ from typing import Final
 
 from securetenant.api.status import ExpiringRule
 from securetenant.api.tenant import EgressRule, IngressRule, SecureTenant
-from securetenant.controls.network.whitelist import OPPOSITE, Direction, earliest, has_expired, rules
+from securetenant.controls.network.whitelist import OPPOSITE, earliest, has_expired, rules
+from securetenant.sets.policy import Direction
 
 _UNITS: Final = (("d", 86400), ("h", 3600), ("m", 60))
 

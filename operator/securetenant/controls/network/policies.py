@@ -1,21 +1,21 @@
-"""NetworkPolicies of ours: their names, and their bodies in the form that the API server gives back.
+"""The whitelist turned into NetworkPolicies: what each of ours is called, and what stands in it.
 
-`policyTypes` is always written: left out it means Ingress only. A peer in the cluster is one peer with both
-selectors (AND; two peers would be OR), its namespaces by the label that the API server itself keeps.
+A peer in the cluster is one peer with both selectors (AND; two peers would be OR), its namespaces by the label that
+the API server itself keeps. The bodies are in the form that the API server gives back (sets/policy.py).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
 
-from securetenant.controls.network.whitelist import Block, Direction
-from securetenant.model import names
-from securetenant.model.objects import Json, JsonValue
-from securetenant.sets import ports, selectors
-from securetenant.sets.ports import Ports
+from securetenant.controls.network.whitelist import Declaration
+from securetenant.model.objects import Json
+from securetenant.model.platform import Platform
+from securetenant.sets import blocks, ports, selectors
+from securetenant.sets.blocks import Address, Block
+from securetenant.sets.policy import Direction, Peer, PodPeer, Policy, Rule, rendered
+from securetenant.sets.ports import Ports, Range
 from securetenant.sets.selectors import Selector
-
-TYPE: Final[Mapping[Direction, str]] = {"ingress": "Ingress", "egress": "Egress"}
-PEERS: Final[Mapping[Direction, str]] = {"ingress": "from", "egress": "to"}
 
 _PREFIX: Final[Mapping[Direction, str]] = {"ingress": "securetenant-ingress-", "egress": "securetenant-egress-"}
 
@@ -28,6 +28,32 @@ class Within(NamedTuple):
 
 
 End: TypeAlias = Block | Within
+
+# A policy's place: its namespace, direction, rule, and the pods it is for.
+_Place: TypeAlias = tuple[str, Direction, str, Selector]
+
+
+def of_whitelist(declared: Iterable[Declaration]) -> dict[str, list[tuple[str, Json]]]:
+    """The policies of the whitelist by namespace, each with its name: one per rule and selection of pods."""
+    places: dict[_Place, dict[End, Ports]] = {}
+    plain: dict[tuple[Direction, str], Selector | None] = {}
+    for d in declared:
+        plain[d.direction, d.rule.name] = d.own
+        for flow in d.opened.flows:
+            reached: Sequence[End] = (
+                (flow.peer,)
+                if isinstance(flow.peer, Block)
+                else [Within(namespace, flow.peer.selector) for namespace in flow.peer.namespaces]
+            )
+            for namespace in flow.namespaces:
+                ends = places.setdefault((namespace, d.direction, d.rule.name, flow.own), {})
+                for end in reached:
+                    ends[end] = ports.union(ends[end], flow.ports) if end in ends else flow.ports
+    found: dict[str, list[tuple[str, Json]]] = {}
+    for (namespace, direction, rule, own), ends in places.items():
+        called = name(direction, rule, None if own == plain[direction, rule] else own)
+        found.setdefault(namespace, []).append((called, opening(direction, own, ends)))
+    return found
 
 
 def name(direction: Direction, rule: str, narrowed: Selector | None = None) -> str:
@@ -49,65 +75,47 @@ def rule_of(name: str) -> tuple[Direction, str] | None:
 
 def default_deny() -> Json:
     """Nothing in, nothing out, for every pod of the namespace."""
-    return {"spec": {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}}
+    return _body(Policy(ingress=(), egress=()))
 
 
 def among(namespaces: Sequence[str]) -> Json:
     """All pods of these namespaces, the policy's own among them, with each other; of its own alone if none is given."""
-    peer: Json = {"podSelector": {}} if not namespaces else {"namespaceSelector": _named(sorted(namespaces))}
-    return {
-        "spec": {
-            "podSelector": {},
-            "policyTypes": ["Ingress", "Egress"],
-            "ingress": [{"from": [peer]}],
-            "egress": [{"to": [peer]}],
-        }
-    }
+    together = (Rule((PodPeer(selectors.of_namespaces(namespaces) if namespaces else None),)),)
+    return _body(Policy(ingress=together, egress=together))
+
+
+@lru_cache(maxsize=8)
+def dns(platform: Platform) -> Json:
+    """To the platform's DNS: its pods, and the addresses that no pod selector matches. Empty if it has neither."""
+    allowed = (Range("TCP", platform.dns_port, platform.dns_port), Range("UDP", platform.dns_port, platform.dns_port))
+    ends: dict[End, Ports] = {blocks.declared(cidr): allowed for cidr in platform.dns_cidrs}
+    if platform.dns_namespace:
+        ends[Within(platform.dns_namespace, Selector(tuple(sorted(platform.dns_pod_labels))))] = allowed
+    return opening("egress", selectors.ALL, ends) if ends else {}
+
+
+def to_addresses(reached: Mapping[Address, Ports]) -> Json:
+    """From all pods to these addresses, each on its ports."""
+    return opening("egress", selectors.ALL, {blocks.host(address): allowed for address, allowed in reached.items()})
 
 
 def opening(direction: Direction, own: Selector, ends: Mapping[End, Ports]) -> Json:
     """For the `own` pods, in one direction, each end on its ports. Equal openings give equal bodies."""
     by_ports: dict[Ports, dict[Selector, list[str]]] = {}
-    blocks: dict[Ports, list[Block]] = {}
+    reached: dict[Ports, list[Block]] = {}
     for end, allowed in ends.items():
         if isinstance(end, Block):
-            blocks.setdefault(allowed, []).append(end)
+            reached.setdefault(allowed, []).append(end)
         else:
             by_ports.setdefault(allowed, {}).setdefault(end.selector, []).append(end.namespace)
-    entries: list[JsonValue] = []
-    for allowed in sorted({*by_ports, *blocks}, key=lambda item: (item is not None, item or ())):
+    rules: list[Rule] = []
+    for allowed in sorted({*by_ports, *reached}, key=lambda item: (item is not None, item or ())):
         pods = sorted((sorted(found), selector) for selector, found in by_ports.get(allowed, {}).items())
-        peers: list[JsonValue] = [_pods(namespaces, selector) for namespaces, selector in pods]
-        peers += [_block(block) for block in sorted(blocks.get(allowed, ()))]
-        entry: Json = {PEERS[direction]: peers}
-        if allowed is not None:
-            entry["ports"] = ports.rendered(allowed)
-        entries.append(entry)
-    return {
-        "spec": {
-            "podSelector": selectors.rendered(own),
-            "policyTypes": [TYPE[direction]],
-            direction: entries,
-        }
-    }
+        peers: list[Peer] = [PodPeer(selectors.of_namespaces(namespaces), selector) for namespaces, selector in pods]
+        rules.append(Rule((*peers, *sorted(reached.get(allowed, ()))), allowed))
+    opened = tuple(rules)
+    return _body(Policy(own, ingress=opened) if direction == "ingress" else Policy(own, egress=opened))
 
 
-def _pods(namespaces: Sequence[str], selector: Selector) -> Json:
-    peer: Json = {"namespaceSelector": _named(namespaces)}
-    if selector != selectors.ALL:
-        peer["podSelector"] = selectors.rendered(selector)
-    return peer
-
-
-def _named(namespaces: Sequence[str]) -> Json:
-    if len(namespaces) == 1:
-        return {"matchLabels": {names.LABEL_NAMESPACE_NAME: namespaces[0]}}
-    term: Json = {"key": names.LABEL_NAMESPACE_NAME, "operator": "In", "values": list(namespaces)}
-    return {"matchExpressions": [term]}
-
-
-def _block(block: Block) -> Json:
-    content: Json = {"cidr": block.cidr}
-    if block.excepts:
-        content["except"] = list(block.excepts)
-    return {"ipBlock": content}
+def _body(policy: Policy) -> Json:
+    return {"spec": rendered(policy)}

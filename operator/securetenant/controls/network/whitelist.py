@@ -7,34 +7,25 @@ namespaces, the pods and the ports that the two name. Nothing is matched by the 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
 from securetenant.api.tenant import EgressRule, IngressRule, Peer, SecureTenant, Side
 from securetenant.controls import ownership
 from securetenant.controls.network import endpoints
-from securetenant.controls.network.endpoints import Address
 from securetenant.controls.world import World
 from securetenant.model.kinds import NAMESPACE
 from securetenant.model.objects import Ref
-from securetenant.sets import ports, selectors
+from securetenant.sets import blocks, ports, selectors
+from securetenant.sets.blocks import Address, Block
+from securetenant.sets.policy import Direction
 from securetenant.sets.ports import Ports
 from securetenant.sets.selectors import Selector
 
-Direction: TypeAlias = Literal["ingress", "egress"]
 OPPOSITE: Final[dict[Direction, Direction]] = {"ingress": "egress", "egress": "ingress"}
 
 # The other end's part of a flow, for a reader: what a tenant's ingress needs is the peer's "egress to" it.
 _COUNTERPART: Final[dict[Direction, str]] = {"ingress": "egress to", "egress": "ingress from"}
 _NAMED = 3  # how many namespaces a message names
-
-
-class Block(NamedTuple):
-    """Addresses, in canonical text."""
-
-    cidr: str
-    excepts: tuple[str, ...] = ()
 
 
 class Pods(NamedTuple):
@@ -121,32 +112,6 @@ class Scope:
         if key not in self._offers:
             self._offers[key] = list(_offers(other, direction, self.tenant, self.world))
         return self._offers[key]
-
-
-@lru_cache(maxsize=4096)
-def canonical_cidr(text: str) -> str:
-    """The one way to write a block: no host bits, IPv6 in its short form. ValueError if it is none."""
-    return str(ip_network(text, strict=False))
-
-
-def without(block: Block, addresses: frozenset[Address]) -> Block | None:
-    """The block with these addresses excepted, so far as it opens them; None if nothing else is left of it.
-
-    Never the whole block as its own exception: the API server demands that each lies strictly inside.
-    """
-    whole, excepted = ip_network(block.cidr), [ip_network(text) for text in block.excepts]
-    inside = [a for a in addresses if a in whole and not any(a in part for part in excepted)]
-    if not inside:
-        return block
-    excepts = tuple(sorted((*block.excepts, *(canonical_cidr(str(address)) for address in inside))))
-    return None if _cover(excepts, whole) else Block(block.cidr, excepts)
-
-
-def _cover(parts: Iterable[str], whole: IPv4Network | IPv6Network) -> bool:
-    """Whether these parts of a block are together all of it."""
-    if isinstance(whole, IPv4Network):
-        return list(collapse_addresses(map(IPv4Network, parts))) == [whole]
-    return list(collapse_addresses(map(IPv6Network, parts))) == [whole]
 
 
 def has_expired(expires: datetime | None, now: datetime) -> bool:
@@ -253,12 +218,12 @@ def _open(scope: Scope, direction: Direction, mine: Offer, peer: Peer) -> Opened
     if mine.own is None or mine.peer is None:
         return Opened(reason="its pod selector contradicts itself and matches no pod: correct it")
     if peer.cidr is not None:
-        block = Block(canonical_cidr(peer.cidr), tuple(sorted({canonical_cidr(text) for text in peer.except_})))
+        block = blocks.declared(peer.cidr, peer.except_)
         if direction == "ingress":
             return Opened((Flow(here, mine.own, block, mine.ports),))
         if scope.closed is None:
             return Opened(reason="where the API server is, which must stay closed, is not known: see ApiServerKnown")
-        left = without(block, scope.closed)
+        left = blocks.without(block, scope.closed)
         if left is None:
             remedy = "set network.apiServer: true, or take the peer out"
             return Opened(reason=f"it names the API server's address and no other: {remedy}")

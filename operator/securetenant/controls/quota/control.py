@@ -12,7 +12,7 @@ from typing import Final, TypedDict
 
 from msgspec import Raw, Struct
 
-from securetenant.api.status import Condition, QuotaUse
+from securetenant.api.status import Condition
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls import ownership
 from securetenant.controls.control import Control, Plan, Triggers
@@ -23,16 +23,25 @@ from securetenant.controls.quota.shares import Stand, share_out
 from securetenant.controls.world import World
 from securetenant.model import names
 from securetenant.model.kinds import NAMESPACE, RESOURCE_QUOTA
+from securetenant.model.metrics import Family, Samples
 from securetenant.model.objects import Desired, Json, Observed, Ref
-from securetenant.model.quantity import canonical
+from securetenant.model.quantity import canonical, parse
 from securetenant.model.record import is_recorded
 
 NAME: Final = "quota"
+HARD: Final = Family(
+    "securetenant_quota_hard", "gauge", "The tenant's sum for a resource, in base units.", ("resource",)
+)
+USED: Final = Family(
+    "securetenant_quota_used", "gauge", "What the tenant uses of a resource, in base units.", ("resource",)
+)
 
 _CPU_GRAIN: Final = 10
 _BYTES_GRAIN: Final = 2**20 * UNIT
 # A new quota is counted within milliseconds to seconds; one of many thousands at once after minutes.
 _TO_BE_COUNTED: Final = timedelta(seconds=60)
+# Reasons for not being Ready that end without anybody's help.
+_PASSING: Final = ("Shrinking", "Uncounted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +106,7 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
     places, wake_at = _places(tenant, seen, caps, world, now)
     return Plan(
         desired=[_desired(name, hard) for name, hard in zip(namespaces, hards, strict=True)],
-        quota={one.resource: QuotaUse(hard=canonical(one.text), used=text(one.used, one.text)) for one in sums},
+        samples=_samples(sums),
         wake_at=wake_at,
         **_said(tenant, sums, places),
     )
@@ -202,6 +211,15 @@ def _sum(resource: str, total: str, stands: Sequence[Stand], leaving: Sequence[S
     )
 
 
+def _samples(sums: Iterable[Sum]) -> Samples:
+    # The labels are shared between the two: they are kept for each tenant.
+    sums_of = {(one.resource,): one for one in sums}
+    return {
+        HARD.name: {labels: float(parse(canonical(one.text))) for labels, one in sums_of.items()},
+        USED.name: {labels: float(parse(text(one.used, one.text))) for labels, one in sums_of.items()},
+    }
+
+
 def _places(
     tenant: SecureTenant, seen: dict[str, Seen], caps: dict[str, dict[str, str]], world: World, now: datetime
 ) -> tuple[Places, datetime | None]:
@@ -245,15 +263,20 @@ def _due(quota: Observed | None) -> datetime | None:
 def _said(tenant: SecureTenant, sums: Sequence[Sum], places: Places) -> "_Said":
     condition = held.condition(sums, places)
     if condition is None:
-        return {"conditions": (), "blocking": ()}
+        return {"conditions": (), "blocking": (), "passing": False}
     is_new = condition.reason == "Uncounted" and not places.late
     is_in_order = condition.status == "True" or is_new or _is_to_be_expected(tenant, condition)
-    return {"conditions": (condition,), "blocking": () if is_in_order else (condition.message,)}
+    return {
+        "conditions": (condition,),
+        "blocking": () if is_in_order else (condition.message,),
+        "passing": condition.reason in _PASSING,
+    }
 
 
 class _Said(TypedDict):
     conditions: Sequence[Condition]
     blocking: Sequence[str]
+    passing: bool
 
 
 def _is_to_be_expected(tenant: SecureTenant, condition: Condition) -> bool:
@@ -286,4 +309,6 @@ CONTROL: Final = Control(
     kinds=(RESOURCE_QUOTA,),
     triggers=Triggers("quota", _Section, _listens, {RESOURCE_QUOTA: _changed}),
     tampered=held.tampered,
+    families=(HARD, USED),
+    cause="the use of the quota",
 )

@@ -61,7 +61,7 @@ def tampered(plan: Plan, told: Sequence[str]) -> Plan:
         type=CONDITION, status="False", reason="StatusChanged", message=f"{message} {before}" if before else message
     )
     others = [c for c in plan.conditions if c.type != CONDITION]
-    return replace(plan, conditions=[*others, said], blocking=[*plan.blocking, message])
+    return replace(plan, conditions=[*others, said], blocking=[*plan.blocking, message], passing=True)
 
 
 def _over(sums: Sequence[Sum]) -> Condition | None:

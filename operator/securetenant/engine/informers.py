@@ -1,0 +1,174 @@
+"""The informers of all kinds that the controls look at. That of an optional kind runs while the kind is served."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import structlog
+
+from securetenant.controls.lookup import CACHED, ONLY, OPTIONAL
+from securetenant.kube.discovery import Discovery
+from securetenant.kube.errors import ApiError
+from securetenant.kube.informer import Event, Informer, OnChange
+from securetenant.kube.transport import Transport
+from securetenant.model.kinds import CUSTOM_RESOURCE_DEFINITION, Kind
+from securetenant.model.objects import Observed
+
+log = structlog.get_logger("securetenant.informers")
+
+# An informer that has neither failed nor heard anything for this long (seconds) has a silent connection.
+SILENT = 240.0
+# One that failed and has not tried again for this long (seconds) will not: its pauses are shorter by far.
+UNTRIED = 60.0
+# A kind that could not be watched for this long (seconds): its cache proves nothing any more.
+STALE = 60.0
+
+
+class Informers:
+    """`caches`: by kind, those that the controls look at; of a kind that is not served, an empty one.
+
+    `on_event`, `hooks` (by kind): what each informer tells. `on_turn`: an optional kind came or went, and with it what
+    any tenant's plan may hold.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        on_event: Callable[[Event], None],
+        hooks: Mapping[Kind, Sequence[OnChange]],
+        on_turn: Callable[[], None],
+    ) -> None:
+        self.caches = {kind: _informer(transport, kind, on_event, hooks.get(kind, ())) for kind in CACHED}
+        self._discovery = Discovery(transport, OPTIONAL, self._answered, self._going)
+        self._all = {**self.caches, **({CUSTOM_RESOURCE_DEFINITION: self._discovery.crds} if OPTIONAL else {})}
+        self._on_turn = on_turn
+        self._tasks: dict[Kind, asyncio.Task[None]] = {}
+        self._group: asyncio.TaskGroup | None = None
+        self._served: dict[Kind, bool] = {}  # of the optional kinds, as far as it is known
+
+    def all(self) -> Mapping[Kind, Informer]:
+        """Those of the CRDs included, where there is an optional kind."""
+        return self._all
+
+    def start(self, group: asyncio.TaskGroup) -> None:
+        """Keep the caches, as tasks of the group, for ever. One that cannot go on raises."""
+        self._group = group
+        for kind in self._all:
+            if not kind.optional:
+                self._watch(kind)
+        if OPTIONAL:
+            group.create_task(self._discovery.run(), name="discovery")
+
+    def _watch(self, kind: Kind) -> None:
+        assert self._group is not None
+        self._all[kind].synced.clear()
+        self._tasks[kind] = self._group.create_task(self._all[kind].run(), name=f"informer {kind}")
+
+    async def relist(self) -> None:
+        """List every kind anew, and return when every cache holds its kind."""
+        for kind in self._all:
+            if (task := self._tasks.get(kind)) is None:
+                continue
+            task.cancel()
+            await asyncio.wait([task])
+            if self._tasks.get(kind) is task:  # it may have gone meanwhile
+                self._watch(kind)
+        await self.synced()
+
+    async def synced(self) -> None:
+        """Return when every cache holds its kind, or it is known not to be served."""
+        for informer in self._all.values():
+            await informer.synced.wait()
+
+    def serves(self, kind: Kind) -> bool:
+        """Whether the kind is served, and its CRD not about to go."""
+        return self._served.get(kind, not kind.optional)
+
+    def _answered(self, kind: Kind, answer: bool | ApiError) -> None:
+        """Discovery has asked for an optional kind."""
+        informer, is_watched = self._all[kind], kind in self._tasks
+        if isinstance(answer, ApiError):
+            if not is_watched:  # else its own watch tells
+                informer.doubt(answer)
+        elif answer:
+            if not is_watched:
+                self._watch(kind)
+            assert self._group is not None
+            self._group.create_task(self._note_once_listed(kind), name=f"list of {kind}")
+        else:
+            if is_watched:
+                self._tasks.pop(kind).cancel()
+            informer.empty()
+            self._note(kind)
+
+    async def _note_once_listed(self, kind: Kind) -> None:
+        """Before that, what there is of the kind would seem to be missing."""
+        await self._all[kind].synced.wait()
+        self._note(kind)
+
+    def _going(self, kind: Kind) -> None:
+        if kind in self._served:
+            self._note(kind)
+
+    def _note(self, kind: Kind) -> None:
+        is_served = kind in self._tasks and self._all[kind].synced.is_set() and kind not in self._discovery.going
+        if is_served == self._served.get(kind):
+            return
+        self._served[kind] = is_served
+        if is_served:
+            log.info("an optional kind is served, it is watched from now on", kind=kind.key)
+        else:
+            log.info("an optional kind is not served, working without it", kind=kind.key, version=kind.api_version)
+        self._on_turn()
+
+    def stale(self) -> list[str]:
+        """Which caches prove nothing any more, and why."""
+        return [
+            f"{kind} cannot be watched: {informer.failure}"
+            for kind, informer in self._all.items()
+            if informer.failing_since and time.monotonic() - informer.failing_since > STALE
+        ]
+
+    def unready(self) -> list[str]:
+        """What is not synced yet."""
+        return [
+            f"{kind}: {informer.failure or 'not listed yet'}"
+            for kind, informer in self._all.items()
+            if not informer.synced.is_set()
+        ]
+
+    def unhealthy(self) -> list[str]:
+        """Watchers that are dead; that fail, and have not tried again; or that hear nothing although they do not
+        fail."""
+        found = []
+        for kind, informer in self._all.items():
+            task = self._tasks.get(kind)
+            untried, silent = time.monotonic() - informer.tried, time.time() - informer.last_contact
+            if task is None and kind.optional:
+                continue
+            if task is None or task.done():
+                found.append(f"{kind}: its watcher is not running")
+            elif informer.failure:
+                if untried > UNTRIED:
+                    found.append(f"{kind}: not tried again for {untried:.0f} s after: {informer.failure}")
+            elif informer.synced.is_set() and silent > SILENT:
+                found.append(f"{kind}: silent for {silent:.0f} s")
+        return found
+
+
+def _informer(
+    transport: Transport, kind: Kind, on_event: Callable[[Event], None], hooks: Sequence[OnChange]
+) -> Informer:
+    def on_change(old: Observed | None, new: Observed | None) -> None:
+        for hook in hooks:
+            hook(old, new)
+
+    return Informer(
+        transport,
+        kind,
+        on_event=on_event,
+        on_change=on_change,
+        namespace=kind.within,
+        label_selector=kind.selector,
+        only=ONLY.get(kind),
+    )
