@@ -14,10 +14,10 @@ from securetenant.api.tenant import SecureTenant
 from securetenant.cache.index import Index
 from securetenant.cache.triggers import Interests, tokens_of
 from securetenant.cache.world import World, indexes
-from securetenant.controls.access.roles import as_shipped
 from securetenant.controls.lookup import CACHED, ONLY
+from securetenant.controls.registry import CONTROLS
 from securetenant.kube.wire import codec
-from securetenant.model.kinds import CLUSTER_ROLE, Kind
+from securetenant.model.kinds import Kind
 from securetenant.model.objects import Observed, Ref
 from securetenant.model.platform import Platform
 
@@ -77,8 +77,11 @@ def world_of(objects: Mapping[Kind, Iterable[Observed]], tenants: Iterable[Secur
 
 
 def world_without_cluster(tenants: Iterable[SecureTenant], platform: Platform) -> World:
-    """A cluster that holds nothing yet but these tenants, and the roles that come with the operator."""
-    return world_of({CLUSTER_ROLE: as_shipped()}, tenants, replace(platform, offline=True))
+    """A cluster that holds nothing yet but these tenants, and what comes with the operator."""
+    objects: dict[Kind, list[Observed]] = {}
+    for observed in (each for control in CONTROLS for each in control.shipped()):
+        objects.setdefault(observed.ref.kind, []).append(observed)
+    return world_of(objects, tenants, replace(platform, offline=True))
 
 
 async def fetch(transport: "Transport") -> dict[Kind, list[Observed]]:

@@ -127,6 +127,7 @@ class Control:
     `stale`: where it looks for objects of the tenant, if the mark does not tell. `replaced`: whether such an object is
     not ours to leave behind. `tampered`: its plan, where others changed the status that Kubernetes mirrors (each told
     in words). `rereads`: its conditions are read off what it writes. `cluster`: what it judges that is no one tenant's.
+    `shipped`: the objects that it needs and that come with the operator, for a world without a cluster.
     `figures`: the samples of its metric families that its part of the status comes to; so they are shown, too, while a
     tenant is not planned for (Paused) and its status says what it said.
     `warnings`: what there is to warn of as long as a status says so, by what tells one from another: each is told once.
@@ -149,6 +150,7 @@ class Control:
     tampered: Callable[[Plan, Sequence[str]], Plan] | None = None
     rereads: bool = False
     cluster: ClusterWide | None = None
+    shipped: Callable[[], Iterable[Observed]] = _none
     families: tuple[Family, ...] = ()
     figures: Callable[[SecureTenantStatus], Samples] = lambda status: {}
     warnings: Callable[[SecureTenant, SecureTenantStatus], Mapping[Hashable, Notice]] = lambda tenant, status: {}

@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls.quota import control as quota
+from securetenant.model import names
 from securetenant.model.kinds import RESOURCE_QUOTA
 from securetenant.model.objects import Desired, Observed, Ref
 from tests.support.world import NOW, StaticWorld, mine, observe, observed, tenant
@@ -62,7 +63,7 @@ def seen(owner: SecureTenant, name: str, version: Version) -> Observed:
         "securetenant",
         name,
         labels=ours.labels,
-        annotations=ours.annotations if version.recorded else {},
+        annotations={names.ANNOTATION_APPLIED: ours.record or ""} if version.recorded else {},
         spec={"hard": {"pods": str(version.spec)}},
         **status,
     )

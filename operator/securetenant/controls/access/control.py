@@ -179,4 +179,5 @@ CONTROL: Final = Control(
     indexes={CLUSTER_ROLE_BINDING: subject_keys_of_binding},
     replaced=is_replaced,
     cluster=cluster.JUDGED,
+    shipped=roles.as_shipped,
 )
