@@ -72,7 +72,7 @@ class Server:
         stream = web.StreamResponse()
         await stream.prepare(request)
         if of_widgets:
-            await asyncio.sleep(60)
+            await asyncio.sleep(60)  # sleep: a watch that says nothing
         self.watched += 1
         if self.watched > 1:
             self.events = asyncio.Queue()  # the watch before is over
