@@ -89,8 +89,9 @@ test-full: $(STAMP) ## Every bad answer to every kind of request, once and for a
 PYENV := $(or $(PYENV_ROOT),$(HOME)/.pyenv)
 
 .PHONY: test-pythons
-test-pythons: ## test-pure on every Python >= 3.11 that is here, on PATH or of pyenv
+test-pythons: ## test-pure on every Python >= 3.11 that is here, on PATH or of pyenv, but for the image's
 	@for version in 3.11 3.12 3.13 3.14; do \
+	  if [ $$version = "$(SHIPPED)" ]; then continue; fi; \
 	  found=; \
 	  for candidate in python$$version $(PYENV)/versions/$$version.*/bin/python; do \
 	    if $$candidate -c '' 2>/dev/null; then found=$$candidate; break; fi; \

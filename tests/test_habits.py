@@ -13,13 +13,7 @@ from tests.support.shortened import assignment
 HERE: Final = Path(__file__).parent
 LONGEST: Final = 400  # lines
 SLEEPS: Final = ("asyncio.sleep", "time.sleep")
-# Its handlers hang by sleeping, and it is too long: it is to be split.
-INFORMER: Final = "kube/test_informer"
-FILES: Final = {
-    name: file.read_text()
-    for file in sorted(HERE.rglob("*.py"))
-    if INFORMER not in (name := str(file.relative_to(HERE)))
-}
+FILES: Final = {str(file.relative_to(HERE)): file.read_text() for file in sorted(HERE.rglob("*.py"))}
 # A key of tests.support.shortened.
 _CONSTANT: Final = re.compile(r"[a-z_]+(\.[a-z_]+)*\.([A-Z][A-Z_]+|[A-Z]\w+\(\w+\))")
 

@@ -13,7 +13,8 @@ _M_ARENA_MAX: Final = -8
 
 
 def leave_out(module: str) -> None:
-    """Have the import of an optional module fail: structlog loads rich (3 MB) for tracebacks that we print plainly."""
+    """Have the import of an optional module fail. structlog loads rich for tracebacks that we print plainly: 2.9 of the
+    71 MB that the operator holds before it begins (Python 3.11 and 3.13)."""
     sys.modules.setdefault(module, None)  # type: ignore[arg-type]
 
 

@@ -1,42 +1,48 @@
-"""The cluster as plain lists gave it, where a kind is not served."""
+"""Worlds of tenants and objects that are given once."""
 
-from pathlib import Path
-from typing import Final
-
-import pytest
-
-from securetenant.cache import snapshot
-from securetenant.cache.snapshot import ListError, fetch, world_of
-from securetenant.cache.tenants import Tenants
-from securetenant.model.kinds import NAMESPACE, Kind
+from securetenant.cache.snapshot import world_of, world_without_cluster
+from securetenant.model.kinds import CLUSTER_ROLE, NAMESPACE, NETWORK_POLICY
+from securetenant.model.objects import Ref
 from securetenant.model.platform import Platform
-from tests.support.discovery import WIDGET, Make, Server, served, sign_in, unknown_path
-from tests.support.fakeapi import metadata_of, serving
-from tests.support.kube import transport_to
+from tests.support.world import mine, namespace, tenant
 
-ONE: Final = metadata_of("one", 5, "a")
-
-
-async def fetched(folder: Path, monkeypatch: pytest.MonkeyPatch, answer: Make) -> dict[Kind, list[str]]:
-    """The names of the objects that are listed, by kind."""
-    monkeypatch.setattr(snapshot, "CACHED", (WIDGET,))
-    server = Server([], answer)
-    server.widgets = [ONE]
-    async with serving(server, folder) as path, transport_to(path) as transport:
-        return {kind: [each.ref.name for each in found] for kind, found in (await fetch(transport)).items()}
+PAY = tenant("pay", namespaces=["pay-prod"], nodes={"selector": {"matchLabels": {"pool": "pay", "zone": "a"}}})
+RISK = tenant("risk", namespaces=["risk-prod"])
 
 
-async def test_what_is_not_served_is_not_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert await fetched(tmp_path, monkeypatch, served) == {WIDGET: ["one"]}
-    assert await fetched(tmp_path, monkeypatch, unknown_path) == {}
+def test_tenants_are_the_models_that_were_given() -> None:
+    """And none that was written out and read again."""
+    world = world_without_cluster([PAY, RISK], Platform())
+    assert world.tenant("pay") is PAY
+    assert list(world.declaring("risk-prod")) == [RISK]
+    assert world.declaring("risk-prod")[0] is RISK  # type: ignore[index]
+    assert world.tenant("nobody") is None
 
 
-async def test_who_does_not_know_makes_no_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ListError, match="the answer is no APIResourceList"):
-        await fetched(tmp_path, monkeypatch, sign_in)
+def test_tenants_are_found_by_the_nodes_that_they_select() -> None:
+    world = world_of({}, [PAY, RISK], Platform())
+    assert list(world.having(["node:pool=pay", "node:zone=a"])) == [PAY]
+    assert list(world.having(["node:zone=a"])) == []
 
 
-def test_an_optional_kind_that_was_not_listed_is_not_served() -> None:
-    without = world_of({}, Tenants(), Platform())
-    assert [without.serves(kind) for kind in (WIDGET, NAMESPACE)] == [False, True]
-    assert world_of({WIDGET: []}, Tenants(), Platform()).serves(WIDGET)
+def test_of_two_of_one_name_the_last_counts() -> None:
+    again = tenant("pay", namespaces=["pay-test"])
+    world = world_without_cluster([PAY, again], Platform())
+    assert world.tenant("pay") is again
+    assert list(world.declaring("pay-prod")) == []
+    assert list(world.declaring("pay-test")) == [again]
+
+
+def test_without_a_cluster_there_are_the_shipped_roles_and_no_namespace() -> None:
+    world = world_without_cluster([PAY], Platform(dns_port=5353))
+    assert world.platform == Platform(dns_port=5353, offline=True)
+    assert world.get(Ref(CLUSTER_ROLE, "", "securetenant-viewer")) is not None
+    assert world.get(Ref(NAMESPACE, "", "pay-prod")) is None
+
+
+def test_objects_are_found_by_name_and_by_mark() -> None:
+    [ours] = mine(PAY)
+    world = world_of({NAMESPACE: [ours, namespace("other")]}, [PAY], Platform())
+    assert world.get(ours.ref) is ours
+    assert list(world.marked(NAMESPACE, "pay")) == [ours]
+    assert list(world.in_namespace(NETWORK_POLICY, "pay-prod")) == []

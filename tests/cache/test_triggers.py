@@ -10,6 +10,7 @@ from securetenant.api.tenant import Nodes
 from securetenant.cache.tenants import Tenants
 from securetenant.cache.triggers import read, tokens
 from securetenant.controls.access import control as access
+from securetenant.controls.access import subjects
 from securetenant.controls.network import whitelist
 from tests.support.specs import documents
 
@@ -41,7 +42,7 @@ def test_the_tokens_are_those_under_which_the_controls_look_things_up(document: 
     peers = [peer for _, named in rules for peer in named]
     assert tokens(sketch) == {
         *(f"ns:{name}" for name in namespaces),
-        *(f"subject:{key}" for key in access.subject_keys(tenant, namespaces)),
+        *(f"subject:{key}" for key in subjects.subject_keys(tenant, namespaces)),
         *(f"role:{name}" for name in access.bound_roles(tenant)),
         *(f"peer:{peer.tenant}" for peer in peers if peer.tenant is not None),
         *(f"platform:{peer.namespace}" for peer in peers if peer.namespace is not None),

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from securetenant.api.load import dotted
 from securetenant.cli.documents import Document, Found, Unreadable, parse, read
+from tests.support.reading import problems
 
 TENANT = "apiVersion: securetenant.dev/v1alpha1\nkind: SecureTenant\nmetadata: {name: %s}\n"
 
@@ -81,12 +81,10 @@ def test_marks_lead_to_the_key_and_to_the_nearest_parent(tmp_path: Path) -> None
 
 
 def test_paths_are_written_as_the_models_write_them() -> None:
-    from securetenant.api import load
-
-    document = {"apiVersion": "securetenant.dev/v1alpha1", "kind": "SecureTenant", "metadata": {"name": "a"}}
-    spec = {"namespaces": [{"name": "n", "labels": {"example.com/a": 1}}]}
-    (problem,) = load.problems({**document, "spec": spec})
-    assert problem.path == dotted(("spec", "namespaces", 0, "labels", "example.com/a"))
+    text = TENANT % "a" + "spec:\n  namespaces:\n  - name: shop\n    labels:\n      example.com/a: 1\n"
+    (document,) = parse(text, "t")
+    (problem,) = problems(document.body)
+    assert document.mark(problem.path).line == 8
 
 
 @pytest.mark.parametrize(

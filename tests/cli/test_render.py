@@ -9,7 +9,12 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from securetenant.cli.main import app
+from securetenant.cli.render import objects as rendered
+from securetenant.controls.control import Plan
 from securetenant.model import names
+from securetenant.model.kinds import NAMESPACE
+from securetenant.model.objects import Desired, Ref
+from tests.support.world import tenant
 
 BANK = Path(__file__).parents[2] / "examples" / "bank"
 HEAD = "apiVersion: securetenant.dev/v1alpha1\nkind: SecureTenant\n"
@@ -71,6 +76,15 @@ def test_what_only_a_cluster_knows_is_named() -> None:
     assert "note: risk: label and taint of the nodes with pool=risk are not here" in stderr
     text = f"{HEAD}metadata: {{name: a}}\nspec: {{namespaces: [{{name: shop}}], network: {{apiServer: true}}}}\n"
     assert "apiServer: true is not here" in render("-", text=text).stderr
+    egress = "[{name: out, to: [{cidr: 10.0.0.0/8}]}]"
+    text = f"{HEAD}metadata: {{name: a}}\nspec: {{namespaces: [{{name: shop}}], network: {{egress: {egress}}}}}\n"
+    assert "which egress by cidr leaves out, are not here" in render("-", text=text).stderr
+
+
+def test_what_is_only_not_there_yet_needs_no_note() -> None:
+    """Such as a quota that nobody has counted."""
+    notes = render(BANK).stderr.splitlines()
+    assert [note.split(":")[1].strip() for note in notes] == ["payments", "risk", "treasury", "treasury"], notes
 
 
 def test_paused_writes_nothing() -> None:
@@ -89,6 +103,13 @@ def test_words_that_yaml_would_misread_stay_text() -> None:
     (namespace, *_) = objects(render("-", text=text))
     assert namespace["metadata"]["labels"].items() >= {"live": "on", "v": "1e3"}.items()
     assert 'v: "1e3"' in render("-", text=text).stdout
+
+
+def test_what_several_controls_want_of_an_object_is_one_document() -> None:
+    ref = Ref(NAMESPACE, "", "shop")
+    wants = [Desired(ref, "namespaces", labels={"a": "b"}), Desired(ref, "another", labels={"c": "d"})]
+    [text] = rendered(tenant("pay"), [Plan(desired=[want]) for want in wants])
+    assert yaml.safe_load(text)["metadata"]["labels"].items() >= {"a": "b", "c": "d"}.items()
 
 
 def test_errors_and_unknown_tenants() -> None:

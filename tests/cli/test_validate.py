@@ -1,6 +1,9 @@
 """`securetenant validate`, as it is called."""
 
 import json
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +11,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
+from securetenant.api.tenant import SecureTenantSpec
 from securetenant.cli.main import app
 
 ROOT = Path(__file__).parents[2]
@@ -43,6 +47,27 @@ def test_the_examples_are_sound() -> None:
     assert result.exit_code == 0, result.output
     assert "4 tenants in 5 files: 0 errors, 1 warning, 4 other documents skipped" in result.stdout
     assert "treasury: spec.network.egress[0]" in result.stdout
+
+
+@pytest.mark.parametrize("command", ["validate", "render"])
+def test_a_sound_tenant_is_validated_once(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    """Parsing is the dearest part. A rule of the whole spec is judged once in each validation."""
+    rule, judged = SecureTenantSpec.RULES[0], []
+
+    def holds(spec: SecureTenantSpec, holds: Callable[[Any], bool] = rule.holds) -> bool:
+        judged.append(spec.namespaces[0].name)
+        return holds(spec)
+
+    monkeypatch.setattr(rule, "holds", holds)
+    text = tenant("a", network=flow("egress", "b")) + tenant("b", network=flow("ingress", "a"))
+    result = CliRunner().invoke(app, [command, "-"], input=text)
+    assert result.exit_code == 0, result.output
+    assert judged == ["a-prod", "b-prod"]
+
+
+def test_no_client_of_a_cluster_is_loaded_for_files() -> None:
+    code = "import sys, securetenant.cli.validate_checks; sys.exit('aiohttp' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
 
 
 def test_strict_makes_warnings_fail() -> None:

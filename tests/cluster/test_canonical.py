@@ -12,8 +12,8 @@ import pytest
 import pytest_asyncio
 
 from sandbox.plane import Plane
+from securetenant.api.tenant import SecureTenant
 from securetenant.cache.snapshot import fetch, world_of
-from securetenant.cache.tenants import Tenants
 from securetenant.controls.lookup import CACHED
 from securetenant.drift.applied import grouped
 from securetenant.drift.assess import Survey, survey
@@ -109,10 +109,10 @@ async def transport(plane: Plane, admin: Admin, groups: list[list[Document]]) ->
 
 def known(
     group: Iterable[Document], surveys: dict[str, Survey] | None = None, objects: Objects | None = None
-) -> Tenants:
+) -> list[SecureTenant]:
     """The tenants as the API server would hold them: after a pass (`surveys`), with the status that it leaves."""
     uids = {o.ref.name: o.uid for o in (objects or {}).get(kinds.NAMESPACE, ())}
-    tenants = Tenants()
+    tenants = []
     for age, document in enumerate(group):
         name = document["metadata"]["name"]
         metadata = {"name": name, "uid": f"uid-{name}", "generation": 1, "resourceVersion": "2" if surveys else "1"}
@@ -122,12 +122,11 @@ def known(
             done = surveys[name]
             status["applied"] = grouped(want.ref for want in done.desired)
             status["namespaces"] = [{"name": place, "uid": uids[place]} for place in sorted(done.held)]
-        tenants.observe("ADDED", {**document, "metadata": metadata, "status": status})
-        assert tenants.problem(name) == ""
+        tenants.append(SecureTenant.model_validate({**document, "metadata": metadata, "status": status}))
     return tenants
 
 
-def look(group: list[Document], tenants: Tenants, objects: Objects) -> dict[str, Survey]:
+def look(group: list[Document], tenants: list[SecureTenant], objects: Objects) -> dict[str, Survey]:
     world = world_of(objects, tenants, Platform())
     found = {}
     for document in group:

@@ -10,11 +10,11 @@ import yaml
 
 from securetenant.api import crd
 from securetenant.api.constraints import RULES_KEY
-from securetenant.api.load import load, problems
 from securetenant.controls.lookup import KINDS
 from securetenant.model import kinds, quantity
 from securetenant.sets.blocks import canonical_cidr
 from tests.support.corpus import document, entries
+from tests.support.reading import load, problems
 from tests.support.sandbox import Admin, wait_for
 from tests.support.specs import Document, documents, drawn, quantities
 from tests.support.wild import wild_documents

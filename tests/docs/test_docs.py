@@ -15,12 +15,12 @@ import typer
 import yaml
 from typer.testing import CliRunner
 
-from securetenant.api import load
 from securetenant.api.tenant import SecureTenantSpec
 from securetenant.cli.main import app
 from securetenant.model import names
 from securetenant.settings import Settings, variable
 from tests.support.markdown import PAGES, ROOT, Block, anchors, blocks, every_block, links, prose, table
+from tests.support.reading import problems
 
 NOW: Final = datetime(2026, 11, 24, tzinfo=UTC)
 LANGUAGES: Final = {"", "console", "sh", "yaml"}
@@ -104,11 +104,11 @@ def test_yaml_is_valid(block: Block) -> None:
     """A SecureTenant, or a part of a spec, passes the models; anything else is a whole manifest."""
     for document in yaml.safe_load_all(block.text):
         if document.get("kind") == names.KIND:
-            assert not load.problems(document, NOW)
+            assert not problems(document, NOW)
         elif "apiVersion" not in document:
             assert document.keys() <= SPEC_FIELDS, f"neither a manifest nor a part of a spec: {sorted(document)}"
             whole = {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": {"name": "example"}}
-            errors = [p for p in load.problems({**whole, "spec": document}, NOW) if p.severity == "error"]
+            errors = [p for p in problems({**whole, "spec": document}, NOW) if p.severity == "error"]
             assert not errors
         else:
             assert document.get("kind")

@@ -208,7 +208,7 @@ class TestStore:
             await stream.write(
                 line("MODIFIED", policy("a", 11)) + line("ADDED", policy("b", 12)) + line("MODIFIED", policy("a", 13))
             )
-            await asyncio.sleep(60)
+            await asyncio.sleep(60)  # sleep: a watch in which nothing comes
             return stream
 
         events: list[Event] = []
@@ -245,7 +245,7 @@ class TestStore:
             if "watch" in request.query:
                 if lists:
                     return status(410, "Expired")
-                await asyncio.sleep(60)
+                await asyncio.sleep(60)  # sleep: a watch in which nothing comes
             if len(lists) == 1:
                 asked.set()
                 await go.wait()

@@ -74,7 +74,7 @@ class Server:
         stream = web.StreamResponse()
         await stream.prepare(request)
         if of_widgets:
-            await asyncio.sleep(60)  # sleep: a watch that says nothing
+            await asyncio.sleep(60)  # sleep: a watch in which nothing comes
         self.watched += 1
         if self.watched > 1:
             self.events = asyncio.Queue()  # the watch before is over

@@ -44,7 +44,7 @@ class Script:
         await stream.prepare(request)
         for each in answer:
             if each == HANG:
-                await asyncio.sleep(60)  # sleep: a watch that says nothing
+                await asyncio.sleep(60)  # sleep: a watch in which nothing comes
             await stream.write(each)
         return stream
 

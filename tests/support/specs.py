@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from securetenant.api.load import load
 from securetenant.api.tenant import SecureTenant
 from securetenant.model import names, quantity
+from tests.support.reading import load
 
 T = TypeVar("T")
 Document = dict[str, Any]

@@ -156,7 +156,9 @@ class SpecModel(BaseModel):
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         schema = handler(source)
-        for rule in cls.RULES:
+        # Of a model within another one pydantic gives what was made here before: with the rules in it.
+        is_made = cls.RULES and schema.get("function", {}).get("function") == cls.RULES[-1].check
+        for rule in () if is_made else cls.RULES:
             schema = core_schema.no_info_after_validator_function(rule.check, schema)
         return schema
 

@@ -44,9 +44,11 @@ _COLUMNS: Final = (
 
 
 @cache
-def definition(status: type[SecureTenantStatus] = SecureTenantStatus) -> Schema:
-    """The whole CustomResourceDefinition; `status` is the model of the whole status. Cached: not to be changed by the
-    caller."""
+def definition(
+    status: type[SecureTenantStatus] = SecureTenantStatus, spec: type[SecureTenantSpec] = SecureTenantSpec
+) -> Schema:
+    """The whole CustomResourceDefinition; `status` and `spec` are the models of the whole. Cached: not to be changed by
+    the caller."""
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -72,14 +74,14 @@ def definition(status: type[SecureTenantStatus] = SecureTenantStatus) -> Schema:
                         {"name": name, "type": kind, "jsonPath": path, "description": text}
                         for name, kind, path, text in _COLUMNS
                     ],
-                    "schema": {"openAPIV3Schema": _root(status)},
+                    "schema": {"openAPIV3Schema": _root(status, spec)},
                 }
             ],
         },
     }
 
 
-def _root(status: type[SecureTenantStatus]) -> Schema:
+def _root(status: type[SecureTenantStatus], spec: type[SecureTenantSpec]) -> Schema:
     return {
         "description": "A tenant: the posture that a platform team declares, and what was found of it.",
         "type": "object",
@@ -88,7 +90,7 @@ def _root(status: type[SecureTenantStatus]) -> Schema:
             "apiVersion": {"type": "string"},
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
-            "spec": spec_schema(),
+            "spec": spec_schema(spec),
             "status": _status_schema(status),
         },
         RULES_KEY: [_NAME_RULE.kubernetes()],
@@ -96,15 +98,15 @@ def _root(status: type[SecureTenantStatus]) -> Schema:
 
 
 @cache
-def spec_schema() -> Schema:
+def spec_schema(spec: type[SecureTenantSpec] = SecureTenantSpec) -> Schema:
     """The structural schema of the spec. Cached: not to be changed by the caller."""
-    return _bare_lists(documented_schema())
+    return _bare_lists(documented_schema(spec))
 
 
 @cache
-def documented_schema() -> Schema:
+def documented_schema(spec: type[SecureTenantSpec] = SecureTenantSpec) -> Schema:
     """The same with all defaults that the models fill in. Cached: not to be changed by the caller."""
-    return _of(SecureTenantSpec)
+    return _of(spec)
 
 
 def _status_schema(status: type[SecureTenantStatus]) -> Schema:

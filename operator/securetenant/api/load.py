@@ -1,6 +1,5 @@
 """Reading one SecureTenant document as people write it: all that is wrong with it at once, each with its field."""
 
-import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,27 +27,28 @@ class Problem:
         return f"{self.path}: {self.message}" if self.path else self.message
 
 
-def problems(document: object, now: datetime | None = None) -> list[Problem]:
-    """All the problems of a document, errors first; warnings that rest on the time are given only with `now`."""
+def read(document: object, now: datetime | None = None) -> tuple[SecureTenant | None, list[Problem]]:
+    """The tenant of a document, and all the problems, errors first; there is a tenant unless there are errors.
+
+    A sound document is validated once. Warnings that rest on the time are given only with `now`.
+    """
     if not isinstance(document, dict):
-        return [Problem("", "not a SecureTenant: a document is a mapping with apiVersion, kind, metadata and spec")]
-    found = _header(document)
-    if found:
-        return found
-    errors = _errors(_without_nulls(document))
-    return errors or _warnings(_parsed(document), now)
+        message = "not a SecureTenant: a document is a mapping with apiVersion, kind, metadata and spec"
+        return None, [Problem("", message)]
+    if found := _header(document):
+        return None, found
+    given = _without_nulls(document)
+    tenant, invalid = _validated(given)
+    if tenant is None:
+        return None, _errors(given, invalid)
+    return tenant, _warnings(tenant, now)
 
 
-def load(document: object) -> SecureTenant:
-    """The tenant of a document. Raises ValueError with all its problems, one a line."""
-    found = [problem for problem in problems(document) if problem.severity == "error"]
-    if found:
-        raise ValueError("\n".join(str(problem) for problem in found))
-    return _parsed(document)
-
-
-def _parsed(document: object) -> SecureTenant:
-    return SecureTenant.model_validate(_without_nulls(document), by_alias=True, by_name=False)
+def _validated(document: object) -> tuple[SecureTenant | None, list[ErrorDetails]]:
+    try:
+        return SecureTenant.model_validate(document, by_alias=True, by_name=False), []
+    except ValidationError as error:
+        return None, error.errors(include_url=False)
 
 
 def _header(document: dict[str, Any]) -> list[Problem]:
@@ -67,24 +67,18 @@ def _without_nulls(value: Any) -> Any:
     return [_without_nulls(inner) for inner in value] if isinstance(value, list) else value
 
 
-def _errors(document: dict[str, Any]) -> list[Problem]:
-    """All errors, also those of rules that are judged only once their inputs are sound.
+def _errors(rest: dict[str, Any], invalid: list[ErrorDetails]) -> list[Problem]:
+    """All errors, also those of rules that are judged only once their inputs are sound. `invalid`: those of the whole.
 
-    The faulty parts are cut out and the rest judged again, until nothing new is found. What the cutting itself
-    breaks (a field that is required, a rule whose inputs were cut) is not reported.
+    The faulty parts are cut out (of `rest` itself) and what is left is judged again, until nothing new is found. What
+    the cutting itself breaks (a field that is required, a rule whose inputs were cut) is not reported.
     """
-    rest, origin = copy.deepcopy(document), _Origin()
+    origin = _Origin()
     found: dict[tuple[Path, str], None] = {}
     cut: list[Path] = []
-    while True:
-        try:
-            SecureTenant.model_validate(rest, by_alias=True, by_name=False)
-        except ValidationError as invalid:
-            details = invalid.errors(include_url=False)
-        else:
-            break
+    while invalid:
         faulty: list[Path] = []
-        for error in details:
+        for error in invalid:
             owner = _real(rest, error["loc"])
             context = error.get("ctx", {})
             path = origin.of(owner + tuple(context.get("path", ())))
@@ -94,6 +88,7 @@ def _errors(document: dict[str, Any]) -> list[Problem]:
         cut += [origin.of(path) for path in faulty]
         if not _cut(rest, faulty, origin):
             break
+        _, invalid = _validated(rest)
     return [Problem(dotted(path), message) for path, message in sorted(found, key=lambda item: _order(item[0]))]
 
 
@@ -256,7 +251,7 @@ def _warnings(tenant: SecureTenant, now: datetime | None) -> list[Problem]:
 
 
 def dotted(path: Path) -> str:
-    """A place in a document as people write it: "spec.namespaces[0].name"."""
+    """A path as people write it: "spec.namespaces[0].labels[example.com/a]"."""
     text = ""
     for part in path:
         plain = isinstance(part, str) and part.replace("_", "").replace("-", "").isalnum()

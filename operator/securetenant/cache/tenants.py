@@ -18,7 +18,7 @@ from securetenant.api.tenant import (
     Metadata,
     SecureTenant,
 )
-from securetenant.cache.triggers import Interests, read, spread_by, tokens
+from securetenant.cache.triggers import Interests, read, spread_by, tokens, tokens_of
 from securetenant.controls.world import Lookup
 from securetenant.model import names
 from securetenant.model.kinds import Kind
@@ -254,9 +254,8 @@ class Tenants:
 
 def _tokens(entry: Entry, tenant: SecureTenant) -> frozenset[str]:
     """Those of the spec that is in force: `tenant` has another one where the newest is refused."""
-    body = tenant.model_dump_json(by_alias=True, exclude_none=True).encode() if entry.problem else None
-    sketch = read(body or zlib.decompress(entry.packed))
-    return tokens(sketch) if sketch is not None else frozenset()
+    sketch = read(zlib.decompress(entry.packed)) if not entry.problem else None
+    return tokens(sketch) if sketch is not None else tokens_of(tenant)
 
 
 def _entry(packed: bytes, metadata: Mapping[str, Any], observed: int, **other: Any) -> Entry:

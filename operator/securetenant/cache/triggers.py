@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from securetenant.api.tenant import SecureTenant
 from securetenant.controls.registry import CONTROLS
 from securetenant.controls.world import Lookup
 from securetenant.model.objects import Observed
@@ -72,6 +73,12 @@ def tokens(sketch: Sketch, *, recorded: bool = False) -> frozenset[str]:
     if recorded:
         found |= {f"ns:{held.name}" for held in sketch.status.namespaces if held.uid}
     return frozenset(found)
+
+
+def tokens_of(tenant: SecureTenant) -> frozenset[str]:
+    """The same of a tenant that is parsed."""
+    sketch = read(tenant.model_dump_json(by_alias=True, exclude_none=True, exclude={"status"}).encode())
+    return tokens(sketch) if sketch is not None else frozenset()
 
 
 def told_by(new: Observed, old: Observed | None, *, mirrored: bool) -> set[str]:

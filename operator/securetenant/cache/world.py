@@ -5,8 +5,7 @@ from typing import Protocol
 
 from securetenant.api.tenant import SecureTenant
 from securetenant.cache.index import Index
-from securetenant.cache.tenants import Tenants
-from securetenant.cache.triggers import spread_by, told_by
+from securetenant.cache.triggers import Interests, spread_by, told_by
 from securetenant.controls.lookup import CACHED
 from securetenant.controls.registry import CONTROLS
 from securetenant.model.kinds import NAMESPACE, Kind
@@ -20,6 +19,14 @@ class Cache(Protocol):
     def get(self, ref: Ref) -> Observed | None: ...
 
     def in_namespace(self, namespace: str) -> Iterable[Observed]: ...
+
+
+class Tenants(Protocol):
+    """The SecureTenants: kept up by events, or given once."""
+
+    interests: Interests
+
+    def get(self, name: str) -> SecureTenant | None: ...
 
 
 def indexes() -> dict[Kind, Index]:
@@ -58,7 +65,6 @@ class World:
         self._tenants = tenants
         self._platform = platform
         self._serves = serves
-        tenants.lookup = self.indexed
 
     @property
     def platform(self) -> Platform:

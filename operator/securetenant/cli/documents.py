@@ -2,6 +2,11 @@
 
 What kubectl would misread in silence (a key that stands twice) is an error here, and tags that make objects of a
 language are refused. Nothing of a document is ever executed.
+
+Why not ruamel.yaml (0.19), which has positions and duplicate keys of its own: it reads scalars by YAML 1.1 or 1.2, and
+kubectl by neither (with it an unquoted time is no text, `12:30` is 750 or `010` is ten); it takes `!custom`, an anchor
+that holds itself and `{{ x }}` as a key, and has no bound for what anchors stand for. So `scalars` and the checks would
+stay, for a dozen lines less; and what knows lines is written in Python: 24 ms for a document of 3 KB, here 3 ms.
 """
 
 import json

@@ -5,7 +5,7 @@ import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 from typer.core import TyperCommand
@@ -14,14 +14,17 @@ from securetenant.cli.output import Form, NoColor, Output, console, fail
 from securetenant.cli.validate import located
 
 if TYPE_CHECKING:
-    from securetenant.cache.tenants import Tenants
+    from securetenant.api.tenant import SecureTenant
     from securetenant.cache.world import World
-    from securetenant.cli.changes import Forecast
-    from securetenant.cli.checks import Given
-    from securetenant.controls.access.cluster import Deviation
+    from securetenant.cli.plan_changes import Forecast
+    from securetenant.cli.validate_checks import Given
+    from securetenant.controls.control import Deviation
     from securetenant.drift.assess import Survey
     from securetenant.kube.transport import ApiError, Transport
     from securetenant.settings import Settings
+
+    # By name; each with why the models refuse its spec, "" if they do not.
+    _Tenants: TypeAlias = dict[str, tuple[SecureTenant, str]]
 
 
 class PlanCommand(TyperCommand):
@@ -85,7 +88,7 @@ def plan(
       2  something would change, has drifted, or is blocked
     """
     from securetenant.cli import plan_output
-    from securetenant.cli.changes import sums
+    from securetenant.cli.plan_changes import sums
     from securetenant.kube.config import ConfigError
     from securetenant.settings import Settings
 
@@ -106,11 +109,11 @@ def _given(files: Sequence[str], settings: "Settings") -> "list[Given]":
     """The tenants of the files. Raises PlanError with all their errors."""
     if not files:
         return []
-    from securetenant.cli import checks
     from securetenant.cli.documents import Unreadable, read
+    from securetenant.cli.validate_checks import check
 
     try:
-        checked = checks.check(read(files), settings, datetime.now(UTC))
+        checked = check(read(files), settings.platform(), datetime.now(UTC))
     except Unreadable as error:
         raise PlanError(str(error)) from error
     if checked.errors:
@@ -123,8 +126,7 @@ async def _forecasts(
 ) -> "tuple[list[Forecast], list[Deviation]]":
     """Read the cluster once, and forecast each tenant; and, unless `only` one is asked for, what is the cluster's."""
     from securetenant.cache import snapshot
-    from securetenant.cli.offline import tenants_of
-    from securetenant.controls.access.cluster import deviations
+    from securetenant.controls.registry import CONTROLS
     from securetenant.kube.config import load
     from securetenant.kube.transport import ApiError, Transport
 
@@ -138,35 +140,36 @@ async def _forecasts(
             raise PlanError(_unlisted(error.errors, config.server)) from error
         except ApiError as error:
             raise PlanError(_explained(error, config.server)) from error
-        tenants = tenants_of(_bodies(standing, given))
-        world = snapshot.world_of(objects, tenants, settings.platform())
+        tenants = _tenants(standing, given)
+        world = snapshot.world_of(objects, (tenant for tenant, _ in tenants.values()), settings.platform())
         if only is not None and only not in tenants:
             raise PlanError(f"there is no SecureTenant {only}, neither in the cluster nor in the files")
         sources = {one.tenant.name: one.document.source for one in given}
         now = datetime.now(UTC)
         forecasts = [
-            await _forecast(name, tenants, world, now, transport, sources.get(name, ""), name in standing)
-            for name in (sorted(tenants.names()) if only is None else [only])
+            await _forecast(*tenants[name], world, now, transport, sources.get(name, ""), name in standing)
+            for name in (sorted(tenants) if only is None else [only])
         ]
-        return forecasts, deviations(world) if only is None else []
+        wide = [control.cluster for control in CONTROLS if control.cluster is not None and only is None]
+        return forecasts, [deviation for judged in wide for deviation in judged.deviations(world)]
 
 
 def _refuse() -> None:
     raise AssertionError("plan must not write")
 
 
-async def _standing(transport: "Transport", may_be_absent: bool) -> dict[str, dict[str, Any]]:
-    """The SecureTenants of the cluster, by name."""
+async def _standing(transport: "Transport", may_be_absent: bool) -> "_Tenants":
+    """The SecureTenants of the cluster."""
     import msgspec
 
+    from securetenant.api.refused import parse
     from securetenant.kube.transport import NotFound
     from securetenant.model.kinds import SECURE_TENANT
 
     try:
         async with contextlib.aclosing(transport.pages(SECURE_TENANT)) as pages:
-            return {
-                body["metadata"]["name"]: body async for page in pages for body in msgspec.json.decode(page)["items"]
-            }
+            bodies = (body async for page in pages for body in msgspec.json.decode(page)["items"])
+            return {body["metadata"]["name"]: parse(body) async for body in bodies}
     except NotFound as error:
         if may_be_absent:
             return {}  # not installed yet: a plan of the first tenants is all the more welcome
@@ -176,32 +179,36 @@ async def _standing(transport: "Transport", may_be_absent: bool) -> dict[str, di
         ) from error
 
 
-def _bodies(standing: Mapping[str, dict[str, Any]], given: "Sequence[Given]") -> list[Mapping[str, Any]]:
-    """The cluster's tenants, with those of the files as if they were applied."""
+def _tenants(standing: "_Tenants", given: "Sequence[Given]") -> "_Tenants":
+    """The cluster's tenants, with those of the files as if they were applied. One that does not stand yet has none of
+    the marks that a file may carry from another cluster, and a UID that is nobody's."""
     import uuid
 
-    from securetenant.cli.offline import body_of
+    from securetenant.api.tenant import Metadata, SecureTenant
 
-    bodies: dict[str, Mapping[str, Any]] = dict(standing)
+    tenants = dict(standing)
     for one in given:
-        body: Any = body_of(one.tenant, standing.get(one.tenant.name))
-        if one.tenant.name not in standing:
-            # It has none of the marks that a file may carry from another cluster; its UID is nobody's.
-            metadata = {"name": one.tenant.name, "uid": str(uuid.uuid4()), "resourceVersion": "0", "generation": 0}
-            body = {"apiVersion": body["apiVersion"], "kind": body["kind"], "metadata": metadata, "spec": body["spec"]}
-        bodies[one.tenant.name] = body
-    return list(bodies.values())
+        name, spec = one.tenant.name, one.tenant.spec
+        if name in standing:
+            tenants[name] = standing[name][0].model_copy(update={"spec": spec}), ""
+        else:
+            tenants[name] = SecureTenant(metadata=Metadata(name=name, uid=str(uuid.uuid4())), spec=spec), ""
+    return tenants
 
 
 async def _forecast(
-    name: str, tenants: "Tenants", world: "World", now: datetime, transport: "Transport", source: str, applied: bool
+    tenant: "SecureTenant",
+    problem: str,
+    world: "World",
+    now: datetime,
+    transport: "Transport",
+    source: str,
+    applied: bool,
 ) -> "Forecast":
-    from securetenant.cli.changes import Forecast, changes, told
+    from securetenant.cli.plan_changes import Forecast, changes, told
     from securetenant.drift.assess import survey
 
-    tenant = tenants.get(name)
-    assert tenant is not None
-    mode, problem = tenant.spec.mode, tenants.problem(name)
+    name, mode = tenant.name, tenant.spec.mode
     if tenant.metadata.deletion_timestamp is not None:
         return Forecast(name, mode, "deleting", source, applied)
     if problem:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from securetenant.cli.changes import Change, Effect, Field, Forecast, Told, is_record_only, ref_of, sums
 from securetenant.cli.output import count, print_json, printable
+from securetenant.cli.plan_changes import Change, Effect, Field, Forecast, Told, is_record_only, sums
 from securetenant.model.objects import JsonValue
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from securetenant.controls.access.cluster import Deviation
+    from securetenant.controls.control import Deviation
 
 _SIGNS: dict[Effect, tuple[str, str]] = {
     "create": ("+", "green"),
@@ -55,7 +55,7 @@ def print_as_json(forecasts: Sequence[Forecast], cluster: "Sequence[Deviation]" 
                     "source": forecast.source,
                     "applied": forecast.applied,
                     "problem": forecast.problem,
-                    "changes": [asdict(change) for change in forecast.changes],
+                    "changes": [_as_json(change) for change in forecast.changes],
                     "conditions": [asdict(told) for told in forecast.told],
                 }
                 for forecast in forecasts
@@ -72,6 +72,22 @@ def print_as_json(forecasts: Sequence[Forecast], cluster: "Sequence[Deviation]" 
             ],
         }
     )
+
+
+def _as_json(change: Change) -> dict[str, object]:
+    return {
+        "effect": change.effect,
+        "drift": change.drift,
+        "reason": change.reason,
+        "control": change.control,
+        "kind": str(change.ref.kind),
+        "namespace": change.ref.namespace,
+        "name": change.ref.name,
+        "path": change.path,
+        "manager": change.manager,
+        "message": change.message,
+        "fields": [asdict(field) for field in change.fields],
+    }
 
 
 def print_as_text(out: "Console", forecasts: Sequence[Forecast], cluster: "Sequence[Deviation]" = ()) -> None:
@@ -106,7 +122,7 @@ def _tenant(forecast: Forecast) -> Iterator[Text]:
         return
     for told in forecast.told:
         yield _condition(told)
-    for place, changes in groupby(forecast.changes, key=lambda change: change.place):
+    for place, changes in groupby(forecast.changes, key=lambda change: change.ref.place):
         yield _line(2, place or "(cluster)", "bold", "")
         for change in changes:
             yield from _change(change)
@@ -130,7 +146,7 @@ def _condition(told: Told) -> Text:
 
 def _change(change: Change) -> Iterator[Text]:
     sign, style = _SIGNS[change.effect]
-    named = f"{ref_of(change).kind}/{change.name}"
+    named = f"{change.ref.kind}/{change.ref.name}"
     if change.reason == "Foreign":
         (sign, style), words = _FOREIGN, f"foreign{_by(change)}: {change.message} ({_DONE[change.effect]})"
     elif change.drift:

@@ -44,24 +44,24 @@ def render(
     import sys
     from datetime import UTC, datetime
 
-    from securetenant.cli import checks
+    from securetenant.cache.snapshot import world_without_cluster
     from securetenant.cli.documents import Unreadable, read
-    from securetenant.cli.offline import world_without_cluster
+    from securetenant.cli.validate_checks import check
     from securetenant.settings import Settings
 
     now = datetime.now(UTC)
     try:
-        settings = Settings.load()
+        platform = Settings.load().platform()
         found = read(files)
     except (Unreadable, ValueError) as error:
         fail(str(error), 2)
-    checked = checks.check(found, settings, now)
+    checked = check(found, platform, now)
     if checked.errors:
         fail("\n".join(located(issue) for issue in checked.errors), 1)
     tenants = {given.tenant.name: given.tenant for given in checked.tenants}
     if tenant is not None and tenant not in tenants:
         fail(f"no SecureTenant {tenant} in these files; there are: {', '.join(sorted(tenants)) or 'none'}", 1)
-    world = world_without_cluster(tenants.values(), settings)
+    world = world_without_cluster(tenants.values(), platform)
     for name in sorted(tenants) if tenant is None else [tenant]:
         plans = _plans(tenants[name], world, now)
         for note in _notes(tenants[name], plans):
@@ -79,16 +79,15 @@ def _plans(tenant: "SecureTenant", world: "World", now: "datetime") -> "list[Pla
 
 def objects(tenant: "SecureTenant", plans: "Iterable[Plan]") -> Iterator[str]:
     """The tenant's objects as YAML documents, each with a line that says what it is."""
-    for want in sorted((want for plan in plans for want in plan.desired), key=_order):
+    from securetenant.drift.merge import merged
+
+    for want in sorted(merged(want for plan in plans for want in plan.desired), key=_order):
         closing = ", closes" if want.closing else ""
         yield f"---\n# {tenant.name}: {want.control}{closing}\n{to_yaml(_body(want, tenant))}"
 
 
 def _order(want: "Desired") -> tuple[int, str, str, str]:
-    from securetenant.model.kinds import NAMESPACE
-
-    rank = 0 if want.ref.kind is NAMESPACE else 1 if want.closing else 2
-    return rank, want.ref.namespace, want.ref.kind.name, want.ref.name
+    return want.step, want.ref.namespace, want.ref.kind.name, want.ref.name
 
 
 def _body(want: "Desired", tenant: "SecureTenant") -> "Json":
@@ -110,24 +109,15 @@ def _body(want: "Desired", tenant: "SecureTenant") -> "Json":
 
 def _notes(tenant: "SecureTenant", plans: "Iterable[Plan]") -> Iterator[str]:
     """What is not in the output, and why."""
-    from securetenant.controls.network import whitelist
+    from securetenant.controls.control import NO_CLUSTER
 
-    spec = tenant.spec
-    if spec.mode == "Paused":
+    if tenant.spec.mode == "Paused":
         yield "mode is Paused: the operator writes nothing for it"
-        return
-    if spec.mode == "Audit":
+    if tenant.spec.mode == "Audit":
         yield "mode is Audit: the operator only compares with these, and writes nothing"
-    if spec.nodes is not None:
-        labels = ",".join(f"{key}={value}" for key, value in sorted(spec.nodes.selector.match_labels.items()))
-        yield f"label and taint of the nodes with {labels} are not here: they rest on the cluster's nodes"
-    if spec.network.api_server:
-        yield "the policy for apiServer: true is not here: it rests on the addresses of the cluster's API server"
-    elif whitelist.reaches_addresses(tenant):
-        yield "the API server's addresses, which egress by cidr leaves out, are not here: they are the cluster's"
     for plan in plans:
         for condition in plan.conditions:
-            if condition.status == "False" and condition.type not in ("NodesReady", "ApiServerOpen"):
+            if condition.status == "False" or condition.reason == NO_CLUSTER:
                 yield condition.message
 
 

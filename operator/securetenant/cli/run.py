@@ -1,4 +1,9 @@
-"""`securetenant run`: the operator itself. Its flags are made from the fields of Settings."""
+"""`securetenant run`: the operator itself. Its flags are made from the fields of Settings.
+
+Why not CliApp of pydantic-settings (2.16): a bad value ends in a traceback with exit code 1, which means "start it
+again", and does not say whether the flag or the variable is bad; the help names no variable, and shows types and
+defaults as Python writes them (`dict[str,str]`, `{'k8s-app': 'kube-dns'}`, `null`).
+"""
 
 import inspect
 from collections.abc import Callable

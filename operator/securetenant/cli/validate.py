@@ -8,8 +8,8 @@ import typer
 from securetenant.cli.output import Form, NoColor, Output, console, count, fail, print_json, printable
 
 if TYPE_CHECKING:
-    from securetenant.cli.checks import Checked, Issue
     from securetenant.cli.documents import Found
+    from securetenant.cli.validate_checks import Checked, Issue
 
 Files = Annotated[
     list[str],
@@ -46,16 +46,16 @@ def validate(
     """
     from datetime import UTC, datetime
 
-    from securetenant.cli import checks
     from securetenant.cli.documents import Unreadable, read
+    from securetenant.cli.validate_checks import check
     from securetenant.settings import Settings
 
     try:
-        settings = Settings.load()
+        platform = Settings.load().platform()
         found = read(files)
     except (Unreadable, ValueError) as error:
         fail(str(error), 2)
-    checked = checks.check(found, settings, datetime.now(UTC), strict=strict)
+    checked = check(found, platform, datetime.now(UTC), strict=strict)
     if output is Form.json:
         _print_json(found, checked)
     else:

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from msgspec import Struct
 from pydantic import BaseModel
 
-from securetenant.api.status import Condition, SecureTenantStatus
+from securetenant.api.load import Problem
+from securetenant.api.status import Condition, DriftReason, SecureTenantStatus
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls.notice import Notice, Rollout, Written
 from securetenant.controls.world import Lookup, World
@@ -16,6 +17,9 @@ from securetenant.model.kinds import Kind
 from securetenant.model.metrics import Family, Samples
 from securetenant.model.objects import Desired, Observed, Ref, Superseded
 from securetenant.model.objects import Foreign as Foreign
+
+# The reason of a condition (Unknown) of which only a cluster can tell, in a plan without one.
+NO_CLUSTER: Final = "NoCluster"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,7 @@ class Plan:
 Tokens: TypeAlias = Iterable[str]
 
 
-def _none(*_: object) -> Tokens:
+def _none(*_: object) -> tuple[()]:
     return ()
 
 
@@ -69,6 +73,52 @@ class Triggers:
 
 
 @dataclass(frozen=True, slots=True)
+class Deviation:
+    """One object that is not as it must be, and is the cluster's and no one tenant's. `widens`: it gives more than is
+    declared anywhere. `details`: what, for a comparison: two are equal if nothing about them differs.
+    """
+
+    ref: Ref
+    uid: str
+    reason: DriftReason
+    message: str
+    path: str = ""
+    widens: bool = False
+    details: Hashable = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterWide:
+    """What a control judges of the cluster as a whole: all that deviates, in a fixed order; whether a change of an
+    object may change that; and the reasons that there can be."""
+
+    deviations: Callable[[World], Sequence[Deviation]]
+    concerns: Callable[[Observed], bool]
+    reasons: tuple[DriftReason, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a spec takes for its tenant alone. Two tenants with an equal `key` contend for it. In words: `taken` ("the
+    namespace a is declared") by another tenant as well, and the `remedy`."""
+
+    path: str
+    key: object
+    taken: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A namespace that a spec names and that is no tenant's; `lost` is what becomes of it while there is none ("the
+    rule a stays closed")."""
+
+    path: str
+    namespace: str
+    lost: str
+
+
+@dataclass(frozen=True, slots=True)
 class Control:
     """One control: its name (the same in spec, file, metric label, docs) and its pure plan.
 
@@ -76,13 +126,15 @@ class Control:
     `only`: of a kind the objects of these names alone. `indexes`: the keys under which it looks objects of a kind up.
     `stale`: where it looks for objects of the tenant, if the mark does not tell. `replaced`: whether such an object is
     not ours to leave behind. `tampered`: its plan, where others changed the status that Kubernetes mirrors (each told
-    in words). `rereads`: its conditions are read off what it writes.
+    in words). `rereads`: its conditions are read off what it writes. `cluster`: what it judges that is no one tenant's.
     `figures`: the samples of its metric families that its part of the status comes to; so they are shown, too, while a
     tenant is not planned for (Paused) and its status says what it said.
     `warnings`: what there is to warn of as long as a status says so, by what tells one from another: each is told once.
     `rollout`: what its written objects come to, by the SecureTenant as it stood before and the status of the same pass.
     `temporary`: what it ends when its time has come; once a deleted tenant's objects are released, nobody does.
     `cause`: why it alone writes where no spec changed.
+    `claims`, `references` and `review` are what files can tell of a spec, for `securetenant validate`. `review` is
+    given a world of nothing but tenants, and says what the others make of this one's spec.
     """
 
     name: str
@@ -96,6 +148,7 @@ class Control:
     replaced: Callable[[Observed], bool] | None = None
     tampered: Callable[[Plan, Sequence[str]], Plan] | None = None
     rereads: bool = False
+    cluster: ClusterWide | None = None
     families: tuple[Family, ...] = ()
     figures: Callable[[SecureTenantStatus], Samples] = lambda status: {}
     warnings: Callable[[SecureTenant, SecureTenantStatus], Mapping[Hashable, Notice]] = lambda tenant, status: {}
@@ -104,3 +157,6 @@ class Control:
     )
     temporary: Callable[[SecureTenant], Sequence[str]] = lambda tenant: ()
     cause: str = ""
+    claims: Callable[[SecureTenant], Iterable[Claim]] = _none
+    references: Callable[[SecureTenant, datetime], Iterable[Reference]] = _none
+    review: Callable[[SecureTenant, World, datetime], Iterable[Problem]] = _none

@@ -1,11 +1,12 @@
 """namespaces: create, label, annotate; adopt only when told, never a system namespace or another tenant's."""
 
+from collections.abc import Iterator
 from datetime import datetime
 
 from securetenant.api.status import Condition
 from securetenant.api.tenant import NamespaceSpec, SecureTenant
 from securetenant.controls import ownership
-from securetenant.controls.control import Control, Plan
+from securetenant.controls.control import Claim, Control, Plan
 from securetenant.controls.world import World
 from securetenant.model.kinds import NAMESPACE
 from securetenant.model.objects import Desired, Observed, Ref
@@ -77,4 +78,11 @@ def _namespace(entry: NamespaceSpec) -> Desired:
     )
 
 
-CONTROL = Control(name=NAME, plan=plan, kinds=(NAMESPACE,))
+def claims(tenant: SecureTenant) -> Iterator[Claim]:
+    """Each of its namespaces."""
+    for index, entry in enumerate(tenant.spec.namespaces):
+        remedy = "it can belong to one only, remove it from the other"
+        yield Claim(f"spec.namespaces[{index}].name", entry.name, f"namespace {entry.name} is declared", remedy)
+
+
+CONTROL = Control(name=NAME, plan=plan, kinds=(NAMESPACE,), claims=claims)

@@ -11,9 +11,9 @@ from typing import Final
 from msgspec import Struct, field
 
 from securetenant.api.status import Condition, SecureTenantStatus
-from securetenant.api.tenant import SecureTenant
+from securetenant.api.tenant import Nodes, SecureTenant
 from securetenant.controls import ownership
-from securetenant.controls.control import Control, Plan, Triggers
+from securetenant.controls.control import NO_CLUSTER, Claim, Control, Plan, Triggers
 from securetenant.controls.world import Lookup, World
 from securetenant.model import names
 from securetenant.model.kinds import NODE
@@ -35,13 +35,16 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
     nodes = tenant.spec.nodes
     if nodes is None:
         return Plan()
+    if world.platform.offline:
+        message = f"label and taint of the nodes with {_labels(nodes)} are not here: they rest on the cluster's nodes"
+        return Plan(conditions=[Condition(type=CONDITION, status="Unknown", reason=NO_CLUSTER, message=message)])
     selected = _selected(tenant, world)
     owners = [(node, holder(node, world)) for node in selected]
     mine = [node for node, owner in owners if owner is not None and owner.name == tenant.name]
     lost = [(node, owner) for node, owner in owners if owner is not None and owner.name != tenant.name]
     desired = [_desired(tenant.name, node, nodes.effect) for node in mine]
     in_order = [node.ref.name for node, want in zip(mine, desired, strict=True) if is_in_order(node, want)]
-    condition = _condition(tenant, selected, mine, lost, in_order)
+    condition = _condition(nodes, selected, mine, lost, in_order)
     return Plan(
         desired=desired,
         conditions=[condition],
@@ -112,7 +115,7 @@ def _our_taints(node: Observed) -> list[dict[str, object]]:
 
 
 def _condition(
-    tenant: SecureTenant,
+    nodes: Nodes,
     selected: Sequence[Observed],
     mine: Sequence[Observed],
     lost: Sequence[tuple[Observed, SecureTenant]],
@@ -126,17 +129,18 @@ def _condition(
             f"{taken}. Select by another label here or there.",
         )
     if not selected:
-        labels = tenant.spec.nodes.selector.match_labels if tenant.spec.nodes else {}
-        wanted = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
-        return _not_ready(
-            "NoNodes", f"No node has the labels {wanted}: label the nodes to dedicate, or correct spec.nodes.selector."
-        )
+        remedy = "label the nodes to dedicate, or correct spec.nodes.selector"
+        return _not_ready("NoNodes", f"No node has the labels {_labels(nodes)}: {remedy}.")
     if len(in_order) < len(mine):
         missing = _some([node.ref.name for node in mine if node.ref.name not in set(in_order)])
         return _not_ready("NotDedicated", f"Label or taint is missing or another on {missing}.")
     return Condition(
         type=CONDITION, status="True", reason="Dedicated", message=f"{_count(len(in_order))} dedicated"
     )  # fmt: skip
+
+
+def _labels(nodes: Nodes) -> str:
+    return ",".join(f"{key}={value}" for key, value in sorted(nodes.selector.match_labels.items()))
 
 
 def _not_ready(reason: str, message: str) -> Condition:
@@ -150,6 +154,14 @@ def _count(number: int) -> str:
 def _some(items: Sequence[str]) -> str:
     more = len(items) - _NAMED_AT_MOST
     return ", ".join(items[:_NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
+
+
+def claims(tenant: SecureTenant) -> Iterator[Claim]:
+    """The nodes that it selects. Of two selectors that are not equal only the cluster's nodes tell."""
+    if (nodes := tenant.spec.nodes) is not None:
+        remedy = "a node belongs to one tenant only, select by another label in one of the two"
+        key = frozenset(nodes.selector.match_labels.items())
+        yield Claim("spec.nodes.selector", key, "the same nodes are selected", remedy)
 
 
 def _selects(tenant: SecureTenant, node: Observed) -> bool:
@@ -213,4 +225,5 @@ CONTROL: Final = Control(
     families=(DEDICATED,),
     figures=figures,
     cause="nodes came or went",
+    claims=claims,
 )

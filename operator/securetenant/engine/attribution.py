@@ -12,7 +12,6 @@ from securetenant.model.objects import Ref
 
 class _Entry(msgspec.Struct, rename="camel"):
     manager: str = ""
-    operation: str = ""
     time: str = ""
     subresource: str = ""
     fields_v1: dict[str, Any] = msgspec.field(name="fieldsV1", default_factory=dict)

@@ -1,4 +1,4 @@
-"""Tells what is wrong in the cluster as a whole: once, and not per tenant (controls/access/cluster.py finds it).
+"""Tells what is wrong in the cluster as a whole, and no one tenant's, as controls judge it (`Control.cluster`): once.
 
 Nothing is ever written: roles and cluster-wide bindings are not ours. There is no object of the cluster to keep a
 status on, so that this instance cannot know what was told before it led: what it meets is shown and logged, and only
@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from securetenant.controls.access import cluster
-from securetenant.controls.access.cluster import Deviation
+from securetenant.controls.control import ClusterWide, Deviation
+from securetenant.controls.registry import CONTROLS
 from securetenant.controls.world import World
 from securetenant.engine.attribution import manager_of
 from securetenant.kube.transport import Transport
@@ -41,12 +41,14 @@ class Cluster:
         self._events = events
         self._stale = stale
         self._wanted = asyncio.Event()
-        self._standing: set[Deviation] | None = None  # None: not looked at yet
+        self._judging = [(control.name, control.cluster) for control in CONTROLS if control.cluster is not None]
+        self._standing: dict[str, set[Deviation]] = {}  # by control; none while it was not looked at yet
 
     def observe(self, new: Observed, old: Observed | None) -> None:
         """An object came, changed or went."""
-        if cluster.concerns(new) or (old is not None and cluster.concerns(old)):
-            self.look_again()
+        for _, judged in self._judging:
+            if judged.concerns(new) or (old is not None and judged.concerns(old)):
+                self.look_again()
 
     def look_again(self) -> None:
         self._wanted.set()
@@ -57,32 +59,34 @@ class Cluster:
         while True:
             await self._wanted.wait()
             self._wanted.clear()
-            try:
-                await self._look()
-            except Exception as error:
-                # A defect that an odd role brings out must not stop what is done for the tenants.
-                self._metrics.cluster(cluster.NAME, None, ())
-                log.exception("the cluster's roles and bindings are not judged, by a defect", cause=str(error))
+            for name, judged in self._judging:
+                try:
+                    await self._look(name, judged)
+                except Exception as error:
+                    # A defect that an odd role brings out must not stop what is done for the tenants.
+                    self._metrics.cluster(name, None, ())
+                    log.exception("the cluster is not judged, by a defect", control=name, cause=str(error))
 
-    async def _look(self) -> None:
+    async def _look(self, name: str, judged: ClusterWide) -> None:
         if stale := self._stale():
-            self._metrics.cluster(cluster.NAME, None, ())
-            log.warning("the cluster's roles and bindings are not judged", cause=stale)
+            self._metrics.cluster(name, None, ())
+            log.warning("the cluster is not judged", control=name, cause=stale)
             return
-        found = cluster.deviations(self._world)
-        before, self._standing = self._standing, set(found)
+        found = judged.deviations(self._world)
+        before = self._standing.get(name)
+        self._standing[name] = set(found)
         new = [deviation for deviation in found if deviation not in (before or ())]
         reasons = Counter(deviation.reason for deviation in found)
         came = [deviation.reason for deviation in new] if before is not None else []
-        self._metrics.cluster(cluster.NAME, {reason: reasons[reason] for reason in cluster.REASONS}, came)
+        self._metrics.cluster(name, {reason: reasons[reason] for reason in judged.reasons}, came)
         gone = {deviation.ref: deviation for deviation in before or () if deviation.ref not in _refs(found)}
         for deviation in gone.values():
-            self._tell(deviation, "Normal", "DriftOver", "cluster drift over")
+            self._tell(name, deviation, "Normal", "DriftOver", "cluster drift over")
         managers = await asyncio.gather(*map(self._manager, new[:_LOOKED_UP]))
         for deviation, manager in zip(new, [*managers, *[""] * len(new)], strict=False):
             # What stands when this instance begins may have been there, and told, for long.
             line = "cluster drift detected" if before is not None else "cluster drift stands"
-            self._tell(deviation, "Warning", "DriftDetected", line, manager)
+            self._tell(name, deviation, "Warning", "DriftDetected", line, manager)
 
     async def _manager(self, deviation: Deviation) -> str:
         """The field manager that did it: what a client called itself."""
@@ -91,7 +95,9 @@ class Cluster:
         path = "subjects" if deviation.reason == "Foreign" else deviation.path
         return await manager_of(self._transport, deviation.ref, path)
 
-    def _tell(self, deviation: Deviation, type_: EventType, reason: str, event: str, manager: str = "") -> None:
+    def _tell(
+        self, control: str, deviation: Deviation, type_: EventType, reason: str, event: str, manager: str = ""
+    ) -> None:
         ref, is_over = deviation.ref, type_ == "Normal"
         kind = ref.kind
         by = f", as the field manager {manager}" if manager else ""
@@ -101,14 +107,14 @@ class Cluster:
             type_,
             reason,
             f"{deviation.reason} {ref}{where}{by} ({deviation.message}): {'over' if is_over else 'found'}",
-            control=cluster.NAME,
+            control=control,
             object_=str(ref),
             about=Subject(kind.api_version, kind.name, "", ref.name, deviation.uid),
         )
         line = log.info if is_over else log.error if deviation.widens else log.warning
         line(
             event,
-            control=cluster.NAME,
+            control=control,
             object=str(ref),
             reason=deviation.reason,
             path=deviation.path,

@@ -89,6 +89,7 @@ class Operator:
         self._informers = Informers(transport, self._on_event, hooks, self._look_at_all_again)
         caches = self._informers.caches
         self.world = World(caches, indexed, self.tenants, platform, self._informers.serves)
+        self.tenants.lookup = self.world.indexed
         self._roster = Roster(transport, self.tenants, self.observe, lambda names: self._enqueue(names, clock()))
         self._reconciler = Reconciler(
             transport,

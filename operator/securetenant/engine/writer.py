@@ -248,7 +248,7 @@ def _step(finding: Finding) -> int:
         return 0
     if finding.superseded:
         return 3
-    return 1 if finding.desired is not None and finding.desired.closing else 2
+    return finding.desired.step if finding.desired is not None else 2
 
 
 def _is_taken(finding: Finding, error: ApiError) -> bool:

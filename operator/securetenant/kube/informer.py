@@ -89,7 +89,6 @@ class Informer:
         on_change: OnChange = lambda old, new: None,
         namespace: str = "",
         label_selector: str = "",
-        field_selector: str = "",
         only: Container[str] | None = None,
         page_size: int = 500,
         read_deadline: float = 90.0,
@@ -107,8 +106,7 @@ class Informer:
         self._on_event = on_event
         self._on_change = on_change
         self._namespace = namespace
-        selectors = {"labelSelector": label_selector, "fieldSelector": field_selector}
-        self._selectors = {key: value for key, value in selectors.items() if value}
+        self._selectors = {"labelSelector": label_selector} if label_selector else {}
         self._only = only
         self._page_size = page_size
         self._read_deadline = read_deadline

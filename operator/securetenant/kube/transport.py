@@ -6,7 +6,6 @@ ten times their JSON.
 
 import asyncio
 import contextlib
-import logging
 import random
 import time
 from asyncio.sslproto import SSLProtocol
@@ -53,8 +52,6 @@ __all__ = [
     "Unreachable",
 ]
 
-log = logging.getLogger(__name__)
-
 MERGE_PATCH: Final = "application/merge-patch+json"
 JSON_PATCH: Final = "application/json-patch+json"
 
@@ -67,8 +64,8 @@ _MANAGER: Final = {"fieldManager": names.FIELD_MANAGER}
 
 _encode = msgspec.json.encode
 
-# Each TLS connection of asyncio holds a read buffer of this size, 256 KiB unless told: 10 MB for our connections. A
-# TLS record has 16 KiB at most.
+# Each TLS connection of asyncio holds a read buffer of this size, 256 KiB unless told: 30 of them take 9.6 MB, and
+# 2.8 MB with this (Python 3.11, 3.12 and 3.13). A TLS record has 16 KiB at most.
 SSLProtocol.max_size = 32 * 1024
 
 
@@ -355,9 +352,9 @@ class Transport:
     async def create(self, kind: Kind, namespace: str, body: Body) -> bytes:
         return await self.request("POST", kind.path(namespace), body=body, kind=kind.name)
 
-    async def replace(self, kind: Kind, ref: Ref, body: Body, subresource: str = "") -> bytes:
+    async def replace(self, kind: Kind, ref: Ref, body: Body) -> bytes:
         """PUT of the whole object; with metadata.resourceVersion in it, Conflict if it has changed since."""
-        return await self.request("PUT", kind.path(ref.namespace, ref.name, subresource), body=body, kind=kind.name)
+        return await self.request("PUT", kind.path(ref.namespace, ref.name), body=body, kind=kind.name)
 
     async def patch(
         self,
@@ -381,11 +378,10 @@ class Transport:
         *,
         uid: str = "",
         resource_version: str = "",
-        propagation: str = "Background",
     ) -> bytes:
         """Delete; Conflict if the object is not (or no longer) the one with this UID and resourceVersion."""
         given: Json = {"uid": uid, "resourceVersion": resource_version}
-        body: Json = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation}
+        body: Json = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
         preconditions: Json = {key: value for key, value in given.items() if value}
         if preconditions:
             body["preconditions"] = preconditions

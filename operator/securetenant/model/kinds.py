@@ -151,7 +151,6 @@ RESOURCE_QUOTA: Final = Kind(
     mirror=Mirror(("spec", "hard"), ("status", "hard"), (f"count/{SECURE_TENANT.plural}.{SECURE_TENANT.group}", "0")),
 )
 LIMIT_RANGE: Final = Kind("LimitRange", "", "v1", "limitranges", namespaced=True, restricts=True)
-EVENT: Final = Kind("Event", "", "v1", "events", namespaced=True, content=())
 NETWORK_POLICY: Final = Kind("NetworkPolicy", "networking.k8s.io", "v1", "networkpolicies", namespaced=True)
 ROLE_BINDING: Final = Kind(
     "RoleBinding",

@@ -86,6 +86,11 @@ class Desired:
     parts: tuple["Desired", ...] = ()
 
     @property
+    def step(self) -> int:
+        """When it is written: first (0) namespaces, then (1) what closes, then (2) the rest."""
+        return 0 if self.ref.kind is NAMESPACE else 1 if self.closing else 2
+
+    @property
     def is_shared(self) -> bool:
         return self.ref.kind.is_shared
 

@@ -53,12 +53,6 @@ def from_units(value: Amount, like: str) -> str:
     return _write(_milli(Fraction(value)), _read(like)[1])
 
 
-def add(a: str, b: str) -> str:
-    """The canonical text of the sum, in the family of `a`, or of `b` if `a` is zero (as Quantity.Add does)."""
-    (left, family), (right, other) = _read(a), _read(b)
-    return _write(left + right, family if left else other)
-
-
 def compare(a: str, b: str) -> int:
     """-1, 0 or 1 as `a` is less than, equal to or more than `b`, in nanos."""
     left, right = nanos(a), nanos(b)
@@ -105,8 +99,6 @@ def _simple(milli: int) -> Amount:
 
 
 def _write(milli: int, family: Family) -> str:
-    if milli > LIMIT * 1000:
-        raise ValueError("the sum is out of range: a quantity lies between 0 and 2^63-1")
     if milli == 0:
         return "0"
     # Small and broken numbers leave the binary family rather than being rounded.

@@ -6,8 +6,9 @@ import pytest
 
 from securetenant.controls.access import cluster, roles
 from securetenant.controls.access import control as access
-from securetenant.controls.access.cluster import Deviation, deviations
+from securetenant.controls.access.cluster import deviations
 from securetenant.controls.access.shipped import DISCOVERERS, DISCOVERY
+from securetenant.controls.control import Deviation
 from securetenant.model.objects import Observed
 from tests.support.world import NOW, StaticWorld, cluster_role, mine, observed, tenant
 
@@ -135,7 +136,7 @@ def test_tenant_roles_are_the_clusters() -> None:
         ("securetenant-operator", "Changed", "aggregationRule", True),
         ("securetenant-viewer", "Changed", "rules", True),
     ]
-    assert {d.reason for d in deviations(world)} <= set(cluster.REASONS)
+    assert {d.reason for d in deviations(world)} <= set(cluster.JUDGED.reasons)
 
 
 def test_a_role_that_is_widened_again_is_another_deviation() -> None:

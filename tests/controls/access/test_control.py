@@ -6,7 +6,7 @@ import pytest
 
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls.access import control as access
-from securetenant.controls.access import roles
+from securetenant.controls.access import roles, subjects
 from securetenant.controls.control import Plan
 from securetenant.model.objects import Observed
 from tests.support.world import NOW, StaticWorld, cluster_role, mine, namespace, observe, observed, tenant
@@ -150,18 +150,18 @@ def test_a_cluster_role_binding_of_somebody_else_is_not_the_tenants(subject: dic
 
 def test_index_keys_meet_whatever_a_service_account_is_called() -> None:
     keys = {
-        access.subject_key("ServiceAccount", "robot", "ci"),
-        access.subject_key("User", "system:serviceaccount:ci:robot"),
-        access.subject_key("Group", "system:serviceaccounts:ci"),
+        subjects.subject_key("ServiceAccount", "robot", "ci"),
+        subjects.subject_key("User", "system:serviceaccount:ci:robot"),
+        subjects.subject_key("Group", "system:serviceaccounts:ci"),
     }
     assert keys == {"ServiceAccounts/ci"}
-    assert access.subject_keys_of_binding(binding("wide", "", ALICE, DEVS, ROBOT)) == {
+    assert subjects.subject_keys_of_binding(binding("wide", "", ALICE, DEVS, ROBOT)) == {
         "User/alice",
         "Group/devs",
         "ServiceAccounts/ci",
     }
     payments = tenant("payments", namespaces=["prod"], access={"bindings": [{"role": "Viewer", "subjects": [ALICE]}]})
-    assert access.subject_keys(payments, ["prod"]) == {"User/alice", "ServiceAccounts/prod"}
+    assert subjects.subject_keys(payments, ["prod"]) == {"User/alice", "ServiceAccounts/prod"}
 
 
 def test_a_binding_without_subjects_is_described_too() -> None:

@@ -1,4 +1,4 @@
-"""What a policy opens, read back: flow by flow of ours. (In short, of others': test_control.py.)"""
+"""What a policy opens, read back: flow by flow of ours. (In short, of others': test_foreign.py.)"""
 
 from typing import Any
 

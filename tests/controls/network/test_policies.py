@@ -8,7 +8,6 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from securetenant.api.load import load
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls.network import control as network
 from securetenant.controls.network import policies
@@ -20,6 +19,7 @@ from securetenant.sets.policy import Policy, Rule, parsed, rendered
 from securetenant.sets.ports import Ports, Range
 from securetenant.sets.selectors import ALL, Selector
 from tests.support.network import READY, at, within
+from tests.support.reading import load
 from tests.support.specs import TENANTS, secure_tenants
 from tests.support.world import NOW, StaticWorld, committed, mine, namespace
 

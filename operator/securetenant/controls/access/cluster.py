@@ -5,20 +5,15 @@ Kubernetes itself gives them (to ask what the API is, and what one may do) is no
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
-from securetenant.api.status import DriftReason
-from securetenant.controls.access import control as access
 from securetenant.controls.access import roles
-from securetenant.controls.access.shipped import DISCOVERERS, DISCOVERY, ROLES, Right
+from securetenant.controls.access.shipped import DISCOVERERS, DISCOVERY, ROLES
+from securetenant.controls.access.subjects import described, subject_key, subject_keys_of_binding, subjects_of
+from securetenant.controls.control import ClusterWide, Deviation
 from securetenant.controls.world import World
 from securetenant.model.kinds import CLUSTER_ROLE, CLUSTER_ROLE_BINDING
 from securetenant.model.objects import Observed, Ref
-
-#: The control that these deviations are counted for, and the reasons that there can be.
-NAME: Final = access.NAME
-REASONS: Final[tuple[DriftReason, ...]] = ("Missing", "Changed", "Foreign")
 
 _EVERYONE: Final = frozenset(
     {
@@ -28,29 +23,13 @@ _EVERYONE: Final = frozenset(
         ("User", "system:anonymous"),
     }
 )
-_KEYS: Final = frozenset(access.subject_key(kind, name) for kind, name in _EVERYONE)
-
-
-@dataclass(frozen=True, slots=True)
-class Deviation:
-    """One object that is not as it must be. `widens`: it gives more than is declared anywhere. `rights`: which.
-
-    Two are equal if nothing about them differs: a role that is widened once more is another deviation.
-    """
-
-    ref: Ref
-    uid: str
-    reason: DriftReason
-    message: str
-    path: str = ""
-    widens: bool = False
-    rights: frozenset[Right] = frozenset()
+_KEYS: Final = frozenset(subject_key(kind, name) for kind, name in _EVERYONE)
 
 
 def concerns(observed: Observed) -> bool:
     """Whether a change of this object may change what is found."""
     if observed.ref.kind is CLUSTER_ROLE_BINDING:
-        return not _KEYS.isdisjoint(access.subject_keys_of_binding(observed))
+        return not _KEYS.isdisjoint(subject_keys_of_binding(observed))
     return observed.ref.kind is CLUSTER_ROLE
 
 
@@ -74,7 +53,7 @@ def _roles(world: World) -> Iterator[Deviation]:
             roles.told(name, verdict),
             path="" if observed is None else "aggregationRule" if verdict.problem == "Aggregated" else "rules",
             widens=verdict.problem in ("Widened", "Aggregated"),
-            rights=verdict.added | verdict.removed,
+            details=verdict.added | verdict.removed,
         )
 
 
@@ -82,13 +61,13 @@ def _for_everyone(world: World) -> Iterator[Deviation]:
     """Bindings that give everyone what Kubernetes does not; and its own roles for everyone, where they give more."""
     for binding in world.indexed(CLUSTER_ROLE_BINDING, _KEYS):
         role = _role(binding)
-        everyone = [subject for subject in access.subjects_of(binding) if subject[:2] in _EVERYONE]
+        everyone = [subject for subject in subjects_of(binding) if subject[:2] in _EVERYONE]
         more = [subject for subject in everyone if subject[1] not in DISCOVERERS.get(role, ())]
         if more:
-            message = f"{access.described(binding, more)} in every namespace: it is for everyone, and no tenant's"
+            message = f"{described(binding, more)} in every namespace: it is for everyone, and no tenant's"
             yield Deviation(binding.ref, binding.uid, "Foreign", message, widens=True)
         elif everyone:
-            yield from _discovery(role, access.described(binding, everyone), binding, world)
+            yield from _discovery(role, described(binding, everyone), binding, world)
 
 
 def _discovery(role: str, given: str, binding: Observed, world: World) -> Iterator[Deviation]:
@@ -98,10 +77,13 @@ def _discovery(role: str, given: str, binding: Observed, world: World) -> Iterat
         return
     more = roles.listed(verdict.added) or "the rules of other roles, by its aggregationRule"
     message = f"gives more than Kubernetes ships it with: {more}; {binding.ref} {given} in every namespace"
-    yield Deviation(observed.ref, observed.uid, "Changed", message, "rules", widens=True, rights=verdict.added)
+    yield Deviation(observed.ref, observed.uid, "Changed", message, "rules", widens=True, details=verdict.added)
 
 
 def _role(binding: Observed) -> str:
     """The ClusterRole that it binds."""
     role = binding.field("roleRef")
     return str(role.get("name", "")) if isinstance(role, dict) and role.get("kind") == "ClusterRole" else ""
+
+
+JUDGED: Final = ClusterWide(deviations, concerns, ("Missing", "Changed", "Foreign"))

@@ -6,15 +6,24 @@ somebody installs.
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Final, TypeAlias
+from typing import Final
 
 from msgspec import Struct
 
 from securetenant.api.status import Condition, ConditionStatus
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls import ownership
-from securetenant.controls.access import roles
+from securetenant.controls.access import cluster, roles
 from securetenant.controls.access.shipped import LOOKED_AT, cluster_role
+from securetenant.controls.access.subjects import (
+    Subject,
+    concerns,
+    described,
+    subject_key,
+    subject_keys,
+    subject_keys_of_binding,
+    subjects_of,
+)
 from securetenant.controls.control import Control, Foreign, Plan, Triggers
 from securetenant.controls.world import World
 from securetenant.model.kinds import CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLE_BINDING
@@ -23,29 +32,6 @@ from securetenant.model.objects import Desired, JsonValue, Observed, Ref
 NAME: Final = "access"
 CONDITION: Final = "RolesAsShipped"
 RBAC_GROUP: Final = "rbac.authorization.k8s.io"
-
-# Every ServiceAccount is also a user of this name and a member of these groups
-# (https://kubernetes.io/docs/reference/access-authn-authz/service-accounts-admin/).
-_SA_USER: Final = "system:serviceaccount:"
-_SA_GROUP: Final = "system:serviceaccounts:"
-
-_SHOWN: Final = 3  # how many subjects a message names
-_Subject: TypeAlias = tuple[str, str, str]  # kind, name, namespace
-
-
-def subject_key(kind: str, name: str, namespace: str = "") -> str:
-    """The key that a subject is indexed under.
-
-    A ServiceAccount, its user name and the group of its namespace meet in one key per namespace; whether they
-    really are the same is for `_concerns` to say.
-    """
-    if kind == "ServiceAccount":
-        return f"ServiceAccounts/{namespace}"
-    if kind == "User" and name.startswith(_SA_USER):
-        return f"ServiceAccounts/{name.removeprefix(_SA_USER).partition(':')[0]}"
-    if kind == "Group" and name.startswith(_SA_GROUP):
-        return f"ServiceAccounts/{name.removeprefix(_SA_GROUP)}"
-    return f"{kind}/{name}"
 
 
 def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
@@ -90,16 +76,16 @@ def _condition(kind: str, status: ConditionStatus, reason: str, message: str) ->
     return Condition(type=kind, status=status, reason=reason, message=message)
 
 
-def _granted(tenant: SecureTenant, namespace: str) -> dict[str, set[_Subject]]:
+def _granted(tenant: SecureTenant, namespace: str) -> dict[str, set[Subject]]:
     """Who has which role in a namespace, over all bindings. A role without subjects is not there."""
-    granted: dict[str, set[_Subject]] = {}
+    granted: dict[str, set[Subject]] = {}
     for binding in tenant.spec.access.bindings:
         if binding.subjects and (binding.namespaces is None or namespace in binding.namespaces):
             granted.setdefault(binding.role, set()).update((s.kind, s.name, s.namespace) for s in binding.subjects)
     return granted
 
 
-def _binding(namespace: str, role: str, subjects: Iterable[_Subject]) -> Desired:
+def _binding(namespace: str, role: str, subjects: Iterable[Subject]) -> Desired:
     name = cluster_role(role)
     return Desired(
         Ref(ROLE_BINDING, namespace, name),
@@ -133,69 +119,10 @@ def _foreign(tenant: SecureTenant, held: Sequence[str], desired: Collection[Ref]
     wide = {o.ref: o for o in world.indexed(CLUSTER_ROLE_BINDING, subject_keys(tenant, held))}
     asked = {(s.kind, s.name, s.namespace) for binding in tenant.spec.access.bindings for s in binding.subjects}
     for observed in wide.values():
-        concerned = [s for s in subjects_of(observed) if _concerns(s, asked, held)]
+        concerned = [s for s in subjects_of(observed) if concerns(s, asked, held)]
         if concerned:
             found.append(Foreign(observed, NAME, f"{described(observed, concerned)} in every namespace"))
     return sorted(found, key=lambda item: item.observed.ref)
-
-
-def _concerns(subject: _Subject, asked: Collection[_Subject], held: Collection[str]) -> bool:
-    """Whether rights for `subject` are rights for the tenant: for one of those that its bindings name, under any
-    of a ServiceAccount's three names, or for a ServiceAccount of its namespaces. Both parts of a ServiceAccount's
-    name count: another namespace's of the same name is somebody else (GHSA-6758-979h-249x).
-    """
-    account = _account(subject)
-    if account is None:
-        return (subject[0], subject[1], "") in asked  # a namespace on a User or Group is allowed and means nothing
-    if account[0] in held:
-        return True
-    # A namespace's group ("" for the name) holds each of its accounts.
-    return any(kind == "ServiceAccount" and account in ((where, name), (where, "")) for kind, name, where in asked)
-
-
-def _account(subject: _Subject) -> tuple[str, str] | None:
-    """The ServiceAccount that a subject stands for as (namespace, name), name "" for all of a namespace; else None."""
-    kind, name, namespace = subject
-    if kind == "ServiceAccount":
-        return namespace, name
-    if kind == "User" and name.startswith(_SA_USER):
-        namespace, _, account = name.removeprefix(_SA_USER).partition(":")
-        return (namespace, account) if account else None
-    if kind == "Group" and name.startswith(_SA_GROUP):
-        return name.removeprefix(_SA_GROUP), ""
-    return None
-
-
-def described(binding: Observed, subjects: Sequence[_Subject]) -> str:
-    """Whom it gives which role: "gives User alice the role ClusterRole/edit"."""
-    role = binding.field("roleRef")
-    named = f"{role.get('kind')}/{role.get('name')}" if isinstance(role, dict) else "?"
-    whom = [f"{kind} {f'{namespace}/' if namespace else ''}{name}" for kind, name, namespace in subjects]
-    more = f" and {len(whom) - _SHOWN} more" if len(whom) > _SHOWN else ""
-    return f"gives {', '.join(whom[:_SHOWN]) or 'nobody'}{more} the role {named}"
-
-
-def subject_keys_of_binding(binding: Observed) -> set[str]:
-    """What a ClusterRoleBinding is indexed under."""
-    return {subject_key(*subject) for subject in subjects_of(binding)}
-
-
-def subject_keys(tenant: SecureTenant, held: Sequence[str]) -> set[str]:
-    """Under which keys a tenant looks for ClusterRoleBindings: its subjects, and its namespaces' ServiceAccounts."""
-    asked = {
-        subject_key(s.kind, s.name, s.namespace) for binding in tenant.spec.access.bindings for s in binding.subjects
-    }
-    return asked | {subject_key("ServiceAccount", "", namespace) for namespace in held}
-
-
-def subjects_of(binding: Observed) -> list[_Subject]:
-    """A binding's subjects as (kind, name, namespace)."""
-    subjects = binding.field("subjects")
-    return [
-        (str(s.get("kind", "")), str(s.get("name", "")), str(s.get("namespace", "")))
-        for s in (subjects if isinstance(subjects, list) else [])
-        if isinstance(s, dict)
-    ]
 
 
 def is_replaced(binding: Observed) -> bool:
@@ -251,4 +178,5 @@ CONTROL: Final = Control(
     triggers=Triggers("access", _Section, _listens, {CLUSTER_ROLE_BINDING: _bound, CLUSTER_ROLE: _role}),
     indexes={CLUSTER_ROLE_BINDING: subject_keys_of_binding},
     replaced=is_replaced,
+    cluster=cluster.JUDGED,
 )

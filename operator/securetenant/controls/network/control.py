@@ -14,8 +14,8 @@ from securetenant.api.status import (
 )
 from securetenant.api.tenant import Peer, SecureTenant
 from securetenant.controls import ownership
-from securetenant.controls.control import Control, Foreign, Plan
-from securetenant.controls.network import endpoints, expiry, notices, openings, policies, triggers, whitelist
+from securetenant.controls.control import NO_CLUSTER, Control, Foreign, Plan
+from securetenant.controls.network import endpoints, expiry, notices, openings, policies, review, triggers, whitelist
 from securetenant.controls.network.whitelist import Declaration, declarations, earliest
 from securetenant.controls.world import World
 from securetenant.model.kinds import ENDPOINT_SLICE, NETWORK_POLICY
@@ -98,6 +98,9 @@ def _shared(
     found.append((ISOLATION, policies.among(sorted(held) if together else ())))
     if not network.api_server:
         return found, *_left_out(tenant, world)
+    if world.platform.offline:
+        message = "the policy for apiServer: true is not here: it rests on the addresses of the cluster's API server"
+        return found, [_condition("ApiServerOpen", "Unknown", NO_CLUSTER, message)], []
     reached = endpoints.ready(world)
     if not reached:
         message = f"{_UNKNOWN} no ready endpoint; the access that apiServer: true asks for stays closed; {_REMEDY}"
@@ -108,8 +111,11 @@ def _shared(
 
 def _left_out(tenant: SecureTenant, world: World) -> tuple[list[Condition], list[str]]:
     """What there is to say of the API server's addresses, which egress to addresses leaves out."""
-    if world.platform.offline or not whitelist.leaves_out_api_server(tenant):
+    if not whitelist.leaves_out_api_server(tenant):
         return [], []
+    if world.platform.offline:
+        message = "the API server's addresses, which egress by cidr leaves out, are not here: they are the cluster's"
+        return [_condition("ApiServerKnown", "Unknown", NO_CLUSTER, message)], []
     closed = endpoints.closed(tenant, world)
     if closed.known == "Now":
         return [_condition("ApiServerKnown", "True", "EndpointsKnown", "")], []
@@ -219,4 +225,6 @@ CONTROL: Final = Control(
     warnings=notices.warnings,
     rollout=notices.rollout,
     temporary=notices.temporary,
+    references=review.references,
+    review=review.one_sided,
 )

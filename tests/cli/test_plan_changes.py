@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from securetenant.cli.changes import Change, Field, Forecast, Told, changes, differences, sums, told
+from securetenant.cli.plan_changes import Change, Field, Forecast, Told, changes, differences, sums, told
 from securetenant.cli.plan_output import print_as_text
-from securetenant.controls.access.cluster import Deviation
+from securetenant.controls.control import Deviation
 from securetenant.drift.assess import survey
 from securetenant.model.kinds import CLUSTER_ROLE_BINDING, RESOURCE_QUOTA
 from securetenant.model.objects import Desired, JsonValue, Observed, Ref
@@ -56,9 +56,7 @@ def change(**given: Any) -> Change:
         "drift": False,
         "reason": "Changed",
         "control": "quota",
-        "kind": "ResourceQuota",
-        "namespace": "n",
-        "name": "securetenant",
+        "ref": Ref(RESOURCE_QUOTA, "n", "securetenant"),
         **given,
     }
     return Change(**fields)
@@ -124,8 +122,8 @@ def test_what_others_wrote_cannot_steer_the_terminal() -> None:
     evil = "\x1b]0;owned\x07"
     text = shown(
         forecast(
-            change(drift=True, manager=evil, name=evil, fields=(Field(evil, evil, None),)),
-            change(reason="Foreign", drift=True, effect="report", message=evil, namespace=evil),
+            change(drift=True, manager=evil, ref=Ref(RESOURCE_QUOTA, "n", evil), fields=(Field(evil, evil, None),)),
+            change(reason="Foreign", drift=True, effect="report", message=evil, ref=Ref(RESOURCE_QUOTA, evil, "q")),
             tenant=evil,
             told=(Told("A", "B", evil, True),),
         )
@@ -148,7 +146,7 @@ QUOTA = Desired(Ref(RESOURCE_QUOTA, "pay", "securetenant"), "quota", {"spec": {"
 def of_quota(*objects: Observed) -> tuple[list[Change], list[Told]]:
     """What is said of quotas in a cluster that holds these."""
     found = survey(PAY, StaticWorld([PAY], objects), NOW)
-    return [c for c in changes(found, {}) if c.kind is RESOURCE_QUOTA], told(found)
+    return [c for c in changes(found, {}) if c.ref.kind is RESOURCE_QUOTA], told(found)
 
 
 def test_a_quota_that_is_to_be_made_is_no_obstacle() -> None:

@@ -5,11 +5,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from securetenant.api.status import DriftReason
-from securetenant.controls.access.cluster import Deviation
+from securetenant.controls.control import Deviation
 from securetenant.drift.assess import Survey
 from securetenant.drift.judge import Finding
 from securetenant.model import names
-from securetenant.model.kinds import NAMESPACE, RESOURCE_QUOTA, Kind
 from securetenant.model.objects import JsonValue, Ref
 from securetenant.model.record import shared, shared_of, shared_record, whole, whole_of
 
@@ -46,18 +45,11 @@ class Change:
     drift: bool
     reason: DriftReason
     control: str
-    kind: Kind
-    namespace: str
-    name: str
+    ref: Ref
     path: str = ""
     manager: str = ""
     message: str = ""
     fields: Sequence[Field] = ()
-
-    @property
-    def place(self) -> str:
-        """The namespace it belongs to, "" for the cluster's own objects; a Namespace belongs to itself."""
-        return self.name if self.kind is NAMESPACE else self.namespace
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,28 +94,33 @@ def changes(survey: Survey, managers: Mapping[int, str]) -> list[Change]:
         for index, finding in enumerate(survey.findings)
         if not _is_uncounted(finding)
     ]
-    return sorted(found, key=lambda c: (c.place, c.kind is not NAMESPACE, c.kind, c.name, c.reason))
+    return sorted(found, key=lambda c: (c.ref.place, c.ref.namespace != "", c.ref.kind, c.ref.name, c.reason))
 
 
 def _is_uncounted(finding: Finding) -> bool:
-    """Whether it is a quota that kube-controller-manager has yet to count."""
-    return finding.action == "Recount" and not _in_force(finding)
+    """Whether Kubernetes has yet to put in force what it is to mirror: a new quota is not counted at once."""
+    return finding.action == "Recount" and not _mirrored(finding)[0]
 
 
-def _in_force(finding: Finding) -> JsonValue:
-    status = finding.observed.field("status") if finding.observed is not None else None
-    return status.get("hard") if isinstance(status, dict) else None
+def _mirrored(finding: Finding) -> tuple[JsonValue, JsonValue, str]:
+    """What is in force of the object (`Kind.mirror`), what it asks for, and where the first stands."""
+    have, mirror = finding.observed, finding.ref.kind.mirror
+    assert have is not None
+    assert mirror is not None
+    spec, status = (have.field(field) for field, _ in (mirror.spec, mirror.status))
+    in_force = status.get(mirror.status[1]) if isinstance(status, dict) else None
+    return in_force, spec.get(mirror.spec[1]) if isinstance(spec, dict) else None, ".".join(mirror.status)
 
 
 def told(survey: Survey) -> list[Told]:
     """What blocks, and conditions that are False for another reason than the changes that stand above."""
     found: list[Told] = []
-    makes_quotas = any(f.ref.kind is RESOURCE_QUOTA and f.action == "Create" for f in survey.findings)
-    for plan in survey.plans.values():
+    creating = {finding.control for finding in survey.findings if finding.action == "Create"}
+    for control, plan in survey.plans.items():
         blocking = set(plan.blocking)
         for condition in plan.conditions:
-            if makes_quotas and condition.reason == "Uncounted":
-                # It will be once they are made: they stand above.
+            if control in creating and condition.status == "Unknown":
+                # It will be known once they are made: they stand above.
                 blocking -= {condition.message}
                 continue
             mine = {message for message in blocking if message in condition.message}
@@ -139,16 +136,13 @@ _WORTH_TELLING = frozenset({"Pending"})
 
 
 def _change(finding: Finding, tenant: str, manager: str, enforced: bool) -> Change:
-    ref = finding.ref
     return Change(
         effect=_EFFECTS[finding.action] if enforced else "report",
         # In Audit each difference is a deviation that stays.
         drift=not finding.rollout or not enforced,
         reason=finding.reason,
         control=finding.control,
-        kind=ref.kind,
-        namespace=ref.namespace,
-        name=ref.name,
+        ref=finding.ref,
         path=finding.path,
         manager=manager,
         message=finding.message,
@@ -162,8 +156,7 @@ def _fields(finding: Finding, tenant: str) -> Iterator[Field]:
     if want is None or have is None:
         return
     if finding.action == "Recount":
-        spec = have.field("spec")
-        yield from differences(_in_force(finding), spec.get("hard") if isinstance(spec, dict) else None, "status.hard")
+        yield from differences(*_mirrored(finding))
         return
     if not want.is_shared:
         yield from differences(whole_of(have), whole(want, tenant))
@@ -254,7 +247,3 @@ def _count(changes: Iterable[Change], effects: tuple[Effect, ...]) -> int:
 def is_record_only(change: Change) -> bool:
     """Whether nothing differs but our own record of what was written."""
     return change.effect != "create" and change.path == f"annotations.{names.ANNOTATION_APPLIED}" and not change.fields
-
-
-def ref_of(change: Change) -> Ref:
-    return Ref(change.kind, change.namespace, change.name)

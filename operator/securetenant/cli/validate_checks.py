@@ -1,0 +1,137 @@
+"""What is wrong with the tenants in some files: each by itself, and all of them together."""
+
+from collections.abc import Iterable, Iterator, Sequence, Set
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from securetenant.api import load
+from securetenant.api.load import Problem, Severity
+from securetenant.api.tenant import SecureTenant
+from securetenant.cache.snapshot import world_without_cluster
+from securetenant.cli.documents import Document, Fault, Found
+from securetenant.controls.registry import CONTROLS
+from securetenant.model import names
+from securetenant.model.platform import Platform
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """One thing that is wrong, and where: file, line, tenant, field."""
+
+    file: str
+    line: int
+    tenant: str
+    path: str
+    message: str
+    severity: Severity = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A tenant out of a file."""
+
+    document: Document
+    tenant: SecureTenant
+
+    @property
+    def at(self) -> str:
+        return f"{self.document.source}:{self.document.line}"
+
+
+@dataclass(slots=True)
+class Checked:
+    """The sound tenants, and all issues, by file and line."""
+
+    tenants: list[Given] = field(default_factory=list)
+    issues: list[Issue] = field(default_factory=list)
+
+    @property
+    def errors(self) -> list[Issue]:
+        return [issue for issue in self.issues if issue.severity == "error"]
+
+    @property
+    def warnings(self) -> list[Issue]:
+        return [issue for issue in self.issues if issue.severity == "warning"]
+
+
+def check(found: Found, platform: Platform, now: datetime, *, strict: bool = False) -> Checked:
+    """Judge all that was read. `strict`: warn, too, of what these files cannot tell."""
+    checked = Checked(issues=[_unreadable(fault) for fault in found.faults])
+    for document in found.tenants:
+        tenant, problems = load.read(document.body, now)
+        checked.issues += [_own(document, problem) for problem in problems]
+        if tenant is not None:
+            checked.tenants.append(Given(document, tenant))
+    checked.issues += [*_same_names(checked.tenants), *_same_claims(checked.tenants)]
+    checked.issues += _reviewed(checked.tenants, platform, now)
+    if strict:
+        checked.issues += _undeclared(checked.tenants, found.namespaces, platform, now)
+    checked.issues.sort(key=lambda issue: (issue.file, issue.line, issue.path, issue.message))
+    return checked
+
+
+def _unreadable(fault: Fault) -> Issue:
+    return Issue(fault.source, fault.line, "", "", fault.message)
+
+
+def _own(document: Document, problem: Problem) -> Issue:
+    mark = document.mark(problem.path)
+    message = problem.message + _misread(mark.plain, problem.message)
+    return Issue(document.source, mark.line, document.name, problem.path, message, problem.severity)
+
+
+def _misread(plain: str | None, message: str) -> str:
+    """A hint where YAML takes a word without quotes for something else."""
+    if plain is None or "wrong type" not in message or plain in ("true", "false") or plain.isdecimal():
+        return ""
+    return f" (without quotes, YAML does not read {plain} as text)"
+
+
+def _same_names(given: Iterable[Given]) -> Iterator[Issue]:
+    first: dict[str, Given] = {}
+    for one in given:
+        before = first.setdefault(one.tenant.name, one)
+        if before is not one:
+            message = f"SecureTenant {one.tenant.name} stands in {before.at} as well: only the last applied counts"
+            yield _issue(one, "metadata.name", message)
+
+
+def _same_claims(given: Iterable[Given]) -> Iterator[Issue]:
+    """What two tenants take for themselves alone, and only one can have."""
+    first: dict[tuple[str, object], Given] = {}
+    for one in given:
+        for control in CONTROLS:
+            for claim in control.claims(one.tenant):
+                before = first.setdefault((control.name, claim.key), one)
+                if before.tenant.name != one.tenant.name:
+                    other = f"by SecureTenant {before.tenant.name} as well ({before.at})"
+                    yield _issue(one, claim.path, f"{claim.taken} {other}: {claim.remedy}")
+
+
+def _reviewed(given: Sequence[Given], platform: Platform, now: datetime) -> Iterator[Issue]:
+    """What the tenants among the files make of each other."""
+    world = world_without_cluster((one.tenant for one in given), platform)
+    for one in given:
+        if one.tenant is world.tenant(one.tenant.name):
+            for control in CONTROLS:
+                for problem in control.review(one.tenant, world, now):
+                    yield _issue(one, problem.path, problem.message, problem.severity)
+
+
+def _undeclared(given: Sequence[Given], namespaces: Set[str], platform: Platform, now: datetime) -> Iterator[Issue]:
+    """Namespaces that a spec names and that none of the files declares: they may not exist."""
+    tenants = {entry.name for one in given for entry in one.tenant.spec.namespaces}
+    known = {*namespaces, *tenants, *names.BUILT_IN_NAMESPACES, platform.dns_namespace, platform.operator_namespace}
+    for one in given:
+        for reference in (reference for control in CONTROLS for reference in control.references(one.tenant, now)):
+            if reference.namespace not in known:
+                message = (
+                    f"{reference.lost} unless the namespace {reference.namespace} exists, which no file "
+                    "declares: give its manifest as well, or what kubectl get namespaces -o yaml says"
+                )
+                yield _issue(one, reference.path, message, "warning")
+
+
+def _issue(given: Given, path: str, message: str, severity: Severity = "error") -> Issue:
+    document = given.document
+    return Issue(document.source, document.mark(path).line, given.tenant.name, path, message, severity)

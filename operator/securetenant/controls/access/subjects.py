@@ -1,0 +1,89 @@
+"""Whom a binding names: subjects, and the three names that a ServiceAccount has among them."""
+
+from collections.abc import Collection, Sequence
+from typing import Final, TypeAlias
+
+from securetenant.api.tenant import SecureTenant
+from securetenant.model.objects import Observed
+
+# Every ServiceAccount is also a user of this name and a member of these groups
+# (https://kubernetes.io/docs/reference/access-authn-authz/service-accounts-admin/).
+_SA_USER: Final = "system:serviceaccount:"
+_SA_GROUP: Final = "system:serviceaccounts:"
+
+_SHOWN: Final = 3  # how many subjects a message names
+Subject: TypeAlias = tuple[str, str, str]  # kind, name, namespace
+
+
+def subject_key(kind: str, name: str, namespace: str = "") -> str:
+    """The key that a subject is indexed under.
+
+    A ServiceAccount, its user name and the group of its namespace meet in one key per namespace; whether they
+    really are the same is for `concerns` to say.
+    """
+    if kind == "ServiceAccount":
+        return f"ServiceAccounts/{namespace}"
+    if kind == "User" and name.startswith(_SA_USER):
+        return f"ServiceAccounts/{name.removeprefix(_SA_USER).partition(':')[0]}"
+    if kind == "Group" and name.startswith(_SA_GROUP):
+        return f"ServiceAccounts/{name.removeprefix(_SA_GROUP)}"
+    return f"{kind}/{name}"
+
+
+def concerns(subject: Subject, asked: Collection[Subject], held: Collection[str]) -> bool:
+    """Whether rights for `subject` are rights for the tenant: for one of those that its bindings name, under any
+    of a ServiceAccount's three names, or for a ServiceAccount of its namespaces. Both parts of a ServiceAccount's
+    name count: another namespace's of the same name is somebody else (GHSA-6758-979h-249x).
+    """
+    account = _account(subject)
+    if account is None:
+        return (subject[0], subject[1], "") in asked  # a namespace on a User or Group is allowed and means nothing
+    if account[0] in held:
+        return True
+    # A namespace's group ("" for the name) holds each of its accounts.
+    return any(kind == "ServiceAccount" and account in ((where, name), (where, "")) for kind, name, where in asked)
+
+
+def _account(subject: Subject) -> tuple[str, str] | None:
+    """The ServiceAccount that a subject stands for as (namespace, name), name "" for all of a namespace; else None."""
+    kind, name, namespace = subject
+    if kind == "ServiceAccount":
+        return namespace, name
+    if kind == "User" and name.startswith(_SA_USER):
+        namespace, _, account = name.removeprefix(_SA_USER).partition(":")
+        return (namespace, account) if account else None
+    if kind == "Group" and name.startswith(_SA_GROUP):
+        return name.removeprefix(_SA_GROUP), ""
+    return None
+
+
+def described(binding: Observed, subjects: Sequence[Subject]) -> str:
+    """Whom it gives which role: "gives User alice the role ClusterRole/edit"."""
+    role = binding.field("roleRef")
+    named = f"{role.get('kind')}/{role.get('name')}" if isinstance(role, dict) else "?"
+    whom = [f"{kind} {f'{namespace}/' if namespace else ''}{name}" for kind, name, namespace in subjects]
+    more = f" and {len(whom) - _SHOWN} more" if len(whom) > _SHOWN else ""
+    return f"gives {', '.join(whom[:_SHOWN]) or 'nobody'}{more} the role {named}"
+
+
+def subject_keys_of_binding(binding: Observed) -> set[str]:
+    """What a ClusterRoleBinding is indexed under."""
+    return {subject_key(*subject) for subject in subjects_of(binding)}
+
+
+def subject_keys(tenant: SecureTenant, held: Sequence[str]) -> set[str]:
+    """Under which keys a tenant looks for ClusterRoleBindings: its subjects, and its namespaces' ServiceAccounts."""
+    asked = {
+        subject_key(s.kind, s.name, s.namespace) for binding in tenant.spec.access.bindings for s in binding.subjects
+    }
+    return asked | {subject_key("ServiceAccount", "", namespace) for namespace in held}
+
+
+def subjects_of(binding: Observed) -> list[Subject]:
+    """A binding's subjects as (kind, name, namespace)."""
+    subjects = binding.field("subjects")
+    return [
+        (str(s.get("kind", "")), str(s.get("name", "")), str(s.get("namespace", "")))
+        for s in (subjects if isinstance(subjects, list) else [])
+        if isinstance(s, dict)
+    ]
