@@ -70,7 +70,7 @@ async def test_what_is_not_served_is_said_once_and_no_failure(tmp_path: Path, mo
     monkeypatch.setattr(module, "STALE", 0.0)
     server = Server([], unknown_path)
     async with informing(tmp_path, server) as run:
-        await run.informers.synced()
+        await until(lambda: run.told, "the first answer")
         assert run.is_well()
         server.tell("ADDED", 11)
         await until(lambda: server.asked > 3, "it to be asked again")
@@ -83,7 +83,7 @@ async def test_a_kind_comes_goes_and_comes_again(tmp_path: Path) -> None:
     server = Server([], unknown_path)
     server.widgets = [metadata_of("one", 5, "a"), metadata_of("two", 6, "b")]
     async with informing(tmp_path, server) as run:
-        await run.informers.synced()
+        await until(lambda: run.told, "the first answer")
         for version in (20, 30):
             run.told.clear()
             server.answers[:] = [served]
@@ -98,6 +98,7 @@ async def test_a_kind_comes_goes_and_comes_again(tmp_path: Path) -> None:
             assert run.told == ["served False, 2 objects", "DELETED one", "DELETED two"]
             assert run.is_well()
             assert (len(run.informers.caches[WIDGET]), run.informers.caches[WIDGET].last_contact) == (0, 0.0)
+            await until(lambda: "informer Widget" not in map(asyncio.Task.get_name, asyncio.all_tasks()), "its end")
 
 
 async def test_who_does_not_know_is_not_ready_and_then_blind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +128,7 @@ async def test_a_kind_is_served_once_it_is_listed(tmp_path: Path) -> None:
         assert not run.serves
         server.answers[:] = [unknown_path]
         server.tell("DELETED", 11)
-        await waiting
+        await until(waiting.done, "nobody to wait any more")
         assert run.is_well()
         assert run.told == ["served False, 0 objects"]
 

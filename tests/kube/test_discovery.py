@@ -62,6 +62,7 @@ async def test_what_is_known(tmp_path: Path, answers: dict[str, Make], expected:
         pytest.param({RESOURCES: web.Response}, Malformed, id="nothing"),
         pytest.param({RESOURCES: lambda: resources("widgets", version="apps/v1")}, Malformed, id="of-another-group"),
         pytest.param({RESOURCES: groups}, Malformed, id="another-list"),
+        pytest.param({RESOURCES: lambda: resources("widgets", kind="Other")}, Malformed, id="another-kind-of-list"),
         pytest.param({RESOURCES: unknown_path, "/apis": sign_in}, Malformed, id="404-and-a-page"),
         pytest.param({RESOURCES: unknown_path, "/apis": resources}, Malformed, id="404-and-another-list"),
         pytest.param({RESOURCES: unknown_path, "/apis": lambda: status(403)}, Forbidden, id="404-and-403"),

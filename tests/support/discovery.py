@@ -20,9 +20,11 @@ READ: Final = ["delete", "deletecollection", "get", "list", "watch"]
 Make = Callable[[], web.Response]
 
 
-def resources(*named: str, verbs: list[str] = READ, version: str = "example.com/v1") -> web.Response:
+def resources(
+    *named: str, verbs: list[str] = READ, version: str = "example.com/v1", kind: str = "APIResourceList"
+) -> web.Response:
     found = [{"name": name, "kind": "Any", "namespaced": True, "verbs": verbs} for name in named]
-    return web.json_response({"kind": "APIResourceList", "groupVersion": version, "resources": found})
+    return web.json_response({"kind": kind, "groupVersion": version, "resources": found})
 
 
 def groups(*versions: str) -> web.Response:
