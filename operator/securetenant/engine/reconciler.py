@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 import structlog
 
 from securetenant.api.refused import Refusal
-from securetenant.api.status import Condition
 from securetenant.api.tenant import SecureTenant
 from securetenant.api.types import is_reserved_key
 from securetenant.cache.tenants import Tenants
@@ -18,11 +17,12 @@ from securetenant.controls.world import World
 from securetenant.drift.applied import grouped, recorded
 from securetenant.drift.assess import Survey, survey
 from securetenant.drift.judge import Finding, closes
-from securetenant.engine import creation, deletion, known, outcomes, rollout, status
+from securetenant.engine import creation, known, outcomes, rollout, status
 from securetenant.engine.alterations import Alterations
 from securetenant.engine.attribution import manager_of
 from securetenant.engine.contention import Contests
 from securetenant.engine.creation import Creations
+from securetenant.engine.departures import Departures
 from securetenant.engine.following import Following, judged
 from securetenant.engine.inflight import WritesInFlight
 from securetenant.engine.known import Known
@@ -36,7 +36,7 @@ from securetenant.engine.writer import Outcome, Writer
 from securetenant.kube.transport import ApiError, NotFound, Transport
 from securetenant.model import names
 from securetenant.model.kinds import NAMESPACE
-from securetenant.model.objects import Observed, Ref
+from securetenant.model.objects import Ref
 
 log = structlog.get_logger("securetenant.reconcile")
 
@@ -84,8 +84,7 @@ class Reconciler:
         self._monotonic = monotonic
         self._now = now
         self._standing: dict[str, Known] = {}
-        self._released: dict[str, int] = {}  # objects, of tenants that are being deleted
-        self._told_gone: dict[str, str] = {}  # UIDs
+        self._departures = Departures(writer, self._resource, tenants, world, reporter, self._strays, now)
         self._uids: dict[str, str] = {}
 
     async def reconcile(self, name: str, since: float, failures: int = 0) -> Again:
@@ -100,7 +99,7 @@ class Reconciler:
             self.forget(name)  # made anew, and what is known is of the one before
             self._uids[name] = tenant.metadata.uid
         if tenant.metadata.deletion_timestamp is not None:
-            return await self._delete(tenant)
+            return await self._departures.delete(tenant)
         refusal = self._tenants.refusal(name)
         if tenant.spec.mode == "Paused":
             return await self._hold(tenant, refusal)
@@ -115,8 +114,7 @@ class Reconciler:
     def forget(self, name: str) -> None:
         """The tenant is gone."""
         self._standing.pop(name, None)
-        self._released.pop(name, None)
-        self._told_gone.pop(name, None)
+        self._departures.forget(name)
         self._uids.pop(name, None)
         self._contests.forget(name)
         self._alterations.forget(name)
@@ -341,77 +339,9 @@ class Reconciler:
         self._reporter.report(result, computed, seconds)
         await self._resource.write_status(result.tenant, computed)
 
-    async def _delete(self, tenant: SecureTenant) -> Again:
-        """Carry out the deletion policy, say what it waits for, then let the SecureTenant go."""
-        if not deletion.is_pending(tenant):
-            await self._say_released(tenant)
-            return Again()
-        remaining = deletion.doomed(tenant, self._world) if tenant.spec.deletion_policy == "Delete" else []
-        if remaining:
-            errors = await self._send_deletions(tenant, remaining)
-            await self._say(tenant, deletion.failed(errors) if errors else deletion.waiting(remaining))
-            return Again(retry=bool(errors))
-        todo = deletion.releases(tenant, self._world)
-        todo += self._strays.findings(tenant.name, self._world, own={f.ref.place for f in todo})
-        outcome = await self._writer.undo(todo, tenant.name, tenant.metadata.uid)
-        if outcome.failed:
-            news = [(f, error) for f, error in outcome.failed if outcomes.is_news(error, outcomes.SILENT_RETRIES)]
-            if news:
-                await self._say(tenant, deletion.failed([outcomes.told(f, error) for f, error in news]))
-            return Again(retry=True)
-        await self._say_released(tenant)
-        self._released[tenant.name] = self._released.get(tenant.name, 0) + len(outcome.done)
-        fresh = self._tenants.get(tenant.name)  # in the version that our status has made; an edit is a pass of its own
-        if fresh is not None and _same_spec(fresh, tenant):
-            try:
-                await self._resource.remove_finalizer(fresh)
-            except ApiError as error:
-                # Of a lost answer no other may come: the next event is its end.
-                if error.is_uncertain:
-                    self._tell_gone(tenant)
-                raise
-            self._tell_gone(tenant)
-        return Again()
-
-    def _tell_gone(self, tenant: SecureTenant) -> None:
-        """Once for each SecureTenant."""
-        if self._told_gone.get(tenant.name) != tenant.metadata.uid:
-            self._told_gone[tenant.name] = tenant.metadata.uid
-            self._reporter.gone(tenant, self._released.get(tenant.name, 0))
-
-    async def _send_deletions(self, tenant: SecureTenant, remaining: Sequence[Observed]) -> list[str]:
-        errors = []
-        for request in deletion.deletions(remaining):
-            try:
-                await self._writer.send(request)
-            except ApiError as error:
-                errors.append(f"{request.ref}: {error.message}")
-            else:
-                self._reporter.deleted(tenant, request.ref)
-        return errors
-
-    async def _say(self, tenant: SecureTenant, condition: Condition) -> None:
-        """A deleting tenant's condition: nothing is judged any more, so no other is left."""
-        reconciling = Condition(type="Reconciling", status="True", reason=condition.reason, message=condition.message)
-        self._reporter.deleting(tenant, condition)
-        await self._resource.write_status(tenant, status.unjudged(tenant, [condition, reconciling], self._now()))
-
-    async def _say_released(self, tenant: SecureTenant) -> None:
-        """Where others hold the SecureTenant, its status must not go on claiming what is in force no longer."""
-        holders = deletion.others(tenant)
-        if not holders:
-            return
-        condition = deletion.released(holders)
-        self._reporter.deleting(tenant, condition)
-        await self._resource.write_status(tenant, status.released(tenant, condition, self._now()))
-
     def _until(self, when: datetime | None) -> float | None:
         """Seconds until a time, and a moment more, so that it has come by then."""
         return max(0.0, (when - self._now()).total_seconds()) + 0.05 if when is not None else None
-
-
-def _same_spec(one: SecureTenant, other: SecureTenant) -> bool:
-    return (one.metadata.uid, one.metadata.generation) == (other.metadata.uid, other.metadata.generation)
 
 
 def _applied(found: Survey, done: set[Finding]) -> set[Ref]:
