@@ -271,7 +271,7 @@ def test_one_that_went_does_not_come_back_from_a_list_begun_before(take: str) ->
 
 
 def test_a_token_of_many_tenants_loses_them_one_by_one() -> None:
-    index, names = triggers.Interests(), [f"t{number}" for number in range(triggers.FEW + 3)]
+    index, names = triggers.TokenIndex(), [f"t{number}" for number in range(triggers.FEW + 3)]
     for name in names:
         index.replace(name, frozenset({"role:all", f"ns:{name}"}))
     assert index.tenants(("role:all",)) == set(names)

@@ -12,7 +12,7 @@ from rich.console import Console
 from securetenant.cli.plan_changes import Change, Field, Forecast, Told, changes, differences, sums, told
 from securetenant.cli.plan_output import print_as_text
 from securetenant.controls.control import Deviation
-from securetenant.drift.assess import survey
+from securetenant.drift.assess import assess
 from securetenant.model.kinds import CLUSTER_ROLE_BINDING, RESOURCE_QUOTA
 from securetenant.model.objects import Desired, JsonValue, Observed, Ref
 from tests.support.world import NOW, StaticWorld, mine, observe, tenant
@@ -145,7 +145,7 @@ QUOTA = Desired(Ref(RESOURCE_QUOTA, "pay", "securetenant"), "quota", {"spec": {"
 
 def of_quota(*objects: Observed) -> tuple[list[Change], list[Told]]:
     """What is said of quotas in a cluster that holds these."""
-    found = survey(PAY, StaticWorld([PAY], objects), NOW)
+    found = assess(PAY, StaticWorld([PAY], objects), NOW)
     return [c for c in changes(found, {}) if c.ref.kind is RESOURCE_QUOTA], told(found)
 
 

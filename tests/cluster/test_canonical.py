@@ -16,7 +16,7 @@ from securetenant.api.tenant import SecureTenant
 from securetenant.cache.snapshot import fetch, world_of
 from securetenant.controls.lookup import CACHED
 from securetenant.drift.applied import grouped
-from securetenant.drift.assess import Survey, survey
+from securetenant.drift.assess import Assessment, assess
 from securetenant.drift.judge import Finding
 from securetenant.engine.inflight import WritesInFlight
 from securetenant.engine.writer import Writer
@@ -108,7 +108,7 @@ async def transport(plane: Plane, admin: Admin, groups: list[list[Document]]) ->
 
 
 def known(
-    group: Iterable[Document], surveys: dict[str, Survey] | None = None, objects: Objects | None = None
+    group: Iterable[Document], surveys: dict[str, Assessment] | None = None, objects: Objects | None = None
 ) -> list[SecureTenant]:
     """The tenants as the API server would hold them: after a pass (`surveys`), with the status that it leaves."""
     uids = {o.ref.name: o.uid for o in (objects or {}).get(kinds.NAMESPACE, ())}
@@ -126,13 +126,13 @@ def known(
     return tenants
 
 
-def look(group: list[Document], tenants: list[SecureTenant], objects: Objects) -> dict[str, Survey]:
+def look(group: list[Document], tenants: list[SecureTenant], objects: Objects) -> dict[str, Assessment]:
     world = world_of(objects, tenants, Platform())
     found = {}
     for document in group:
         tenant = world.tenant(document["metadata"]["name"])
         assert tenant is not None
-        found[tenant.name] = survey(tenant, world, NOW)
+        found[tenant.name] = assess(tenant, world, NOW)
     return found
 
 
@@ -142,10 +142,12 @@ def told(finding: Finding) -> str:
     return f"{finding.reason} {finding.ref} at {finding.path}\n  rendered {want}\n  came back {got}"
 
 
-async def written(transport: Transport, writer: Writer, group: list[Document], objects: Objects) -> dict[str, Survey]:
+async def written(
+    transport: Transport, writer: Writer, group: list[Document], objects: Objects
+) -> dict[str, Assessment]:
     """A group's first look, all of it written. As in the reconciler, what meets another's write is looked at anew:
     kwok writes the nodes, too."""
-    found: dict[str, Survey] | None = None
+    found: dict[str, Assessment] | None = None
     for _ in range(TRIES):
         found = look(group, known(group, found, objects), objects)
         outcomes = [await writer.undo(one.findings, name, one.tenant.metadata.uid) for name, one in found.items()]
@@ -162,7 +164,7 @@ async def written(transport: Transport, writer: Writer, group: list[Document], o
 async def test_a_second_look_finds_nothing(transport: Transport, groups: list[list[Document]]) -> None:
     objects = await fetch(transport)
     writer = Writer(transport, {kind: _Unheard() for kind in CACHED}, WritesInFlight())
-    first: list[dict[str, Survey]] = []
+    first: list[dict[str, Assessment]] = []
     for group in groups:
         first.append(await written(transport, writer, group, objects))
 

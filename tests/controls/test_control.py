@@ -16,7 +16,7 @@ from securetenant.controls.control import Control, Plan
 from securetenant.controls.notice import Notice, Rollout, Written
 from securetenant.controls.registry import CONTROLS
 from securetenant.controls.world import World
-from securetenant.drift.assess import survey
+from securetenant.drift.assess import assess
 from securetenant.drift.judge import Finding
 from securetenant.engine import status
 from securetenant.engine.reporter import Reporter
@@ -104,7 +104,7 @@ class Stage:
 
     def passed(self, of: SecureTenant, *, planned: bool = True) -> SecureTenantStatus:
         """A pass that writes what it finds missing; the status, as it is read back."""
-        found = survey(of, StaticWorld([of], mine(of)), NOW, controls=CONTROLS_AND_LAB)
+        found = assess(of, StaticWorld([of], mine(of)), NOW, controls=CONTROLS_AND_LAB)
         result = Pass(of, found.plans, found.held) if planned else Pass(of, {}, {})
         if planned:
             result.rolled_out = [finding for finding in found.findings if finding.control == NAME]

@@ -5,7 +5,7 @@ from typing import Any
 from securetenant.api.refused import Refusal
 from securetenant.api.tenant import SecureTenant
 from securetenant.drift.applied import grouped
-from securetenant.drift.assess import survey
+from securetenant.drift.assess import assess
 from securetenant.model import names
 from securetenant.model.kinds import LIMIT_RANGE, NAMESPACE, NETWORK_POLICY, NODE, Kind
 from securetenant.model.objects import Desired, Json, Observed, Ref
@@ -24,7 +24,7 @@ def bare(*applied: Ref) -> SecureTenant:
 
 
 def look(one: SecureTenant, *objects: Observed) -> list[tuple[str, str, str, bool]]:
-    found = survey(one, StaticWorld([one], objects), NOW, refusal=Refusal("spec.x: no", 0))
+    found = assess(one, StaticWorld([one], objects), NOW, refusal=Refusal("spec.x: no", 0))
     return sorted((f.reason, str(f.ref), f.action, f.rollout) for f in found.findings)
 
 
@@ -92,7 +92,7 @@ def test_of_a_kind_that_is_not_served_nothing_is_missing() -> None:
     one = tenant("pay", namespaces=["pay-a"], limits=limits, status=status)
 
     def missing(refusal: Refusal | None, *absent: Kind) -> list[Ref]:
-        found = survey(one, StaticWorld([one], mine(one), absent=absent), NOW, refusal=refusal)
+        found = assess(one, StaticWorld([one], mine(one), absent=absent), NOW, refusal=refusal)
         return [f.ref for f in found.findings if f.ref.kind is LIMIT_RANGE]
 
     for refusal in (None, Refusal("spec.x: no", 0)):

@@ -7,7 +7,7 @@ from hypothesis import given
 
 from securetenant.api.refused import parse
 from securetenant.drift import writes
-from securetenant.drift.assess import survey
+from securetenant.drift.assess import assess
 from securetenant.drift.judge import Finding, Owner, wanted
 from securetenant.drift.merge import control_at, merged
 from securetenant.model import names
@@ -58,7 +58,7 @@ def test_an_object_of_our_own_is_one_controls() -> None:
 def test_the_controls_never_want_the_same(document: dict[str, Any]) -> None:
     pay, problem = parse(document)
     assert problem == ""
-    refs = [want.ref for want in survey(pay, StaticWorld([pay]), NOW).desired]
+    refs = [want.ref for want in assess(pay, StaticWorld([pay]), NOW).desired]
     assert len(refs) == len(set(refs))
 
 

@@ -11,8 +11,8 @@ from securetenant.engine.contention import (
     LONGEST_WAIT,
     PLACE_SECONDS,
     WINDOW,
+    Contention,
     Contest,
-    Contests,
 )
 from securetenant.model.kinds import NETWORK_POLICY
 from securetenant.model.objects import Ref
@@ -27,7 +27,7 @@ class Clock:
         return self.now
 
 
-def fight(contests: Contests, clock: Clock, times: int, step: float) -> None:
+def fight(contests: Contention, clock: Clock, times: int, step: float) -> None:
     for _ in range(times):
         clock.now += step
         contests.corrected("pay", DENY, "network", "helm")
@@ -35,7 +35,7 @@ def fight(contests: Contests, clock: Clock, times: int, step: float) -> None:
 
 def test_a_few_corrections_are_no_contest() -> None:
     clock = Clock()
-    contests = Contests(clock)
+    contests = Contention(clock)
     fight(contests, clock, CORRECTIONS - 1, 1.0)
     assert contests.wait("pay", DENY, closes=False) == 0.0
     assert not contests.contested("pay")
@@ -43,7 +43,7 @@ def test_a_few_corrections_are_no_contest() -> None:
 
 def test_many_in_a_short_time_are_and_name_the_manager() -> None:
     clock = Clock()
-    contests = Contests(clock)
+    contests = Contention(clock)
     fight(contests, clock, CORRECTIONS, 1.0)
     assert contests.contested("pay") == {DENY: Contest("network", "helm")}
     assert contests.wait("pay", DENY, closes=False) == FIRST_WAIT
@@ -51,14 +51,14 @@ def test_many_in_a_short_time_are_and_name_the_manager() -> None:
 
 def test_the_same_number_over_a_long_time_are_not() -> None:
     clock = Clock()
-    contests = Contests(clock)
+    contests = Contention(clock)
     fight(contests, clock, 3 * CORRECTIONS, WINDOW)
     assert not contests.contested("pay")
 
 
 def test_the_spacing_doubles_up_to_a_limit() -> None:
     clock = Clock()
-    contests = Contests(clock)
+    contests = Contention(clock)
     fight(contests, clock, CORRECTIONS + 1, 1.0)
     assert contests.wait("pay", DENY, closes=False) == 2 * FIRST_WAIT
     fight(contests, clock, 10, 1.0)
@@ -67,7 +67,7 @@ def test_the_spacing_doubles_up_to_a_limit() -> None:
 
 def test_it_is_over_when_it_has_been_calm() -> None:
     clock = Clock()
-    contests = Contests(clock)
+    contests = Contention(clock)
     fight(contests, clock, CORRECTIONS, 1.0)
     assert contests.calm_at("pay") == WINDOW
     clock.now += WINDOW + 1
@@ -78,7 +78,7 @@ def test_it_is_over_when_it_has_been_calm() -> None:
 
 def test_what_closes_waits_for_nothing_but_a_rate() -> None:
     clock = Clock()
-    contests = Contests(clock)
+    contests = Contention(clock)
     fight(contests, clock, 200, 0.06)
     assert contests.contested("pay")
     clock.now += 0.05
@@ -89,7 +89,7 @@ def test_what_closes_waits_for_nothing_but_a_rate() -> None:
 def test_who_is_quicker_than_the_rate_gains_no_longer_gap(again: float) -> None:
     """What is undone at once stands open until the next correction, and no longer than two of them may take."""
     clock = Clock()
-    contests, begun, longest = Contests(clock), clock.now, 0.0
+    contests, begun, longest = Contention(clock), clock.now, 0.0
     for _ in range(100):
         clock.now += again
         wait = contests.wait("pay", DENY, closes=True)
@@ -102,7 +102,7 @@ def test_who_is_quicker_than_the_rate_gains_no_longer_gap(again: float) -> None:
 
 def test_names_that_are_always_new_are_one_fight_by_place_and_manager() -> None:
     clock = Clock()
-    contests = Contests(clock)
+    contests = Contention(clock)
     for number in range(4 * CORRECTIONS):
         clock.now += PLACE_SECONDS / 4
         contests.removed("pay", Ref(NETWORK_POLICY, "pay", f"open-{number}"), "network", "helm")
@@ -113,7 +113,7 @@ def test_names_that_are_always_new_are_one_fight_by_place_and_manager() -> None:
 
 def test_a_fight_that_lasts_is_said_to() -> None:
     clock = Clock()
-    contests = Contests(clock)
+    contests = Contention(clock)
     fight(contests, clock, CORRECTIONS, 1.0)
     assert not contests.contested("pay")[DENY].lasting
     fight(contests, clock, int(LASTING), 1.0)

@@ -8,7 +8,7 @@ from securetenant.api.refused import Refusal
 from securetenant.api.status import Condition, SecureTenantStatus
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls.lookup import FAMILIES, NAMES
-from securetenant.drift.assess import survey
+from securetenant.drift.assess import assess
 from securetenant.drift.judge import Finding
 from securetenant.engine import status
 from securetenant.engine.contention import Contest
@@ -64,7 +64,7 @@ def quota(of: str) -> Observed:
 def looked_at(of: SecureTenant, refusal: Refusal | None = None) -> Pass:
     """A pass over the tenant in a world with its namespaces, two nodes and a quota."""
     objects = [*mine(of), quota(f"{of.name}-a"), node(f"{of.name}-1", of.name), node(f"{of.name}-2", of.name)]
-    found = survey(of, StaticWorld([of], objects), NOW, refusal=refusal)
+    found = assess(of, StaticWorld([of], objects), NOW, refusal=refusal)
     return Pass(of, found.plans, found.held, refusal=refusal)
 
 

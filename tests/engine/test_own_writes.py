@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from securetenant.api.tenant import SecureTenant
-from securetenant.drift.assess import Survey, survey
+from securetenant.drift.assess import Assessment, assess
 from securetenant.drift.judge import Finding
-from securetenant.engine.own_writes import History
+from securetenant.engine.own_writes import OwnWrites
 from securetenant.engine.writer import Outcome
 from securetenant.kube.errors import Unreachable
 from securetenant.model.kinds import NAMESPACE, NETWORK_POLICY
@@ -19,8 +19,8 @@ RULE = Ref(NETWORK_POLICY, "pay-a", "securetenant-ingress-office")
 
 def after(finding: Finding, outcome: Outcome) -> set[str]:
     """What may stand on the object by our own hand after a pass."""
-    found = Survey(tenant("pay"), {}, [], {}, {}, frozenset(), [finding], None)
-    history = History(StaticWorld())
+    found = Assessment(tenant("pay"), {}, [], {}, {}, frozenset(), [finding], None)
+    history = OwnWrites(StaticWorld())
     history.settle(found, outcome, {})
     return set(history.last("pay")(finding.ref))
 
@@ -37,8 +37,8 @@ def test_what_was_given_up_is_known_though_it_was_never_seen_in_order() -> None:
 
 def test_what_was_given_up_without_an_answer_is_known_when_it_is_seen() -> None:
     """The next pass finds it given up, and the one after that has to take it in again."""
-    finding, nothing = released(), Survey(tenant("pay"), {}, [], {}, {}, frozenset(), [], None)
-    history = History(StaticWorld())
+    finding, nothing = released(), Assessment(tenant("pay"), {}, [], {}, {}, frozenset(), [], None)
+    history = OwnWrites(StaticWorld())
     history.settle(replace(nothing, findings=[finding]), Outcome(failed=[(finding, Unreachable(0, "", "cut"))]), {})
     assert "" in history.last("pay")(GIVEN_UP)
     late = history.settle(nothing, Outcome(), {})
@@ -66,11 +66,11 @@ class Story:
 
     def __init__(self) -> None:
         self.world = StaticWorld([NARROW], mine(NARROW))
-        self.history = History(self.world)
+        self.history = OwnWrites(self.world)
 
-    def look(self, pay: SecureTenant) -> Survey:
+    def look(self, pay: SecureTenant) -> Assessment:
         self.world.put(pay)
-        return survey(pay, self.world, NOW, self.history.last("pay"), believes=self.history.believes("pay"))
+        return assess(pay, self.world, NOW, self.history.last("pay"), believes=self.history.believes("pay"))
 
     def rule(self, pay: SecureTenant) -> Finding:
         """What is wrong with the rule's object."""

@@ -189,13 +189,10 @@ def _message(error: ErrorDetails, path: Path) -> str:
         return f"{error['input']!r} is of the wrong type: write {_WORDS[kind]}"
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         return f"{str(error['input'])[:60]!r} is of the wrong type: write a mapping (fields, indented below)"
-    if kind in ("too_short", "too_long"):
-        bound = (
-            "at least " + str(error["ctx"]["min_length"])
-            if kind == "too_short"
-            else f"at most {error['ctx']['max_length']}"
-        )
-        return f"{bound} entries may stand here, not {error['ctx']['actual_length']}: add or remove some"
+    if kind == "too_short":
+        return f"must have at least {_entries(error['ctx']['min_length'])}: add what is missing"
+    if kind == "too_long":
+        return f"must have at most {_entries(error['ctx']['max_length'])}: remove some"
     if kind == "string_too_long":
         return f"longer than {error['ctx']['max_length']} characters: shorten it"
     if kind in ("greater_than_equal", "less_than_equal"):
@@ -207,6 +204,10 @@ def _message(error: ErrorDetails, path: Path) -> str:
     if kind == "list_type":
         return f"{str(error['input'])[:60]!r} is of the wrong type: write a list (each entry begins with '- ')"
     return message
+
+
+def _entries(number: int) -> str:
+    return "1 entry" if number == 1 else f"{number} entries"
 
 
 _WORDS = {

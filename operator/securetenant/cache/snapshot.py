@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from securetenant.api.tenant import SecureTenant
 from securetenant.cache.index import Index
-from securetenant.cache.triggers import Interests, tokens_of
+from securetenant.cache.triggers import TokenIndex, tokens_of
 from securetenant.cache.world import World, indexes
 from securetenant.controls.lookup import CACHED, ONLY
 from securetenant.controls.registry import CONTROLS
@@ -60,7 +60,7 @@ class Models:
 
     def __init__(self, tenants: Iterable[SecureTenant]) -> None:
         self._tenants = {tenant.name: tenant for tenant in tenants}
-        self.interests = Interests()
+        self.interests = TokenIndex()
         for name, tenant in self._tenants.items():
             self.interests.replace(name, tokens_of(tenant))
 

@@ -18,7 +18,7 @@ from securetenant.api.tenant import (
     Metadata,
     SecureTenant,
 )
-from securetenant.cache.triggers import Interests, read, spread_by, tokens, tokens_of
+from securetenant.cache.triggers import TokenIndex, read, spread_by, tokens, tokens_of
 from securetenant.controls.world import Lookup
 from securetenant.model import names
 from securetenant.model.kinds import Kind
@@ -83,7 +83,7 @@ class Tenants:
         # back, tells of its life yet.
         self._gone: dict[str, None] = {}
         self._parsed: OrderedDict[str, SecureTenant] = OrderedDict()
-        self.interests = Interests()
+        self.interests = TokenIndex()
         # The objects that the triggers look up; the world knows them.
         self.lookup: Lookup = _none_known
 

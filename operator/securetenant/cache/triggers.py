@@ -102,7 +102,7 @@ def spread_by(tenant: str, tokens: Collection[str], lookup: Lookup) -> set[str]:
     return found
 
 
-class Interests:
+class TokenIndex:
     """An index from token to tenants, kept while tenants come, change and go.
 
     Tuples, for most tokens are of one tenant alone, and a set is 2 KB more for each tenant; sets where there are many

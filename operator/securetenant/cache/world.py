@@ -5,7 +5,7 @@ from typing import Protocol
 
 from securetenant.api.tenant import SecureTenant
 from securetenant.cache.index import Index
-from securetenant.cache.triggers import Interests, spread_by, told_by
+from securetenant.cache.triggers import TokenIndex, spread_by, told_by
 from securetenant.controls.lookup import CACHED
 from securetenant.controls.registry import CONTROLS
 from securetenant.model.kinds import NAMESPACE, Kind
@@ -24,7 +24,7 @@ class Cache(Protocol):
 class Tenants(Protocol):
     """The SecureTenants: kept up by events, or given once."""
 
-    interests: Interests
+    interests: TokenIndex
 
     def get(self, name: str) -> SecureTenant | None: ...
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from securetenant.cli.plan_changes import Forecast
     from securetenant.cli.validate_checks import Given
     from securetenant.controls.control import Deviation
-    from securetenant.drift.assess import Survey
+    from securetenant.drift.assess import Assessment
     from securetenant.kube.transport import ApiError, Transport
     from securetenant.settings import Settings
 
@@ -206,7 +206,7 @@ async def _forecast(
     applied: bool,
 ) -> "Forecast":
     from securetenant.cli.plan_changes import Forecast, changes, told
-    from securetenant.drift.assess import survey
+    from securetenant.drift.assess import assess
 
     name, mode = tenant.name, tenant.spec.mode
     if tenant.metadata.deletion_timestamp is not None:
@@ -215,12 +215,12 @@ async def _forecast(
         return Forecast(name, mode, "invalid", source, applied, problem)
     if mode == "Paused":
         return Forecast(name, mode, "paused", source, applied)
-    found = survey(tenant, world, now)
+    found = assess(tenant, world, now)
     managers = await _managers(found, transport)
     return Forecast(name, mode, "judged", source, applied, "", changes(found, managers), told(found))
 
 
-async def _managers(found: "Survey", transport: "Transport") -> dict[int, str]:
+async def _managers(found: "Assessment", transport: "Transport") -> dict[int, str]:
     """By the finding's position, who did it: one GET for each object that others changed or made."""
     from securetenant.engine.attribution import manager_of
 

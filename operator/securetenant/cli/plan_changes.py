@@ -6,7 +6,7 @@ from typing import Literal
 
 from securetenant.api.status import DriftReason
 from securetenant.controls.control import Deviation
-from securetenant.drift.assess import Survey
+from securetenant.drift.assess import Assessment
 from securetenant.drift.judge import Finding
 from securetenant.model import names
 from securetenant.model.objects import JsonValue, Ref
@@ -85,13 +85,13 @@ class Forecast:
         return self.state == "judged" and not self.changes and not self.blocked
 
 
-def changes(survey: Survey, managers: Mapping[int, str]) -> list[Change]:
+def changes(assessment: Assessment, managers: Mapping[int, str]) -> list[Change]:
     """The findings in the order in which they are shown: by namespace, the Namespace itself first. `managers` by the
     finding's position."""
-    enforced = survey.tenant.spec.mode == "Enforce"
+    enforced = assessment.tenant.spec.mode == "Enforce"
     found = [
-        _change(finding, survey.tenant.name, managers.get(index, ""), enforced)
-        for index, finding in enumerate(survey.findings)
+        _change(finding, assessment.tenant.name, managers.get(index, ""), enforced)
+        for index, finding in enumerate(assessment.findings)
         if not _is_uncounted(finding)
     ]
     return sorted(found, key=lambda c: (c.ref.place, c.ref.namespace != "", c.ref.kind, c.ref.name, c.reason))
@@ -112,11 +112,11 @@ def _mirrored(finding: Finding) -> tuple[JsonValue, JsonValue, str]:
     return in_force, spec.get(mirror.spec[1]) if isinstance(spec, dict) else None, ".".join(mirror.status)
 
 
-def told(survey: Survey) -> list[Told]:
+def told(assessment: Assessment) -> list[Told]:
     """What blocks, and conditions that are False for another reason than the changes that stand above."""
     found: list[Told] = []
-    creating = {finding.control for finding in survey.findings if finding.action == "Create"}
-    for control, plan in survey.plans.items():
+    creating = {finding.control for finding in assessment.findings if finding.action == "Create"}
+    for control, plan in assessment.plans.items():
         blocking = set(plan.blocking)
         for condition in plan.conditions:
             if control in creating and condition.status == "Unknown":

@@ -114,7 +114,9 @@ def _deviation(deviation: "Deviation") -> Text:
 def _tenant(forecast: Forecast) -> Iterator[Text]:
     yield _header(forecast)
     if forecast.state == "invalid":
-        meanwhile = "until it is mended the operator keeps what it last accepted, or after a restart what closes alone"
+        meanwhile = (
+            "until it is corrected the operator keeps what it last accepted, or after a restart only what closes"
+        )
         yield _line(2, "invalid: ", "bold red", f"{forecast.problem}; {meanwhile}")
         return
     if forecast.state in _STATES:

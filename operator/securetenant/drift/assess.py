@@ -25,7 +25,7 @@ from securetenant.model.objects import Desired, Observed, Ref
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
+class Assessment:
     """`held`: the namespaces that the tenant may write to, each with the UID of the very one that was judged ("" while
     there is none); `entering`: those among them that are not the tenant's yet, to be created or adopted. `owned`: those
     that it may not write to, and that are its own all the same, to be let go. `record`: what its status says it
@@ -49,7 +49,7 @@ class Survey:
         return self.refusal is not None and not self.refusal.kept
 
 
-def survey(
+def assess(
     tenant: SecureTenant,
     world: World,
     now: datetime,
@@ -57,7 +57,7 @@ def survey(
     refusal: Refusal | None = None,
     believes: Callable[[Observed], bool] = lambda have: True,
     controls: Sequence[Control] = CONTROLS,
-) -> Survey:
+) -> Assessment:
     """Look at a tenant in Enforce or Audit. `last`, `believes`: as in `judge.Owner`.
 
     Where the spec is refused and no accepted one is known, what closes whatever the spec says is all that is wanted;
@@ -94,7 +94,8 @@ def survey(
     ]
     wakes = [plan.wake_at for plan in plans.values() if plan.wake_at is not None]
     entering = frozenset(name for name in held if not ownership.owns(tenant, _namespace(world, name)))
-    return Survey(tenant, plans, desired, held, owned, record, findings, min(wakes, default=None), refusal, entering)
+    wake_at = min(wakes, default=None)
+    return Assessment(tenant, plans, desired, held, owned, record, findings, wake_at, refusal, entering)
 
 
 def _closing(plan: Plan, world: World) -> Plan:

@@ -52,7 +52,7 @@ class _Fight:
 _Key = tuple[Ref, str]  # an object and "", or a place and the manager that makes objects there
 
 
-class Contests:
+class Contention:
     """The corrections of each tenant's objects, lately."""
 
     def __init__(self, clock: Callable[[], float]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls import commitment
-from securetenant.drift.assess import Survey
+from securetenant.drift.assess import Assessment
 from securetenant.drift.judge import Finding
 from securetenant.engine.writer import Outcome
 from securetenant.model import names
@@ -67,7 +67,7 @@ def created(outcome: Outcome) -> dict[str, str]:
     return {finding.ref.name: answer.uid for finding, answer in outcome.created if _is_creation(finding)}
 
 
-def refused(found: Survey, outcome: Outcome) -> set[str]:
+def refused(found: Assessment, outcome: Outcome) -> set[str]:
     """The namespaces that are still not the tenant's: their creation or adoption failed, or was put off. Recorded as
     its own they would be deleted with it."""
     written = {finding.ref for finding in (*outcome.done, *(one.finding for one in outcome.altered))}

@@ -9,7 +9,7 @@ from typing import Final
 
 from securetenant.controls.control import Plan
 from securetenant.controls.lookup import NAMED
-from securetenant.drift.assess import Survey
+from securetenant.drift.assess import Assessment
 from securetenant.drift.judge import Finding
 from securetenant.engine.attribution import is_newer
 from securetenant.kube.transport import Transport
@@ -69,8 +69,8 @@ def _part(whole: JsonValue, name: str) -> Json:
     return part if isinstance(part, dict) else {}
 
 
-async def judged(found: Survey, following: Following, transport: Transport) -> Survey:
-    """The survey without the objects that Kubernetes has yet to follow, and with what there is to say of
+async def judged(found: Assessment, following: Following, transport: Transport) -> Assessment:
+    """The assessment without the objects that Kubernetes has yet to follow, and with what there is to say of
     those whose status others changed. One GET for each of which nothing is known since the start."""
     if all(finding.action != "Recount" for finding in found.findings):
         return found
@@ -91,7 +91,7 @@ def _spec_path(have: Observed) -> str:
     return ".".join(mirror.spec) if mirror is not None else ""
 
 
-def _told(found: Survey, findings: Iterable[Finding]) -> dict[str, Plan]:
+def _told(found: Assessment, findings: Iterable[Finding]) -> dict[str, Plan]:
     tampered: dict[str, list[str]] = {}
     for finding in findings:
         if finding.action == "Recount" and not finding.rollout:

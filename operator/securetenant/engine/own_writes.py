@@ -8,27 +8,27 @@ from collections.abc import Callable, Collection, Mapping
 
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls.world import World
-from securetenant.drift.assess import Survey
+from securetenant.drift.assess import Assessment
 from securetenant.drift.judge import Finding
 from securetenant.drift.writes import nudged
 from securetenant.engine.status import Drifted
-from securetenant.engine.uncertain import Doubts
+from securetenant.engine.uncertain import UncertainWrites
 from securetenant.engine.writer import Outcome
 from securetenant.model.objects import Observed, Ref
 from securetenant.model.record import annotation
 
 
-class History:
+class OwnWrites:
     """The record on each object that was seen in order, by tenant; and the writes in doubt."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._records: dict[str, dict[Ref, str]] = {}
-        self._doubts = Doubts()
+        self._doubts = UncertainWrites()
         # By tenant, once looked at: the UIDs of objects of ours that no status tells of, as they stood then.
         self._unrecorded: dict[str, frozenset[str]] = {}
 
-    def _remember(self, found: Survey, done: Collection[Finding]) -> None:
+    def _remember(self, found: Assessment, done: Collection[Finding]) -> None:
         """Note the record on each object that is as we want it, and that there is none on what we gave up."""
         records = self._records.setdefault(found.tenant.name, {})
         off = {finding.ref for finding in found.findings if finding not in done}
@@ -55,7 +55,7 @@ class History:
         known = self._unrecorded.get(name)
         return (lambda have: True) if known is None else (lambda have: have.uid in known)
 
-    def settle(self, found: Survey, outcome: Outcome, blamed: Mapping[Finding, str]) -> list[Drifted]:
+    def settle(self, found: Assessment, outcome: Outcome, blamed: Mapping[Finding, str]) -> list[Drifted]:
         """Take in what a pass wrote. Notes the writes that ended in doubt, and forgets those that are seen to be over;
         returns the findings that were carried out by one of which no answer came. `blamed`: the managers."""
         tenant, standing = found.tenant, {finding.ref for finding in found.findings}

@@ -1,4 +1,4 @@
-"""One pass over one tenant: survey, attribute, write, report. Idempotent; a pass that finds nothing sends nothing."""
+"""One pass over one tenant: assess, attribute, write, report. Idempotent; a pass that finds nothing sends nothing."""
 
 import asyncio
 import time
@@ -15,18 +15,18 @@ from securetenant.cache.tenants import Tenants
 from securetenant.controls.lookup import NAMED
 from securetenant.controls.world import World
 from securetenant.drift.applied import grouped, recorded
-from securetenant.drift.assess import Survey, survey
+from securetenant.drift.assess import Assessment, assess
 from securetenant.drift.judge import Finding, closes
 from securetenant.engine import creation, known, outcomes, rollout, status
 from securetenant.engine.alterations import Alterations
 from securetenant.engine.attribution import manager_of
-from securetenant.engine.contention import Contests
+from securetenant.engine.contention import Contention
 from securetenant.engine.creation import Creations
 from securetenant.engine.departures import Departures
 from securetenant.engine.following import Following, judged
 from securetenant.engine.inflight import WritesInFlight
 from securetenant.engine.known import Known
-from securetenant.engine.own_writes import History
+from securetenant.engine.own_writes import OwnWrites
 from securetenant.engine.reporter import Reporter
 from securetenant.engine.resource import Again
 from securetenant.engine.status import Drifted, Pass
@@ -76,9 +76,9 @@ class Reconciler:
         self._reporter = reporter
         self._following = following
         self._stale = stale
-        self._contests = Contests(monotonic)
+        self._contests = Contention(monotonic)
         self._alterations = Alterations(monotonic)
-        self._history = History(world)
+        self._history = OwnWrites(world)
         self._creations = Creations()
         self._strays = Strays(monotonic)
         self._monotonic = monotonic
@@ -103,7 +103,7 @@ class Reconciler:
         refusal = self._tenants.refusal(name)
         if tenant.spec.mode == "Paused":
             return await self._hold(tenant, refusal)
-        found = survey(
+        found = assess(
             tenant, self._world, self._now(), self._history.last(name), refusal, self._history.believes(name)
         )
         found = await judged(found, self._following, self._transport)
@@ -139,7 +139,7 @@ class Reconciler:
         await self._report(result)
         return Again()
 
-    async def _audit(self, found: Survey) -> Again:
+    async def _audit(self, found: Assessment) -> Again:
         """Every difference is a deviation from what is declared; nothing but status, metrics and events is written."""
         tenant = found.tenant
         outstanding = await self._attributed(tenant, found.findings)
@@ -150,7 +150,7 @@ class Reconciler:
         await self._report(result)
         return Again(after=self._until(found.wake_at))
 
-    async def _enforce(self, found: Survey, since: float, failures: int) -> Again:
+    async def _enforce(self, found: Assessment, since: float, failures: int) -> Again:
         tenant = found.tenant
         drift = [finding for finding in found.findings if not finding.rollout]
         blamed = {item.finding: item.manager for item in await self._attributed(tenant, drift)} if drift else {}
@@ -221,7 +221,7 @@ class Reconciler:
         again = self._again(found, done, waits, is_failed=is_failed)
         return replace(again, missing=is_missing, waiting=bool(deferred))
 
-    def _is_told(self, tenant: SecureTenant, found: Survey, deferred: Collection[Finding]) -> bool:
+    def _is_told(self, tenant: SecureTenant, found: Assessment, deferred: Collection[Finding]) -> bool:
         """Whether all that is found waits, and the status says so already: else each round of a fight writes it
         twice."""
         ready = status.ready_before(tenant)
@@ -247,7 +247,7 @@ class Reconciler:
             note = self._contests.corrected if finding.desired is not None else self._contests.removed
             note(name, finding.ref, finding.control, item.manager)
 
-    def _again(self, found: Survey, done: Collection[Finding], waits: list[float], *, is_failed: bool) -> Again:
+    def _again(self, found: Assessment, done: Collection[Finding], waits: list[float], *, is_failed: bool) -> Again:
         """`waits`: seconds until what is left may be undone."""
         if not is_failed and any(NAMED[finding.control].rereads for finding in done):
             # What its condition says is read off the object: look again, now that it is written.
@@ -265,7 +265,7 @@ class Reconciler:
         return max(fight, self._alterations.wait(name, finding.observed))
 
     async def _announced(
-        self, found: Survey, todo: list[Finding]
+        self, found: Assessment, todo: list[Finding]
     ) -> tuple[SecureTenant, list[Finding], list[tuple[Finding, ApiError]]]:
         """Before anything is created the SecureTenant has the finalizer, so that nothing can be left behind, and the
         commitments to the namespaces among it. Where those cannot be written, these namespaces wait, and their
@@ -344,7 +344,7 @@ class Reconciler:
         return max(0.0, (when - self._now()).total_seconds()) + 0.05 if when is not None else None
 
 
-def _applied(found: Survey, done: set[Finding]) -> set[Ref]:
+def _applied(found: Assessment, done: set[Finding]) -> set[Ref]:
     """The new record: what is wanted and stands; of declared namespaces that cannot be written to now (Terminating),
     what was recorded before, so that their loss is still known when they can; and what is still to be released. While
     nobody knows what is wanted, all that was recorded stays."""
@@ -360,7 +360,7 @@ def _applied(found: Survey, done: set[Finding]) -> set[Ref]:
     return standing | kept | unreleased
 
 
-def _reserved(found: Survey, done: Collection[Finding]) -> dict[str, set[str]]:
+def _reserved(found: Assessment, done: Collection[Finding]) -> dict[str, set[str]]:
     """The keys on the tenant's namespaces that no spec can set, and that are ours. One that is wanted no more is taken
     back with the next write of its namespace, and is ours until that is done."""
     before = {entry.name: entry.reserved for entry in found.tenant.status.namespaces}

@@ -20,7 +20,7 @@ class Doubt:
     finding: Drifted | None = None
 
 
-class Doubts:
+class UncertainWrites:
     """By tenant and object."""
 
     def __init__(self) -> None:

@@ -225,7 +225,7 @@ class Informer:
             await asyncio.sleep(wait)
 
     def _wait(self, error: Exception | None, failures: int) -> float:
-        """Seconds until the next try. The first failure is tried again at once, all but."""
+        """Seconds until the next try. After a first failure that is next to none."""
         first, longest = self._backoff
         if isinstance(error, Forbidden):
             return FORBIDDEN_SECONDS * random.uniform(0.8, 1.2)  # noqa: S311

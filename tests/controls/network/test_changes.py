@@ -8,7 +8,7 @@ from securetenant.api.tenant import SecureTenant
 from securetenant.controls.network import control as network
 from securetenant.controls.network.changes import FlowChange, cause, flow_changes
 from securetenant.controls.notice import Written
-from securetenant.drift.assess import survey
+from securetenant.drift.assess import assess
 from securetenant.model.kinds import NETWORK_POLICY
 from securetenant.model.objects import Desired, Ref
 from securetenant.model.platform import Platform
@@ -29,8 +29,8 @@ def policies(of: SecureTenant, *others: SecureTenant, now: Any = NOW) -> list[De
 
 
 def rolled_out(after: SecureTenant, world: StaticWorld, now: Any = NOW) -> list[Written]:
-    """The policies that a pass over `after` writes, as the survey finds them."""
-    found = [f for f in survey(after, world, now).findings if f.rollout and f.control == network.NAME]
+    """The policies that a pass over `after` writes, as the assessment finds them."""
+    found = [f for f in assess(after, world, now).findings if f.rollout and f.control == network.NAME]
     return [Written(f.ref, f.observed, f.desired) for f in found]
 
 
