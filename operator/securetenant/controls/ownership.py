@@ -1,4 +1,8 @@
-"""To whom a namespace or a node belongs when several tenants name it. Pure; used by every control."""
+"""What is whose: the one answer to it, used by every control, the judgement and the deletion. Pure.
+
+A namespace is a tenant's by the UID in the tenant's status, or by a commitment that came before its creation. Labels
+and records decide nothing: whoever may write the object can make them.
+"""
 
 from collections.abc import Container, Iterable, Sequence
 from datetime import UTC, datetime
@@ -9,6 +13,7 @@ from securetenant.controls.world import World
 from securetenant.model import names
 from securetenant.model.kinds import NAMESPACE, Kind
 from securetenant.model.objects import Observed, Ref
+from securetenant.model.record import is_recorded
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
@@ -79,6 +84,31 @@ def is_ours(tenant: SecureTenant, namespace: Observed, world: World) -> bool:
         return True
     adopt = any(entry.adopt for entry in tenant.spec.namespaces if entry.name == namespace.ref.name)
     return adopt and (namespace.tenant in ("", tenant.name) or world.tenant(namespace.tenant) is None)
+
+
+def as_written(tenant: SecureTenant, have: Observed) -> bool:
+    """Whether an object is as it was last written for the tenant, by the record that it carries.
+
+    Whoever may write the object can make it look so: the record is a digest of what everybody may read. So it tells a
+    rollout from drift, and never to whom an object belongs.
+    """
+    return is_recorded(have, tenant.metadata.uid)
+
+
+def may_release(tenant: SecureTenant, have: Observed, world: World) -> bool:
+    """Whether the tenant's marks on an object are ours to take off when the tenant goes.
+
+    A mark may be forged, and so may a record: in a namespace that is not the tenant's by its UID nothing is touched.
+    What is in no namespace (a node) loses the mark in any case: it means nothing without the tenant.
+    """
+    if have.ref.kind is NAMESPACE:
+        return owns(tenant, have)
+    if not have.ref.place:
+        return have.ref.kind.is_shared
+    if not owns(tenant, world.get(Ref(NAMESPACE, "", have.ref.namespace))):
+        return False
+    applied = f"{have.ref.kind.key}/{have.ref.name}" in tenant.status.applied.get(have.ref.namespace, ())
+    return applied or as_written(tenant, have)
 
 
 def made_by_others(

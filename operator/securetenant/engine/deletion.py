@@ -16,7 +16,6 @@ from securetenant.drift.judge import Finding
 from securetenant.drift.writes import Request
 from securetenant.model import kinds, names
 from securetenant.model.objects import Observed, Ref
-from securetenant.model.record import is_recorded
 
 
 def is_pending(tenant: SecureTenant) -> bool:
@@ -35,7 +34,7 @@ def releases(tenant: SecureTenant, world: World) -> list[Finding]:
     return [
         Finding(have.ref, control, "Stale", "Release", rollout=True, observed=have)
         for control, have in marked(tenant, world)
-        if not have.deleting and _written_by_us(tenant, have, world)
+        if not have.deleting and ownership.may_release(tenant, have, world)
     ]
 
 
@@ -76,18 +75,6 @@ def released(holders: Sequence[str]) -> Condition:
         f"{', '.join(holders)}"
     )
     return Condition(type="Ready", status="False", reason="Released", message=message)
-
-
-def _written_by_us(tenant: SecureTenant, have: Observed, world: World) -> bool:
-    """A mark alone may be forged, and so may a record: in a namespace that is not the tenant's nothing is touched."""
-    if have.ref.kind.is_shared and not have.ref.place:
-        return True  # given back
-    if have.ref.kind is kinds.NAMESPACE:
-        return ownership.owns(tenant, have)
-    if not ownership.owns(tenant, world.get(Ref(kinds.NAMESPACE, "", have.ref.namespace))):
-        return False
-    recorded = f"{have.ref.kind.key}/{have.ref.name}" in tenant.status.applied.get(have.ref.namespace, ())
-    return recorded or is_recorded(have, tenant.metadata.uid)
 
 
 def _why(have: Observed) -> str:

@@ -26,7 +26,6 @@ from securetenant.model.kinds import NAMESPACE, RESOURCE_QUOTA
 from securetenant.model.metrics import Family, Samples
 from securetenant.model.objects import Desired, Json, Observed, Ref
 from securetenant.model.quantity import canonical, parse
-from securetenant.model.record import is_recorded
 
 NAME: Final = "quota"
 HARD: Final = Family(
@@ -151,7 +150,7 @@ def _caps(tenant: SecureTenant) -> dict[str, dict[str, str]]:
 def _seen(tenant: SecureTenant, namespace: str, world: World) -> Seen:
     quota = world.get(_ref(namespace))
     if quota is not None:
-        return _read(quota, believed=is_recorded(quota, tenant.metadata.uid))
+        return _read(quota, believed=ownership.as_written(tenant, quota))
     if world.get(Ref(NAMESPACE, "", namespace)) is not None:
         return Seen({}, {}, {}, believed=False)
     # A namespace that we are about to make uses nothing: it need not wait until that is counted.
