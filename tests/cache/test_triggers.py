@@ -12,7 +12,9 @@ from securetenant.cache.triggers import read, tokens
 from securetenant.controls.access import control as access
 from securetenant.controls.access import subjects
 from securetenant.controls.network import whitelist
+from securetenant.model import names
 from tests.support.specs import documents
+from tests.support.world import StaticWorld, observed, tenant
 
 
 def body(name: str, version: int = 1, **spec: Any) -> dict[str, Any]:
@@ -112,3 +114,15 @@ def test_an_older_list_undoes_nothing() -> None:
     found = tenants.get("pay")
     assert found is not None
     assert found.spec.mode == "Enforce"
+
+
+def test_a_tenant_that_asks_for_nothing_is_found_by_its_mark() -> None:
+    """Its spec was emptied, and somebody puts its taint on a node: that is to be taken off at once."""
+    one = tenant("pay")
+    world = StaticWorld([one])
+    tainted = observed(
+        "Node", "n1", spec={"taints": [{"key": names.NODE_TAINT, "value": "pay", "effect": "NoSchedule"}]}
+    )
+    assert world.concerned(tainted, None) == {"pay"}
+    world.drop("pay")
+    assert world.concerned(tainted, None) == set()

@@ -98,3 +98,13 @@ def test_of_a_kind_that_is_not_served_nothing_is_missing() -> None:
     for refusal in (None, Refusal("spec.x: no", 0)):
         assert missing(refusal) == [written]
         assert missing(refusal, LIMIT_RANGE) == []
+
+
+def test_a_namespace_with_a_copied_mark_is_no_drift_of_a_refused_tenant() -> None:
+    """Nor is its own that a pass made which broke off: whose a namespace is no mark tells."""
+    one = bare(SPACE, DENY)
+    copied = observe(Desired(Ref(NAMESPACE, "", "sandbox-of-eve"), "namespaces"), one)
+    assert look(one, *mine(one, "pay-a"), deny(one), copied) == []
+    assert look(one, *mine(one, "pay-a", "pay-new"), deny(one)) == [
+        ("Missing", "NetworkPolicy/pay-new/securetenant-default-deny", "Create", True)
+    ]

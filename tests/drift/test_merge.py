@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 
@@ -12,7 +13,7 @@ from securetenant.drift.judge import Finding, Owner, wanted
 from securetenant.drift.merge import control_at, merged
 from securetenant.model import names
 from securetenant.model.kinds import NAMESPACE, NETWORK_POLICY
-from securetenant.model.objects import Desired, Observed, Ref
+from securetenant.model.objects import Desired, Observed, Ref, marks
 from tests.support.specs import documents
 from tests.support.world import NOW, StaticWorld, observe, tenant
 
@@ -87,3 +88,25 @@ def test_a_reserved_label_is_taken_back_only_where_the_status_says_that_it_is_ou
     assert (labels.get(LEVEL, "kept") is None) == ours
     assert isinstance(annotations := metadata["annotations"], dict)
     assert annotations["why"] is None, "what a spec can set is taken back in any case"
+
+
+def test_a_reserved_label_is_taken_back_though_its_record_was_removed() -> None:
+    """The status is the stronger witness: nobody else can write it."""
+    (both,) = merged([LABELLED, RESTRICTED])
+    have = msgspec.structs.replace(observe(both, PAY), record=None)
+    (request,) = writes.of(found(LABELLED, have, reserved=(LEVEL,)), "pay", PAY.metadata.uid)
+    assert isinstance(request.body, dict)
+    assert isinstance(metadata := request.body["metadata"], dict)
+    assert metadata["labels"] == {LEVEL: None, "env": "prod", **marks("pay", "namespaces")}
+    assert LEVEL not in dict(metadata["annotations"])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("uid", ["uid-Namespace/pay", "another"], ids=["this-very-one", "made-anew-since"])
+def test_what_was_written_to_one_namespace_is_not_taken_from_another(uid: str) -> None:
+    (both,) = merged([LABELLED, RESTRICTED])
+    status = {"namespaces": [{"name": "pay", "uid": "uid-Namespace/pay", "reserved": [LEVEL]}]}
+    pay = tenant("pay", namespaces=[{"name": "pay", "adopt": True}], status=status)
+    (finding,) = (
+        f for f in assess(pay, StaticWorld([pay], [observe(both, pay, uid=uid)]), NOW).findings if f.ref == SPACE
+    )
+    assert tuple(finding.reserved) == ((LEVEL,) if uid == "uid-Namespace/pay" else ())

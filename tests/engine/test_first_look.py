@@ -24,9 +24,10 @@ async def test_the_suspects_come_first_and_the_end_is_told_once() -> None:
     over, order = asyncio.create_task(look.over()), list[Key]()
     with capture_logs() as logs:
         while queue.depth:
-            assert not over.done()
             order.append((await queue.get()).key)
             look.note()
+            await asyncio.sleep(0)
+            assert (over.done(), logs) == (False, [])
             queue.done(order[-1])
         look.note()
         look.note()

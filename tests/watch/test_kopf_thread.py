@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 import pytest_asyncio
 from aiohttp import web
 
@@ -138,10 +137,10 @@ async def test_each_kind_is_listed_and_watched(server: tuple[Server, Path]) -> N
         await ended(kopf)
 
 
-async def test_refused_credentials_are_renewed(server: tuple[Server, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(config, "RENEW_SECONDS", -1.0)
+async def test_refused_credentials_are_renewed(server: tuple[Server, Path]) -> None:
     served, path = server
     given = await config.load(str(path))
+    given.renew_seconds = -1.0
     served.refused.add("Bearer t")
     path.write_text(path.read_text().replace('"token": "t"', '"token": "new"'))
     heard = Heard()

@@ -136,6 +136,7 @@ async def test_a_kind_that_is_stuck_beside_one_that_is_watched(monkeypatch: pyte
         assert stage.watcher.unready() == []
         stage.watcher.over(stage.kopf, Request("watch", CLASS, False))
         stage.clock.now += IDLE
+        await asyncio.sleep(0.05)  # sleep: some looks, which find nothing yet
         assert len(stage.started) == 1
         with capture_logs() as logs:
             stage.clock.now += 5.0

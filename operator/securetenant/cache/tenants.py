@@ -173,7 +173,7 @@ class Tenants:
             return set()
         self._parsed.pop(name, None)
         before = self.interests.tokens(name)
-        self.interests.replace(name, frozenset())
+        self.interests.remove(name)
         return {name} | self.interests.tenants(spread_by(name, before, self.lookup))
 
     def get(self, name: str) -> SecureTenant | None:

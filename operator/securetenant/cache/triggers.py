@@ -18,6 +18,9 @@ from securetenant.model.objects import Observed
 FEW = 8
 
 _TRIGGERS: Final = tuple(control.triggers for control in CONTROLS)
+_SECTIONS: Final = [each.section for each in _TRIGGERS if each.section]
+if len(set(_SECTIONS)) < len(_SECTIONS) or "namespaces" in _SECTIONS:
+    raise ValueError(f"each section of the spec is read by one control's triggers, and namespaces by none: {_SECTIONS}")
 
 
 class _Named(msgspec.Struct):
@@ -114,15 +117,18 @@ class TokenIndex:
         self._by_tenant: dict[str, tuple[str, ...]] = {}
 
     def replace(self, tenant: str, tokens: frozenset[str]) -> None:
-        """Set the tenant's tokens; an empty set forgets it."""
+        """Set the tenant's tokens."""
         before = self.tokens(tenant)
-        self._by_tenant.pop(tenant, None)
         for token in before - tokens:
             self._leave(token, tenant)
         for token in tokens - before:
             self._join(token, tenant)
-        if tokens:
-            self._by_tenant[tenant] = tuple(tokens)
+        self._by_tenant[tenant] = tuple(tokens)
+
+    def remove(self, tenant: str) -> None:
+        """Forget a tenant."""
+        self.replace(tenant, frozenset())
+        del self._by_tenant[tenant]
 
     def _join(self, token: str, tenant: str) -> None:
         members = self._by_token.get(token, ())

@@ -79,7 +79,7 @@ def assess(
         settled=_settled(tenant, world),
         last=last,
         believes=believes,
-        reserved=partial(_reserved, tenant),
+        reserved=partial(_reserved, tenant, world),
     )
     desired = merged(w for plan in plans.values() for w in plan.desired if world.serves(w.ref.kind))
     superseded = {ref: how for plan in plans.values() for ref, how in plan.superseded.items()}
@@ -127,7 +127,7 @@ def _unlike_records(
             yield _told(ref, control, "Changed", "is not what was last written to it", have)
     for control, have in carrying:
         ref = have.ref
-        if ref in wanted or ref in record or (ref.kind.namespaced and ref.namespace not in held):
+        if ref in wanted or ref in record or (ref.place and ref.namespace not in held):
             continue
         # A pass that broke off before its record was written leaves such an object; a copied mark looks the same.
         is_unfinished = owner.wrote(have) and (not ref.place or not owner.settled(ref.namespace))
@@ -146,7 +146,8 @@ def marked(
     """All that carries the tenant's mark, or that a control says is to be given back, each with the control whose kind
     it is. What a Terminating namespace takes with it is left alone."""
     for kind, control in writers(controls).items():
-        if control.stale is None:
+        # Of a kind that is not served (any more) nothing can be said, and nothing is to be deleted.
+        if control.stale is None and world.serves(kind):
             found = world.marked(kind, tenant.name)
             yield from ((control.name, have) for have in found if not _is_doomed(have, world))
     for control in controls:
@@ -186,11 +187,10 @@ def _record(tenant: SecureTenant, world: World) -> Iterator[Ref]:
             yield ref
 
 
-def _reserved(tenant: SecureTenant, ref: Ref) -> Collection[str]:
-    """The keys on a namespace of the tenant that no spec can set, and that were written for it."""
-    if ref.kind is not NAMESPACE:
-        return ()
-    return next((entry.reserved for entry in tenant.status.namespaces if entry.name == ref.name), ())
+def _reserved(tenant: SecureTenant, world: World, ref: Ref) -> Collection[str]:
+    """The keys on this very namespace that no spec can set, and that were written for the tenant."""
+    uid = _uid(world, ref.name) if ref.kind is NAMESPACE else ""
+    return next((entry.reserved for entry in tenant.status.namespaces if uid and entry.uid == uid), ())
 
 
 def _settled(tenant: SecureTenant, world: World) -> Callable[[str], bool]:

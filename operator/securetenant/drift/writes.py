@@ -167,9 +167,9 @@ def _merge(want: Desired, have: Observed, tenant: str, salt: str, reserved: Coll
     metadata: Json = {
         "uid": have.uid,
         "resourceVersion": have.resource_version,
-        "labels": {**_taken_back(old_labels, reserved), **labels},
+        "labels": {**_taken_back(old_labels, have.labels, reserved), **labels},
         "annotations": {
-            **_taken_back(old_annotations, reserved),
+            **_taken_back(old_annotations, have.annotations, reserved),
             **annotations,
             names.ANNOTATION_APPLIED: annotation(want, tenant, salt),
         },
@@ -177,8 +177,10 @@ def _merge(want: Desired, have: Observed, tenant: str, salt: str, reserved: Coll
     return {"metadata": metadata}
 
 
-def _taken_back(keys: Iterable[str], reserved: Collection[str]) -> Json:
-    return {key: None for key in keys if key in reserved or not is_reserved_key(key)}
+def _taken_back(recorded: Iterable[str], have: Collection[str], reserved: Collection[str]) -> Json:
+    """Of the keys that the object has, or its record names: ours, to be removed unless they are wanted still."""
+    own = [*(key for key in recorded if not is_reserved_key(key)), *(key for key in reserved if key in have)]
+    return dict.fromkeys(own)
 
 
 def _with_entry(want: Desired, have: Observed, record: str) -> list[JsonValue]:

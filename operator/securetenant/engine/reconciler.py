@@ -361,13 +361,14 @@ def _applied(found: Assessment, done: set[Finding]) -> set[Ref]:
 
 
 def _reserved(found: Assessment, done: Collection[Finding]) -> dict[str, set[str]]:
-    """The keys on the tenant's namespaces that no spec can set, and that are ours. One that is wanted no more is taken
-    back with the next write of its namespace, and is ours until that is done."""
-    before = {entry.name: entry.reserved for entry in found.tenant.status.namespaces}
+    """The keys on the tenant's namespaces that no spec can set, and that were written. Where a namespace could not be
+    written, what was so before still is, if it is the same one."""
+    before = {entry.uid: set(entry.reserved) for entry in found.tenant.status.namespaces if entry.uid}
     left = {finding.ref for finding in found.findings if finding not in done}
     return {
-        want.ref.name: {key for key in (*want.labels, *want.annotations) if is_reserved_key(key)}
-        | set(before.get(want.ref.name, ()) if want.ref in left else ())
+        want.ref.name: before.get(found.held.get(want.ref.name, ""), set())
+        if want.ref in left
+        else {key for key in (*want.labels, *want.annotations) if is_reserved_key(key)}
         for want in found.desired
         if want.ref.kind is NAMESPACE
     }

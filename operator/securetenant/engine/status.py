@@ -301,9 +301,10 @@ def _namespaces(result: Pass) -> list[NamespaceStatus]:
     (Terminating, paused) stays on record."""
     tenant = result.tenant
     uids = {entry.name: entry.uid for entry in tenant.status.namespaces}
-    reserved = {entry.name: entry.reserved for entry in tenant.status.namespaces}
     if tenant.spec.mode == "Enforce":
         uids |= {name: uid for name, uid in (*result.owned.items(), *result.held.items()) if uid}
+    before = tenant.status.namespaces
+    reserved = {entry.name: entry.reserved for entry in before if entry.uid and entry.uid == uids.get(entry.name)}
     drift: dict[str, int] = {}
     for item in result.outstanding:
         place = item.finding.ref.place

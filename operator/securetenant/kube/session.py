@@ -64,7 +64,9 @@ class Session:
 
     def _new(self) -> aiohttp.ClientSession:
         self._certificates = self.config.certificates
-        return _client(self.config, {"User-Agent": f"securetenant/{securetenant.__version__}"})
+        # What comes packed all the same is no answer of an API server; and a small one could become very large.
+        headers = {"User-Agent": f"securetenant/{securetenant.__version__}"}
+        return _client(self.config, headers, auto_decompress=False)
 
     def _current(self) -> aiohttp.ClientSession:
         if self._open is None:

@@ -161,7 +161,7 @@ class Metrics:
         """Replace what is shown of the cluster: by each reason that there is, how many deviations stand, or None where
         that is not known. `detected`: the reasons of those that came."""
         if standing is None:
-            self._cluster_objects.clear()
+            self._cluster_objects.remove_by_labels({"control": control})
         for reason, number in (standing or {}).items():
             self._cluster_objects.labels(control, reason).set(number)
             self._cluster_detected.labels(control, reason)
