@@ -54,7 +54,7 @@ def main(settings: Settings) -> int:
         log.error("cannot start", cause=problem)
     except* LeaseLost as group:
         problem = "; ".join(str(error) for error in _leaves(group))
-        log.error("lost the Lease: exiting; the instance that acquires it takes over", cause=problem)
+        log.error("the Lease is lost: exiting; the instance that acquires it takes over", cause=problem)
     except* Blind as group:
         problem = "; ".join(str(error) for error in _leaves(group))
         log.error("SecureTenants cannot be watched: exiting", cause=problem)
