@@ -292,7 +292,7 @@ def _shown(controls: Sequence[str], lag: Callable[[str], int | None]) -> Iterato
         Family(
             "securetenant_rollout_objects_total",
             "counter",
-            "Objects written by a change of mind: a spec, a peer's declaration, an expiry, an upgrade.",
+            "Objects written by a rollout: an edit, a peer's declaration, an expiry, an upgrade.",
             ("control",),
             by_control,
         ),
@@ -334,7 +334,7 @@ def _shown(controls: Sequence[str], lag: Callable[[str], int | None]) -> Iterato
         Family(
             "securetenant_tenant_generation_lag",
             "gauge",
-            "metadata.generation minus status.observedGeneration: edits not told of yet. Absent while unknown.",
+            "metadata.generation minus status.observedGeneration: edits not reported yet. Absent while unknown.",
         ),
         lambda _, report: {(): edits} if (edits := lag(report.tenant)) is not None else None,
     )
