@@ -1,4 +1,4 @@
-"""The life of the process: start-up, the Lease, probes, shutdown."""
+"""The process from start to end: start-up, the Lease, probes, shutdown."""
 
 import asyncio
 import logging
@@ -29,8 +29,8 @@ from securetenant.watch.supervise import Watcher
 
 log = structlog.get_logger("securetenant.app")
 
-# Loggers of kopf's that say with each try, and with a traceback, what watch/supervise.py says once.
-_TOLD_BY_US: Final = (
+# Loggers of kopf's that log with each retry, and with a traceback, what watch/supervise.py logs once.
+_LOGGED_BY_US: Final = (
     "kopf._cogs.clients.api",
     "kopf._core.reactor.observation",
     "kopf._core.reactor.orchestration",
@@ -40,10 +40,11 @@ _TOLD_BY_US: Final = (
 
 
 def main(settings: Settings) -> int:
-    """Run until a signal; the exit code. 0: stopped cleanly. 1: could not start, lost the Lease, or a watcher died."""
+    """Run until a signal; returns the exit code. 0: stopped cleanly. 1: could not start, lost the Lease, or could not
+    watch the SecureTenants."""
     logs.configure(settings.log_format, settings.log_level)
     memory.prepare()
-    for name in _TOLD_BY_US:
+    for name in _LOGGED_BY_US:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     problem = ""
     try:
@@ -53,10 +54,10 @@ def main(settings: Settings) -> int:
         log.error("cannot start", cause=problem)
     except* LeaseLost as group:
         problem = "; ".join(str(error) for error in _leaves(group))
-        log.error("the Lease is lost: exiting; whoever gets it takes over", cause=problem)
+        log.error("the Lease is lost: exiting; the instance that acquires it takes over", cause=problem)
     except* Blind as group:
         problem = "; ".join(str(error) for error in _leaves(group))
-        log.error("SecureTenants are not seen: exiting", cause=problem)
+        log.error("SecureTenants cannot be watched: exiting", cause=problem)
     return 1 if problem else 0
 
 
@@ -69,7 +70,7 @@ def _leaves(group: BaseExceptionGroup[Exception]) -> Iterator[Exception]:
 
 
 async def run(settings: Settings) -> None:
-    """The whole life of one instance."""
+    """Run one instance from start to end."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -107,7 +108,7 @@ async def run(settings: Settings) -> None:
             settings.http_host,
             settings.http_port,
             metrics.exposition,
-            # Before the start is over nothing is watched, and a restart would cure nothing.
+            # During the start nothing is watched yet, and a restart would not help.
             healthy=lambda: [*controller.unhealthy(), *watcher.unhealthy()] if watcher is not None else [],
             ready=lambda: [*controller.unready(), *(watcher.unready() if watcher is not None else ["not started yet"])],
         ) as port:
@@ -121,7 +122,7 @@ async def run(settings: Settings) -> None:
 
 
 async def _live(controller: Controller, elector: Elector, watcher: Watcher, stop: asyncio.Event) -> None:
-    """Caches and watcher always; workers and renewals while leading. The first that fails ends the others."""
+    """Run caches and watcher always, workers and Lease renewals while leading. The first that fails ends the others."""
     async with asyncio.TaskGroup() as group:
         always = [
             group.create_task(controller.run_caches(), name="caches"),
@@ -140,15 +141,15 @@ async def _settle(controller: Controller) -> None:
 
 
 async def _lead(controller: Controller, elector: Elector, stop: asyncio.Event) -> None:
-    """Wait for the Lease with warm caches, work, and give it back.
+    """Wait for the Lease with warm caches, work, and release it.
 
-    It is kept, and runs out, where writes may still be under way: when the work broke down. When something else did,
-    the passes under way are finished first.
+    It is not released, and expires, where writes may still be in flight: when the work itself failed. When something
+    else failed, the passes in progress are finished first.
     """
     await _unless(stop, controller.synced())
     await _unless(stop, elector.acquire())
     if stop.is_set():
-        # The Lease may have come in the same moment.
+        # The Lease may have been acquired at the same moment.
         await elector.release()
         return
     keeping = asyncio.create_task(elector.keep(), name="lease")
@@ -182,7 +183,7 @@ async def _work(controller: Controller, stop: asyncio.Event, elector: Elector) -
 
 
 async def _unless(stop: asyncio.Event, awaitable: Any) -> None:
-    """Wait for something, but no longer than until the stop."""
+    """Wait for something, but only until `stop` is set."""
     waiting = asyncio.ensure_future(awaitable)
     stopping = asyncio.ensure_future(stop.wait())
     try:
@@ -201,7 +202,7 @@ def _events(transport: Transport, identity: str) -> Events:
         try:
             await transport.request(method, path, body=body, content_type=content_type, kind="Event")
         except NotFound as error:
-            # Of a PATCH: the Event is gone by now, and is made anew.
+            # After a PATCH it means that the Event was deleted: then it is created again.
             if method == "POST":
                 raise Undeliverable(str(error)) from error
             raise

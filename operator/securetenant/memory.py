@@ -1,4 +1,4 @@
-"""How the process holds its memory: 97 MB at 1,000 tenants, where Python and glibc left alone hold 20 MB more."""
+"""Memory settings of the process: 97 MB at 1,000 tenants; with Python's and glibc's defaults it is 20 MB more."""
 
 import contextlib
 import ctypes
@@ -13,21 +13,21 @@ _M_ARENA_MAX: Final = -8
 
 
 def leave_out(module: str) -> None:
-    """Have the import of an optional module fail. structlog loads rich for tracebacks that we print plainly: 2.9 of the
-    71 MB that the operator holds before it begins (Python 3.11 and 3.13)."""
+    """Make the import of an optional module fail. structlog loads rich for tracebacks, which we print plainly: that is
+    2.9 of the 71 MB that the operator uses before it starts to work (Python 3.11 and 3.13)."""
     sys.modules.setdefault(module, None)  # type: ignore[arg-type]
 
 
 def prepare() -> None:
-    """Before anything is built.
+    """Call this before anything is built.
 
-    Cycles are looked for seldom: what is built at the start are many small objects without any, and to look through
-    them costs a quarter of the start. Large buffers (pages of a list) stay out of the heap, where each would leave a
-    hole: glibc maps what is past 128 KiB by itself, but raises that limit with the first such buffer that is freed,
-    unless it is set. And there is one heap for all threads, which never run at once.
+    The garbage collector runs rarely: the start builds many small objects without reference cycles, and traversing them
+    would cost a quarter of the start. Large buffers (pages of a list) stay out of the heap, where each would leave a
+    hole: glibc maps buffers over 128 KiB separately, but raises that limit when the first of them is freed, unless the
+    limit is set. And all threads share one heap (arena), since they never run at once.
     """
     gc.set_threshold(50_000, 20, 100)
-    with contextlib.suppress(OSError, AttributeError):  # another C library
+    with contextlib.suppress(OSError, AttributeError):  # another C library than glibc
         mallopt = ctypes.CDLL("libc.so.6").mallopt
         for option in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
             mallopt(option, 128 * 1024)
@@ -35,8 +35,8 @@ def prepare() -> None:
 
 
 def settle() -> None:
-    """When the start is over: what it built lives on, and is not looked through for cycles again; what it left behind
-    goes. From here on cycles are few, and looked for often."""
+    """Call this after the start: frees its garbage, and excludes what it built from later garbage collections, since
+    that lives on. From then on the collector runs often, over few objects."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(5_000, 20, 100)

@@ -1,4 +1,4 @@
-"""The settings of the operator, all in this one typed place: environment variables, overlaid by flags.
+"""All settings of the operator, typed: environment variables, overridden by flags.
 
 A variable is `SECURETENANT_` and the field's name in capitals; `securetenant run` has a flag of the same name.
 (In a pod, set `enableServiceLinks: false`: a Service named `securetenant-http` would otherwise give the process a
@@ -37,7 +37,7 @@ def _lower(value: Any) -> Any:
 
 
 def _pairs(value: Any) -> Any:
-    """A dict out of `{"k": "v"}` or `k=v,k=v`; anything else is left for the model to refuse."""
+    """A dict from `{"k": "v"}` or `k=v,k=v`; anything else is left for the model to refuse."""
     if not isinstance(value, str):
         return value
     if value.lstrip().startswith("{"):
@@ -52,7 +52,7 @@ def _pairs(value: Any) -> Any:
 
 
 def _items(value: Any) -> Any:
-    """A list out of `["a", "b"]` or `a,b`."""
+    """A list from `["a", "b"]` or `a,b`."""
     if not isinstance(value, str):
         return value
     if value.lstrip().startswith("["):
@@ -61,7 +61,7 @@ def _items(value: Any) -> Any:
 
 
 def _durations(value: Any) -> Any:
-    """Whole seconds out of `14d,1d`, `["12h"]` or `3600`."""
+    """Whole seconds from `14d,1d`, `["12h"]` or `3600`."""
     spans = _items(value)
     return [_seconds(span) for span in spans] if isinstance(spans, list | tuple) else spans
 
@@ -84,7 +84,7 @@ def _json(value: str) -> Any:
 
 
 def _identity() -> str:
-    """Who this instance is, for the Lease: unlike any other, a restart of the same pod included."""
+    """The identity of this instance for the Lease: unique, also among restarts of the same pod."""
     return f"{os.environ.get('POD_NAME') or socket.gethostname()}_{secrets.token_hex(4)}"
 
 
@@ -92,9 +92,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
 
     kubeconfig: str | None = Field(
-        None, description="Path of the kubeconfig; not given: KUBECONFIG, the pod's own account, ~/.kube/config."
+        None, description="Path of the kubeconfig; if not set: KUBECONFIG, the pod's ServiceAccount, ~/.kube/config."
     )
-    context: str | None = Field(None, description="Context of the kubeconfig; not given: its current one.")
+    context: str | None = Field(None, description="Context of the kubeconfig; if not set: its current one.")
     http_host: str = Field(
         "0.0.0.0",  # noqa: S104  a pod's probes and scrapes come from outside
         min_length=1,
@@ -108,24 +108,24 @@ class Settings(BaseSettings):
         default_factory=_identity,
         min_length=1,
         max_length=253,
-        description="Name of this instance in the Lease, unlike any other's; not given: the pod's and a random part.",
+        description="Unique name of this instance in the Lease; if not set: the pod's name and a random part.",
     )
     lease_duration: float = Field(
         15.0,
         ge=1,
         le=LEASE_DURATION_MAX,
-        description="Seconds after which a standby takes over from an instance that fell silent.",
+        description="Seconds after which a standby takes over from an instance that stopped renewing the Lease.",
     )
     workers: int = Field(16, ge=1, le=256, description="Tenants that are reconciled at the same time.")
     requests_in_flight: int = Field(16, ge=1, le=512, description="Requests to the API server at the same time.")
     resync_seconds: float = Field(
-        600.0, ge=1, le=86_400, description="Seconds in which every tenant is looked at once more without any event."
+        600.0, ge=1, le=86_400, description="Seconds after which every tenant is reconciled again without an event."
     )
     log_format: Annotated[Literal["json", "console", "auto"], BeforeValidator(_lower)] = Field(
-        "auto", description="Form of the logs; auto: console on a terminal, else json."
+        "auto", description="Format of the logs; auto: console on a terminal, otherwise json."
     )
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
-        "info", description="Least severity that is logged."
+        "info", description="Lowest level that is logged."
     )
     revision: str = Field("", max_length=64, description="Source revision of the build, for securetenant_build_info.")
     dns_namespace: str = Field("kube-system", description="Namespace of the cluster's DNS pods.")
@@ -141,7 +141,7 @@ class Settings(BaseSettings):
     expires_soon: Annotated[tuple[int, ...], NoDecode, BeforeValidator(_durations)] = Field(
         ("14d", "1d"),
         validate_default=True,
-        description="How long before a rule ends its owners are warned: spans such as 14d,1d, or [] for never.",
+        description="How long before a rule expires its owners are warned: spans such as 14d,1d, or [] for never.",
     )
 
     @field_validator("operator_namespace", "dns_namespace")
@@ -171,10 +171,10 @@ class Settings(BaseSettings):
 
     @classmethod
     def load(cls, **overrides: Any) -> "Settings":
-        """The settings out of the environment, `overrides` (flags) first; those that are None were not given.
+        """The settings from the environment; `overrides` (flags) take precedence unless they are None.
 
-        Raises ValueError with one line per bad value: the variable or the flag, what it must be, what it is, what it
-        is for.
+        Raises ValueError with one line per bad value: the variable or the flag, what it must be, what it is, and its
+        meaning.
         """
         given = {name: value for name, value in overrides.items() if value is not None}
         try:
@@ -184,7 +184,7 @@ class Settings(BaseSettings):
             raise ValueError("\n".join(lines)) from None
 
     def platform(self) -> Platform:
-        """What the controls need to know of the cluster."""
+        """What the controls need to know about the cluster."""
         return Platform(
             dns_namespace=self.dns_namespace,
             dns_pod_labels=tuple(sorted(self.dns_pod_labels.items())),
@@ -225,7 +225,7 @@ def _complaint(detail: Any, given: dict[str, Any]) -> str:
 
 
 def _range(info: FieldInfo) -> str | None:
-    """The rule of a number, whole: pydantic tells only of the end that was passed."""
+    """The full range of a number: pydantic's message only names the bound that was exceeded."""
     least = next((bound.ge for bound in info.metadata if isinstance(bound, Ge)), None)
     most = next((bound.le for bound in info.metadata if isinstance(bound, Le)), None)
     if least is None or most is None:

@@ -73,7 +73,7 @@ def test_the_record_is_there_for_a_tenant_with_a_uid() -> None:
 
 def test_what_only_a_cluster_knows_is_named() -> None:
     stderr = render(BANK, "-t", "risk").stderr
-    assert "note: risk: label and taint of the nodes with pool=risk are not here" in stderr
+    assert "note: risk: label and taint of the nodes with pool=risk are not rendered" in stderr
     text = f"{HEAD}metadata: {{name: a}}\nspec: {{namespaces: [{{name: shop}}], network: {{apiServer: true}}}}\n"
     assert "apiServer: true is not here" in render("-", text=text).stderr
     egress = "[{name: out, to: [{cidr: 10.0.0.0/8}]}]"

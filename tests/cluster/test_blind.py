@@ -104,7 +104,7 @@ async def test_who_is_blind_does_not_go_on_leading(plane: Plane, admin: Admin, m
             await admin.delete(path)
             await wait_for(lambda: admin.find(path), 5, "the policy to be back")
             assert await dead(operator, 20) == 1
-            assert "SecureTenants are not seen" in operator.tail()
+            assert "SecureTenants cannot be watched: exiting" in operator.tail()
         async with run_operator(plane, tmp_path, name="next"):
             await life.ready(admin, name)
     finally:

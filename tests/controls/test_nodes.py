@@ -98,7 +98,7 @@ def test_what_is_not_in_order_is_desired_all_the_same(broken: Observed) -> None:
     plan = look(dedicated(), broken, node("n2", taint(), of="risk"))
     assert plan.status == {"nodes": ["n2"]}
     assert [d.ref.name for d in plan.desired] == ["n1", "n2"]
-    assert told(plan) == ("False", "NotDedicated", "Label or taint is missing or another on n1.")
+    assert told(plan) == ("False", "NotDedicated", "Label or taint is missing or wrong on n1.")
 
 
 def test_no_node_says_what_to_do() -> None:
@@ -139,7 +139,7 @@ def test_a_conflict_about_some_nodes_leaves_the_others() -> None:
 
 def test_many_names_are_cut_short() -> None:
     plan = look(dedicated(), *(node(f"n{i}") for i in range(9)))
-    assert told(plan)[2] == "Label or taint is missing or another on n0, n1, n2, n3, n4 and 4 more."
+    assert told(plan)[2] == "Label or taint is missing or wrong on n0, n1, n2, n3, n4 and 4 more."
 
 
 # --- given back ------------------------------------------------------------------------------------------------

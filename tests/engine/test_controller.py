@@ -150,7 +150,7 @@ async def test_a_defect_is_reported_by_the_reconciler_that_has_it(stage: Stage) 
         stage.controller.observe(CLASS, "MODIFIED", event("a"))
         await stage.idle()
         await until(lambda: stage.classes.said, "the defect to be reported")
-    cause = "a defect in the operator broke its look at this TenantClass off (ZeroDivisionError: see its log)"
+    cause = "a defect in the operator aborted the reconcile of this TenantClass (ZeroDivisionError: see its log)"
     assert (stage.classes.said, stage.tenants.said) == ([("a", cause)], [])
 
 

@@ -34,7 +34,7 @@ async def test_the_suspects_come_first_and_the_end_is_told_once() -> None:
     await asyncio.wait_for(over, 1)
     suspects, rest = [("b", SECURE_TENANT), ("y", LIMIT_RANGE)], keys(SECURE_TENANT, ["a", "c"])
     assert order == [*(Key(kind, name) for name, kind in suspects), *rest, Key(LIMIT_RANGE, "x")]
-    assert [line["event"] for line in logs] == ["looked at all tenants"]
+    assert [line["event"] for line in logs] == ["all tenants reconciled after the start"]
     assert logs[0]["tenants"] == 3
 
 

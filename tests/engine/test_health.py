@@ -27,7 +27,9 @@ def test_a_kind_that_nobody_has_watched_for_a_while_is_named() -> None:
     own = (SECURE_TENANT, CLASS)
     assert health.stale([], own, blind(CLASS, health.STALE_OWN)) == ""
     said = health.stale(["LimitRange cannot be watched: Forbidden"], own, blind(CLASS, health.STALE_OWN + 1.0))
-    assert said == "what is known may be old: LimitRange cannot be watched: Forbidden; TenantClass cannot be watched"
+    assert (
+        said == "the caches may be out of date: LimitRange cannot be watched: Forbidden; TenantClass cannot be watched"
+    )
 
 
 def test_who_is_blind_gives_up_only_where_there_is_something_to_lead() -> None:

@@ -207,7 +207,7 @@ async def test_what_was_undone_is_told_to_the_platform_and_in_the_namespace(stag
     item = Drifted(finding("Delete", "theirs", rollout=False), "mallory")
     stage.passed(of, detected=[item], corrected=[item])
     await stage.events.flush()
-    message = "Changed NetworkPolicy/pay/theirs as the field manager mallory (widens): undone"
+    message = "Changed NetworkPolicy/pay/theirs as the field manager mallory (widens): corrected"
     assert [(body["path"], body["reason"], body["involvedObject"]["kind"]) for body in stage.sent] == [
         ("/api/v1/namespaces/default/events", "DriftDetected", "SecureTenant"),
         ("/api/v1/namespaces/default/events", "DriftCorrected", "SecureTenant"),

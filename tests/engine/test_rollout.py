@@ -35,7 +35,7 @@ POLICY = one("NetworkPolicy", "securetenant-dns", "network", "Replace")
     [
         ({}, 1, [POLICY], True, "created, generation 1"),
         (SEEN, 2, [POLICY], True, "generation 2"),
-        (SEEN, 1, [one("Namespace", "pay", "namespaces", "Create"), POLICY], False, "namespace pay made anew"),
+        (SEEN, 1, [one("Namespace", "pay", "namespaces", "Create"), POLICY], False, "namespace pay recreated"),
         (
             {**SEEN, "conditions": [{"type": "Reconciling", "status": "True", "reason": "Retrying"}]},
             1,

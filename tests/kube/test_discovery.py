@@ -155,7 +155,7 @@ async def test_who_gets_no_answer_says_so_and_asks_on(tmp_path: Path, caplog: py
     async with discovering(tmp_path, server) as (_, heard):
         await until(lambda: True in heard, "an answer")
     assert heard[:6] == ["Forbidden", "Forbidden", "Forbidden", "Unavailable", "Malformed", True]
-    said = [text for text in caplog.messages if "whether Widget.example.com is served is not known" in text]
+    said = [text for text in caplog.messages if "unknown whether Widget.example.com is served" in text]
     assert len(said) == 1
 
 

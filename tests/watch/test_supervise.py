@@ -141,7 +141,7 @@ async def test_a_kind_that_is_stuck_beside_one_that_is_watched(monkeypatch: pyte
         with capture_logs() as logs:
             stage.clock.now += 5.0
             await until(lambda: len(stage.started) == 2, "kopf to be started anew")
-        lines = [line for line in logs if line["event"] == "the watch of TenantClasses is begun anew"]
+        lines = [line for line in logs if line["event"] == "the watch of TenantClasses is restarted"]
         assert [line["cause"] for line in lines] == [f"it asked for nothing for {IDLE + 5.0:.0f} s"]
         assert not [line for line in logs if "SecureTenants" in line["event"]]
         assert stage.watcher.blind_for(SECURE_TENANT) == 0.0, "the old one watched it until now"
@@ -165,7 +165,7 @@ async def test_when_kopf_ends_all_kinds_are_concerned(monkeypatch: pytest.Monkey
             await until(lambda: len(stage.started) == 2, "kopf to be started anew")
         (line,) = logs
         assert (line["event"], line["cause"]) == (
-            "the watch of SecureTenants and TenantClasses is begun anew",
+            "the watch of SecureTenants and TenantClasses is restarted",
             "it broke",
         )
 

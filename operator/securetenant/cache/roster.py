@@ -1,4 +1,4 @@
-"""Which SecureTenants there are, by lists of our own: an interrupted watch tells nothing of what went meanwhile."""
+"""Which SecureTenants exist, by lists of our own: after an interruption, a watch does not report what was deleted."""
 
 import asyncio
 import contextlib
@@ -18,19 +18,19 @@ from securetenant.model.objects import JsonValue, Ref
 
 log = structlog.get_logger("securetenant.operator")
 
-# SecureTenants of one page of a list: they are the largest objects that there are.
+# SecureTenants per page of a list: they are the largest objects of all.
 PAGE = 50
 OUR_PAGE = 200
 # How long to wait after a failed list (seconds).
 AGAIN = 1.0
-# Who does not see the SecureTenants for this long (seconds) does not lead, or not any more.
+# An instance that cannot list or watch the SecureTenants for this long (seconds) does not lead, or stops leading.
 BLIND = 60.0
-# So many of the SecureTenants that a list lacks are asked for themselves, before it is believed.
+# How many of the SecureTenants that are missing in a list are checked one by one before the list is trusted.
 SAMPLE = 5
 
 
 class _Metadata(TypedDict, total=False):
-    """What is kept of it: managedFields, half of a SecureTenant, are skipped unread."""
+    """The metadata that is kept. managedFields, half the size of a SecureTenant, are skipped unparsed."""
 
     name: Any
     uid: Any
@@ -58,12 +58,12 @@ _page: Final = msgspec.json.Decoder(_Page).decode
 
 
 class Blind(RuntimeError):
-    """Nobody sees the SecureTenants, and nothing here can mend that: the process has to end."""
+    """This instance cannot list or watch the SecureTenants and cannot repair that: the process has to exit."""
 
 
 class Roster:
-    """Lists the SecureTenants when asked to, as many times as it takes. `observe` takes what is listed, `enqueue` the
-    tenants that are concerned by one that is gone."""
+    """Lists the SecureTenants on request, and retries until that succeeds. `observe` takes the listed objects,
+    `enqueue` the tenants that a deleted one concerns."""
 
     def __init__(
         self,
@@ -77,14 +77,14 @@ class Roster:
         self._observe = observe
         self._enqueue = enqueue
         self._asked = asyncio.Event()
-        self._failure = ""  # as the log has it
+        self._failure = ""  # as last logged
 
     def ask(self) -> None:
-        """Let `keep` list them."""
+        """Request a list; `keep` makes it."""
         self._asked.set()
 
     async def early(self) -> bool:
-        """List them once beside the caches' own lists, since thousands take seconds; whether it was done."""
+        """List them once while the informers list too, since thousands take seconds; returns whether that succeeded."""
         try:
             await self._load(self._tenants.load)
         except ApiError as error:
@@ -93,8 +93,8 @@ class Roster:
         return True
 
     async def first(self) -> None:
-        """List them, for a leader to begin with. Raises NotFound where the CRD is not installed; Blind if it cannot
-        be done: another instance may be able to."""
+        """List them when this instance starts to lead. Raises NotFound where the CRD is not installed, and Blind if it
+        fails for too long: another instance may be able to."""
         self._asked.clear()
         started = time.monotonic()
         while (failure := await self._try(self._tenants.load)) is not None:
@@ -105,7 +105,7 @@ class Roster:
             await asyncio.sleep(AGAIN)
 
     async def keep(self) -> None:
-        """List them whenever asked to, again and again until that succeeds."""
+        """List them on every request, with retries until it succeeds; runs until cancelled."""
         while True:
             await self._asked.wait()
             self._asked.clear()
@@ -117,20 +117,21 @@ class Roster:
         try:
             await self._load(take)
         except ApiError as error:
-            # While the CRD is gone, say, it is the same every second; that the API server is away is said once for all.
-            is_said = is_away(error) or self._failure == str(error)
-            report = log.debug if is_said else log.warning
-            report("SecureTenants not listed, tried again", cause=str(error), retry_seconds=AGAIN)
+            # Log an error that repeats every second (the CRD is deleted, for example) once; that the API server is not
+            # reachable is logged elsewhere (kube/reach.py).
+            is_known = is_away(error) or self._failure == str(error)
+            report = log.debug if is_known else log.warning
+            report("SecureTenants not listed, retrying", cause=str(error), retry_seconds=AGAIN)
             self._failure = str(error)
             return error
         self._failure = ""
         return None
 
     async def _load(self, take: Callable[[Mapping[str, Any]], None]) -> None:
-        """List them, have each taken in, and forget those that are not there any more: acting for a deleted tenant
-        would recreate its namespaces.
+        """List them, pass each to `take`, and forget those that no longer exist: acting for a deleted tenant would
+        recreate its namespaces.
 
-        A refused list, also the 404 of a CRD that is gone, is no list of nothing: nothing is forgotten for it.
+        A failed list, even the 404 of a deleted CRD, is not an empty list: it makes nothing forgotten.
         """
         known, listed = self._tenants.uids(), set()
         async with contextlib.aclosing(self._transport.pages(SECURE_TENANT, page_size=OUR_PAGE)) as pages:
@@ -138,25 +139,25 @@ class Roster:
                 for body in _page(page).items or ():
                     listed.add(body["metadata"]["name"])
                     take(body)
-        # Not one that came while the list was under way.
+        # Not one that was created while the list was in progress.
         kept = {name: uid for name, uid in self._tenants.uids().items() if known.get(name) == uid}
-        ghosts = {name: uid for name, uid in kept.items() if name not in listed}
-        await self._confirm_gone(ghosts)
-        for ghost in ghosts:
-            self._enqueue(self._tenants.remove(ghost))
+        stale = {name: uid for name, uid in kept.items() if name not in listed}
+        await self._confirm_gone(stale)
+        for name in stale:
+            self._enqueue(self._tenants.remove(name))
 
-    async def _confirm_gone(self, ghosts: Mapping[str, str]) -> None:
-        """Ask for some of the tenants that a list lacks themselves. Raises Malformed if one is there: what stands
-        between us and the server must not make us let go of every tenant.
+    async def _confirm_gone(self, stale: Mapping[str, str]) -> None:
+        """Check some of the tenants that are missing in a list (stale entries of the cache) one by one. Raises
+        Malformed if one exists: a faulty proxy must not make us forget every tenant.
 
-        By a patch that tests the UID and changes nothing: there is no right to get a SecureTenant.
+        The check is a patch that tests the UID and changes nothing: the operator has no right to get a SecureTenant.
         """
-        for name, uid in sorted(ghosts.items())[:SAMPLE]:
+        for name, uid in sorted(stale.items())[:SAMPLE]:
             test: JsonValue = [{"op": "test", "path": "/metadata/uid", "value": uid}]
             try:
                 await self._transport.patch(SECURE_TENANT, Ref(SECURE_TENANT, "", name), test, JSON_PATCH)
             except (NotFound, Invalid) as error:
                 if error.is_uncertain:
                     raise
-                continue  # gone, or another one of the same name
-            raise malformed(f"it lacks {name}, which is there".encode(), "whole list", "GET", SECURE_TENANT.plural)
+                continue  # deleted, or replaced by another one of the same name
+            raise malformed(f"it lacks {name}, which exists".encode(), "whole list", "GET", SECURE_TENANT.plural)

@@ -1,7 +1,8 @@
-"""The cluster as it was once, or as files have it: what `plan`, `render` and `validate` look at, where the operator
-has informers.
+"""A snapshot of the cluster, listed once or built from files: for `plan`, `render` and `validate`, which have no
+informers.
 
-The client of a cluster is imported when one is read: 0.2 of the 0.9 s of CPU that `validate` takes for a file.
+The API client is imported only when a cluster is read: it costs 0.2 of the 0.9 s of CPU that `validate` takes for a
+file.
 """
 
 import asyncio
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class ListError(Exception):
-    """Some kinds could not be listed; `errors` has why, by kind."""
+    """Some kinds could not be listed; `errors`: why, by kind."""
 
     def __init__(self, errors: "Mapping[str, ApiError]") -> None:
         super().__init__("; ".join(str(error) for error in errors.values()))
@@ -34,7 +35,7 @@ class ListError(Exception):
 
 
 class Listing:
-    """One kind's objects; a cache that does not change."""
+    """One kind's objects, as a cache that never changes."""
 
     def __init__(self, objects: Iterable[Observed] = (), index: Index | None = None) -> None:
         self._objects: dict[Ref, Observed] = {}
@@ -56,7 +57,7 @@ class Listing:
 
 
 class Models:
-    """The SecureTenants, as models; a cache that does not change. Of several of one name the last counts."""
+    """The SecureTenants as models, in a cache that never changes. Of several with the same name the last one counts."""
 
     def __init__(self, tenants: Iterable[SecureTenant]) -> None:
         self._tenants = {tenant.name: tenant for tenant in tenants}
@@ -69,15 +70,15 @@ class Models:
 
 
 def world_of(objects: Mapping[Kind, Iterable[Observed]], tenants: Iterable[SecureTenant], platform: Platform) -> World:
-    """A World of these objects by kind; of a kind that is not given there are none, and an optional one is not
-    served."""
+    """A World of these objects, by kind. A kind that is not given has no objects, and if it is optional it counts as
+    not served."""
     indexed = indexes()
     caches = {kind: Listing(objects.get(kind, ()), indexed.get(kind)) for kind in CACHED}
     return World(caches, indexed, Models(tenants), platform, lambda kind: not kind.optional or kind in objects)
 
 
 def world_without_cluster(tenants: Iterable[SecureTenant], platform: Platform) -> World:
-    """A cluster that holds nothing yet but these tenants, and what comes with the operator."""
+    """A cluster with nothing in it but these tenants and the objects that ship with the operator."""
     objects: dict[Kind, list[Observed]] = {}
     for observed in (each for control in CONTROLS for each in control.shipped()):
         objects.setdefault(observed.ref.kind, []).append(observed)
@@ -85,7 +86,7 @@ def world_without_cluster(tenants: Iterable[SecureTenant], platform: Platform) -
 
 
 async def fetch(transport: "Transport") -> dict[Kind, list[Observed]]:
-    """All that the operator caches, by kind: one paged LIST of each that is served. Raises ListError."""
+    """Everything that the operator caches, by kind: one paged LIST for each kind that is served. Raises ListError."""
     from securetenant.kube.transport import ApiError
 
     results = await asyncio.gather(*(_list(transport, kind) for kind in CACHED), return_exceptions=True)
@@ -104,7 +105,7 @@ async def fetch(transport: "Transport") -> dict[Kind, list[Observed]]:
 
 
 async def _list(transport: "Transport", kind: Kind) -> list[Observed] | None:
-    """None of an optional kind that is not served."""
+    """The objects of a kind; None if it is optional and not served."""
     from securetenant.kube.discovery import is_served
 
     if kind.optional and not await is_served(transport, kind):

@@ -1,7 +1,7 @@
-"""The SecureTenants as kopf's events gave them, kept small: JSON, compressed, parsed on demand.
+"""The cache of SecureTenants, filled by kopf's events and kept small: compressed JSON, parsed on demand.
 
-A spec that the models refuse (let through by an older schema, or by ratcheting) takes nothing out of force: what they
-last accepted stays in its place, for as long as this process knows it.
+A spec that the models refuse (admitted by an older schema, or by CRD ratcheting) changes nothing: the last accepted
+spec stays in force, for as long as this process knows it.
 """
 
 import zlib
@@ -24,11 +24,11 @@ from securetenant.model import names
 from securetenant.model.kinds import Kind
 from securetenant.model.objects import Json, Observed
 
-# So many UIDs of deleted SecureTenants are remembered.
+# How many UIDs of deleted SecureTenants are remembered.
 _GONE = 4096
-# Parsed models kept at once: 50 KiB each, against 0.1 ms to parse one anew.
+# How many parsed models are kept: 50 KiB each, against 0.1 ms to parse one again.
 _PARSED = 32
-# What is kept of the metadata: no managedFields.
+# The metadata fields that are kept: no managedFields.
 _METADATA = frozenset(map(to_camel, Metadata.model_fields))
 
 
@@ -57,10 +57,10 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One SecureTenant as it was last seen. `uid` and `generation` tell an edit from our own status; `observed` is the
-    generation that the status speaks of. `packed`: its JSON, by zlib (a quarter of it, for 50 us). `accepted` is there
-    only where the newest spec is refused (`problem`) and an earlier one was not. `parsed`: whether the models have seen
-    it; until then `problem` says nothing."""
+    """One SecureTenant as last seen. `uid` and `generation` distinguish an edit from our own status write; `observed`
+    is the status's observedGeneration. `packed`: its JSON, compressed by zlib (to a quarter, in 50 us). `accepted` is
+    set only where the newest spec is refused (`problem`) and an earlier one was accepted. `parsed`: whether the models
+    have parsed it; until then `problem` means nothing."""
 
     packed: bytes
     uid: str
@@ -75,16 +75,16 @@ class Entry:
 
 
 class Tenants:
-    """The cache of SecureTenants and the index of what concerns them."""
+    """The cache of SecureTenants, with the index of the events that concern them."""
 
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
-        # The UIDs of what was seen to go, the oldest first: a list that was begun before, or an event that was held
-        # back, tells of its life yet.
+        # The UIDs of deleted SecureTenants, the oldest first: a list that began before the deletion, or an event that
+        # was held back, may still contain them.
         self._gone: dict[str, None] = {}
         self._parsed: OrderedDict[str, SecureTenant] = OrderedDict()
         self.interests = TokenIndex()
-        # The objects that the triggers look up; the world knows them.
+        # How the triggers look objects up; set to the world's look-up.
         self.lookup: Lookup = _none_known
 
     def __len__(self) -> int:
@@ -97,11 +97,11 @@ class Tenants:
         return self._entries.keys()
 
     def uids(self) -> dict[str, str]:
-        """Which tenants are known: name -> UID."""
+        """The known tenants: name -> UID."""
         return {name: entry.uid for name, entry in self._entries.items()}
 
     def load(self, body: Mapping[str, Any]) -> None:
-        """Take in one of a list before anybody is looked at. It is parsed when it is asked for."""
+        """Store a tenant from a list made before any reconcile. It is parsed on first use."""
         metadata = _kept(body["metadata"])
         name = metadata["name"]
         if metadata["uid"] in self._gone:
@@ -115,7 +115,7 @@ class Tenants:
         self.interests.replace(name, tokens(sketch, recorded=True))
 
     def _known(self, name: str) -> Entry | None:
-        """What is known of a tenant, parsed."""
+        """A tenant's entry, parsed if it was not yet; None if unknown."""
         entry = self._entries.get(name)
         if entry is None or entry.parsed:
             return entry
@@ -126,9 +126,9 @@ class Tenants:
         return entry
 
     def observe(self, event_type: str | None, body: Mapping[str, Any]) -> set[str]:
-        """Take in an event; the tenants that have to be judged anew because of it.
+        """Store an event; returns the tenants to reconcile because of it.
 
-        An event that is no news (our own status coming back, an older version) concerns nobody.
+        An event without news (our own status write, an older version) concerns none.
         """
         metadata = body["metadata"]
         name = metadata["name"]
@@ -146,15 +146,16 @@ class Tenants:
             return set()
         entry = self._store(body)
         if before is not None and _same_intent(before, entry):
-            # Only the status or labels changed, and not by us: judge this one anew, nobody else.
+            # Only the status or metadata changed, and not by us: reconcile this tenant alone.
             return {name}
         return self._rewire(name, entry)
 
     def store(self, raw: bytes) -> set[str]:
-        """Take in the answer to our own write, so that the event of it is no news.
+        """Store the answer to our own write, so that the event of that write is no news. Returns the tenants to
+        reconcile, usually none.
 
-        The answer holds the whole object: an edit that came in between is in it, and its event will be older than
-        what is stored. So it is taken as the news that it is: the tenants to judge anew, none as a rule.
+        The answer is the whole object and includes any edit made in between, whose own event will be older than what is
+        stored then and be ignored: so the edit has to be noticed here.
         """
         body = msgspec.json.decode(raw)
         name = body["metadata"]["name"]
@@ -164,11 +165,11 @@ class Tenants:
         entry = self._store(body)
         if not _same_intent(before, entry):
             return self._rewire(name, entry)
-        # Somebody took our finalizer off before our write: it has to be put back while there is time.
+        # Somebody removed our finalizer before our write: it has to be put back while there is time.
         return {name} if before.finalized and not entry.finalized and not entry.deleting else set()
 
     def remove(self, name: str) -> set[str]:
-        """Forget a tenant; those that it concerned, itself included."""
+        """Forget a tenant; returns the tenants that this concerns, itself included."""
         if self._entries.pop(name, None) is None:
             return set()
         self._parsed.pop(name, None)
@@ -177,8 +178,8 @@ class Tenants:
         return {name} | self.interests.tenants(spread_by(name, before, self.lookup))
 
     def get(self, name: str) -> SecureTenant | None:
-        """The parsed tenant; None if unknown. One whose spec the models refuse comes back with what they last
-        accepted, or with a bare spec (see `parse`)."""
+        """The parsed tenant; None if unknown. If the models refuse its spec, it has the last accepted spec instead, or
+        a bare one (see `parse`)."""
         entry = self._known(name)
         if entry is None:
             return None
@@ -195,31 +196,31 @@ class Tenants:
             self._parsed.popitem(last=False)
 
     def status(self, name: str) -> Json:
-        """The status as it stands in the cluster, undigested; {} if there is none."""
+        """The status as last seen, as plain JSON; {} if there is none."""
         entry = self._entries.get(name)
         return msgspec.json.decode(zlib.decompress(entry.packed), type=_Status).status if entry is not None else {}
 
     def applied(self, name: str) -> tuple[str, Applied]:
-        """The tenant's UID, and what its status says it applied; cheaper by far than to parse it all."""
+        """The tenant's UID and its `status.applied`; far cheaper than parsing all of it."""
         entry = self._entries[name]
         found = msgspec.json.decode(zlib.decompress(entry.packed), type=_Applied).status.applied
         try:
             return entry.uid, msgspec.convert(found or {}, type=Applied)
         except msgspec.ValidationError:
-            return entry.uid, {}  # nothing that we could have written
+            return entry.uid, {}  # not written by us
 
     def generation_lag(self, name: str) -> int:
-        """How many edits no status tells of yet."""
+        """How many generations the status lags behind."""
         entry = self._entries.get(name)
         return max(0, entry.generation - entry.observed) if entry is not None else 0
 
     def problem(self, name: str) -> str:
-        """Why the models refuse the tenant's spec; "" if they do not."""
+        """Why the models refuse the tenant's spec; "" if they accept it."""
         entry = self._known(name)
         return entry.problem if entry is not None else ""
 
     def refusal(self, name: str) -> Refusal | None:
-        """The same, and what is kept in its place; None if they do not."""
+        """The same, with the generation whose spec is kept in its place (0: none); None if they accept it."""
         entry = self._known(name)
         if entry is None or not entry.problem:
             return None
@@ -231,7 +232,7 @@ class Tenants:
         known = self._parsed.get(metadata["name"])
         accepted = None
         if before is not None and known is not None and _same_spec(before, metadata):
-            # Parsing the spec is the dearest part of an event, and our own writes change none.
+            # Parsing the spec is the most expensive part of an event, and our own writes do not change it.
             parsed, problem = _with_news(known, metadata, body.get("status")), before.problem
             accepted = before.accepted
         else:
@@ -246,14 +247,14 @@ class Tenants:
 
     def _rewire(self, name: str, entry: Entry) -> set[str]:
         before = self.interests.tokens(name)
-        # A tenant that is going declares nothing to its peers any more, but keeps what it holds until it is gone.
+        # A tenant that is being deleted declares nothing to its peers any more, but holds its namespaces until the end.
         after = _tokens(entry, self._parsed[name])
         self.interests.replace(name, after)
         return {name} | self.interests.tenants(spread_by(name, before | after, self.lookup))
 
 
 def _tokens(entry: Entry, tenant: SecureTenant) -> frozenset[str]:
-    """Those of the spec that is in force: `tenant` has another one where the newest is refused."""
+    """The tokens of the spec that is in force; where the newest one is refused, that is the one in `tenant`."""
     sketch = read(zlib.decompress(entry.packed)) if not entry.problem else None
     return tokens(sketch) if sketch is not None else tokens_of(tenant)
 
@@ -272,7 +273,7 @@ def _entry(packed: bytes, metadata: Mapping[str, Any], observed: int, **other: A
 
 
 def _kept(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The metadata that is read. Of the annotations one alone: kubectl keeps a copy of the whole spec in another."""
+    """The metadata that is used, with one annotation only: in another one kubectl keeps a copy of the whole spec."""
     kept = {key: value for key, value in metadata.items() if key in _METADATA}
     annotations = kept.pop("annotations", None) or {}
     if names.ANNOTATION_CREATING in annotations:
@@ -281,7 +282,7 @@ def _kept(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _packed(text: bytes) -> bytes:
-    """By zlib, with a window for texts of a few KB: the usual one takes 256 KB of memory at each call."""
+    """Compressed by zlib, with a window for texts of a few KB: the default one takes 256 KB of memory per call."""
     packer = zlib.compressobj(1, zlib.DEFLATED, 12, 5)
     return packer.compress(text) + packer.flush()
 
@@ -295,7 +296,7 @@ def _spec(accepted: Accepted | None) -> Json | None:
 
 
 def _last_accepted(before: Entry | None, metadata: Mapping[str, Any]) -> Accepted | None:
-    """What was in force before this spec, which is refused. Another SecureTenant of the same name left nothing."""
+    """What was in force before this refused spec; None if it belonged to another SecureTenant of the same name."""
     if before is None or before.uid != metadata["uid"]:
         return None
     if before.problem:

@@ -1,7 +1,7 @@
-"""Which tenants an event concerns: by tokens that each control takes from tenants and from objects (`Triggers`).
+"""Which tenants an event concerns: each control derives tokens from tenants and from objects (`Triggers`).
 
-A tenant's tokens are read off its JSON, for a start with thousands of them: the models cost 0.3 ms for each, this a
-tenth, and what was tampered with is corrected before most tenants are parsed.
+A tenant's tokens are read from its JSON, because of starts with thousands of tenants: the models cost 0.3 ms per
+tenant, this a tenth of that, so tampering is corrected before most tenants are parsed.
 """
 
 from collections.abc import Collection, Iterable
@@ -14,7 +14,7 @@ from securetenant.controls.registry import CONTROLS
 from securetenant.controls.world import Lookup
 from securetenant.model.objects import Observed
 
-# Tenants of one token: above it, a tuple that is copied for each that joins costs more than a set.
+# Up to this many tenants of one token are kept as a tuple: for more, copying it for each new one costs more than a set.
 FEW = 8
 
 _TRIGGERS: Final = tuple(control.triggers for control in CONTROLS)
@@ -47,7 +47,7 @@ _Spec: Final = msgspec.defstruct(
 
 
 class Sketch(msgspec.Struct):
-    """What is read of a SecureTenant before it is parsed. `spec`: its namespaces, and the controls' sections."""
+    """The part of a SecureTenant that is read without the models. `spec`: its namespaces and the controls' sections."""
 
     spec: _Spec = msgspec.field(default_factory=_Spec)  # type: ignore[valid-type]
     status: _Status = msgspec.field(default_factory=_Status)
@@ -57,7 +57,7 @@ _decode: Final = msgspec.json.Decoder(Sketch).decode
 
 
 def read(text: bytes) -> Sketch | None:
-    """The SecureTenant in JSON; None if it is not as most are, and so is one to be parsed."""
+    """A SecureTenant's JSON as a Sketch; None if it does not fit, so that the models have to parse it."""
     try:
         return _decode(text)
     except msgspec.MsgspecError:
@@ -65,9 +65,9 @@ def read(text: bytes) -> Sketch | None:
 
 
 def tokens(sketch: Sketch, *, recorded: bool = False) -> frozenset[str]:
-    """The tokens of a tenant. `recorded`: of the namespaces that it holds by its status as well; of a spec that the
-    models refuse they are all that there may be."""
-    spec: Any = sketch.spec  # of a type that is made of the controls' own
+    """The tokens of a tenant. `recorded`: also those of the namespaces that its status says it holds; a tenant whose
+    spec the models refuse may have no others."""
+    spec: Any = sketch.spec  # its type is composed at runtime from the controls' own
     namespaces = [entry.name for entry in spec.namespaces]
     found = {f"ns:{name}" for name in namespaces}
     for each in _TRIGGERS:
@@ -79,13 +79,14 @@ def tokens(sketch: Sketch, *, recorded: bool = False) -> frozenset[str]:
 
 
 def tokens_of(tenant: SecureTenant) -> frozenset[str]:
-    """The same of a tenant that is parsed."""
+    """The same for a parsed tenant."""
     sketch = read(tenant.model_dump_json(by_alias=True, exclude_none=True, exclude={"status"}).encode())
     return tokens(sketch) if sketch is not None else frozenset()
 
 
 def told_by(new: Observed, old: Observed | None, *, mirrored: bool) -> set[str]:
-    """The tokens of an object that came, changed or went. `mirrored`: nothing changed but what Kubernetes mirrors."""
+    """The tokens of an object that was added, changed or deleted. `mirrored`: only the part of the status that
+    Kubernetes copies from the spec has changed (`Kind.mirror`)."""
     kind, found = new.ref.kind, set[str]()
     if not mirrored:
         found = {f"tenant:{each.tenant}" for each in (new, old) if each is not None and each.tenant}
@@ -98,7 +99,7 @@ def told_by(new: Observed, old: Observed | None, *, mirrored: bool) -> set[str]:
 
 
 def spread_by(tenant: str, tokens: Collection[str], lookup: Lookup) -> set[str]:
-    """The tokens of those whom a change of a tenant concerns. `tokens`: its own, before and after."""
+    """The tokens of the tenants that a change of this tenant concerns. `tokens`: its own, before and after."""
     found = {token for token in tokens if token.startswith("ns:")}  # who declares the same namespace
     for each in _TRIGGERS:
         found.update(each.spreads(tenant, tokens, lookup))
@@ -106,10 +107,10 @@ def spread_by(tenant: str, tokens: Collection[str], lookup: Lookup) -> set[str]:
 
 
 class TokenIndex:
-    """An index from token to tenants, kept while tenants come, change and go.
+    """An index from token to tenants, updated as tenants are added, changed and removed.
 
-    Tuples, for most tokens are of one tenant alone, and a set is 2 KB more for each tenant; sets where there are many
-    (of a role, all tenants).
+    It holds tuples, since most tokens belong to a single tenant and sets would take 2 KB more per tenant, but sets for
+    tokens with many tenants (a role's are all tenants).
     """
 
     def __init__(self) -> None:
@@ -150,7 +151,7 @@ class TokenIndex:
         return frozenset(self._by_tenant.get(tenant, ()))
 
     def tenants(self, tokens: Iterable[str]) -> set[str]:
-        """Every tenant that has one of these tokens, or is named by one."""
+        """Every tenant that has one of these tokens, or that one of them names ("tenant:<name>")."""
         found = set[str]()
         for token in tokens:
             found.update(self._by_token.get(token, ()))

@@ -1,4 +1,4 @@
-"""The cluster as the caches hold it: what the controls look at, and which tenants an event concerns."""
+"""The cluster as the caches hold it: what the controls read, and which tenants an event concerns."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
@@ -14,7 +14,7 @@ from securetenant.model.platform import Platform
 
 
 class Cache(Protocol):
-    """One kind's objects: an informer, or a plain listing."""
+    """One kind's objects: an informer or a snapshot."""
 
     def get(self, ref: Ref) -> Observed | None: ...
 
@@ -22,7 +22,7 @@ class Cache(Protocol):
 
 
 class Tenants(Protocol):
-    """The SecureTenants: kept up by events, or given once."""
+    """The SecureTenants: updated by events, or given once."""
 
     interests: TokenIndex
 
@@ -30,7 +30,7 @@ class Tenants(Protocol):
 
 
 def indexes() -> dict[Kind, Index]:
-    """The indexes that a World needs, by kind; they have to hear of every change of their kind's cache."""
+    """The indexes that a World needs, by kind; call `Index.change` for every change of the kind's cache."""
     keys: dict[Kind, list[Callable[[Observed], Iterable[str]]]] = {}
     for kind in CACHED:
         if not kind.namespaced:
@@ -86,7 +86,7 @@ class World:
     def _parsed(self, token: str) -> list[SecureTenant]:
         index = self._tenants.interests
         found = [(name, self._tenants.get(name)) for name in index.tenants((token,))]
-        # One that was not parsed before may turn out not to have it.
+        # A tenant that is parsed only now may turn out not to have the token.
         return [tenant for name, tenant in found if tenant is not None and token in index.tokens(name)]
 
     def get(self, ref: Ref) -> Observed | None:
@@ -96,15 +96,15 @@ class World:
         return self._caches[kind].in_namespace(namespace)
 
     def marked(self, kind: Kind, tenant: str) -> Iterable[Observed]:
-        """Namespaced objects are looked for where the tenant is, or by its own record was: elsewhere its mark
-        means nothing."""
+        """The objects with the tenant's mark. Namespaced ones are looked for only in namespaces that the tenant has, or
+        had according to its status: elsewhere its mark means nothing."""
         if not kind.namespaced:
             return self._indexes[kind].get(f"mark:{tenant}")
         known = self._tenants.get(tenant)
         if known is None:
             return ()
         places = {entry.name for entry in known.spec.namespaces} | set(known.status.applied)
-        # A namespace that is being let go keeps its mark until its contents have lost theirs.
+        # A namespace that is being released keeps its mark until its contents have lost theirs.
         places |= {o.ref.name for o in self._indexes[NAMESPACE].get(f"mark:{tenant}")}
         return [o for place in sorted(places) if place for o in self.in_namespace(kind, place) if o.tenant == tenant]
 
@@ -113,7 +113,7 @@ class World:
         return {observed.ref: observed for key in keys for observed in index.get(key)}.values()
 
     def concerned(self, new: Observed, old: Observed | None) -> set[str]:
-        """The tenants that have to be judged anew because an object came, changed or went."""
+        """The tenants to reconcile because an object was added, changed or deleted."""
         mirrored = False
         if old is not None and new is not old:
             if _same(old, new):
@@ -123,7 +123,7 @@ class World:
         index = self._tenants.interests
         found = index.tenants(told_by(new, old, mirrored=mirrored))
         if new.ref.kind is NAMESPACE:
-            # What a namespace's owner may write there decides what its peers' flows mean.
+            # Whether a namespace's tenant may write there decides what its peers' flows resolve to.
             held = f"ns:{new.ref.name}"
             owners = index.tenants({held, *(f"tenant:{each.tenant}" for each in (new, old) if each is not None)})
             found |= index.tenants({token for owner in owners for token in spread_by(owner, (held,), self.indexed)})
@@ -131,7 +131,7 @@ class World:
 
 
 def _same(old: Observed, new: Observed, but: str = "") -> bool:
-    """Whether nothing changed that anybody here reads (a node's heartbeat), the field `but` aside."""
+    """Whether nothing changed that the operator reads (as with a node's heartbeat), the field `but` aside."""
     return (
         old.uid == new.uid
         and old.deleting == new.deleting

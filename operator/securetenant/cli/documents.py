@@ -1,12 +1,13 @@
-"""Reading the files that people give: YAML and JSON, several documents, Lists; each value with its line.
+"""Reads users' files: YAML and JSON, several documents, Lists; each value with its line.
 
-What kubectl would misread in silence (a key that stands twice) is an error here, and tags that make objects of a
-language are refused. Nothing of a document is ever executed.
+What kubectl would misread silently (a duplicate key) is an error here, and tags that create language objects are
+refused. Nothing in a document is ever executed.
 
-Why not ruamel.yaml (0.19), which has positions and duplicate keys of its own: it reads scalars by YAML 1.1 or 1.2, and
-kubectl by neither (with it an unquoted time is no text, `12:30` is 750 or `010` is ten); it takes `!custom`, an anchor
-that holds itself and `{{ x }}` as a key, and has no bound for what anchors stand for. So `scalars` and the checks would
-stay, for a dozen lines less; and what knows lines is written in Python: 24 ms for a document of 3 KB, here 3 ms.
+Why not ruamel.yaml (0.19), which has positions and detects duplicate keys: it reads scalars by YAML 1.1 or 1.2, and
+kubectl by neither (in ruamel an unquoted time is no text, `12:30` is 750 or `010` is ten); it accepts `!custom`, an
+anchor that contains itself and `{{ x }}` as a key, and does not bound what anchors expand to. So `scalars` and the
+checks would still be needed, to save a dozen lines; and its loader with positions is written in Python: 24 ms for a
+document of 3 KB, here 3 ms.
 """
 
 import json
@@ -29,9 +30,9 @@ Place: TypeAlias = tuple[str | int, ...]
 SUFFIXES: Final = (".yaml", ".yml", ".json")
 STDIN: Final = "-"
 
-_PLAIN: Final = "plain"  # our own tag of a scalar without quotes and without a tag
+_PLAIN: Final = "plain"  # our own tag for a scalar without quotes and without a tag
 _TAG: Final = "tag:yaml.org,2002:"
-# Anchors let a few lines stand for any number of values. Without them there is less than one per character.
+# With anchors, a few lines may expand to any number of values. Without them there is less than one per character.
 _MOST_FOR_SHORT_TEXTS: Final = 20_000
 _DEEPEST: Final = 100
 
@@ -42,7 +43,7 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Where a value stands (1 is the first line), and how it was written if it was a scalar without quotes."""
+    """The line of a value (the first line is 1), and its text if it was a scalar without quotes."""
 
     line: int
     plain: str | None = None
@@ -50,7 +51,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Document:
-    """One object out of a file. `place` is where it stands in its YAML document: () or ("items", 2)."""
+    """One object from a file. `place`: its path in its YAML document: () or ("items", 2)."""
 
     source: str
     body: Any
@@ -82,7 +83,7 @@ class Document:
         )
 
     def mark(self, path: str) -> Mark:
-        """Where a field stands ("spec.network.ingress[0].name"); of one that is not there, its nearest parent."""
+        """The mark of a field ("spec.network.ingress[0].name"); if it is absent, that of its nearest parent."""
         at = path
         while at and at not in self._by_path:
             cut = max(at.rfind("."), at.rfind("["))
@@ -98,7 +99,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that keeps a document from being read."""
+    """Something that prevents a document from being read."""
 
     source: str
     line: int
@@ -107,12 +108,12 @@ class Fault:
 
 @dataclass(slots=True)
 class Found:
-    """All that the given files hold."""
+    """Everything in the given files."""
 
     files: int = 0
     tenants: list[Document] = field(default_factory=list)
     skipped: int = 0  # documents of other kinds
-    namespaces: set[str] = field(default_factory=set)  # what those that are Namespaces are called
+    namespaces: set[str] = field(default_factory=set)  # the names of the Namespaces in them
     faults: list[Fault] = field(default_factory=list)
 
 
@@ -185,7 +186,7 @@ class _Marks(dict[Place, Mark]):
 
 
 class _Loader(yaml.CBaseLoader if yaml.__with_libyaml__ else yaml.BaseLoader):  # type: ignore[misc]
-    """Composes nodes, and resolves nothing: `scalars` does that."""
+    """Composes nodes without resolving scalars: `scalars` does that."""
 
     def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> Any:
         if kind is yaml.ScalarNode and implicit[0]:
@@ -194,7 +195,7 @@ class _Loader(yaml.CBaseLoader if yaml.__with_libyaml__ else yaml.BaseLoader):  
 
 
 def parse(text: str, source: str) -> Iterator[Document]:
-    """The documents of a text, the items of Lists one by one. Raises _Refused at the first that cannot be read."""
+    """The documents in a text; the items of Lists one by one. Raises _Refused at the first that cannot be read."""
     try:
         nodes = list(yaml.compose_all(text, _Loader))
     except yaml.YAMLError as error:
@@ -209,7 +210,8 @@ def parse(text: str, source: str) -> Iterator[Document]:
 
 
 def _json(text: str, error: yaml.YAMLError) -> Any:
-    """JSON that is no YAML (tabs between the tokens, escaped surrogates), without lines; else the YAML error."""
+    """JSON that is not valid YAML (tabs between the tokens, escaped surrogates), without lines; otherwise raises the
+    YAML error."""
     try:
         return json.loads(text, object_pairs_hook=_unique)
     except json.JSONDecodeError:
@@ -234,7 +236,7 @@ def _explained(error: yaml.YAMLError) -> tuple[str, int]:
 
 
 def _split(document: Document) -> Iterator[Document]:
-    """The document itself, or what a List holds."""
+    """The document itself, or the items of a List."""
     body = document.body
     kind = body.get("kind") if isinstance(body, dict) else None
     items = body.get("items") if isinstance(body, dict) else None
@@ -245,13 +247,13 @@ def _split(document: Document) -> Iterator[Document]:
         place = (*document.place, "items", index)
         mark = document.marks.get(place, Mark(document.line))
         if kind != "List" and isinstance(item, dict):
-            # Items of a typed list need not say what they are.
+            # Items of a typed list need not have apiVersion and kind.
             item = {"apiVersion": body.get("apiVersion"), "kind": names.KIND, **item}
         yield from _split(Document(document.source, item, mark.line, place, document.marks))
 
 
 def _value(node: yaml.Node, place: Place, marks: _Marks, above: tuple[int, ...] = ()) -> Any:
-    """A node as JSON would have it; the marks of all within are added."""
+    """A node as a JSON value; adds the marks of everything in it to `marks`."""
     line = node.start_mark.line + 1
     if len(marks) > marks.most:
         raise _Refused("too many values: its anchors stand for more than any SecureTenant needs", line)
@@ -294,7 +296,7 @@ def _mapping(node: Any, place: Place, marks: _Marks, within: tuple[int, ...]) ->
 
 
 def _merge(node: yaml.Node, place: Place, marks: _Marks, within: tuple[int, ...]) -> dict[str, Any]:
-    """What `<<` brings: a mapping, or several of which the first wins."""
+    """What `<<` merges: a mapping, or several, of which the first wins."""
     aside = _Marks(marks.most)
     value = _value(node, place, aside, within)
     several = value if isinstance(value, list) else [value]

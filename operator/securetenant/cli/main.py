@@ -20,7 +20,7 @@ def root(
     ctx: typer.Context,
     no_color: NoColor = False,
 ) -> None:
-    """Tenant security for Kubernetes: declare a tenant's posture once, have it made, kept and measured.
+    """Tenant security for Kubernetes: declare a tenant once; the operator creates it, keeps it so, and measures drift.
 
     \b
     On a laptop or in a pipeline, without a cluster:

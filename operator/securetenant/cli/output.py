@@ -1,4 +1,4 @@
-"""How the commands speak: colour, errors without tracebacks, nothing that could steer a terminal."""
+"""Output of the commands: colour, errors without tracebacks, no control characters that reach a terminal."""
 
 import json
 import os
@@ -24,14 +24,14 @@ Output = Annotated[Form, typer.Option("--output", "-o", help="text for people, j
 
 
 def fail(message: str, code: int) -> NoReturn:
-    """Say on stderr why, and end with this exit code."""
+    """Print the message on stderr, and exit with this code."""
     for line in message.splitlines():
         print(f"error: {printable(line)}", file=sys.stderr)
     raise typer.Exit(code)
 
 
 def printable(text: str) -> str:
-    """The text with its control characters escaped: names and values come from files and clusters of others."""
+    """The text with control characters escaped: names and values come from other people's files and clusters."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

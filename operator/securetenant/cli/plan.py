@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from securetenant.kube.transport import ApiError, Transport
     from securetenant.settings import Settings
 
-    # By name; each with why the models refuse its spec, "" if they do not.
+    # By name; each with the reason why the models refuse its spec, "" if they accept it.
     _Tenants: TypeAlias = dict[str, tuple[SecureTenant, str]]
 
 
 class PlanCommand(TyperCommand):
-    """Wrong usage exits 1: 2, as everywhere else, would tell a pipeline that there are changes."""
+    """Wrong usage exits with 1: with 2, as in the other commands, a pipeline would see it as changes."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         try:
@@ -39,16 +39,16 @@ class PlanCommand(TyperCommand):
 
 
 class PlanError(Exception):
-    """There can be no plan; the message says why and what to do."""
+    """No plan is possible; the message says why and what to do."""
 
 
 def plan(
     ctx: typer.Context,
     files: Annotated[
         list[str] | None,
-        typer.Argument(metavar="FILE", help="Tenants that replace, or are added to, those of the cluster."),
+        typer.Argument(metavar="FILE", help="Tenants that replace or are added to those of the cluster."),
     ] = None,
-    tenant: Annotated[str | None, typer.Option("--tenant", "-t", metavar="NAME", help="Tell only of this one.")] = None,
+    tenant: Annotated[str | None, typer.Option("--tenant", "-t", metavar="NAME", help="Show only this one.")] = None,
     kubeconfig: Annotated[
         str | None,
         typer.Option("--kubeconfig", metavar="PATH", help="Default: KUBECONFIG, the pod's account, ~/.kube/config."),
@@ -63,17 +63,17 @@ def plan(
     """Show what the operator would change on the cluster, and what has drifted. Writes nothing.
 
     Without files: the SecureTenants of the cluster as they are. With files: as if these were applied; those of the
-    cluster that no file names stay as they are, and count as peers. It needs the right to list the kinds that the
-    operator looks at, cluster-wide. The platform's settings (SECURETENANT_DNS_..., as of `securetenant run`) come
-    from the environment, and should be the operator's.
+    cluster that no file contains stay as they are, and count as peers. It needs the right to list the kinds that the
+    operator reads, cluster-wide. The platform's settings (SECURETENANT_DNS_..., as for `securetenant run`) come from
+    the environment, and should be the same as the operator's.
 
-    What deviates in the cluster and is no one tenant's stands at the end, unless --tenant is given.
+    Deviations of the cluster that belong to no single tenant are shown at the end, unless --tenant is given.
 
     \b
     What the signs mean:
-      + create    ~ update    - delete    what our own side changes: a rollout
-      !           drift: others did it, and as which field manager if that is known; then what becomes of it
-      ?           foreign: an object of others that widens what the tenant declares
+      + create    ~ update    - delete    a rollout: the desired state changed
+      !           drift: others changed it, with their field manager if known, and what the operator does about it
+      ?           foreign: an object of others that widens access beyond what the tenant declares
 
     \b
     Examples:
@@ -106,7 +106,7 @@ def plan(
 
 
 def _given(files: Sequence[str], settings: "Settings") -> "list[Given]":
-    """The tenants of the files. Raises PlanError with all their errors."""
+    """The tenants in the files. Raises PlanError with all their errors."""
     if not files:
         return []
     from securetenant.cli.documents import Unreadable, read
@@ -124,7 +124,7 @@ def _given(files: Sequence[str], settings: "Settings") -> "list[Given]":
 async def _forecasts(
     settings: "Settings", given: "Sequence[Given]", only: str | None
 ) -> "tuple[list[Forecast], list[Deviation]]":
-    """Read the cluster once, and forecast each tenant; and, unless `only` one is asked for, what is the cluster's."""
+    """Read the cluster once; forecast each tenant (or `only` one), and without `only` also the cluster's deviations."""
     from securetenant.cache import snapshot
     from securetenant.controls.registry import CONTROLS
     from securetenant.kube.config import load
@@ -172,7 +172,7 @@ async def _standing(transport: "Transport", may_be_absent: bool) -> "_Tenants":
             return {body["metadata"]["name"]: parse(body) async for body in bodies}
     except NotFound as error:
         if may_be_absent:
-            return {}  # not installed yet: a plan of the first tenants is all the more welcome
+            return {}  # not installed yet: a plan for the first tenants is still useful
         raise PlanError(
             "the cluster does not know SecureTenants: apply the CRD first (kubectl apply -k crds/), "
             "or give files to plan"
@@ -180,8 +180,8 @@ async def _standing(transport: "Transport", may_be_absent: bool) -> "_Tenants":
 
 
 def _tenants(standing: "_Tenants", given: "Sequence[Given]") -> "_Tenants":
-    """The cluster's tenants, with those of the files as if they were applied. One that does not stand yet has none of
-    the marks that a file may carry from another cluster, and a UID that is nobody's."""
+    """The cluster's tenants, with those of the files as if they were applied. One that does not exist in the cluster
+    yet gets a new UID, and loses the metadata that a file may carry from another cluster."""
     import uuid
 
     from securetenant.api.tenant import Metadata, SecureTenant
@@ -221,7 +221,7 @@ async def _forecast(
 
 
 async def _managers(found: "Assessment", transport: "Transport") -> dict[int, str]:
-    """By the finding's position, who did it: one GET for each object that others changed or made."""
+    """By the finding's position, the field manager: one GET for each object that others changed or created."""
     from securetenant.engine.attribution import manager_of
 
     asked = [
@@ -234,7 +234,7 @@ async def _managers(found: "Assessment", transport: "Transport") -> dict[int, st
 
 
 def _unlisted(errors: "Mapping[str, ApiError]", server: str) -> str:
-    """One sentence for the kinds that could not be listed."""
+    """One sentence about the kinds that could not be listed."""
     from securetenant.kube.transport import Forbidden, Unreachable
 
     unreachable = next((error for error in errors.values() if isinstance(error, Unreachable)), None)
@@ -259,7 +259,7 @@ def _explained(error: "ApiError", server: str) -> str:
 
 
 def _cause(error: "ApiError") -> str:
-    """ "Connection refused", where the system has such a word; else all that is known."""
+    """The system's error text, such as "Connection refused"; if there is none, the whole message."""
     cause = error.__cause__
     if isinstance(cause, OSError) and cause.errno is not None and cause.errno > 1:
         return os.strerror(cause.errno)

@@ -1,4 +1,4 @@
-"""What `plan` has found, as data: per tenant the changes, the drift, and what is in the way. Pure."""
+"""The result of `plan`, as data: per tenant the changes, the drift, and what blocks. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,7 +29,7 @@ _EFFECTS: Mapping[str, Effect] = {
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field that differs; None: it is not there."""
+    """One field that differs; None: it is absent."""
 
     path: str
     old: JsonValue
@@ -38,8 +38,8 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One object that differs. `effect` is what the operator will do; `drift`: others did it, and it is not our own
-    change of mind; `manager`: who, where the API server knows."""
+    """One object that differs. `effect`: what the operator will do; `drift`: others caused the difference, it is no
+    rollout; `manager`: their field manager, if known."""
 
     effect: Effect
     drift: bool
@@ -64,7 +64,7 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """All that is to say of one tenant. `source`: the file it comes from, "" if it stands so in the cluster."""
+    """The plan for one tenant. `source`: the file it comes from, "" if from the cluster."""
 
     tenant: str
     mode: str
@@ -81,7 +81,7 @@ class Forecast:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether there is nothing to do, and nothing is in the way."""
+        """Whether there is nothing to do and nothing blocks."""
         return self.state == "judged" and not self.changes and not self.blocked
 
 
@@ -98,12 +98,13 @@ def changes(assessment: Assessment, managers: Mapping[int, str]) -> list[Change]
 
 
 def _is_uncounted(finding: Finding) -> bool:
-    """Whether Kubernetes has yet to put in force what it is to mirror: a new quota is not counted at once."""
+    """Whether Kubernetes has yet to copy the spec to the status (`Kind.mirror`): a new quota is not counted at once."""
     return finding.action == "Recount" and not _mirrored(finding)[0]
 
 
 def _mirrored(finding: Finding) -> tuple[JsonValue, JsonValue, str]:
-    """What is in force of the object (`Kind.mirror`), what it asks for, and where the first stands."""
+    """What is in force for the object (in its status, `Kind.mirror`), what its spec asks for, and the path of the
+    former."""
     have, mirror = finding.observed, finding.ref.kind.mirror
     assert have is not None
     assert mirror is not None
@@ -113,14 +114,14 @@ def _mirrored(finding: Finding) -> tuple[JsonValue, JsonValue, str]:
 
 
 def told(assessment: Assessment) -> list[Told]:
-    """What blocks, and conditions that are False for another reason than the changes that stand above."""
+    """What blocks, and conditions that are False for other reasons than the changes that are listed anyway."""
     found: list[Told] = []
     creating = {finding.control for finding in assessment.findings if finding.action == "Create"}
     for control, plan in assessment.plans.items():
         blocking = set(plan.blocking)
         for condition in plan.conditions:
             if control in creating and condition.status == "Unknown":
-                # It will be known once they are made: they stand above.
+                # Its result is known only after the changes are made, and those are listed.
                 blocking -= {condition.message}
                 continue
             mine = {message for message in blocking if message in condition.message}
@@ -131,14 +132,14 @@ def told(assessment: Assessment) -> list[Told]:
     return found
 
 
-# Not blocking, and no difference of an object either.
+# Reasons that do not block and are no difference of an object, but are shown.
 _WORTH_TELLING = frozenset({"Pending"})
 
 
 def _change(finding: Finding, tenant: str, manager: str, enforced: bool) -> Change:
     return Change(
         effect=_EFFECTS[finding.action] if enforced else "report",
-        # In Audit each difference is a deviation that stays.
+        # In Audit every difference counts as a deviation, since it is not corrected.
         drift=not finding.rollout or not enforced,
         reason=finding.reason,
         control=finding.control,
@@ -151,7 +152,7 @@ def _change(finding: Finding, tenant: str, manager: str, enforced: bool) -> Chan
 
 
 def _fields(finding: Finding, tenant: str) -> Iterator[Field]:
-    """What differs, field by field: as it stands in the cluster, and as it is to be."""
+    """The fields that differ: as they are in the cluster, and as they will be."""
     want, have = finding.desired, finding.observed
     if want is None or have is None:
         return
@@ -165,7 +166,7 @@ def _fields(finding: Finding, tenant: str) -> Iterator[Field]:
     labels, annotations = content["labels"], content["annotations"]
     assert isinstance(labels, dict)
     assert isinstance(annotations, dict)
-    # What we wrote earlier and no longer want is taken away as well.
+    # What we wrote earlier and no longer want is removed as well.
     record = shared_record(have)
     had = shared_of(
         have,
@@ -212,7 +213,7 @@ class Sums:
 
     @property
     def exit_code(self) -> int:
-        """As `terraform plan -detailed-exitcode`; a tenant that cannot be judged is an error, never "no changes"."""
+        """As in `terraform plan -detailed-exitcode`; a tenant that cannot be judged is an error, never "no changes"."""
         if self.invalid:
             return 1
         return 2 if self.has_changes or self.drift or self.foreign or self.blocked or self.cluster else 0
@@ -223,8 +224,8 @@ class Sums:
 
 
 def sums(forecasts: Sequence[Forecast], cluster: Sequence[Deviation] = ()) -> Sums:
-    """Count. Each change counts by what will be done (`reported`: nothing), and, if others made it, as drift; a
-    foreign object as foreign instead. `cluster`: what deviates and is no one tenant's."""
+    """The totals. Each change counts under what will be done (`reported`: nothing), and also as drift if others caused
+    it; a foreign object counts as foreign instead. `cluster`: deviations that belong to no single tenant."""
     every = [change for forecast in forecasts for change in forecast.changes]
     return Sums(
         tenants=len(forecasts),
@@ -245,5 +246,5 @@ def _count(changes: Iterable[Change], effects: tuple[Effect, ...]) -> int:
 
 
 def is_record_only(change: Change) -> bool:
-    """Whether nothing differs but our own record of what was written."""
+    """Whether only our own record of what was written differs."""
     return change.effect != "create" and change.path == f"annotations.{names.ANNOTATION_APPLIED}" and not change.fields

@@ -1,4 +1,4 @@
-"""How a plan is shown: signs and colours for people, JSON for programs."""
+"""Printing a plan: signs and colours for people, JSON for programs."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -42,7 +42,7 @@ _LONGEST = 160  # characters of a value that are shown
 
 
 def print_as_json(forecasts: Sequence[Forecast], cluster: "Sequence[Deviation]" = ()) -> None:
-    """All of it, values in full. `cluster`: what deviates and is no one tenant's."""
+    """Print everything, values in full. `cluster`: deviations that belong to no single tenant."""
     totals = sums(forecasts, cluster)
     print_json(
         {
@@ -91,7 +91,7 @@ def _as_json(change: Change) -> dict[str, object]:
 
 
 def print_as_text(out: "Console", forecasts: Sequence[Forecast], cluster: "Sequence[Deviation]" = ()) -> None:
-    """Tenants with nothing to say are only counted."""
+    """Print the plan; tenants with nothing to show are only counted."""
     shown = [forecast for forecast in forecasts if not forecast.is_quiet or forecast.told]
     for forecast in shown:
         for line in _tenant(forecast):
@@ -131,13 +131,14 @@ def _tenant(forecast: Forecast) -> Iterator[Text]:
 
 
 def _header(forecast: Forecast) -> Text:
-    said = []
+    notes = []
     if forecast.source:
-        said.append(f"as in {forecast.source}" if forecast.applied else f"as in {forecast.source}, not applied yet")
+        notes.append(f"as in {forecast.source}" if forecast.applied else f"as in {forecast.source}, not applied yet")
     if forecast.mode == "Audit":
-        said.append("mode Audit: only reported, nothing is written")
+        notes.append("mode Audit: only reported, nothing is written")
     return Text.assemble(
-        (f"SecureTenant {printable(forecast.tenant)}", "bold cyan"), f" ({printable('; '.join(said))})" if said else ""
+        (f"SecureTenant {printable(forecast.tenant)}", "bold cyan"),
+        f" ({printable('; '.join(notes))})" if notes else "",
     )
 
 
@@ -155,11 +156,11 @@ def _change(change: Change) -> Iterator[Text]:
         (sign, style) = _DRIFT
         words = f"{change.reason.lower()}{_by(change)} ({_DONE[change.effect]})"
     else:
-        words = {"release": "is given back: our marks are taken off", "replace": "is deleted and created anew"}.get(
+        words = {"release": "is given back: our marks are removed", "replace": "is deleted and created again"}.get(
             change.effect, ""
         )
         if is_record_only(change):
-            words = "only our record on it is written anew"
+            words = "only our record on it is updated"
     yield _line(4, f"{sign} {named}", style, f" {words}" if words else "")
     for each in change.fields:
         yield _field(each)

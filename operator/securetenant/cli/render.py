@@ -24,10 +24,10 @@ def render(
 ) -> None:
     """Print what would be created for the tenants in files, as YAML; needs no cluster.
 
-    The cluster is taken to be empty but for the given tenants, which count as each other's peers: give all of them,
-    and pick one with --tenant. Namespaces come first, then the policies that close, then what opens. What only a
-    cluster can tell (its nodes, the API server's addresses) is named on stderr instead. The platform's settings
-    (SECURETENANT_DNS_..., as of `securetenant run`) come from the environment.
+    The cluster is assumed to be empty except for the given tenants, which count as each other's peers: give all of
+    them, and select one with --tenant. Namespaces come first, then the policies that deny, then what allows. What
+    depends on a real cluster (its nodes, the API server's addresses) is listed on stderr instead. The platform's
+    settings (SECURETENANT_DNS_..., as for `securetenant run`) come from the environment.
 
     \b
     Examples:
@@ -38,7 +38,7 @@ def render(
     \b
     Exit codes:
       0  printed
-      1  the files hold errors (see `securetenant validate`), or no such tenant
+      1  the files have errors (see `securetenant validate`), or there is no such tenant
       2  wrong usage, or a file that cannot be read
     """
     import sys
@@ -91,7 +91,8 @@ def _order(want: "Desired") -> tuple[int, str, str, str]:
 
 
 def _body(want: "Desired", tenant: "SecureTenant") -> "Json":
-    """As it is written; without the record, which rests on the SecureTenant's UID, unless the file has that."""
+    """The object as the operator writes it, but without the record unless the file has the SecureTenant's UID, from
+    which the record is computed."""
     from securetenant.drift import writes
     from securetenant.model import names
 
@@ -102,7 +103,7 @@ def _body(want: "Desired", tenant: "SecureTenant") -> "Json":
     assert isinstance(annotations, dict)
     if not tenant.metadata.uid:
         del annotations[names.ANNOTATION_APPLIED]
-    # Names first, as people write them.
+    # Names first, as is usual.
     order = ("name", "namespace", "labels", "annotations")
     return {**body, "metadata": {key: metadata[key] for key in order if metadata.get(key)}}
 
@@ -122,7 +123,7 @@ def _notes(tenant: "SecureTenant", plans: "Iterable[Plan]") -> Iterator[str]:
 
 
 def to_yaml(value: Any) -> str:
-    """YAML that every reader takes for the same JSON: whatever one of them could misread stands in quotes."""
+    """YAML that every parser reads as the same JSON: whatever one of them could misread is in quotes."""
     import yaml
 
     text: str = yaml.dump(value, Dumper=_dumper(), sort_keys=False, allow_unicode=True, width=120)

@@ -1,8 +1,8 @@
 """`securetenant run`: the operator itself. Its flags are made from the fields of Settings.
 
 Why not CliApp of pydantic-settings (2.16): a bad value ends in a traceback with exit code 1, which means "start it
-again", and does not say whether the flag or the variable is bad; the help names no variable, and shows types and
-defaults as Python writes them (`dict[str,str]`, `{'k8s-app': 'kube-dns'}`, `null`).
+again", and the message does not say whether the flag or the variable is bad; the help does not name the variables, and
+shows types and defaults in Python's notation (`dict[str,str]`, `{'k8s-app': 'kube-dns'}`, `null`).
 """
 
 import inspect
@@ -16,10 +16,10 @@ from securetenant import memory
 from securetenant.cli.output import fail
 from securetenant.settings import Settings, flag, variable
 
-_HELP = """Run the operator: make the tenants' posture, keep it, report it.
+_HELP = """Run the operator: create what the tenants declare, correct drift, and report it.
 
-Each setting is a flag or a variable of the environment; the flag wins. Several instances may run: one works, the
-others stand by. SIGTERM and SIGINT stop it cleanly.
+Each setting is a flag or an environment variable; the flag wins. Several instances may run: one is active, the others
+are standbys. SIGTERM and SIGINT stop it cleanly.
 
 \b
 Examples:
@@ -30,7 +30,7 @@ Examples:
 \b
 Exit codes:
   0  stopped cleanly
-  1  could not start, lost its Lease to another instance, or could not go on: start it again
+  1  could not start, lost its Lease to another instance, or could not continue: start it again
   2  a bad setting, or wrong usage
 """
 
@@ -43,7 +43,7 @@ def command() -> Callable[..., None]:
             settings = Settings.load(**flags)
         except ValueError as error:
             fail(str(error), 2)
-        # The operator, kopf and aiohttp are not loaded before the settings are known to be good.
+        # The operator, kopf and aiohttp are imported only when the settings are known to be valid.
         memory.leave_out("rich")
         from securetenant import app
 
@@ -57,7 +57,7 @@ def command() -> Callable[..., None]:
 
 
 def _parameter(name: str, info: FieldInfo) -> inspect.Parameter:
-    """One option. All are text: Settings has the rules, for flags and for the environment alike."""
+    """One option. All are text: Settings validates flags and environment variables alike."""
     default = info.default
     known = "" if default is None or default == () or info.default_factory else f"default: {_written(default)}; "
     option = typer.Option(
@@ -76,7 +76,7 @@ def _metavar(info: FieldInfo) -> str:
 
 
 def _written(value: Any) -> str:
-    """A default as it would be given."""
+    """A default as a user would write it."""
     if isinstance(value, tuple):
         return ",".join(map(str, value))
     if isinstance(value, dict):

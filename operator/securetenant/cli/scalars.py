@@ -1,6 +1,6 @@
-"""What a plain YAML scalar means to kubectl, which reads YAML 1.1 by Go's rules and passes it on as JSON.
+"""How kubectl reads a plain YAML scalar: as YAML 1.1 by the rules of its Go library, then converted to JSON.
 
-PyYAML's own rules differ where it hurts: an unquoted time becomes a datetime, `1e3` stays text, `12:30` is 750.
+PyYAML's own rules differ in important cases: an unquoted time becomes a datetime, `1e3` stays text, `12:30` is 750.
 """
 
 import re
@@ -17,7 +17,7 @@ _INTEGER: Final = re.compile(
 _FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _ODD_FLOAT: Final = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _LONGEST_NUMBER: Final = 64  # digits; Python refuses to read integers of thousands of them
-# A merge, and (to some readers) a default value.
+# A merge key, and (for some parsers) a default value.
 _DOUBTFUL: Final = frozenset(("<<", "="))
 
 
@@ -36,17 +36,17 @@ def value_of(text: str) -> bool | int | float | str | None:
 
 
 def is_safe_unquoted(text: str) -> bool:
-    """Whether every reader takes the unquoted scalar for this very text."""
+    """Whether every parser reads the unquoted scalar as exactly this text."""
     return (
         value_of(text) == text
         and text not in _DOUBTFUL
         and _ODD_FLOAT.fullmatch(text) is None
-        and text.isprintable()  # U+0085 and the like are line breaks to one reader, blanks to another
+        and text.isprintable()  # U+0085 and others are line breaks to one parser, blanks to another
     )
 
 
 def key_of(text: str) -> str:
-    """The key that an unquoted scalar makes: what is no text becomes text again, in its own way of writing."""
+    """The key for an unquoted scalar: a value that is no text becomes text again, in its canonical form."""
     value = value_of(text)
     if isinstance(value, bool):
         return "true" if value else "false"

@@ -20,16 +20,16 @@ Files = Annotated[
 def validate(
     ctx: typer.Context,
     files: Files,
-    strict: Annotated[bool, typer.Option("--strict", help="Warnings fail, too, and there are more.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Warnings fail too, and more things are warned of.")] = False,
     output: Output = Form.text,
     no_color: NoColor = False,
 ) -> None:
     """Check SecureTenants in files; needs no cluster.
 
-    Every error of every document is told with file, line and field; documents of other kinds are skipped. What is
-    wrong between the given tenants is found, too: names, namespaces and nodes claimed twice are errors; an expired
-    rule, or a flow that the other tenant does not declare, is a warning. With --strict so is a platform namespace that
-    a rule names and no file declares: give the Namespaces, too.
+    Every error of every document is reported with file, line and field; documents of other kinds are skipped. Conflicts
+    between the given tenants are found too: names, namespaces and nodes claimed twice are errors; an expired rule, or a
+    flow that the other tenant does not declare, is a warning. With --strict, so is a platform namespace that a rule
+    names and no file declares: give the Namespaces too.
 
     \b
     Examples:
@@ -40,7 +40,7 @@ def validate(
 
     \b
     Exit codes:
-      0  nothing is wrong (warnings may stand, unless --strict)
+      0  nothing is wrong (there may be warnings, unless --strict)
       1  errors were found
       2  wrong usage, or a file that cannot be read
     """

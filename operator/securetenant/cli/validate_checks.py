@@ -28,7 +28,7 @@ class Issue:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A tenant out of a file."""
+    """A tenant from a file."""
 
     document: Document
     tenant: SecureTenant
@@ -40,7 +40,7 @@ class Given:
 
 @dataclass(slots=True)
 class Checked:
-    """The sound tenants, and all issues, by file and line."""
+    """The valid tenants, and all issues, sorted by file and line."""
 
     tenants: list[Given] = field(default_factory=list)
     issues: list[Issue] = field(default_factory=list)
@@ -55,7 +55,7 @@ class Checked:
 
 
 def check(found: Found, platform: Platform, now: datetime, *, strict: bool = False) -> Checked:
-    """Judge all that was read. `strict`: warn, too, of what these files cannot tell."""
+    """Check all that was read. `strict`: also warn of what cannot be checked with these files alone."""
     checked = Checked(issues=[_unreadable(fault) for fault in found.faults])
     for document in found.tenants:
         tenant, problems = load.read(document.body, now)
@@ -81,7 +81,7 @@ def _own(document: Document, problem: Problem) -> Issue:
 
 
 def _misread(plain: str | None, message: str) -> str:
-    """A hint where YAML takes a word without quotes for something else."""
+    """A hint where YAML reads a word without quotes as something else than text."""
     if plain is None or "wrong type" not in message or plain in ("true", "false") or plain.isdecimal():
         return ""
     return f" (without quotes, YAML does not read {plain} as text)"
@@ -92,12 +92,12 @@ def _same_names(given: Iterable[Given]) -> Iterator[Issue]:
     for one in given:
         before = first.setdefault(one.tenant.name, one)
         if before is not one:
-            message = f"SecureTenant {one.tenant.name} stands in {before.at} as well: only the last applied counts"
+            message = f"SecureTenant {one.tenant.name} is in {before.at} as well: only the last applied counts"
             yield _issue(one, "metadata.name", message)
 
 
 def _same_claims(given: Iterable[Given]) -> Iterator[Issue]:
-    """What two tenants take for themselves alone, and only one can have."""
+    """Claims of two tenants to something that only one can have."""
     first: dict[tuple[str, object], Given] = {}
     for one in given:
         for control in CONTROLS:
@@ -109,7 +109,7 @@ def _same_claims(given: Iterable[Given]) -> Iterator[Issue]:
 
 
 def _reviewed(given: Sequence[Given], platform: Platform, now: datetime) -> Iterator[Issue]:
-    """What the tenants among the files make of each other."""
+    """Issues between the tenants in the files."""
     world = world_without_cluster((one.tenant for one in given), platform)
     for one in given:
         if one.tenant is world.tenant(one.tenant.name):
@@ -119,7 +119,7 @@ def _reviewed(given: Sequence[Given], platform: Platform, now: datetime) -> Iter
 
 
 def _undeclared(given: Sequence[Given], namespaces: Set[str], platform: Platform, now: datetime) -> Iterator[Issue]:
-    """Namespaces that a spec names and that none of the files declares: they may not exist."""
+    """Namespaces that a spec refers to and that none of the files declares: they may not exist."""
     tenants = {entry.name for one in given for entry in one.tenant.spec.namespaces}
     known = {*namespaces, *tenants, *names.BUILT_IN_NAMESPACES, platform.dns_namespace, platform.operator_namespace}
     for one in given:

@@ -4,7 +4,7 @@ from securetenant.cli.output import Form, Output, print_json
 
 
 def version(output: Output = Form.text) -> None:
-    """Print the version, Python's, and that of the Kubernetes API.
+    """Print the versions of SecureTenant, of Python, and of its Kubernetes API.
 
     \b
     Examples:

@@ -1,1 +1,1 @@
-"""The knowledge, pure: one file per control, spec + world -> desired objects and what is foreign."""
+"""The controls, pure: one file or folder each, spec + world -> desired objects and foreign objects."""

@@ -1,9 +1,9 @@
-"""The commitment to create a namespace: what shows, after a crash, that a namespace is of our own making.
+"""The commitment to create a namespace: after a crash, it proves that we created a namespace.
 
-The status records by UID which namespaces a tenant holds, but a UID is known only when the namespace is there, and
-the process may die in between. So the digest of a fresh random value is written to the SecureTenant first, and the
-namespace is created with the value itself. Who reads the digest cannot make the value, and who reads the value can do
-nothing with it any more once the UID is on record: then the commitment counts no longer, and never again.
+The status records by UID which namespaces a tenant holds, but a UID is known only once the namespace exists, and the
+process may die in between. So the digest of a fresh random value is written to the SecureTenant first, and then the
+namespace is created with the value itself. Nobody can derive the value from the digest, and the value is useless once
+the UID is recorded: from then on the commitment is used up for ever.
 """
 
 import hashlib
@@ -17,13 +17,13 @@ from securetenant.api.tenant import SecureTenant
 from securetenant.model import names
 from securetenant.model.objects import Observed
 
-# Of one name the last so many are kept: a request of a process that was killed may still be carried out.
+# How many digests are kept per namespace: a request of a killed process may still be carried out later.
 _KEPT: Final = 3
 
 
 class Commitment(msgspec.Struct, frozen=True):
-    """To create one namespace. `after`: the UID that the status recorded for its name then ("": none). `digests`: of
-    the values that it may be created with, the newest last."""
+    """A commitment to create one namespace. `after`: the UID that the status recorded for its name when it was made
+    ("": none). `digests`: those of the values that it may be created with, the newest last."""
 
     after: str = ""
     digests: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ def digest(tenant: SecureTenant, namespace: str, value: str) -> str:
 
 
 def pending(tenant: SecureTenant) -> dict[str, Commitment]:
-    """The commitments that still count, by namespace: not used, and nothing recorded for the name since."""
+    """The valid commitments, by namespace: not used up, and no UID recorded for the name since."""
     text = tenant.metadata.annotations.get(names.ANNOTATION_CREATING, "")
     if not text:
         return {}
@@ -54,7 +54,7 @@ def pending(tenant: SecureTenant) -> dict[str, Commitment]:
 
 
 def proves(tenant: SecureTenant, namespace: Observed) -> bool:
-    """Whether the namespace carries a value that a pending commitment of the tenant to this very name is to."""
+    """Whether the namespace carries a value that matches a pending commitment of the tenant for this very name."""
     value = namespace.annotations.get(names.ANNOTATION_CREATION)
     if value is None:
         return False
@@ -63,7 +63,7 @@ def proves(tenant: SecureTenant, namespace: Observed) -> bool:
 
 
 def committed(tenant: SecureTenant, digests: Mapping[str, str]) -> str:
-    """The annotation's text with these new commitments (namespace -> digest); those that still count stay in it."""
+    """The annotation's text with these new commitments (namespace -> digest); those that are still valid are kept."""
     known, uids = pending(tenant), {entry.name: entry.uid for entry in tenant.status.namespaces}
     for name, new in digests.items():
         before = known.get(name, Commitment()).digests
@@ -72,7 +72,7 @@ def committed(tenant: SecureTenant, digests: Mapping[str, str]) -> str:
 
 
 def used(tenant: SecureTenant, namespaces: Iterable[NamespaceStatus]) -> list[str]:
-    """The digests in the annotation that count no more once these namespaces are on record."""
+    """The digests in the annotation that are used up once these namespaces are recorded in the status."""
     text = tenant.metadata.annotations.get(names.ANNOTATION_CREATING, "")
     if not text:
         return []
@@ -87,7 +87,7 @@ def used(tenant: SecureTenant, namespaces: Iterable[NamespaceStatus]) -> list[st
 
 
 def _read(text: str) -> dict[str, Commitment]:
-    """What is no JSON of ours commits to nothing."""
+    """The commitments in the annotation's text; none if it is not our JSON."""
     try:
         return _decode(text)
     except msgspec.MsgspecError:

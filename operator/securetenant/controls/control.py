@@ -1,4 +1,4 @@
-"""What a control is, and what it says of a tenant. No I/O, no clock: time is an argument."""
+"""What a control is, and what it plans for a tenant. No I/O, no clock: time is an argument."""
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,26 +18,26 @@ from securetenant.model.metrics import Family, Samples
 from securetenant.model.objects import Desired, Observed, Ref, Superseded
 from securetenant.model.objects import Foreign as Foreign
 
-# The reason of a condition (Unknown) of which only a cluster can tell, in a plan without one.
+# The reason of a condition that is Unknown because the plan was made without a cluster (`validate`, `render`).
 NO_CLUSTER: Final = "NoCluster"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What one control wants of the cluster for one tenant, and what it has to say.
+    """What one control wants in the cluster for one tenant, and what it reports.
 
-    `conditions` with status False and a reason in `blocking` keep the tenant from being Ready.
-    `wake_at` is when the plan changes by itself (an expiry), if ever.
-    `status` is the control's part of the tenant's status, by the name of the field.
-    `samples` are those of its metric families that no part of the status holds (see `Control.figures`).
+    `blocking`: messages that keep the tenant from being Ready.
+    `wake_at`: when the plan changes by itself (an expiry), if ever.
+    `status`: the control's part of the tenant's status, by field name.
+    `samples`: those of its metrics that no part of the status holds (see `Control.figures`).
     """
 
     desired: Sequence[Desired] = ()
     foreign: Sequence[Foreign] = ()
-    superseded: Mapping[Ref, Superseded] = field(default_factory=dict)  # of what stands and is not desired (any more)
+    superseded: Mapping[Ref, Superseded] = field(default_factory=dict)  # existing, no longer desired
     conditions: Sequence[Condition] = ()
     blocking: Sequence[str] = ()  # why the tenant is not Ready, one sentence each
-    passing: bool = False  # what blocks ends without anybody's help
+    passing: bool = False  # whatever blocks will end without help
     wake_at: datetime | None = None
     status: Mapping[str, BaseModel | Sequence[str]] = field(default_factory=dict)
     samples: Samples = field(default_factory=dict)
@@ -52,17 +52,19 @@ def _none(*_: object) -> tuple[()]:
 
 @dataclass(frozen=True, slots=True)
 class Triggers:
-    """Which events concern which tenant, as tokens ("role:edit"): an event looks its tokens up, and walks no tenants.
+    """Which events concern which tenant, by tokens ("role:edit"): the tokens of an event are looked up in an index, so
+    that no event walks all tenants.
 
-    Beside those that a control names, each tenant has `tenant:<its name>`, and `ns:<name>` for each namespace that it
-    declares; and each object in a namespace, and each with a tenant's mark, has those.
+    In addition to the tokens of the controls, each tenant has `tenant:<its name>` and `ns:<name>` for each namespace
+    that it declares; each object in a namespace, and each with a tenant's mark, has the matching ones.
 
-    `section`, `reads`: the section of the spec that decides, and the part of it that is read off its JSON, as a
+    `section`, `reads`: the section of the spec that decides, and the part of it that is read from JSON, as a
     msgspec.Struct whose fields have defaults: thousands of tenants are indexed before any is parsed.
     `tenant`: the tokens of a tenant with these namespaces and that section.
-    `objects`: by kind, the tokens of an object that came, changed or went (as it is, and as it was). Of a change that
-    Kubernetes itself makes in a mirrored status there are no others.
-    `spreads`: whom else a change of a tenant concerns, by its name, its tokens before and after, and the indexes.
+    `objects`: by kind, the tokens of an object that was added, changed or deleted (given as it is and as it was). For a
+    change that Kubernetes itself makes in a mirrored status (`Kind.mirror`), these are the only tokens.
+    `spreads`: the tokens of other tenants that a change of a tenant concerns, from its name, its tokens before and
+    after, and the indexes.
     """
 
     section: str = ""
@@ -74,8 +76,8 @@ class Triggers:
 
 @dataclass(frozen=True, slots=True)
 class Deviation:
-    """One object that is not as it must be, and is the cluster's and no one tenant's. `widens`: it gives more than is
-    declared anywhere. `details`: what, for a comparison: two are equal if nothing about them differs.
+    """One object that is not as it must be and that belongs to the cluster, not to a tenant. `widens`: it grants more
+    than is declared anywhere. `details`: what it grants, so that two deviations are equal only if nothing differs.
     """
 
     ref: Ref
@@ -89,8 +91,8 @@ class Deviation:
 
 @dataclass(frozen=True, slots=True)
 class ClusterWide:
-    """What a control judges of the cluster as a whole: all that deviates, in a fixed order; whether a change of an
-    object may change that; and the reasons that there can be."""
+    """How a control judges the cluster as a whole: all deviations, in a fixed order; whether a change of an object may
+    change them; and the possible reasons."""
 
     deviations: Callable[[World], Sequence[Deviation]]
     concerns: Callable[[Observed], bool]
@@ -99,8 +101,8 @@ class ClusterWide:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a spec takes for its tenant alone. Two tenants with an equal `key` contend for it. In words: `taken` ("the
-    namespace a is declared") by another tenant as well, and the `remedy`."""
+    """What a spec claims for its tenant alone. Two tenants with an equal `key` conflict. In words: `taken` ("namespace
+    a is declared") by another tenant as well, and the `remedy`."""
 
     path: str
     key: object
@@ -110,7 +112,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A namespace that a spec names and that is no tenant's; `lost` is what becomes of it while there is none ("the
+    """A namespace that a spec refers to and that is no tenant's; `lost`: the consequence while it does not exist ("the
     rule a stays closed")."""
 
     path: str
@@ -122,20 +124,21 @@ class Reference:
 class Control:
     """One control: its name (the same in spec, file, metric label, docs) and its pure plan.
 
-    `kinds`: what it writes, and so where its stale objects are looked for; `looks_at`: what else it needs to see, and
-    `only`: of a kind the objects of these names alone. `indexes`: the keys under which it looks objects of a kind up.
-    `stale`: where it looks for objects of the tenant, if the mark does not tell. `replaced`: whether such an object is
-    not ours to leave behind. `tampered`: its plan, where others changed the status that Kubernetes mirrors (each told
-    in words). `rereads`: its conditions are read off what it writes. `cluster`: what it judges that is no one tenant's.
-    `shipped`: the objects that it needs and that come with the operator, for a world without a cluster.
-    `figures`: the samples of its metric families that its part of the status comes to; so they are shown, too, while a
-    tenant is not planned for (Paused) and its status says what it said.
-    `warnings`: what there is to warn of as long as a status says so, by what tells one from another: each is told once.
-    `rollout`: what its written objects come to, by the SecureTenant as it stood before and the status of the same pass.
-    `temporary`: what it ends when its time has come; once a deleted tenant's objects are released, nobody does.
-    `cause`: why it alone writes where no spec changed.
-    `claims`, `references` and `review` are what files can tell of a spec, for `securetenant validate`. `review` is
-    given a world of nothing but tenants, and says what the others make of this one's spec.
+    `kinds`: what it writes, and so where its stale objects are looked for; `looks_at`: what else it reads, and `only`:
+    for some kinds, the names of the only objects it reads. `indexes`: the keys by which it looks up objects of a kind.
+    `stale`: finds the tenant's stale objects where the mark does not show them. `replaced`: whether an object was
+    replaced by one that we must not leave behind. `tampered`: its plan where others changed a status that Kubernetes
+    mirrors (one text for each change). `rereads`: its conditions are read off the objects it writes. `cluster`: what it
+    judges that belongs to no single tenant. `shipped`: the objects it needs that ship with the operator, for a world
+    without a cluster.
+    `figures`: the metric samples derived from its part of the status, so that they are exposed even while a tenant is
+    not planned (Paused).
+    `warnings`: the warnings that follow from a status, by a key that identifies each: each is reported once.
+    `rollout`: its report on the objects written, from the SecureTenant before the pass and the status of the pass.
+    `temporary`: names of what it ends at a set time; for a deleted tenant's released objects nobody does that any more.
+    `cause`: why this control writes where no spec changed.
+    `claims`, `references` and `review`: what `securetenant validate` can check in files. `review` gets a world of
+    nothing but tenants, and reports how the other tenants' specs affect this one.
     """
 
     name: str

@@ -9,18 +9,18 @@ from securetenant.model.kinds import Kind
 
 NAMES: Final = tuple(control.name for control in CONTROLS)
 NAMED: Final = {control.name: control for control in CONTROLS}
-#: What the operator caches, SecureTenant excepted (kopf watches it).
+#: The kinds that the operator caches, except SecureTenant (kopf watches it).
 CACHED: Final = tuple(dict.fromkeys(kind for control in CONTROLS for kind in (*control.kinds, *control.looks_at)))
-#: Of these those that the API server need not serve.
+#: Those among them that the API server need not serve.
 OPTIONAL: Final = tuple(kind for kind in CACHED if kind.optional)
 KINDS: Final = {kind.key: kind for kind in CACHED}
-#: Of these kinds the objects of these names alone.
+#: For these kinds, only the objects with these names are cached.
 ONLY: Final[Mapping[Kind, Collection[str]]] = {kind: names for c in CONTROLS for kind, names in c.only.items()}
 FAMILIES: Final = tuple(family for control in CONTROLS for family in control.families)
 
 
 def writers(controls: Iterable[Control] = CONTROLS) -> dict[Kind, Control]:
-    """Which control writes a kind; of several the first, which reports what is stale of it."""
+    """Which control writes a kind; if several do, the first one, which reports the kind's stale objects."""
     found: dict[Kind, Control] = {}
     for control in controls:
         for kind in control.kinds:

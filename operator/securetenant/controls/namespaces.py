@@ -1,4 +1,4 @@
-"""namespaces: create, label, annotate; adopt only when told, never a system namespace or another tenant's."""
+"""namespaces: create, label, annotate; adopt only with `adopt: true`, never a system or another tenant's namespace."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -16,7 +16,7 @@ CONDITION = "NamespacesReady"
 
 
 def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
-    """One Namespace for each entry that the tenant holds; the others become a condition that says why."""
+    """One Namespace for each entry that the tenant holds; a condition says why it does not hold the others."""
     problems = [
         problem for entry in tenant.spec.namespaces if (problem := obstacle(tenant, entry.name, world)) is not None
     ]
@@ -50,23 +50,23 @@ def obstacle(tenant: SecureTenant, namespace: str, world: World) -> tuple[str, s
     if observed is None:
         return None
     if observed.deleting:
-        return "Terminating", f"{namespace} is Terminating; it is created anew, with its posture, when it is gone"
+        return "Terminating", f"{namespace} is Terminating; it is recreated with all its objects once it is deleted"
     if not ownership.is_ours(tenant, observed, world):
         return "NotOwned", f"{namespace} {_unowned(tenant, observed)}: set adopt: true on it to take it over"
     return None
 
 
 def _unowned(tenant: SecureTenant, namespace: Observed) -> str:
-    """What there is to say of one that exists and is not the tenant's."""
+    """What is known about a namespace that exists and is not the tenant's."""
     if namespace.tenant == tenant.name:
         return (
-            "carries this tenant's mark, but nothing shows that this SecureTenant made it (restored from a backup, "
-            "made anew by others, or a copied mark)"
+            "carries this tenant's mark, but nothing shows that this SecureTenant created it (restored from a backup, "
+            "recreated by others, or a copied mark)"
         )
     mark = f" and carries the mark of tenant {namespace.tenant}" if namespace.tenant else ""
     if any(entry.uid for entry in tenant.status.namespaces if entry.name == namespace.ref.name):
-        return f"exists{mark}, and is another than the one that this tenant held, which others deleted"
-    return f"exists{mark}, and this tenant did not create it"
+        return f"exists{mark}, but is a new one: others deleted the namespace that this tenant held"
+    return f"exists{mark}, but this tenant did not create it"
 
 
 def _namespace(entry: NamespaceSpec) -> Desired:
@@ -79,9 +79,9 @@ def _namespace(entry: NamespaceSpec) -> Desired:
 
 
 def claims(tenant: SecureTenant) -> Iterator[Claim]:
-    """Each of its namespaces."""
+    """One claim for each namespace that the tenant declares."""
     for index, entry in enumerate(tenant.spec.namespaces):
-        remedy = "it can belong to one only, remove it from the other"
+        remedy = "it can belong to one tenant only, remove it from the other"
         yield Claim(f"spec.namespaces[{index}].name", entry.name, f"namespace {entry.name} is declared", remedy)
 
 

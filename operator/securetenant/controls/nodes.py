@@ -1,7 +1,7 @@
-"""nodes: nodes that are one tenant's alone, by a taint that keeps others out and a label that pods can require.
+"""nodes: nodes dedicated to one tenant, by a taint that keeps others out and a label that pods can require.
 
-The label lies under `node-restriction.kubernetes.io/`, which a kubelet may not set on itself (NodeRestriction);
-what the spec selects by may well be set by a kubelet, and so only selects.
+The label is under `node-restriction.kubernetes.io/`, which a kubelet may not set on its own node (NodeRestriction). The
+labels that the spec selects by may be set by a kubelet, so they only select.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ DEDICATED: Final = Family(
     "securetenant_node_dedicated", "gauge", "Nodes dedicated to the tenant and in order.", zeros=((),)
 )
 
-_NAMED_AT_MOST: Final = 5  # names in a message; the counts are whole
+_NAMED_AT_MOST: Final = 5  # names in a message; counts include all
 
 
 def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
@@ -36,7 +36,7 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
     if nodes is None:
         return Plan()
     if world.platform.offline:
-        message = f"label and taint of the nodes with {_labels(nodes)} are not here: they rest on the cluster's nodes"
+        message = f"label and taint of the nodes with {_labels(nodes)} are not rendered: they depend on the cluster"
         return Plan(conditions=[Condition(type=CONDITION, status="Unknown", reason=NO_CLUSTER, message=message)])
     selected = _selected(tenant, world)
     owners = [(node, holder(node, world)) for node in selected]
@@ -64,10 +64,10 @@ def holder(node: Observed, world: World) -> SecureTenant | None:
 
 
 def given_back(tenant: SecureTenant, world: World) -> list[Observed]:
-    """The nodes that carry the tenant's label or taint and are not its any more: both are to be taken off.
+    """The nodes that carry the tenant's label or taint but no longer belong to it: both are to be removed.
 
-    Not those that another tenant is about to write its own on: between two tenants a node stays closed. With
-    `nodes` gone from the spec, that is all of them.
+    Nodes that another tenant is about to write to are left out: a node that moves between two tenants stays closed.
+    Without `nodes` in the spec, all the tenant's nodes are given back.
     """
     marked = world.indexed(NODE, (_label((names.NODE_LABEL_TENANT, tenant.name)), f"taint:{tenant.name}"))
     found = sorted(marked, key=lambda node: node.ref)
@@ -75,7 +75,7 @@ def given_back(tenant: SecureTenant, world: World) -> list[Observed]:
 
 
 def is_in_order(node: Observed, desired: Desired) -> bool:
-    """Whether the node has the label, and our taint once and as desired."""
+    """Whether the node has the label, and our taint exactly once and as desired."""
     return desired.labels.items() <= node.labels.items() and _our_taints(node) == [desired.body["taint"]]
 
 
@@ -89,7 +89,7 @@ def _is_free(tenant: SecureTenant, node: Observed, world: World) -> bool:
 
 
 def _selected(tenant: SecureTenant, world: World) -> list[Observed]:
-    """The nodes that the tenant's selector matches, by name; one that is being deleted is left alone."""
+    """The nodes that the tenant's selector matches, sorted by name, without those that are being deleted."""
     if tenant.spec.nodes is None:
         return []
     found = world.indexed(NODE, (_first(tenant.spec.nodes.selector.match_labels),))
@@ -106,7 +106,7 @@ def _desired(tenant: str, node: Observed, effect: str) -> Desired:
 
 
 def _our_taints(node: Observed) -> list[dict[str, object]]:
-    """The taints of our key, without the time that NoExecute ones may carry. A key may stand once per effect."""
+    """The taints with our key, without the `timeAdded` of NoExecute ones. A key may occur once per effect."""
     return [
         {key: value for key, value in taint.items() if key != "timeAdded"}
         for taint in entries(node)
@@ -133,7 +133,7 @@ def _condition(
         return _not_ready("NoNodes", f"No node has the labels {_labels(nodes)}: {remedy}.")
     if len(in_order) < len(mine):
         missing = _some([node.ref.name for node in mine if node.ref.name not in set(in_order)])
-        return _not_ready("NotDedicated", f"Label or taint is missing or another on {missing}.")
+        return _not_ready("NotDedicated", f"Label or taint is missing or wrong on {missing}.")
     return Condition(
         type=CONDITION, status="True", reason="Dedicated", message=f"{_count(len(in_order))} dedicated"
     )  # fmt: skip
@@ -157,7 +157,7 @@ def _some(items: Sequence[str]) -> str:
 
 
 def claims(tenant: SecureTenant) -> Iterator[Claim]:
-    """The nodes that it selects. Of two selectors that are not equal only the cluster's nodes tell."""
+    """A claim for the nodes it selects. Whether two different selectors overlap depends on the cluster's nodes."""
     if (nodes := tenant.spec.nodes) is not None:
         remedy = "a node belongs to one tenant only, select by another label in one of the two"
         key = frozenset(nodes.selector.match_labels.items())
@@ -194,7 +194,7 @@ def _listens(namespaces: Sequence[str], section: _Section) -> Iterator[str]:
 
 
 def _keys(node: Observed) -> Iterator[str]:
-    """Its labels, and the tenant that our taint on it names."""
+    """A node's index keys: its labels, and the tenant that our taint on it names."""
     yield from map(_label, node.labels.items())
     taint = entry(node)
     if isinstance(taint, dict):
@@ -207,7 +207,7 @@ def _changed(new: Observed, old: Observed | None) -> Iterator[str]:
 
 
 def _rivals(tenant: str, tokens: Collection[str], lookup: Lookup) -> Iterator[str]:
-    """Those that select, by whatever label, a node that this tenant may select, or did."""
+    """The tokens of tenants that select, by any label, a node that this tenant may select or did select."""
     mine = [token for token in tokens if token.startswith("node:")]
     yield from mine
     for node in lookup(NODE, mine):

@@ -1,4 +1,4 @@
-"""What a control has people told of a tenant beside its conditions: in the record of changes, and by Events."""
+"""What a control reports about a tenant in addition to conditions: lines in the log of changes, and Events."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from securetenant.model.objects import Desired, Observed, Ref
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """One line of the record, and one Event.
+    """One line of the log of changes, and one Event.
 
-    `line`, `fields`: the text of the line and what stands beside it. `reason`, `message`: the Event's. `about`: what it
-    happened to, so that Events about the same thing are one. `verb` ("opened") and `name`: where a rollout gives rise
-    to too many, the Events past the first ones of a reason become one, which says "30 more opened" and names them.
+    `line`, `fields`: the text and the fields of the log line. `reason`, `message`: the Event's. `about`: what it
+    happened to; Events about the same thing are merged. `verb` ("opened") and `name`: where a rollout causes too many
+    Events, those after the first few of a reason become one, which says "30 more opened" and names them.
     """
 
     line: str
@@ -27,8 +27,8 @@ class Notice:
 
 
 class Written(NamedTuple):
-    """An object that was written by our own change of mind: as it stood before, and as it stands now; None where it
-    is not there. What was given up stands as it stood."""
+    """An object that a rollout wrote: as it was before and as it is now; None where it does not exist. A released
+    object is the same before and after."""
 
     ref: Ref
     before: Observed | None
@@ -36,7 +36,7 @@ class Written(NamedTuple):
 
 
 class Rollout(NamedTuple):
-    """What a rollout comes to in a control's own terms, and why it came about ("" where the control cannot tell)."""
+    """What a rollout did in a control's own terms, and its cause ("" where the control does not know)."""
 
     notices: Sequence[Notice] = ()
     cause: str = ""

@@ -21,8 +21,8 @@ _NEVER = datetime.max.replace(tzinfo=UTC)
 def holder(namespace: str, world: World) -> SecureTenant | None:
     """The tenant that the namespace belongs to, or None.
 
-    Of those that declare it: the one that owns this very namespace, else the oldest. A label on the namespace
-    decides nothing: whoever may patch the namespace could forge it (Capsule CVE-2024-39690, CVE-2025-55205).
+    Among those that declare it: the one that owns this very namespace, otherwise the oldest. A label on the namespace
+    decides nothing: anybody who may patch the namespace could forge it (Capsule CVE-2024-39690, CVE-2025-55205).
     """
     if is_system(namespace, world):
         return None
@@ -34,40 +34,40 @@ def holder(namespace: str, world: World) -> SecureTenant | None:
 
 
 def is_system(namespace: str, world: World) -> bool:
-    """Whether the namespace is the cluster's or the operator's own."""
+    """Whether the namespace belongs to the cluster itself or to the operator."""
     return names.is_system_namespace(namespace) or namespace == world.platform.operator_namespace
 
 
 def records(tenant: SecureTenant, namespace: Observed | None) -> bool:
-    """Whether the tenant's status says that it holds this very namespace."""
+    """Whether the tenant's status records that it holds this very namespace (by UID)."""
     return namespace is not None and any(
         entry.name == namespace.ref.name and entry.uid == namespace.uid for entry in tenant.status.namespaces
     )
 
 
 def owns(tenant: SecureTenant, namespace: Observed | None) -> bool:
-    """Whether it is shown that this very namespace is the tenant's, declared or not: the status records its UID, or
-    it was created by us and is not recorded yet. Nothing else shows it: labels, and digests of what everybody may
-    read, can be made by whoever may write the namespace."""
+    """Whether this very namespace is proved to be the tenant's, declared or not: the status records its UID, or we
+    created it and it is not recorded yet. Nothing else is proof: labels, and digests of what everybody may read, can be
+    forged by anybody who may write the namespace."""
     return namespace is not None and (records(tenant, namespace) or commitment.proves(tenant, namespace))
 
 
 def age(tenant: SecureTenant) -> tuple[datetime, str]:
-    """Sorts tenants from the oldest; the name decides between equals."""
+    """A sort key for tenants, the oldest first; the name decides between equals."""
     return tenant.metadata.creation_timestamp or _NEVER, tenant.name
 
 
 def held(tenant: SecureTenant, world: World) -> Sequence[str]:
     """The namespaces that the tenant declares and may write to, in the spec's order.
 
-    A Terminating one is not among them (nothing can be created there), nor one that exists and is not ours
-    yet and may not be adopted.
+    Not among them are Terminating ones (nothing can be created there), and existing ones that are not the tenant's and
+    may not be adopted.
     """
     return [entry.name for entry in tenant.spec.namespaces if may_write(tenant, entry.name, world)]
 
 
 def may_write(tenant: SecureTenant, namespace: str, world: World) -> bool:
-    """Whether the tenant's posture is to be written into this namespace now."""
+    """Whether the tenant may write its objects into this namespace now."""
     owner = holder(namespace, world)
     if owner is None or owner.name != tenant.name:
         return False
@@ -76,9 +76,9 @@ def may_write(tenant: SecureTenant, namespace: str, world: World) -> bool:
 
 
 def is_ours(tenant: SecureTenant, namespace: Observed, world: World) -> bool:
-    """Whether an existing namespace is the tenant's: its own already, or to be adopted.
+    """Whether an existing namespace is the tenant's own already, or may be adopted.
 
-    One that carries the mark of a living tenant is never adopted by another.
+    A namespace that carries the mark of another existing tenant is never adopted.
     """
     if owns(tenant, namespace):
         return True
@@ -114,8 +114,8 @@ def may_release(tenant: SecureTenant, have: Observed, world: World) -> bool:
 def made_by_others(
     kind: Kind, tenant: SecureTenant, held: Iterable[str], desired: Container[Ref], world: World
 ) -> list[Observed]:
-    """The objects of a kind in the tenant's namespaces that are not the tenant's, in order. One at a name that the
-    tenant writes is not among them: it is the tenant's own, changed."""
+    """The foreign objects of a kind in the tenant's namespaces, in order. An object with a name that the tenant writes
+    is not foreign: it is the tenant's own, changed."""
     found = (
         observed
         for namespace in held

@@ -1,4 +1,4 @@
-"""All controls, in the order in which they are planned and reported. A new control is one row here."""
+"""All controls, in the order in which they plan and are reported. A new control is one row here."""
 
 from securetenant.controls import limits, namespaces, nodes
 from securetenant.controls.access import control as access

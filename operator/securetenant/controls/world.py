@@ -1,4 +1,4 @@
-"""The cluster as the controls see it. `cache/world.py` implements it over the informers' caches."""
+"""The cluster as the controls see it. `cache/world.py` implements it on the informers' caches."""
 
 from collections.abc import Callable, Collection, Iterable
 from typing import Protocol, TypeAlias
@@ -19,17 +19,17 @@ class World(Protocol):
     def platform(self) -> Platform: ...
 
     def serves(self, kind: Kind) -> bool:
-        """Whether the API server serves the kind. One that it does not serve (`Kind.optional`) has no objects, and none
-        that is desired of it is written: a control that desires some says so in a condition."""
+        """Whether the API server serves the kind. A kind that is not served (`Kind.optional`) has no objects, and
+        desired objects of it are not written: a control that desires some reports that in a condition."""
 
     def tenant(self, name: str) -> SecureTenant | None:
         """The SecureTenant of that name, deleting ones included."""
 
     def declaring(self, namespace: str) -> Collection[SecureTenant]:
-        """The tenants whose spec names this namespace, in no order."""
+        """The tenants whose spec names this namespace, in no particular order."""
 
     def having(self, tokens: Iterable[str]) -> Collection[SecureTenant]:
-        """The tenants that have one of these tokens (`controls.control.Triggers`), in no order."""
+        """The tenants that have one of these tokens (`controls.control.Triggers`), in no particular order."""
 
     def get(self, ref: Ref) -> Observed | None:
         """One object, or None."""

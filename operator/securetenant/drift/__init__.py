@@ -1,1 +1,1 @@
-"""The judgement, pure: desired against observed -> missing, changed, foreign, stale."""
+"""Compares desired with observed objects -> missing, changed, foreign, stale. Pure."""

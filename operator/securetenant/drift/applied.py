@@ -1,4 +1,4 @@
-"""The tenant's own record of what it applied, as its status holds it: what is missing since was deleted by others."""
+"""The record in a tenant's status of what it applied: whatever of it is missing later was deleted by others."""
 
 from collections.abc import Iterable
 
@@ -16,7 +16,7 @@ def grouped(refs: Iterable[Ref]) -> dict[str, list[str]]:
 
 
 def recorded(status: SecureTenantStatus) -> set[Ref]:
-    """The reverse of `grouped`, out of a status; what does not parse is left out."""
+    """The reverse of `grouped`, from a status; entries that do not parse are left out."""
     return {
         Ref(KINDS[key], namespace, name)
         for namespace, entries in status.applied.items()

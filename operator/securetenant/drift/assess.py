@@ -1,4 +1,4 @@
-"""What one look at a tenant finds: every control's plan, and every difference. Pure: no I/O, no clock.
+"""The assessment of a tenant: every control's plan and every difference from it. Pure: no I/O, no clock.
 
 The reconciler acts on it; `securetenant plan` prints it.
 """
@@ -26,11 +26,11 @@ from securetenant.model.objects import Desired, Observed, Ref
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """`held`: the namespaces that the tenant may write to, each with the UID of the very one that was judged ("" while
-    there is none); `entering`: those among them that are not the tenant's yet, to be created or adopted. `owned`: those
-    that it may not write to, and that are its own all the same, to be let go. `record`: what its status says it
-    applied, and still holds true. `wake_at`: when the plans change by themselves. `refusal`: why the plans are not of
-    the newest spec."""
+    """`held`: the namespaces that the tenant may write to, each with the UID that was judged ("" if it does not exist);
+    `entering`: those among them that are not the tenant's yet, to be created or adopted. `owned`: namespaces that it no
+    longer holds but still owns by UID, to be released. `record`: what its status says it applied, as far as that is
+    still valid. `wake_at`: when the plans change by themselves (an expiry). `refusal`: why the plans do not follow the
+    newest spec."""
 
     tenant: SecureTenant
     plans: dict[str, Plan]
@@ -58,10 +58,10 @@ def assess(
     believes: Callable[[Observed], bool] = lambda have: True,
     controls: Sequence[Control] = CONTROLS,
 ) -> Assessment:
-    """Look at a tenant in Enforce or Audit. `last`, `believes`: as in `judge.Owner`.
+    """Assess a tenant in Enforce or Audit. `last`, `believes`: as in `judge.Owner`.
 
-    Where the spec is refused and no accepted one is known, what closes whatever the spec says is all that is wanted;
-    all else that was written is held against its record, told, and left as it stands.
+    Where the spec is refused and no accepted one is known, only the objects that close whatever the spec says are
+    wanted; everything else that was written is compared with its record, reported, and left as it is.
     """
     plans = {control.name: control.plan(tenant, world, now) for control in controls}
     is_bare = refusal is not None and not refusal.kept
@@ -99,7 +99,8 @@ def assess(
 
 
 def _closing(plan: Plan, world: World) -> Plan:
-    """What a plan holds that rests on no spec: what closes, in namespaces that are there, and what others opened."""
+    """The part of a plan that does not depend on the spec: closing objects in existing namespaces, and foreign
+    objects."""
     desired = [
         want for want in plan.desired if want.closing and world.get(Ref(NAMESPACE, "", want.ref.namespace)) is not None
     ]
@@ -115,27 +116,27 @@ def _unlike_records(
     wanted: Collection[Ref],
     controls: Iterable[Control],
 ) -> Iterator[Finding]:
-    """What was written and is gone, or is not as it was written; and what has our mark and was never written."""
+    """Objects that were written and are missing or changed, and objects that have our mark but were never written."""
     control_of = writers(controls)
     for ref in sorted(ref for ref in record if ref not in wanted and ref.kind in control_of and world.serves(ref.kind)):
         have, control = _seen(world, ref), control_of[ref.kind].name
         if have is None:
             if ref.kind.is_shared and not ref.place:
-                continue  # that a node goes is nothing that this tenant lost
-            yield _told(ref, control, "Missing", "was written for this tenant, and is gone")
+                continue  # a node that was deleted is no loss of this tenant's
+            yield _kept(ref, control, "Missing", "was written for this tenant, but is missing")
         elif not _is_doomed(have, world) and not owner.wrote(have):
-            yield _told(ref, control, "Changed", "is not what was last written to it", have)
+            yield _kept(ref, control, "Changed", "is not what was last written to it", have)
     for control, have in carrying:
         ref = have.ref
         if ref in wanted or ref in record or (ref.place and ref.namespace not in held):
             continue
-        # A pass that broke off before its record was written leaves such an object; a copied mark looks the same.
+        # An object of a pass that was aborted before it recorded it, or one with a copied mark: they look the same.
         is_unfinished = owner.wrote(have) and (not ref.place or not owner.settled(ref.namespace))
         if not is_unfinished:
-            yield _told(ref, control, "Stale", "carries this tenant's mark, but was never written", have)
+            yield _kept(ref, control, "Stale", "carries this tenant's mark, but was never written", have)
 
 
-def _told(ref: Ref, control: str, reason: DriftReason, message: str, have: Observed | None = None) -> Finding:
+def _kept(ref: Ref, control: str, reason: DriftReason, message: str, have: Observed | None = None) -> Finding:
     message = f"{message}; left as it is while the spec is refused"
     return Finding(ref, control, reason, "Keep", rollout=False, message=message, observed=have)
 
@@ -143,8 +144,8 @@ def _told(ref: Ref, control: str, reason: DriftReason, message: str, have: Obser
 def marked(
     tenant: SecureTenant, world: World, controls: Iterable[Control] = CONTROLS
 ) -> Iterator[tuple[str, Observed]]:
-    """All that carries the tenant's mark, or that a control says is to be given back, each with the control whose kind
-    it is. What a Terminating namespace takes with it is left alone."""
+    """All objects that carry the tenant's mark or that a control says are to be given back, each with the control that
+    writes its kind. The contents of a Terminating namespace are left out: they are deleted with it."""
     for kind, control in writers(controls).items():
         # Of a kind that is not served (any more) nothing can be said, and nothing is to be deleted.
         if control.stale is None and world.serves(kind):
@@ -156,8 +157,8 @@ def marked(
 
 
 def _seen(world: World, ref: Ref) -> Observed | None:
-    """What is in no namespace is not there: of one that was deleted and is to be made anew, the caches of its
-    contents may not have heard yet."""
+    """The object as cached; None where its namespace does not exist: after the deletion of a namespace, the caches of
+    its contents may lag behind."""
     if ref.namespace and _namespace(world, ref.namespace) is None:
         return None
     return world.get(ref)
@@ -178,8 +179,8 @@ def _is_doomed(have: Observed, world: World) -> bool:
 
 
 def _record(tenant: SecureTenant, world: World) -> Iterator[Ref]:
-    """What the tenant's status says it applied. Of a namespace that was made anew since, nothing holds, nor of that
-    namespace itself; of one that is not there, that it was."""
+    """What the tenant's status says it applied, as far as that is still valid. For a namespace that was recreated
+    since, nothing is, neither its contents nor itself; for one that does not exist, only the namespace itself is."""
     settled = _settled(tenant, world)
     for ref in recorded(tenant.status):
         is_gone = ref.kind is NAMESPACE and _namespace(world, ref.name) is None
@@ -194,7 +195,7 @@ def _reserved(tenant: SecureTenant, world: World, ref: Ref) -> Collection[str]:
 
 
 def _settled(tenant: SecureTenant, world: World) -> Callable[[str], bool]:
-    """Whether a pass over a namespace was finished and recorded, and it is still the same namespace."""
+    """Whether the status recorded a pass over a namespace, and it is still the same namespace by UID."""
     uids = {entry.name: entry.uid for entry in tenant.status.namespaces if entry.uid}
 
     def settled(namespace: str) -> bool:

@@ -1,8 +1,8 @@
-"""What differs between what is wanted and what stands in the cluster, and whose doing it is.
+"""What differs between the desired objects and the cluster, and who caused it: a rollout of ours, or drift.
 
-Better than a server-side-apply diff: objects that are wholly ours are compared exactly, so that an *addition*
-to them counts (reference: an added `ingress: [{}]` on a default-deny policy is invisible to apply), and
-objects that others put beside ours are judged as well.
+Better than a server-side-apply diff: objects that are wholly ours are compared exactly, so that an *addition* to them
+counts (an `ingress: [{}]` added to a default-deny policy is invisible to apply), and foreign objects beside ours are
+judged as well.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -21,12 +21,12 @@ Action = Literal["Create", "Replace", "Recount", "Recreate", "Patch", "Delete", 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Finding:
-    """One difference: which object, what is to be done, and whether others did it.
+    """One difference: which object, what is to be done, and whether others caused it.
 
-    `rollout`: the difference is our own change of mind, and no drift. `action` Keep: it is only reported; Recount: the
-    spec is as it must be, and what Kubernetes mirrors of it in the status is not. `path`: the first field that
-    differs, dotted, e.g. "spec.ingress". `superseded`: of a deletion by rollout. `reserved`: keys of labels and
-    annotations that are ours to take back although no spec could have set them.
+    `rollout`: the desired state changed (an edit, a peer, an expiry, an upgrade); the difference is no drift. `action`
+    Keep: it is only reported; Recount: the spec is as wanted, but the copy that Kubernetes keeps of it in the status is
+    not. `path`: the first field that differs, dotted, e.g. "spec.ingress". `superseded`: only for a deletion by
+    rollout. `reserved`: keys of labels and annotations that are ours to remove although no spec can set them.
     """
 
     ref: Ref
@@ -44,16 +44,15 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """For whom is judged: the tenant, the salt of its records (its UID), and its own record.
+    """The tenant whose objects are judged: its name, the salt of its records (its UID), and what it wrote.
 
-    `applied`: it wrote this object before. `settled`: it has finished a pass over this namespace before ("" is
-    always settled); until then nothing that stands there can be drift from it. `last`: the record that was last
-    written to this object ("": it was given up or deleted by ourselves), several where it is uncertain whether a
-    write was carried out, none where nothing is known (any more). `believes`: an object that nobody recorded counts as
-    written by us for its record alone, as a pass leaves it that broke off. Records can be computed by anybody, so it
-    holds of what stood there when this process looked first, and of nothing that came later. `reserved`: the labels
-    and annotations that no spec can set, and that its status says were written by us. The record on the object says so
-    too, but that is anybody's word who may patch it.
+    `applied`: whether it wrote this object before. `settled`: whether it has completed a pass over this namespace
+    before ("" is always settled); until then nothing found there can be drift. `last`: the record that was last written
+    to this object ("": we released or deleted it); several where the outcome of a write is uncertain, none where
+    nothing is known. `believes`: whether an object that no status recorded counts as ours because of its record alone,
+    which is how an aborted pass leaves it. Anybody can compute a record, so this holds only for objects that existed at
+    this process's first pass. `reserved`: the labels and annotations that no spec can set and that the tenant's status
+    says we wrote. The record on the object says so too, but anybody who may patch the object can change it.
     """
 
     tenant: str
@@ -65,19 +64,19 @@ class Owner:
     reserved: Callable[[Ref], Collection[str]] = lambda ref: ()
 
     def wrote(self, have: Observed) -> bool:
-        """Whether what stands is what we last wrote. An older state of ours that somebody put back (a copy kept from
-        before a rule was tightened, a restored backup) has a good record too, and is still his doing."""
+        """Whether the object is as we last wrote it. An older state of ours that somebody restored (a copy from before
+        a rule was tightened, a backup) has a valid record too, but is that person's change."""
         last = self.last(have.ref)
         is_replayed = bool(last) and (have.record or "") not in last
         return not is_replayed and is_recorded(have, self.salt)
 
     def meets(self, have: Observed) -> bool:
-        """Whether it stood there, without any record, before the tenant ever wrote it: adopted; or was given up by
-        ourselves."""
+        """Whether the object has no record because the tenant never wrote it (it is adopted) or released it."""
         return have.record is None and (not self.applied(have.ref) or "" in self.last(have.ref))
 
     def deleted(self, ref: Ref) -> bool:
-        """Whether what is missing may well be our own doing: never written, or a deletion of ours without an answer."""
+        """Whether we may have caused that the object is missing: never written, or deleted by us (perhaps without an
+        answer)."""
         return not self.applied(ref) or "" in self.last(ref)
 
 
@@ -107,8 +106,8 @@ def _whole(owner: Owner, want: Desired, have: Observed) -> Iterator[Finding]:
 
 
 def difference(want: Desired, have: Observed, tenant: str, salt: str) -> str:
-    """The path of the first place where what stands (or what a write returned) is not what is wanted, "" if it is;
-    of an object that others write too in our fields alone. The record counts."""
+    """The path of the first field in which an object (as observed, or as a write returned it) differs from what is
+    wanted; "" if none does. In an object that others write too only our fields count. The record counts as a field."""
     if want.is_shared:
         content = shared(want, tenant)
         actual = shared_of(have, _keys(content["labels"]), _keys(content["annotations"]))
@@ -122,9 +121,9 @@ def difference(want: Desired, have: Observed, tenant: str, salt: str) -> str:
 
 
 def closes(finding: Finding) -> bool:
-    """Whether undoing the finding closes something that stands open: such a correction may not wait. Only of what
-    plainly opens (an object that grants something is missing) or changes nothing in force (labels and the like of
-    an object of ours, a namespace or a node) is it not so."""
+    """Whether correcting the finding takes access away, so that it must not wait. True unless the correction plainly
+    opens (an object that grants something is missing) or changes nothing that is enforced (labels and annotations of an
+    object of ours, a namespace or a node)."""
     want, have = finding.desired, finding.observed
     if want is None or finding.action == "Recount":
         return True
@@ -139,10 +138,10 @@ def closes(finding: Finding) -> bool:
 
 
 def _in_force(want: Desired, have: Observed) -> Iterator[Finding]:
-    """An object of which is enforced what its status says (`Kind.mirror`), and that is not what its spec says.
+    """An object whose status is what Kubernetes enforces (`Kind.mirror`), where the status differs from the spec.
 
-    Whether Kubernetes' controller has yet to copy it, or somebody else wrote the status, the object does not tell:
-    engine/following.py does.
+    The object itself does not show whether the Kubernetes controller has yet to copy the spec or somebody else wrote
+    the status: engine/following.py decides that.
     """
     mirror = want.ref.kind.mirror
     if mirror is None:
@@ -183,11 +182,11 @@ def unwanted(
     owned: Callable[[str], bool],
     superseded: Mapping[Ref, Superseded] = MappingProxyType({}),
 ) -> Iterator[Finding]:
-    """Objects with our mark that nobody wants: left by our own change of mind, or put there by others (Stale).
+    """Objects with our mark that are not desired (Stale): left from an earlier desired state, or created by others.
 
-    `marked`: each with the control whose kind it is; what its own label says is anybody's word. In a namespace that
-    the tenant does not hold (any more) only what we wrote ourselves is touched, and only its mark, and only where it
-    is the tenant's by UID (`owned`): a spec reaches its own namespaces alone, and a record is anybody's to make.
+    `marked`: each with the control that writes its kind; the object's own label may be forged. In a namespace that the
+    tenant does not hold (any more), only our mark is removed, only from objects that we wrote, and only where the
+    namespace is the tenant's by UID (`owned`): a spec reaches only its own namespaces, and anybody can make a record.
     Nodes are given back.
     """
     wanted_refs = {want.ref for want in desired}
@@ -213,13 +212,13 @@ def unwanted(
 
 
 def _goes_by_itself(have: Observed) -> bool:
-    """Whether a deletion is under way that nothing of the object's own holds up. What a finalizer holds is in force
-    for as long as that stands, and so is judged like all else."""
+    """Whether the object is being deleted and no finalizer of its own holds it. An object held by a finalizer stays in
+    force for as long as that, and so is judged like any other."""
     return have.deleting and not (have.finalizers and have.ref.namespace)
 
 
 def foreign(found: Iterable[Foreign]) -> Iterator[Finding]:
-    """Objects of others that widen the posture: removed where the spec says so, else reported."""
+    """Foreign objects that widen access: removed where the spec says so, otherwise reported."""
     for item in found:
         action: Action = "Delete" if item.remove else "Keep"
         have = item.observed

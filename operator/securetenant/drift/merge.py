@@ -1,4 +1,4 @@
-"""What several controls want of one object, joined before it is judged."""
+"""Merges what several controls want in one object, before it is judged."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -7,10 +7,10 @@ from securetenant.model.objects import Desired, Ref
 
 
 def merged(desired: Iterable[Desired]) -> list[Desired]:
-    """One value for each object, in the order in which they are first wanted.
+    """One value for each object, in the order in which the objects first appear.
 
-    Only of an object that others write too (a Namespace, a Node) may several controls want something, and each of them
-    fields of its own. Raises ValueError where two want one field: a defect of the controls.
+    Several controls may want something only in an object that others write too (a Namespace, a Node), and each of them
+    different fields. Raises ValueError where two want the same field: a bug in the controls.
     """
     found: dict[Ref, Desired] = {}
     for want in desired:
@@ -36,7 +36,7 @@ def _joined(one: Desired, other: Desired) -> Desired:
 
 
 def control_at(want: Desired, path: str) -> str:
-    """The control whose part a field is: the path of a difference, as `judge.first_difference` has it."""
+    """The control that wants the field at `path`, a path as from `judge.first_difference`."""
     section, _, key = path.partition(".")
     for part in want.parts:
         fields = {"labels": part.labels, "annotations": part.annotations}.get(section, part.body)

@@ -1,4 +1,4 @@
-"""What has to be sent to the API server for a finding, as values: pure, so that it is tested exactly."""
+"""The requests to the API server for a finding, as values. Pure, so that tests can compare them exactly."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -19,8 +19,8 @@ _MARKS = (names.LABEL_MANAGED_BY, names.LABEL_TENANT, names.LABEL_CONTROL)
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One write. `merge` and `json` are patches (RFC 7386, RFC 6902). `free` takes the finalizers off and leaves all
-    else to the byte; its `body`, and that of a delete, holds the preconditions."""
+    """One write. `merge` and `json` are patches (RFC 7386, RFC 6902). `free` removes the finalizers and leaves
+    everything else exactly as it is; its `body`, and that of a delete, holds the preconditions."""
 
     verb: Verb
     ref: Ref
@@ -28,8 +28,8 @@ class Request:
 
 
 def of(finding: Finding, tenant: str, salt: str, value: str = "") -> list[Request]:
-    """The requests that undo a finding, in order; none for one that is only reported. `value`: what a namespace is
-    created with."""
+    """The requests that carry out a finding, in order; none if it is only reported. `value`: what a namespace is
+    created with (controls/commitment.py)."""
     want, have = finding.desired, finding.observed
     match finding.action:
         case "Create" if want is not None:
@@ -53,8 +53,8 @@ def of(finding: Finding, tenant: str, salt: str, value: str = "") -> list[Reques
 
 
 def nudged(want: Desired) -> Desired:
-    """An object that means the same, and whose mirrored part is another: then a controller of Kubernetes puts it in
-    force anew (`Kind.mirror`)."""
+    """An object with the same meaning but a different mirrored part (`Kind.mirror`): writing it makes the Kubernetes
+    controller copy the spec into the status again."""
     mirror = want.ref.kind.mirror
     assert mirror is not None
     (field, name), (key, value) = mirror.spec, mirror.nudge
@@ -68,7 +68,7 @@ def nudged(want: Desired) -> Desired:
 
 
 def body(want: Desired, tenant: str, salt: str, have: Observed | None = None, value: str = "") -> Json:
-    """The whole object as it is created (a namespace with its value), or as it replaces what was seen."""
+    """The whole object: to create it (a namespace with its `value`), or to replace `have`."""
     kind = want.ref.kind
     content = shared(want, tenant) if want.is_shared else whole(want, tenant)
     creation: Json = {names.ANNOTATION_CREATION: value} if value and want.ref.kind is NAMESPACE else {}
@@ -86,21 +86,21 @@ def body(want: Desired, tenant: str, salt: str, have: Observed | None = None, va
 
 
 def _seen(have: Observed) -> Json:
-    """The precondition of a write: this very object, in the version that was seen, where the kind has it so."""
+    """The preconditions of a write: the UID and, unless the kind opts out (`Kind.versioned`), the resourceVersion."""
     version: Json = {"resourceVersion": have.resource_version} if have.ref.kind.versioned else {}
     return {"uid": have.uid, **version}
 
 
 def delete(have: Observed) -> Request:
-    """Delete exactly what was seen: another object of the same name, or a newer version, is left alone."""
+    """Delete exactly what was observed: another object of the same name, or a newer version, is left alone."""
     return Request("delete", have.ref, _seen(have))
 
 
 def _gone(have: Observed) -> list[Request]:
-    """Delete an object, and not merely make it Terminating: held by a finalizer, a policy or a binding stays in force.
+    """Delete an object for good: a policy or binding that is Terminating but held by a finalizer stays in force.
 
-    So finalizers are taken off first. A change of them alone is also what the API server admits of a binding to a
-    role that we may not bind.
+    So the finalizers are removed first. In a binding to a role that we may not bind, this is also the only change that
+    the API server admits.
     """
     if not have.finalizers:
         return [delete(have)]
@@ -109,12 +109,12 @@ def _gone(have: Observed) -> list[Request]:
 
 
 def delete_namespace(have: Observed) -> Request:
-    """Delete this very namespace, whatever was written to it meanwhile."""
+    """Delete this very namespace (by UID), whatever was written to it meanwhile."""
     return Request("delete", have.ref, {"uid": have.uid})
 
 
 def release(have: Observed) -> Request:
-    """Take our marks off and leave the object as it stands: it is the administrators' from now on."""
+    """Remove our marks and leave the rest of the object as it is: from now on it belongs to the administrators."""
     if have.ref.kind.entry is not None:
         return Request("json", have.ref, _without_entry(have))
     if have.ref.kind.is_shared:
@@ -144,18 +144,18 @@ def release(have: Observed) -> Request:
 
 
 def _is_replaced(have: Observed) -> bool:
-    """Whether it was made anew as something that is not ours to leave behind, nor ours to write."""
+    """Whether the object was replaced by something that we must neither leave behind nor write."""
     replaced = WRITES[have.ref.kind].replaced
     return replaced is not None and replaced(have)
 
 
 def _merge(want: Desired, have: Observed, tenant: str, salt: str, reserved: Collection[str]) -> Json:
-    """Our keys as they must be; those that we wrote earlier and no longer want are taken away.
+    """A patch that sets our keys, and removes those that we wrote earlier and no longer want.
 
-    A merge patch with the resourceVersion, not server-side apply: the namespace is created with POST (apply
-    would silently take over one that somebody made in the same moment), and apply does not remove what POST
-    wrote. The record says which keys are ours, and is anybody's word who may patch the object: a key that no spec can
-    hold (a Pod Security level, say) is taken away only if the tenant's status says as well that it is ours.
+    A merge patch with the resourceVersion, not server-side apply: the namespace is created with POST (apply would
+    silently take over one that somebody created at the same moment), and apply does not remove what POST wrote. The
+    record says which keys are ours, but anybody who may patch the object can change it: a key that no spec can set (a
+    Pod Security level, for example) is removed only if the tenant's status also says that it is ours.
     """
     content = shared(want, tenant)
     record = shared_record(have)
@@ -184,8 +184,8 @@ def _taken_back(recorded: Iterable[str], have: Collection[str], reserved: Collec
 
 
 def _with_entry(want: Desired, have: Observed, record: str) -> list[JsonValue]:
-    """Our labels, record and entry. The list of the entries is one atomic list that other controllers write too, so
-    the patch tests that the object is still what was read."""
+    """A patch that sets our labels, record and entry. The entries (a node's taints) are one atomic list that other
+    controllers write too, so the patch tests that the object is still as it was read."""
     kept = want.ref.kind.entry
     assert kept is not None
     others = [one for one in entries(have) if not is_own_entry(have, one)]
@@ -212,7 +212,8 @@ def _without_entry(have: Observed) -> list[JsonValue]:
 
 
 def _unchanged(have: Observed) -> list[JsonValue]:
-    """Not the list alone: the answer goes into the cache, and must hold no change that we have not seen."""
+    """Tests that the whole object is unchanged, not only the list: the answer goes into the cache, and must not hold a
+    change that we have not seen."""
     return [
         {"op": "test", "path": "/metadata/uid", "value": have.uid},
         {"op": "test", "path": "/metadata/resourceVersion", "value": have.resource_version},
@@ -226,5 +227,5 @@ def _set_keys(field: str, have: Mapping[str, str], want: Mapping[str, str]) -> l
 
 
 def _escape(key: str) -> str:
-    """RFC 6901."""
+    """Escape a part of a JSON pointer (RFC 6901)."""
     return key.replace("~", "~0").replace("/", "~1")

@@ -1,1 +1,1 @@
-"""The heart: world, work queue, reconciler."""
+"""The controller: work queue, reconciler, writes, status and reports."""

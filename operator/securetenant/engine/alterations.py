@@ -1,7 +1,8 @@
-"""Writes that admission changes (a webhook, a MutatingAdmissionPolicy): answered with 200, and not as asked for.
+"""Writes that admission changes (a webhook, a MutatingAdmissionPolicy): answered with 200, but not stored as sent.
 
-They stand as deviations until the object is as wanted. Writing them again is of no use while admission does the same,
-so that is done with a back-off; at once when somebody changed the object since. Soft state: a restart costs one write.
+They are reported as deviations until the object is as wanted. Writing again is useless while admission does the same,
+so it is retried with a back-off, or at once when somebody changed the object since. In memory only: a restart costs one
+write.
 """
 
 from collections.abc import Callable, Iterable
@@ -17,7 +18,8 @@ LONGEST_WAIT = 60.0
 
 @dataclass(slots=True)
 class _Standing:
-    """`content`: what the object was after our write; `tries`: writes so far; `due`: when to write again."""
+    """`path`: the altered field; `content`: a hash of the object after our write; `tries`: writes so far; `due`: when
+    to write again (monotonic seconds)."""
 
     path: str
     content: int
@@ -26,14 +28,14 @@ class _Standing:
 
 
 class Alterations:
-    """What admission changed of each tenant's objects, and when to try again. `clock` gives monotonic seconds."""
+    """What admission changed in each tenant's objects, and when to retry. `clock`: monotonic seconds."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._tenants: dict[str, dict[Ref, _Standing]] = {}
 
     def note(self, tenant: str, altered: Altered) -> None:
-        """A write was answered with something else."""
+        """Note a write that admission changed."""
         known = self._tenants.setdefault(tenant, {})
         before = known.get(altered.finding.ref)
         tries = before.tries + 1 if before is not None else 1
@@ -41,26 +43,27 @@ class Alterations:
         known[altered.finding.ref] = _Standing(altered.path, _content(altered.observed), tries, due)
 
     def path(self, tenant: str, have: Observed | None) -> str:
-        """The field that admission changed, of an object that is still as our write left it; else ""."""
+        """The field that admission changed, if the object is still as our write left it; else ""."""
         standing = self._tenants.get(tenant, {}).get(have.ref) if have is not None else None
         return standing.path if standing is not None and have and _content(have) == standing.content else ""
 
     def wait(self, tenant: str, have: Observed | None) -> float:
-        """Seconds until the object may be written again: 0 once somebody changed it, or when the time has come."""
+        """Seconds until the object may be written again: 0 once somebody changed it or the back-off has passed."""
         if have is None or not self.path(tenant, have):
             return 0.0
         return max(0.0, self._tenants[tenant][have.ref].due - self._clock())
 
     def settled(self, tenant: str, ref: Ref) -> None:
-        """The object is as wanted, or wanted no more."""
+        """The object is as wanted, or no longer wanted: forget it."""
         if standing := self._tenants.get(tenant):
             standing.pop(ref, None)
             if not standing:
                 del self._tenants[tenant]
 
     def outstanding(self, tenant: str, findings: Iterable[Finding], outcome: Outcome) -> list[tuple[Finding, Finding]]:
-        """Take in a pass. The findings of objects that stand as admission made them of our writes, those written
-        before and let be included; each with what it is now: a deviation, whoever's change of mind it was."""
+        """Take in a pass. Returns the findings of all objects that are as admission changed them, those written in an
+        earlier pass and not retried now included; each paired with the finding to report instead: a deviation, even
+        where the original was a rollout."""
         for one in outcome.altered:
             self.note(tenant, one)
         news = {one.finding.ref: one for one in outcome.altered}
@@ -82,12 +85,12 @@ def _as_it_stands(finding: Finding, have: Observed, path: str) -> Finding:
 
 
 def _content(have: Observed) -> int:
-    """All that is known of the object but its status, which changes by itself."""
+    """A hash of all that is known of the object except its status, which changes by itself."""
     fields = frozenset((name, bytes(raw)) for name, raw in have.fields.items() if name != "status")
     texts = frozenset(have.labels.items()), frozenset(have.annotations.items())
     return hash((have.uid, have.record, have.deleting, have.finalizers, have.owners, fields, texts))
 
 
 def told(path: str) -> str:
-    """What a reader has to know of it."""
+    """The message for the reader."""
     return f"admission changed it at {path}: find the webhook or MutatingAdmissionPolicy that does, and exempt it there"

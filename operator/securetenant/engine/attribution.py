@@ -1,4 +1,4 @@
-"""Who did it: the field manager of a drifted field, read once from managedFields when drift is found."""
+"""Who changed it: the field manager of a drifted field, read from managedFields once, when drift is found."""
 
 import re
 from typing import Any
@@ -26,14 +26,14 @@ class _Object(msgspec.Struct):
 
 
 async def manager_of(transport: Transport, ref: Ref, path: str) -> str:
-    """The manager that last wrote the field at `path` (or the object, if none owns that field), as the API server
-    recorded it; "" if it cannot be told. One GET."""
+    """The manager that last wrote the field at `path` (or the object, if none owns that field), as recorded by the
+    API server; "" if it is unknown. One GET."""
     try:
         raw = await transport.get(ref.kind, ref)
     except NotFound:
         return ""
     except ApiError:
-        # Attribution is a help to the reader; the correction must not wait for it. The request is counted.
+        # Attribution only helps the reader; the correction must not wait for it. The metrics count the failed request.
         return ""
     return last_manager(raw, path)
 
@@ -42,11 +42,11 @@ def last_manager(raw: bytes, path: str) -> str:
     """The same, of an object's JSON."""
     fields = _entries(raw)
     if path.startswith("status."):
-        # Kubernetes' own controllers write there as well: only who owns the very field did it.
+        # Kubernetes' own controllers write the status as well: only a manager that owns this very field counts.
         owning = [e for e in fields if e.subresource == "status" and _owns(e.fields_v1, _keys(path))]
         return max(owning, key=lambda entry: entry.time).manager if owning else ""
     written = [e for e in fields if not e.subresource]
-    # Who took a field away has no entry left. Whoever wrote before our own last write did not do it.
+    # A manager that removed a field does not own it any more. One that wrote before our last write did not do it.
     ours = max((entry.time for entry in written if entry.manager == names.FIELD_MANAGER), default="")
     entries = [entry for entry in written if entry.manager != names.FIELD_MANAGER and entry.time >= ours]
     keys = _keys(path)
@@ -56,8 +56,8 @@ def last_manager(raw: bytes, path: str) -> str:
 
 
 async def is_newer(transport: Transport, ref: Ref, path: str, than: str) -> bool:
-    """Whether a field of an object's status was written later than one of its spec; False if that cannot be told.
-    One GET."""
+    """Whether the field `path` of an object's status was written later than the field `than` of its spec; False if
+    that is unknown. One GET."""
     try:
         return was_written_later(await transport.get(ref.kind, ref), path, than)
     except ApiError:
@@ -65,7 +65,7 @@ async def is_newer(transport: Transport, ref: Ref, path: str, than: str) -> bool
 
 
 def was_written_later(raw: bytes, path: str, than: str) -> bool:
-    """The same, of an object's JSON. By the API server's clock, in whole seconds: within one nobody knows."""
+    """The same, of an object's JSON. The API server's times are whole seconds: within one the order is unknown."""
     fields = _entries(raw)
     status = max((e.time for e in fields if e.subresource == "status" and _owns(e.fields_v1, _keys(path))), default="")
     spec = max((e.time for e in fields if not e.subresource and _owns(e.fields_v1, _keys(than))), default="")

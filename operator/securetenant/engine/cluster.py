@@ -1,8 +1,8 @@
-"""Tells what is wrong in the cluster as a whole, and no one tenant's, as controls judge it (`Control.cluster`): once.
+"""Reports, once each, deviations of the cluster as a whole that belong to no single tenant (`Control.cluster`).
 
-Nothing is ever written: roles and cluster-wide bindings are not ours. There is no object of the cluster to keep a
-status on, so that this instance cannot know what was told before it led: what it meets is shown and logged, and only
-what comes after that is counted as detected.
+It never writes to the cluster: roles and cluster-wide bindings are not ours. There is no object to keep a status on, so
+this instance cannot know what was reported before it led: what it finds at first is shown and logged, and only what
+comes later is counted as detected.
 """
 
 import asyncio
@@ -22,15 +22,15 @@ from securetenant.telemetry.metrics import Metrics
 
 log = structlog.get_logger("securetenant.cluster")
 
-# Of how many new deviations at once the manager is looked up: one GET each.
+# For how many new deviations at once the field manager is looked up: one GET each.
 _LOOKED_UP = 50
-# All the cluster's Events share one rate, so that a hundred bindings are not a flood.
+# All Events about the cluster share one rate limit, so that a hundred bindings are not a flood.
 _ACCOUNT = Subject("", "", "", "the cluster", "cluster")
 
 
 class Cluster:
-    """`observe` takes every event of the caches; `run` judges whenever one of them mattered, while this is the active
-    instance. `stale` says why what the caches hold may not be so any more; "" while they are kept well."""
+    """`observe` takes every event of the caches; `run` judges whenever one of them concerned a control, while this is
+    the active instance. `stale` returns why the caches may be out of date; "" while they are not."""
 
     def __init__(
         self, transport: Transport, world: World, metrics: Metrics, events: Events, *, stale: Callable[[], str]
@@ -42,10 +42,10 @@ class Cluster:
         self._stale = stale
         self._wanted = asyncio.Event()
         self._judging = [(control.name, control.cluster) for control in CONTROLS if control.cluster is not None]
-        self._standing: dict[str, set[Deviation]] = {}  # by control; none while it was not looked at yet
+        self._standing: dict[str, set[Deviation]] = {}  # by control; no entry until it was judged once
 
     def observe(self, new: Observed, old: Observed | None) -> None:
-        """An object came, changed or went."""
+        """An object was added, changed or deleted."""
         for _, judged in self._judging:
             if judged.concerns(new) or (old is not None and judged.concerns(old)):
                 self.look_again()
@@ -54,7 +54,7 @@ class Cluster:
         self._wanted.set()
 
     async def run(self) -> None:
-        """Judge now, and whenever there is a reason to, for ever."""
+        """Judge now and whenever there is a reason to, until cancelled."""
         self._wanted.set()
         while True:
             await self._wanted.wait()
@@ -63,14 +63,14 @@ class Cluster:
                 try:
                     await self._look(name, judged)
                 except Exception as error:
-                    # A defect that an odd role brings out must not stop what is done for the tenants.
+                    # A bug that an odd role triggers must not stop the work for the tenants.
                     self._metrics.cluster(name, None, ())
-                    log.exception("the cluster is not judged, by a defect", control=name, cause=str(error))
+                    log.exception("cluster not judged because of a defect", control=name, cause=str(error))
 
     async def _look(self, name: str, judged: ClusterWide) -> None:
         if stale := self._stale():
             self._metrics.cluster(name, None, ())
-            log.warning("the cluster is not judged", control=name, cause=stale)
+            log.warning("cluster not judged", control=name, cause=stale)
             return
         found = judged.deviations(self._world)
         before = self._standing.get(name)
@@ -81,24 +81,24 @@ class Cluster:
         self._metrics.cluster(name, {reason: reasons[reason] for reason in judged.reasons}, came)
         gone = {deviation.ref: deviation for deviation in before or () if deviation.ref not in _refs(found)}
         for deviation in gone.values():
-            self._tell(name, deviation, "Normal", "DriftOver", "cluster drift over")
+            self._report(name, deviation, "Normal", "DriftOver", "cluster drift over")
         managers = await asyncio.gather(*map(self._manager, new[:_LOOKED_UP]))
         for deviation, manager in zip(new, [*managers, *[""] * len(new)], strict=False):
-            # What stands when this instance begins may have been there, and told, for long.
+            # What this instance finds at its start may be old, and reported long ago.
             line = "cluster drift detected" if before is not None else "cluster drift stands"
-            self._tell(name, deviation, "Warning", "DriftDetected", line, manager)
+            self._report(name, deviation, "Warning", "DriftDetected", line, manager)
 
     async def _manager(self, deviation: Deviation) -> str:
-        """The field manager that did it: what a client called itself."""
+        """The field manager that did it; a client chooses that name itself."""
         if not deviation.uid:
             return ""
         path = "subjects" if deviation.reason == "Foreign" else deviation.path
         return await manager_of(self._transport, deviation.ref, path)
 
-    def _tell(
+    def _report(
         self, control: str, deviation: Deviation, type_: EventType, reason: str, event: str, manager: str = ""
     ) -> None:
-        ref, is_over = deviation.ref, type_ == "Normal"
+        ref, has_ended = deviation.ref, type_ == "Normal"
         kind = ref.kind
         by = f", as the field manager {manager}" if manager else ""
         where = f" at {deviation.path}" if deviation.path else ""
@@ -106,12 +106,12 @@ class Cluster:
             _ACCOUNT,
             type_,
             reason,
-            f"{deviation.reason} {ref}{where}{by} ({deviation.message}): {'over' if is_over else 'found'}",
+            f"{deviation.reason} {ref}{where}{by} ({deviation.message}): {'over' if has_ended else 'found'}",
             control=control,
             object_=str(ref),
             about=Subject(kind.api_version, kind.name, "", ref.name, deviation.uid),
         )
-        line = log.info if is_over else log.error if deviation.widens else log.warning
+        line = log.info if has_ended else log.error if deviation.widens else log.warning
         line(
             event,
             control=control,

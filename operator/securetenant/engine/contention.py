@@ -1,10 +1,10 @@
-"""Fights: objects that another manager changes back as often as we correct them.
+"""Contested objects: another field manager changes them back as often as we correct them (a fight).
 
-What closes is corrected each time, at most `CLOSING_RATE` times a second per object: while it waits, it stands open.
-Only what does not open (a label, an allowing object that is missing) is corrected ever more seldom. Either way the
-fight is told, with the manager's name, so that somebody takes its right away.
+A correction that closes (takes access away) is made each time, at most `CLOSING_RATE` times a second per object: while
+it waits, access stays open. Only other corrections (a label, a missing object that allows something) back off. Either
+way the contest is reported with the manager's name, so that somebody can take away its right to write there.
 
-Soft state on purpose: after a restart the fight has to show itself again, at the cost of a few corrections.
+In memory only, on purpose: after a restart a contest is detected again, at the cost of a few corrections.
 """
 
 from collections import deque
@@ -14,26 +14,26 @@ from typing import Final, NamedTuple
 
 from securetenant.model.objects import Ref
 
-# This many corrections of one object within the window (seconds) make it contested.
+# An object is contested after this many corrections within the window (seconds).
 CORRECTIONS: Final = 6
 WINDOW = 60.0
-# Then corrections that do not close are spaced, doubling from the first to the last (seconds).
+# From then on the back-off of corrections that do not close doubles between these bounds (seconds).
 FIRST_WAIT = 2.0
 LONGEST_WAIT = 60.0
-# Corrections of one object that close: a second, and at once. Evenly spread, since between two it stands open: 20 at
-# once would leave it so for the rest of the second.
+# Closing corrections of one object: per second, and in a burst. Spread evenly, since access is open between two of
+# them: a burst of 20 would leave it open for the rest of the second.
 CLOSING_RATE: Final = 20
 CLOSING_BURST: Final = 2
-# Objects with names that are always new are counted by place, once in so many seconds: many that come at once (a
-# chart with ten policies) are one round.
+# Objects that come back under ever new names are counted per place, at most once in this many seconds: many that come
+# at once (a chart with ten policies) count as one.
 PLACE_SECONDS = 1.0
-# After so many seconds a fight will not end by itself.
+# A contest that lasts this long (seconds) will not end by itself.
 LASTING = 60.0
 
 
 class Contest(NamedTuple):
-    """A fight that is on. `manager`: the field manager of the other's writes, "" where it is not known. `lasting`:
-    it is on for so long that somebody has to end it."""
+    """A contest in progress. `manager`: the other field manager, "" if unknown. `lasting`: it has lasted so long that
+    somebody has to end it."""
 
     control: str
     manager: str
@@ -53,18 +53,18 @@ _Key = tuple[Ref, str]  # an object and "", or a place and the manager that make
 
 
 class Contention:
-    """The corrections of each tenant's objects, lately."""
+    """The recent corrections of each tenant's objects."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._fights: dict[str, dict[_Key, _Fight]] = {}
 
     def corrected(self, tenant: str, ref: Ref, control: str, manager: str) -> None:
-        """Note a correction of what `manager` did to an object."""
+        """Note a correction of an object that `manager` had changed."""
         self._note(tenant, (ref, ""), control, manager)
 
     def removed(self, tenant: str, ref: Ref, control: str, manager: str) -> None:
-        """Note that an object was removed which `manager` had put there: its next one may have any name."""
+        """Note the removal of an object that `manager` had created: its next one may have any name."""
         self.corrected(tenant, ref, control, manager)
         place = Ref(ref.kind, ref.namespace, "*"), manager
         known = self._fights[tenant].get(place)
@@ -82,7 +82,7 @@ class Contention:
             fight.waits += 1
 
     def wait(self, tenant: str, ref: Ref, *, closes: bool) -> float:
-        """Seconds until this object may be corrected again; 0 if at once. `closes`: the correction closes something."""
+        """Seconds until this object may be corrected again; 0 if now. `closes`: the correction takes access away."""
         fight = self._fights.get(tenant, {}).get((ref, ""))
         if fight is None:
             return 0.0
@@ -95,7 +95,7 @@ class Contention:
         return max(0.0, fight.times[-1] + _spacing(fight) - self._clock())
 
     def contested(self, tenant: str) -> dict[Ref, Contest]:
-        """The contested objects, and places as objects of the name "*". Those that calmed down are forgotten."""
+        """The contested objects, and places as objects with the name "*". Forgets those whose contest has ended."""
         fights = self._fights.get(tenant, {})
         now = self._clock()
         for key in [key for key, fight in fights.items() if now >= _calm(fight)]:
@@ -111,7 +111,7 @@ class Contention:
         return found
 
     def calm_at(self, tenant: str) -> float:
-        """Seconds until the next contest of the tenant may be over; 0 if there is none."""
+        """Seconds until the next contest of the tenant may have ended; 0 if there is none."""
         now = self._clock()
         ends = [_calm(fight) - now for fight in self._fights.get(tenant, {}).values() if self._is_contested(fight)]
         return max(0.1, min(ends)) if ends else 0.0
@@ -130,5 +130,5 @@ def _spacing(fight: _Fight) -> float:
 
 
 def _calm(fight: _Fight) -> float:
-    """When it is over, if nothing more happens."""
+    """When the contest ends, if nothing more happens."""
     return fight.times[-1] + max(WINDOW, 2 * _spacing(fight))

@@ -1,4 +1,7 @@
-"""The controller: caches that stay warm, and workers that reconcile while this is the active instance."""
+"""The controller: it keeps the caches warm and, while this is the active instance, runs the workers that reconcile.
+
+A pass is one reconcile of one object.
+"""
 
 import asyncio
 import contextlib
@@ -39,12 +42,12 @@ from securetenant.telemetry.metrics import Metrics
 
 log = structlog.get_logger("securetenant.operator")
 
-# How long a clean stop waits for the passes under way (seconds).
+# How long a clean stop waits for the passes in progress (seconds).
 DRAIN = 15.0
 
 
 class Controller:
-    """Caches, queue and workers. `observe` takes the events of our custom resources; everything else comes from the
+    """Caches, queue and workers. Events of our custom resources arrive through `observe`, all others through the
     informers."""
 
     def __init__(
@@ -65,11 +68,11 @@ class Controller:
         self._resync_seconds = resync_seconds
         self._clock = clock
         self._leading = False
-        self.has_led = False  # whether it ever began to write
-        self.is_loading = False  # whether it leads, and lists the tenants yet
+        self.has_led = False  # whether this instance was ever the active one
+        self.is_loading = False  # whether it leads, but is still listing the tenants
         self._preparing: asyncio.Task[None] | None = None
         self._early: asyncio.Task[bool] | None = None
-        # For how many seconds nobody has watched the objects of a custom resource.
+        # For how many seconds there has been no watch on a custom resource.
         self.blind_for: Callable[[Kind], float] = lambda kind: 0.0
         self._in_flight = WritesInFlight()
         tenants = Tenants()
@@ -117,7 +120,7 @@ class Controller:
         self._first_look = FirstLook(self._resources.values(), self.queue)
         self._cluster = Cluster(transport, world, metrics, events, stale=self._stale)
         events.give_way(lambda: self.queue.depth + self.queue.active > 1)
-        # None where it is not known: nobody watches for edits.
+        # None where it is unknown, because without a watch edits are not seen.
         metrics.watch_generation_lag(
             lambda name: tenants.generation_lag(name) if self.blind_for(SECURE_TENANT) <= UNSEEN else None
         )
@@ -128,16 +131,16 @@ class Controller:
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
-        """Our custom resources: their events are for `observe`."""
+        """Our custom resources, whose events go to `observe`."""
         return tuple(self._resources)
 
     @property
     def watched(self) -> tuple[Kind, ...]:
-        """All that has to be listed and watched: our custom resources, and what the informers cache."""
+        """Every kind that is listed and watched: our custom resources and what the informers cache."""
         return (*self._resources, *self._informers.all())
 
     def observe(self, kind: Kind, event_type: str | None, body: Mapping[str, Any]) -> None:
-        """An object of a custom resource was listed (no type), or came, changed or went."""
+        """Handle an event of a custom resource. `event_type`: None for an object out of a list."""
         metadata, since = body["metadata"], self._clock()
 
         def hand_on() -> None:
@@ -148,31 +151,32 @@ class Controller:
             hand_on()
 
     def relisted(self, kind: Kind) -> None:
-        """The watcher had to list the kind anew: of the objects that went meanwhile it will never tell."""
+        """The watcher had to relist the kind: it will send no event for objects that were deleted meanwhile."""
         self._resources[kind].relist()
 
     def count(self, kind: Kind) -> int:
-        """How many objects of a custom resource are known."""
+        """The number of known objects of a custom resource."""
         return len(self._resources[kind].names)
 
     def log_fields(self, kind: Kind, name: str) -> dict[str, str]:
-        """What names an object of a custom resource in a log line."""
+        """The fields that identify an object of a custom resource in a log line."""
         return self._resources[kind].log_fields(name)
 
     def _on_event(self, event: Event) -> None:
-        # A DELETED event carries the object's last state: beside the old one it would look as if nothing changed.
+        # A DELETED event carries the object's last state: compared with the old one it would look like no change.
         old = None if event.type == "DELETED" else event.old
         self._cluster.observe(event.object, event.old)
 
         def hand_on() -> None:
-            if self._leading:  # else a start asks it of each of 45,000 objects, for nothing
+            if self._leading:  # else a start would compute it for each of 45,000 objects, for nothing
                 self._enqueue(self._concerned(event.object, old), event.received)
 
         if not self._in_flight.hold(event.object.ref, event.type, int(event.object.resource_version), hand_on):
             hand_on()
 
     def _on_change(self, old: Observed | None, new: Observed | None) -> None:
-        """Our own writes are no events; but for a namespace or node that one tenant gives up, another may wait."""
+        """Our own writes enqueue nothing, except where one tenant releases a namespace or node: another may wait for
+        it."""
         if old is not None and new is not None and old.tenant != new.tenant:
             self._enqueue(self._concerned(new, old), self._clock())
 
@@ -182,7 +186,7 @@ class Controller:
                 self.queue.add(key, since)
 
     async def run_caches(self) -> None:
-        """Keep the caches for ever. Raises if one of them cannot go on."""
+        """Keep the caches up to date until cancelled. Raises if one of them cannot go on."""
         try:
             async with asyncio.TaskGroup() as group:
                 self._early = group.create_task(self._roster.early(), name="early list")
@@ -192,33 +196,33 @@ class Controller:
                 self._preparing.cancel()
 
     def prepare(self) -> None:
-        """The leader has fallen silent, and writes no more: list every kind anew while its Lease runs out."""
+        """The leader has stopped renewing and writes no more: relist every kind while its Lease runs out."""
         if self._preparing is None or self._preparing.done():
             self._preparing = asyncio.create_task(self._informers.relist(), name="relist")
 
     async def caught_up(self) -> None:
-        """Return when everything that was there at the start has been looked at."""
+        """Return when every object that existed at the start has been reconciled."""
         await self._first_look.over()
 
     async def synced(self) -> None:
-        """Return when every cache holds its kind."""
+        """Return when every cache is synced."""
         await self._informers.synced()
 
     async def lead(self, stop: asyncio.Event, *, fresh: bool, prepared: bool = False) -> None:
-        """Work as the active instance until `stop` is set, then finish the passes under way.
+        """Work as the active instance until `stop` is set, then finish the passes in progress.
 
-        `fresh`: nobody else has led since the caches were filled. `prepared`: nor since `prepare` was called last.
-        Raises LeaseLost as soon as a write finds the Lease gone.
+        `fresh`: no other instance has led since the caches were filled. `prepared`: none has since the last call of
+        `prepare`. Raises LeaseLost as soon as a write finds the Lease lost.
         """
         if self._preparing is not None:
             await self._preparing
         await self.synced()
         if not (fresh or (prepared and self._preparing is not None)):
-            # What a standby's caches hold may lag behind the last leader's own writes, and shares of a quota, say, must
-            # not be given away twice.
+            # A standby's caches may lag behind the last leader's writes, and shares of a quota, for example, must not
+            # be given away twice.
             await self._informers.relist()
         self.is_loading = True
-        # What was edited since the early list comes with kopf's, and what went with the list after that.
+        # kopf's list brings the edits made since the early list, and the list after that one the deletions.
         if not (fresh and self._early is not None and await self._early):
             await self._roster.first()
         self._leading = self.has_led = True
@@ -263,7 +267,7 @@ class Controller:
         return health.stale(self._informers.stale(), self._resources, self.blind_for)
 
     async def _drain(self, workers: Sequence["asyncio.Task[None]"]) -> None:
-        """Wait for the passes under way, not for the workers: those that are idle wait for a key for ever."""
+        """Wait for the passes in progress, not for the workers: an idle worker waits for a key for ever."""
         end = time.monotonic() + DRAIN
         while self.queue.active and time.monotonic() < end:
             await asyncio.wait(workers, timeout=0.02, return_when=asyncio.FIRST_EXCEPTION)
@@ -289,7 +293,7 @@ class Controller:
                 report = log.debug if is_away(error) else log.warning
                 report("pass failed", **resource.log_fields(name), cause=str(error), retry_seconds=round(delay, 2))
             except Exception as error:
-                # A defect that one object's data brings out must not stop the others.
+                # A bug that one object's data triggers must not stop the others.
                 delay = self.queue.failed(item.key)
                 log.exception("pass failed by a defect", **resource.log_fields(name), retry_seconds=round(delay, 2))
                 await self._unjudged(resource, name, error)
@@ -299,14 +303,15 @@ class Controller:
                 self._metrics.reconciled(result, self._clock() - started)
 
     async def _unjudged(self, resource: Resource, name: str, defect: Exception) -> None:
-        cause = f"a defect in the operator broke its look at this {resource} off ({type(defect).__name__}: see its log)"
+        error_type = type(defect).__name__
+        cause = f"a defect in the operator aborted the reconcile of this {resource} ({error_type}: see its log)"
         try:
             await resource.reconciler.unjudged(name, cause)
         except LeaseLost:
             raise
         except Exception as error:
             log.exception(
-                "the status cannot tell of the pass that failed by a defect",
+                "status not written after a pass that failed by a defect",
                 **resource.log_fields(name),
                 cause=str(error),
             )
@@ -322,16 +327,16 @@ class Controller:
             self.queue.forget(key)
             resource.reconciler.forget(key.name)
             return
-        # The safety net, spread over time.
+        # The periodic resync, with jitter: a safety net.
         resync = self._resync_seconds * random.uniform(0.75, 1.25)  # noqa: S311
         self.queue.add_after(key, resync if again.after is None else min(resync, again.after))
 
     def _gone(self, resource: Resource, key: Key, error: ApiError) -> None:
-        """The object that a pass wrote to may be no more: its event tells, or a list, and not one refused write.
-        (While the CRD is gone, or a proxy fails, every write is answered so.)"""
+        """A write to the object was answered with NotFound. Only its event or a list proves that it is deleted: while
+        the CRD is gone, or a proxy fails, every write is answered so."""
         delay = self.queue.failed(key)
         log.info(
-            f"{resource} is not there, looking for it",
+            f"{resource} not found, listing to see whether it is deleted",
             **resource.log_fields(key.name),
             cause=str(error),
             retry_seconds=round(delay, 2),
@@ -343,7 +348,7 @@ class Controller:
         return self._informers.unready()
 
     def unhealthy(self) -> list[str]:
-        """Watchers that a restart would cure."""
+        """Watchers that a restart would repair."""
         return self._informers.unhealthy()
 
 
@@ -352,7 +357,7 @@ def _last_contact(informer: Informer) -> float | None:
 
 
 async def _either(stop: asyncio.Event, workers: Sequence["asyncio.Task[None]"]) -> None:
-    """Return when `stop` is set, or a worker ended."""
+    """Return when `stop` is set or a worker has ended."""
     waiter = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait([waiter, *workers], return_when=asyncio.FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""The namespaces that are about to be created, and what they are created with (see controls/commitment.py)."""
+"""The namespaces that are about to be created, and the values they are created with (see controls/commitment.py)."""
 
 import hashlib
 import itertools
@@ -16,15 +16,16 @@ from securetenant.model.objects import Json, JsonValue
 
 
 class Creations:
-    """The values that were committed to by this process, by tenant and namespace, until the UIDs are on record. They
-    are nowhere else: after a restart another is made."""
+    """The values that this process committed to, by tenant and namespace, until the UIDs are recorded in the status.
+    They are kept nowhere else: after a restart new ones are made."""
 
     def __init__(self, fresh: Callable[[], str] | None = None) -> None:
         self._fresh = fresh or _values()
         self._values: dict[str, dict[str, str]] = {}
 
     def commit(self, tenant: SecureTenant, namespaces: Collection[str]) -> SecureTenant:
-        """The SecureTenant as it must stand before these namespaces are created: the same one if it does already."""
+        """The SecureTenant as it must be written before these namespaces are created; `tenant` itself if nothing has
+        to be written."""
         pending = commitment.pending(tenant)
         known = self._values.get(tenant.name, {})
         values = {
@@ -51,37 +52,37 @@ class Creations:
 
 
 def _values() -> Callable[[], str]:
-    """Values of 128 bits that nobody can foresee: out of one secret of this process, since to ask the kernel for each
-    costs half a millisecond where it is a virtual machine's."""
+    """Unpredictable values of 128 bits, derived from one secret of this process: asking the kernel for each of them
+    costs half a millisecond on a virtual machine."""
     secret, number = secrets.token_bytes(32), itertools.count()
     return lambda: hashlib.blake2b(str(next(number)).encode(), key=secret, digest_size=16).hexdigest()
 
 
 def creates(findings: Iterable[Finding]) -> set[str]:
-    """The namespaces that are to be created."""
+    """The names of the namespaces to create."""
     return {finding.ref.name for finding in findings if _is_creation(finding)}
 
 
 def created(outcome: Outcome) -> dict[str, str]:
-    """Those that were, with the UIDs that the API server answered."""
+    """The namespaces that were created, with their UIDs from the API server's answers."""
     return {finding.ref.name: answer.uid for finding, answer in outcome.created if _is_creation(finding)}
 
 
 def refused(found: Assessment, outcome: Outcome) -> set[str]:
-    """The namespaces that are still not the tenant's: their creation or adoption failed, or was put off. Recorded as
-    its own they would be deleted with it."""
+    """The namespaces that are still not the tenant's, because their creation or adoption failed or was postponed. If
+    they were recorded as its own, they would be deleted with it."""
     written = {finding.ref for finding in (*outcome.done, *(one.finding for one in outcome.altered))}
     left = {f.ref.name for f in found.findings if f.ref.kind is NAMESPACE and f.ref not in written}
     return left & found.entering
 
 
 def announcement(before: SecureTenant, after: SecureTenant) -> Json | None:
-    """The merge patch that puts finalizer and commitments on the SecureTenant; None where they are there already."""
+    """The merge patch that adds finalizer and commitments to the SecureTenant; None if it has them already."""
     metadata: Json = {"uid": before.metadata.uid}
     if after is not before:
         metadata["annotations"] = dict(after.metadata.annotations)
     if names.FINALIZER not in before.metadata.finalizers:
-        # The list is written whole, and others may have put theirs on it.
+        # The patch replaces the whole list, and others may have added theirs meanwhile: hence the resourceVersion.
         finalizers: list[JsonValue] = [*before.metadata.finalizers, names.FINALIZER]
         metadata |= {"resourceVersion": before.metadata.resource_version, "finalizers": finalizers}
     return {"metadata": metadata} if len(metadata) > 1 else None

@@ -1,7 +1,7 @@
-"""What becomes of a tenant's objects when its SecureTenant is deleted: Retain or Delete, and it always ends.
+"""What happens to a tenant's objects when its SecureTenant is deleted.
 
-Retain: the objects stay in force, our marks go. Delete: the namespaces go, with all that is in them. Nodes are
-given back in both, after the namespaces.
+Retain: the objects stay in force and lose our marks. Delete: the namespaces are deleted with all their contents. In
+both cases nodes are given back, after the namespaces.
 """
 
 from collections.abc import Sequence
@@ -19,18 +19,18 @@ from securetenant.model.objects import Observed, Ref
 
 
 def is_pending(tenant: SecureTenant) -> bool:
-    """Whether there is something left for us to do for a tenant that is being deleted."""
+    """Whether we still have work to do for a tenant that is being deleted."""
     return names.FINALIZER in tenant.metadata.finalizers
 
 
 def others(tenant: SecureTenant) -> list[str]:
-    """The finalizers of others, which hold the SecureTenant when we are done with it."""
+    """Other finalizers, which still hold the SecureTenant when we are done with it."""
     return [finalizer for finalizer in tenant.metadata.finalizers if finalizer != names.FINALIZER]
 
 
 def releases(tenant: SecureTenant, world: World) -> list[Finding]:
-    """Every object of ours that is still there loses its marks: with Retain all, with Delete the nodes and what is
-    no longer declared. Namespaces in which nothing is ours lose nothing."""
+    """Findings that take our marks off every object of ours that is left: with Retain all of them, with Delete the
+    nodes and what is no longer declared. Nothing is touched in namespaces that are not the tenant's."""
     return [
         Finding(have.ref, control, "Stale", "Release", rollout=True, observed=have)
         for control, have in marked(tenant, world)
@@ -41,7 +41,7 @@ def releases(tenant: SecureTenant, world: World) -> list[Finding]:
 def doomed(tenant: SecureTenant, world: World) -> list[Observed]:
     """Delete: the declared namespaces that this tenant owns and that still exist, Terminating ones included.
 
-    One that was taken out of the spec is to stay: it is released, however late we come.
+    A namespace that was removed from the spec is kept: it is released, even if that has not happened yet.
     """
     declared = sorted(entry.name for entry in tenant.spec.namespaces)
     found = (world.get(Ref(kinds.NAMESPACE, "", name)) for name in declared)
@@ -57,10 +57,10 @@ def deletions(namespaces: Sequence[Observed]) -> list[Request]:
 
 
 def waiting(namespaces: Sequence[Observed]) -> Condition:
-    """The condition that says what a deletion waits for, in the words of the namespaces' own conditions."""
+    """The condition for a deletion that waits, with the messages of the namespaces' own conditions."""
     message = "; ".join(f"{have.ref.name}: {_why(have)}" for have in namespaces)
     return Condition(
-        type="Ready", status="False", reason="Deleting", message=f"waiting for namespaces to go: {message}"
+        type="Ready", status="False", reason="Deleting", message=f"waiting for namespaces to be deleted: {message}"
     )
 
 
@@ -69,7 +69,7 @@ def failed(errors: list[str]) -> Condition:
 
 
 def released(holders: Sequence[str]) -> Condition:
-    """The condition of a SecureTenant that is there only because somebody else's finalizers hold it."""
+    """The condition of a SecureTenant that only other finalizers hold."""
     message = (
         "nothing of this tenant is enforced any more; the SecureTenant itself is held by the finalizers: "
         f"{', '.join(holders)}"

@@ -18,7 +18,8 @@ from securetenant.model.objects import Observed
 
 
 class Departures:
-    """Carries out deletion policies (see deletion.py). It only remembers what is told at the end, once for each."""
+    """Carries out deletion policies (see deletion.py). Its only state serves the final report, made once for each
+    SecureTenant."""
 
     def __init__(
         self,
@@ -38,22 +39,22 @@ class Departures:
         self._strays = strays
         self._now = now
         self._released: dict[str, int] = {}  # objects, by tenant
-        self._told_gone: dict[str, str] = {}  # UIDs, by tenant
+        self._reported_gone: dict[str, str] = {}  # UIDs, by tenant
 
     def forget(self, name: str) -> None:
         """The tenant is gone."""
         self._released.pop(name, None)
-        self._told_gone.pop(name, None)
+        self._reported_gone.pop(name, None)
 
     async def delete(self, tenant: SecureTenant) -> Again:
-        """Carry out the deletion policy, say what it waits for, then let the SecureTenant go."""
+        """Carry out the deletion policy, report what it waits for, and finally remove our finalizer."""
         if not deletion.is_pending(tenant):
-            await self._say_released(tenant)
+            await self._report_released(tenant)
             return Again()
         remaining = deletion.doomed(tenant, self._world) if tenant.spec.deletion_policy == "Delete" else []
         if remaining:
             errors = await self._send_deletions(tenant, remaining)
-            await self._say(tenant, deletion.failed(errors) if errors else deletion.waiting(remaining))
+            await self._report_condition(tenant, deletion.failed(errors) if errors else deletion.waiting(remaining))
             return Again(retry=bool(errors))
         todo = deletion.releases(tenant, self._world)
         todo += self._strays.findings(tenant.name, self._world, own={f.ref.place for f in todo})
@@ -61,26 +62,26 @@ class Departures:
         if outcome.failed:
             news = [(f, error) for f, error in outcome.failed if outcomes.is_news(error, outcomes.SILENT_RETRIES)]
             if news:
-                await self._say(tenant, deletion.failed([outcomes.told(f, error) for f, error in news]))
+                await self._report_condition(tenant, deletion.failed([outcomes.told(f, error) for f, error in news]))
             return Again(retry=True)
-        await self._say_released(tenant)
+        await self._report_released(tenant)
         self._released[tenant.name] = self._released.get(tenant.name, 0) + len(outcome.done)
-        fresh = self._tenants.get(tenant.name)  # in the version that our status has made; an edit is a pass of its own
+        fresh = self._tenants.get(tenant.name)  # in the version that our status write made; an edit gets its own pass
         if fresh is not None and _same_spec(fresh, tenant):
             try:
                 await self._resource.remove_finalizer(fresh)
             except ApiError as error:
-                # Of a lost answer no other may come: the next event is its end.
+                # Where the answer is lost, the next event may already be the deletion.
                 if error.is_uncertain:
-                    self._tell_gone(tenant)
+                    self._report_gone(tenant)
                 raise
-            self._tell_gone(tenant)
+            self._report_gone(tenant)
         return Again()
 
-    def _tell_gone(self, tenant: SecureTenant) -> None:
-        """Once for each SecureTenant."""
-        if self._told_gone.get(tenant.name) != tenant.metadata.uid:
-            self._told_gone[tenant.name] = tenant.metadata.uid
+    def _report_gone(self, tenant: SecureTenant) -> None:
+        """Report the end of the deletion, once for each SecureTenant."""
+        if self._reported_gone.get(tenant.name) != tenant.metadata.uid:
+            self._reported_gone[tenant.name] = tenant.metadata.uid
             self._reporter.gone(tenant, self._released.get(tenant.name, 0))
 
     async def _send_deletions(self, tenant: SecureTenant, remaining: Sequence[Observed]) -> list[str]:
@@ -94,14 +95,15 @@ class Departures:
                 self._reporter.deleted(tenant, request.ref)
         return errors
 
-    async def _say(self, tenant: SecureTenant, condition: Condition) -> None:
-        """A deleting tenant's condition: nothing is judged any more, so no other is left."""
+    async def _report_condition(self, tenant: SecureTenant, condition: Condition) -> None:
+        """Report the condition of a tenant that is being deleted; the others are dropped, since nothing is judged any
+        more."""
         reconciling = Condition(type="Reconciling", status="True", reason=condition.reason, message=condition.message)
         self._reporter.deleting(tenant, condition)
         await self._resource.write_status(tenant, status.unjudged(tenant, [condition, reconciling], self._now()))
 
-    async def _say_released(self, tenant: SecureTenant) -> None:
-        """Where others hold the SecureTenant, its status must not go on claiming what is in force no longer."""
+    async def _report_released(self, tenant: SecureTenant) -> None:
+        """Where other finalizers hold the SecureTenant, its status must not claim what is no longer enforced."""
         holders = deletion.others(tenant)
         if not holders:
             return

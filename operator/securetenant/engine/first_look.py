@@ -1,7 +1,7 @@
-"""The first look at everything after a start: the suspects first, and whether it is over.
+"""The first pass over every object after a start: suspects come first. Also tells when all of them are done.
 
-A whole look costs about a millisecond of CPU; whether what a tenant wrote still stands as it was written, a tenth of
-that. So a policy that was opened while no operator ran is closed long before the last of 5,000 tenants was looked at.
+A pass costs about a millisecond of CPU; checking whether what a tenant wrote is unchanged (triage.py), a tenth of that.
+So a policy that was opened while no operator ran is closed long before the last of 5,000 tenants is reconciled.
 """
 
 import asyncio
@@ -14,12 +14,12 @@ from securetenant.engine.workqueue import Key, WorkQueue
 
 log = structlog.get_logger("securetenant.operator")
 
-# Objects that are sifted between two breaths of the event loop.
-_BREATH = 20
+# Objects that are checked before the event loop may run other tasks.
+_BATCH = 20
 
 
 class FirstLook:
-    """`queue_all` begins it; `note` is called after each pass, and `over` waited for."""
+    """`queue_all` starts it; call `note` after each pass; `over` waits for the end."""
 
     def __init__(self, resources: Collection[Resource], queue: WorkQueue) -> None:
         self._resources = resources
@@ -28,7 +28,7 @@ class FirstLook:
         self._over = asyncio.Event()
 
     async def queue_all(self) -> None:
-        """Let every object be looked at once."""
+        """Queue every object once, suspects first."""
         rest = []
         for resource in self._resources:
             for number, name in enumerate(tuple(resource.names)):
@@ -39,19 +39,19 @@ class FirstLook:
                     self._queue.add(key)
                 else:
                     rest.append(key)
-                if number % _BREATH == 0:
+                if number % _BATCH == 0:
                     await asyncio.sleep(0)
         for key in rest:
             self._queue.add(key)
         self._is_queued = True
 
     def note(self) -> None:
-        """A pass is over: it may have been the last of them."""
+        """A pass has ended: it may have been the last one."""
         if self._over.is_set() or not self._is_queued or self._queue.depth or self._queue.active:
             return
         self._over.set()
-        log.info("looked at all tenants", **counts(self._resources))
+        log.info("all tenants reconciled after the start", **counts(self._resources))
 
     async def over(self) -> None:
-        """Return when every object that was there at the start has been looked at."""
+        """Return when every object that existed at the start has been reconciled."""
         await self._over.wait()

@@ -1,6 +1,7 @@
-"""Which objects a controller of Kubernetes has yet to follow: it copies what the spec says into the status after each
-change (`Kind.mirror`: a quota's hard), and what stands there until then is no tampering. Learned from the changes of
-the cache alone, and kept for those only that it has yet to follow.
+"""For which objects a Kubernetes controller has not yet copied the spec into the status (`Kind.mirror`: a quota's
+`hard`). Until it has, a status that differs from the spec is no tampering.
+
+This is learned only from changes of the cache, and kept only for the objects where the copy is outstanding.
 """
 
 from collections.abc import Iterable
@@ -15,21 +16,21 @@ from securetenant.engine.attribution import is_newer
 from securetenant.kube.transport import Transport
 from securetenant.model.objects import Json, JsonValue, Observed, Ref
 
-_UNKNOWN: Final[Json] = {"": ""}  # no status that there is
+_UNKNOWN: Final[Json] = {"": ""}  # equal to no real status
 
 
 class Following:
-    """`change` hears of every change of the caches of kinds that have a mirror, as (old, new). Single event loop."""
+    """`change` is called for every change in the caches of kinds with a mirror, as (old, new). Single event loop."""
 
     def __init__(self) -> None:
-        # What the status was when the spec changed last.
+        # What the status was when the spec last changed.
         self._behind: dict[Ref, Json] = {}
 
     def __len__(self) -> int:
         return len(self._behind)
 
     def change(self, old: Observed | None, new: Observed | None) -> None:
-        """An object came (no old), changed, or went (no new)."""
+        """An object was added (no old), changed, or deleted (no new)."""
         if new is None:
             if old is not None:
                 self._behind.pop(old.ref, None)
@@ -38,14 +39,14 @@ class Following:
         if in_force == hard:
             self._behind.pop(new.ref, None)
         elif old is None or old.uid != new.uid:
-            # Nobody has counted yet; or, at the start, what was done before is not known.
+            # A new object whose status is not set yet; or, with a status, one from before our start: unknown.
             self._behind[new.ref] = _UNKNOWN if in_force else {}
         elif _spec(old) != hard:
             self._behind[new.ref] = in_force
 
     def is_behind(self, have: Observed) -> bool | None:
-        """Of an object whose status is not what its spec says: whether Kubernetes' controller has yet to follow (else
-        somebody else wrote the status); None if that is not known."""
+        """For an object whose status differs from its spec: whether the Kubernetes controller has yet to copy it
+        (otherwise somebody else wrote the status); None if unknown."""
         was = self._behind.get(have.ref)
         if was is _UNKNOWN:
             return None
@@ -70,8 +71,8 @@ def _part(whole: JsonValue, name: str) -> Json:
 
 
 async def judged(found: Assessment, following: Following, transport: Transport) -> Assessment:
-    """The assessment without the objects that Kubernetes has yet to follow, and with what there is to say of
-    those whose status others changed. One GET for each of which nothing is known since the start."""
+    """The assessment without the objects whose status Kubernetes has yet to update; where others changed the status,
+    the control's plan reports it. One GET for each object of which nothing is known since the start."""
     if all(finding.action != "Recount" for finding in found.findings):
         return found
     findings: list[Finding] = []
@@ -80,10 +81,10 @@ async def judged(found: Assessment, following: Following, transport: Transport) 
         if finding.action != "Recount" or have is None:
             findings.append(finding)
         elif (behind := following.is_behind(have)) is not True:
-            # Not known: written later than the spec it is somebody's doing; else it is put right, and not counted.
+            # Unknown: a status written later than the spec is drift; otherwise it is corrected, but not counted.
             rollout = behind is None and not await is_newer(transport, have.ref, finding.path, _spec_path(have))
             findings.append(replace(finding, rollout=rollout))
-    return replace(found, findings=findings, plans=_told(found, findings))
+    return replace(found, findings=findings, plans=_with_tampering(found, findings))
 
 
 def _spec_path(have: Observed) -> str:
@@ -91,15 +92,15 @@ def _spec_path(have: Observed) -> str:
     return ".".join(mirror.spec) if mirror is not None else ""
 
 
-def _told(found: Assessment, findings: Iterable[Finding]) -> dict[str, Plan]:
+def _with_tampering(found: Assessment, findings: Iterable[Finding]) -> dict[str, Plan]:
     tampered: dict[str, list[str]] = {}
     for finding in findings:
         if finding.action == "Recount" and not finding.rollout:
             tampered.setdefault(finding.control, []).append(_difference(finding))
     plans = dict(found.plans)
-    for name, told in tampered.items():
-        if (say := NAMED[name].tampered) is not None:
-            plans[name] = say(plans[name], told)
+    for name, changes in tampered.items():
+        if (report := NAMED[name].tampered) is not None:
+            plans[name] = report(plans[name], changes)
     return plans
 
 

@@ -1,8 +1,8 @@
-"""Our own writes in flight: they come back as events of the watch, often before their answer does, and are no news.
+"""Our own writes in flight: the watch reports them as events too, often before their answer arrives.
 
-While a write of ours to an object is under way, events of that object are held back; when the answer is there, those
-that are not newer than it are dropped, and the others are handed on. Without this every tenant would be reconciled
-twice: once for an event, and once for the event of what was written for it.
+While a write to an object is in flight, events of that object are held back; when the answer arrives, events that are
+not newer than it are dropped and the others are handed on. Without this every tenant would be reconciled twice: once
+for an event, and once more for the event of our own write.
 """
 
 import contextlib
@@ -14,14 +14,14 @@ from securetenant.model.objects import Ref
 
 @dataclass(slots=True)
 class Write:
-    """One object to which writes are under way. `answered`: the newest version that an answer held."""
+    """One object with writes in flight. `answered`: the newest resourceVersion in an answer so far."""
 
     under_way: int = 0
     answered: int = 0
     held: list[tuple[int, Callable[[], None]]] = field(default_factory=list)
 
     def answer(self, version: int) -> None:
-        """Take note of the answer's resourceVersion."""
+        """Note the answer's resourceVersion."""
         self.answered = max(self.answered, version)
 
 
@@ -32,9 +32,8 @@ class WritesInFlight:
         self._writes: dict[Ref, Write] = {}
 
     def hold(self, ref: Ref, event_type: str | None, version: int, hand_on: Callable[[], None]) -> bool:
-        """Whether this event of an object is held back; then `hand_on` is called when the write is over, if it is news.
-
-        A deletion is always news.
+        """Whether this event of an object is held back; if so, `hand_on` is called when the write has ended, unless the
+        event is our own write. A deletion is never held back.
         """
         write = self._writes.get(ref)
         if write is None or event_type == "DELETED":
@@ -44,7 +43,7 @@ class WritesInFlight:
 
     @contextlib.contextmanager
     def writing(self, ref: Ref) -> Iterator[Write]:
-        """A write to `ref`, to be told of its answer. Without an answer all that was held back is news."""
+        """A write to `ref`: pass its answer to `Write.answer`. Without an answer all held events are handed on."""
         write = self._writes.setdefault(ref, Write())
         write.under_way += 1
         try:

@@ -1,4 +1,4 @@
-"""The informers of all kinds that the controls look at. That of an optional kind runs while the kind is served."""
+"""The informers of all kinds that the controls read. That of an optional kind runs only while the kind is served."""
 
 import asyncio
 import time
@@ -16,19 +16,19 @@ from securetenant.model.objects import Observed
 
 log = structlog.get_logger("securetenant.informers")
 
-# An informer that has neither failed nor heard anything for this long (seconds) has a silent connection.
+# An informer that has neither failed nor received anything for this long (seconds) has a dead connection.
 SILENT = 240.0
-# One that failed and has not tried again for this long (seconds) will not: its pauses are shorter by far.
+# One that failed and has not retried for this long (seconds) hangs: its back-off is far shorter.
 UNTRIED = 60.0
-# A kind that could not be watched for this long (seconds): its cache proves nothing any more.
+# The cache of a kind that could not be watched for this long (seconds) counts as out of date.
 STALE = 60.0
 
 
 class Informers:
-    """`caches`: by kind, those that the controls look at; of a kind that is not served, an empty one.
+    """`caches`: by kind, those that the controls read; the cache of a kind that is not served is empty.
 
-    `on_event`, `hooks` (by kind): what each informer tells. `on_turn`: an optional kind came or went, and with it what
-    any tenant's plan may hold.
+    `on_event`, `hooks` (by kind): the callbacks of each informer. `on_turn`: called when an optional kind starts or
+    stops being served, which may change any tenant's plan.
     """
 
     def __init__(
@@ -44,14 +44,14 @@ class Informers:
         self._on_turn = on_turn
         self._tasks: dict[Kind, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
-        self._served: dict[Kind, bool] = {}  # of the optional kinds, as far as it is known
+        self._served: dict[Kind, bool] = {}  # for the optional kinds, as far as known
 
     def all(self) -> Mapping[Kind, Informer]:
-        """Those of the CRDs included, where there is an optional kind."""
+        """All informers, including that of the CRDs where there is an optional kind."""
         return self._all
 
     def start(self, group: asyncio.TaskGroup) -> None:
-        """Keep the caches, as tasks of the group, for ever. One that cannot go on raises."""
+        """Run the informers as tasks of the group, until cancelled. One that cannot go on raises."""
         self._group = group
         for kind in self._all:
             if not kind.optional:
@@ -65,30 +65,30 @@ class Informers:
         self._tasks[kind] = self._group.create_task(self._all[kind].run(), name=f"informer {kind}")
 
     async def relist(self) -> None:
-        """List every kind anew, and return when every cache holds its kind."""
+        """Relist every kind, and return when every cache is synced."""
         for kind in self._all:
             if (task := self._tasks.get(kind)) is None:
                 continue
             task.cancel()
             await asyncio.wait([task])
-            if self._tasks.get(kind) is task:  # it may have gone meanwhile
+            if self._tasks.get(kind) is task:  # the kind may have stopped being served meanwhile
                 self._watch(kind)
         await self.synced()
 
     async def synced(self) -> None:
-        """Return when every cache holds its kind, or it is known not to be served."""
+        """Return when every cache is synced, or its kind is known not to be served."""
         for informer in self._all.values():
             await informer.synced.wait()
 
     def serves(self, kind: Kind) -> bool:
-        """Whether the kind is served, and its CRD not about to go."""
+        """Whether the kind is served and its CRD is not being deleted."""
         return self._served.get(kind, not kind.optional)
 
     def _answered(self, kind: Kind, answer: bool | ApiError) -> None:
-        """Discovery has asked for an optional kind."""
+        """Take discovery's answer for an optional kind: served, not served, or an error."""
         informer, is_watched = self._all[kind], kind in self._tasks
         if isinstance(answer, ApiError):
-            if not is_watched:  # else its own watch tells
+            if not is_watched:  # otherwise its own watch reports the trouble
                 informer.doubt(answer)
         elif answer:
             if not is_watched:
@@ -102,7 +102,7 @@ class Informers:
             self._note(kind)
 
     async def _note_once_listed(self, kind: Kind) -> None:
-        """Before that, what there is of the kind would seem to be missing."""
+        """Note a kind as served only once it is listed: before that, all its objects would seem to be missing."""
         await self._all[kind].synced.wait()
         self._note(kind)
 
@@ -122,7 +122,7 @@ class Informers:
         self._on_turn()
 
     def stale(self) -> list[str]:
-        """Which caches prove nothing any more, and why."""
+        """Which caches are out of date, and why."""
         return [
             f"{kind} cannot be watched: {informer.failure}"
             for kind, informer in self._all.items()
@@ -138,7 +138,7 @@ class Informers:
         ]
 
     def unhealthy(self) -> list[str]:
-        """Watchers that are dead; that fail, and have not tried again; or that hear nothing although they do not
+        """Informers that are dead, that failed and have not retried, or that receive nothing although they do not
         fail."""
         found = []
         for kind, informer in self._all.items():

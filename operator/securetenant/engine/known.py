@@ -1,8 +1,8 @@
-"""Which deviations of a tenant were counted already: in memory while the process lives, in the status across restarts.
+"""Which deviations of a tenant were counted already: in memory while the process runs, in the status across restarts.
 
-The status names 20 deviations and holds a digest of each of the others. 32 bits are enough to tell "counted before"
-from "new": of 2,048 known ones a new one is mistaken for one of them once in two million times, and it is still in the
-totals then.
+The status lists 20 deviations and holds a digest of each of the others. 32 bits are enough to tell "counted before"
+from "new": among 2,048 known ones, a new one is mistaken for a known one once in two million times, and even then it is
+in the totals.
 """
 
 import base64
@@ -16,7 +16,7 @@ from securetenant.api.status import DriftItem, DriftStatus
 from securetenant.controls.lookup import KINDS
 from securetenant.model.objects import Ref
 
-MOST: Final = 2048  # digests in a status; what is beyond is counted anew after a restart
+MOST: Final = 2048  # digests in a status; deviations beyond it are counted again after a restart
 _LENGTH: Final = 4  # bytes
 
 Key = tuple[Ref, str]  # the object and the reason
@@ -24,8 +24,8 @@ Key = tuple[Ref, str]  # the object and the reason
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """The deviations that stood after the last pass, each with its manager, and digests of those that only the status
-    knows of."""
+    """The deviations after the last pass: listed ones with their field managers (or ""), and digests of those of which
+    the status kept nothing else."""
 
     managers: Mapping[Key, str]
     digests: Collection[bytes] = frozenset()
@@ -35,7 +35,7 @@ class Known:
 
 
 def of_status(drift: DriftStatus) -> Known:
-    """What the last process knew."""
+    """What the last process knew, out of the status."""
     return Known({_key(item): item.manager for item in drift.items if item.kind in KINDS}, _unpacked(drift.unlisted))
 
 
@@ -45,12 +45,12 @@ def digest(key: Key) -> bytes:
 
 
 def packed(digests: Iterable[bytes]) -> str:
-    """As the status holds them: the same text for the same set."""
+    """The digests as text for the status: the same text for the same set."""
     return base64.b64encode(b"".join(sorted(set(digests))[:MOST])).decode()
 
 
 def unlisted(drift: DriftStatus) -> str:
-    """All that a status knows of, none of it listed: for one that claims nothing to stand."""
+    """Digests of everything a status knows, listed or not: for a status that lists no deviations."""
     return packed({*_unpacked(drift.unlisted), *(digest(_key(item)) for item in drift.items if item.kind in KINDS)})
 
 
@@ -59,7 +59,7 @@ def _key(item: DriftItem) -> Key:
 
 
 def _unpacked(text: str) -> frozenset[bytes]:
-    """None of a text that we could not have written."""
+    """The digests in a text of the status; none if the text is not base64."""
     try:
         whole = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):

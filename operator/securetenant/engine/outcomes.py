@@ -1,4 +1,4 @@
-"""What became of writes that did not go as asked, for the reader and for the next pass. Pure."""
+"""Writes that failed or were changed by admission: what to report, and what to retry silently. Pure."""
 
 from collections.abc import Iterable
 
@@ -7,15 +7,15 @@ from securetenant.engine.status import Drifted
 from securetenant.engine.writer import Outcome
 from securetenant.kube.transport import AlreadyExists, ApiError, Conflict, Forbidden, Invalid, NotFound
 
-# Conflicts with what the caches have not seen yet are retried in silence this often.
+# How often a conflict with a change that the caches have not seen yet is retried before it is reported.
 SILENT_RETRIES = 4
 
 
 def unwritten(
     todo: Iterable[Finding], outcome: Outcome, altered: Iterable[Drifted], failures: int
 ) -> dict[str, list[str]]:
-    """By control, the writes that failed, wait for one that did, or were changed by admission; without those that are
-    tried again at once."""
+    """By control, the writes that failed, that wait for a failed one, or that admission changed; without those that are
+    retried at once."""
     found: dict[str, list[str]] = {}
     errors, over = dict(outcome.failed), {*outcome.done, *(one.finding for one in outcome.altered)}
     for finding in todo:
@@ -35,8 +35,8 @@ def is_beaten(error: ApiError) -> bool:
 
 
 def is_news(error: ApiError, failures: int) -> bool:
-    """Whether a failed write is worth the reader's while: a conflict with what the caches have not seen yet is
-    not, unless it stays."""
+    """Whether to report a failed write: a conflict with a change that the caches have not seen yet is not reported,
+    unless it persists."""
     passing = (
         isinstance(error, Conflict | AlreadyExists | NotFound)
         or (isinstance(error, Forbidden) and error.is_namespace_terminating)

@@ -1,7 +1,8 @@
-"""What this process last wrote to each object, as far as it knows: it tells our own doing from others'.
+"""What this process last wrote to each object, as far as it knows: this tells our own changes from other people's.
 
-A state of ours from earlier that somebody put back has a good record, too, and is his doing all the same; a write
-that was carried out although its answer was lost is ours. After a restart nothing is known, and the records decide.
+The record on the object is not enough: an earlier state of ours that somebody restored has a valid record too, and is
+still that person's change; and a write that was carried out although its answer was lost is ours. After a restart
+nothing is known, and the records alone decide.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -19,17 +20,17 @@ from securetenant.model.record import annotation
 
 
 class OwnWrites:
-    """The record on each object that was seen in order, by tenant; and the writes in doubt."""
+    """By tenant, the record on each object that was last seen as wanted; and the writes with an unknown outcome."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._records: dict[str, dict[Ref, str]] = {}
         self._doubts = UncertainWrites()
-        # By tenant, once looked at: the UIDs of objects of ours that no status tells of, as they stood then.
+        # By tenant: the UIDs of our objects that no status recorded, as found by this process's first pass.
         self._unrecorded: dict[str, frozenset[str]] = {}
 
     def _remember(self, found: Assessment, done: Collection[Finding]) -> None:
-        """Note the record on each object that is as we want it, and that there is none on what we gave up."""
+        """Note the record on each object that is as wanted, and "" for what we released or deleted."""
         records = self._records.setdefault(found.tenant.name, {})
         off = {finding.ref for finding in found.findings if finding not in done}
         for want in found.desired:
@@ -51,13 +52,14 @@ class OwnWrites:
         return last
 
     def believes(self, name: str) -> Callable[[Observed], bool]:
-        """Which objects count as ours for their record alone, as `judge.Owner.believes`."""
+        """Which objects count as ours because of their record alone, as `judge.Owner.believes`."""
         known = self._unrecorded.get(name)
         return (lambda have: True) if known is None else (lambda have: have.uid in known)
 
     def settle(self, found: Assessment, outcome: Outcome, blamed: Mapping[Finding, str]) -> list[Drifted]:
-        """Take in what a pass wrote. Notes the writes that ended in doubt, and forgets those that are seen to be over;
-        returns the findings that were carried out by one of which no answer came. `blamed`: the managers."""
+        """Take in the writes of a pass: note those with an unknown outcome, and forget those whose object is no longer
+        found to differ. Returns the findings of the latter: every deviation, and the rollouts that are seen to be
+        carried out. `blamed`: the field managers, by finding."""
         tenant, standing = found.tenant, {finding.ref for finding in found.findings}
         if tenant.name not in self._unrecorded:
             ours = [f.observed for f in found.findings if f.desired is None and f.rollout and f.observed is not None]
@@ -76,12 +78,12 @@ class OwnWrites:
                 records.add(annotation(want, tenant.name, tenant.metadata.uid))
             if want is None or finding.action == "Recreate":
                 records.add("")
-            elif finding.action == "Recount":  # two writes, of which the first may stand
+            elif finding.action == "Recount":  # two writes, of which only the first may have been carried out
                 records.add(annotation(nudged(want), tenant.name, tenant.metadata.uid))
             self._doubts.note(tenant.name, finding.ref, records, Drifted(finding, blamed.get(finding, "")))
         self._remember(found, {*outcome.done, *carried})
         for item in over:
-            # It may stand, and only not be seen yet. Whatever stood there before is gone: this was its creation.
+            # A create that may have been carried out without being seen yet: what was there before is gone.
             want = item.finding.desired
             if want is not None and item.finding not in carried and self._world.get(want.ref) is None:
                 record = annotation(want, tenant.name, tenant.metadata.uid)
@@ -89,7 +91,7 @@ class OwnWrites:
         return late
 
     def is_doubtful(self, name: str, ref: Ref) -> bool:
-        """Whether a write to the object ended without a certain answer, and it was not seen in order since."""
+        """Whether a write to the object had no certain answer and the object was not seen as wanted since."""
         return bool(self._doubts.records(name, ref))
 
     def forget(self, name: str) -> None:
@@ -98,7 +100,7 @@ class OwnWrites:
         self._doubts.forget(name)
 
     def _is_carried_out(self, tenant: SecureTenant, finding: Finding) -> bool:
-        """Whether the object is as the finding wanted it; it may be in order because the desire changed."""
+        """Whether the object is as the finding wanted it. (No finding may also mean that the desired state changed.)"""
         have, want = self._world.get(finding.ref), finding.desired
         if want is None:
             return have is None or (finding.action == "Release" and have.tenant != tenant.name)

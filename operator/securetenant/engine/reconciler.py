@@ -1,4 +1,5 @@
-"""One pass over one tenant: assess, attribute, write, report. Idempotent; a pass that finds nothing sends nothing."""
+"""Reconciles one tenant (a pass): assess, attribute, write, report. Idempotent; a pass that finds nothing sends
+nothing."""
 
 import asyncio
 import time
@@ -40,17 +41,17 @@ from securetenant.model.objects import Ref
 
 log = structlog.get_logger("securetenant.reconcile")
 
-# How long kube-controller-manager may take to count a quota anew (seconds); milliseconds as a rule.
+# How long kube-controller-manager may take to recalculate a quota (seconds); usually milliseconds.
 _RECOUNTED = 2.0
 
 
 class Reconciler:
-    """Holds nothing that cannot be read back from the cluster, or be done without: `_standing` only spares a second
-    count or look-up; `_history` tells an old state that came back, and a write without an answer, from others' doing;
-    `_alterations` knows what admission makes of our writes; `_creations` has the values that are committed to,
-    `_strays` what may have landed in a namespace of others.
+    """Its state can all be read back from the cluster or be lost without harm: `_standing` avoids counting or looking
+    up a deviation twice; `_history` recognizes a restored old state as drift, and a write without an answer as ours;
+    `_alterations` knows what admission changes in our writes; `_creations` has the values that were committed to;
+    `_strays` knows what may have landed in somebody else's namespace.
 
-    `stale` says why what the caches hold may not be so any more; "" while they are kept well.
+    `stale` returns why the caches may be out of date; "" while they are not.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class Reconciler:
         self._uids: dict[str, str] = {}
 
     async def reconcile(self, name: str, since: float, failures: int = 0) -> Again:
-        """One pass over one tenant. `since`: when the event behind this pass arrived (monotonic seconds).
+        """Reconcile one tenant. `since`: when the event that caused this pass arrived (monotonic seconds).
 
         Raises ApiError only where the SecureTenant itself could not be written.
         """
@@ -96,13 +97,13 @@ class Reconciler:
         if tenant is None:
             return Again()
         if self._uids.setdefault(name, tenant.metadata.uid) != tenant.metadata.uid:
-            self.forget(name)  # made anew, and what is known is of the one before
+            self.forget(name)  # recreated: what is known belongs to its predecessor
             self._uids[name] = tenant.metadata.uid
         if tenant.metadata.deletion_timestamp is not None:
             return await self._departures.delete(tenant)
         refusal = self._tenants.refusal(name)
         if tenant.spec.mode == "Paused":
-            return await self._hold(tenant, refusal)
+            return await self._pause(tenant, refusal)
         found = assess(
             tenant, self._world, self._now(), self._history.last(name), refusal, self._history.believes(name)
         )
@@ -112,7 +113,7 @@ class Reconciler:
         return await self._enforce(found, since, failures)
 
     def forget(self, name: str) -> None:
-        """The tenant is gone."""
+        """The tenant is deleted: drop what is kept for it."""
         self._standing.pop(name, None)
         self._departures.forget(name)
         self._uids.pop(name, None)
@@ -124,7 +125,7 @@ class Reconciler:
         self._reporter.forget(name)
 
     async def unjudged(self, name: str, cause: str) -> None:
-        """A pass broke off by a defect: say that nothing is known of the tenant, instead of what was known last."""
+        """A pass was aborted by a bug: report the tenant's state as unknown, instead of what was known last."""
         tenant = self._tenants.get(name)
         if tenant is None or tenant.metadata.deletion_timestamp is not None:
             return
@@ -133,14 +134,14 @@ class Reconciler:
         self._reporter.report(result, computed, 0.0)
         await self._resource.write_status(tenant, computed)
 
-    async def _hold(self, tenant: SecureTenant, refusal: Refusal | None) -> Again:
+    async def _pause(self, tenant: SecureTenant, refusal: Refusal | None) -> Again:
         """Paused: nothing is judged, nothing is written, and the status says so."""
         result = Pass(tenant, {}, {}, applied=recorded(tenant.status), refusal=refusal)
         await self._report(result)
         return Again()
 
     async def _audit(self, found: Assessment) -> Again:
-        """Every difference is a deviation from what is declared; nothing but status, metrics and events is written."""
+        """Report every difference as a deviation; nothing but status, metrics and events is written."""
         tenant = found.tenant
         outstanding = await self._attributed(tenant, found.findings)
         applied = recorded(tenant.status)
@@ -158,15 +159,16 @@ class Reconciler:
         deferred = {f for f in todo if self._wait(tenant.name, f) > 0}
         todo = [f for f in todo if f not in deferred]
         todo += self._strays.findings(tenant.name, self._world, own=found.held)
-        tenant, todo, unannounced = await self._announced(found, todo)
-        if not todo and not unannounced and self._is_told(tenant, found, deferred):
+        tenant, todo, unprepared = await self._prepare_creations(found, todo)
+        if not todo and not unprepared and self._is_reported(tenant, found, deferred):
             return Again(after=min(self._wait(tenant.name, finding) for finding in deferred), waiting=True)
         unrecorded = False
         if any(_is_going(f) and f.ref in found.record for f in todo):
             try:
                 tenant = await self._forget_applied(tenant, todo)
             except ApiError as error:
-                # What is to close closes all the same. Killed before the status is written, it will look like drift.
+                # Deletions that close must not wait. If the process dies before the status is written, they will look
+                # like drift.
                 log.warning("status not written before deletions", tenant=tenant.name, cause=str(error))
                 unrecorded = True
         values = self._creations.values(tenant.name)
@@ -178,12 +180,12 @@ class Reconciler:
         held = found.held | creation.created(outcome) | dict.fromkeys(creation.refused(found, outcome), "")
         self._strays.note(tenant.name, outcome, held)
 
-        done, failed = set(outcome.done), [*unannounced, *outcome.failed]
+        done, failed = set(outcome.done), [*unprepared, *outcome.failed]
         late = self._history.settle(found, outcome, blamed)
         now = [Drifted(finding, blamed[finding]) for finding in done if not finding.rollout]
         corrected = [*now, *(item for item in late if not item.finding.rollout)]
         seconds = self._monotonic() - since
-        self._fought(tenant.name, corrected, outcome, blamed)
+        self._count_corrections(tenant.name, corrected, outcome, blamed)
         made = self._alterations.outstanding(tenant.name, found.findings, outcome)
         altered = [Drifted(finding, blamed.get(of, "")) for of, finding in made]
         changed = {item.finding.ref for item in altered}
@@ -212,31 +214,33 @@ class Reconciler:
         try:
             await self._report(result, seconds)
         except ApiError as error:
-            log.warning("status not written, tried again", tenant=tenant.name, cause=str(error))
+            log.warning("status not written, retrying", tenant=tenant.name, cause=str(error))
             is_failed, is_missing = True, isinstance(error, NotFound)
-        # What waited when the pass began may be due by now. What failed has its back-off.
+        # What was deferred when the pass began may be due by now. What failed has its own back-off.
         over = {f for f, _ in failed} | deferred
         waits = [self._wait(tenant.name, finding) for finding in deferred]
         waits += [w for i in result.outstanding if i.finding not in over and (w := self._wait(tenant.name, i.finding))]
         again = self._again(found, done, waits, is_failed=is_failed)
         return replace(again, missing=is_missing, waiting=bool(deferred))
 
-    def _is_told(self, tenant: SecureTenant, found: Assessment, deferred: Collection[Finding]) -> bool:
-        """Whether all that is found waits, and the status says so already: else each round of a fight writes it
-        twice."""
+    def _is_reported(self, tenant: SecureTenant, found: Assessment, deferred: Collection[Finding]) -> bool:
+        """Whether every finding is deferred and the status says so already; otherwise each round of a fight would write
+        the status twice."""
         ready = status.ready_before(tenant)
         if ready is None or not deferred or self._stale():
             return False
-        is_said = (ready.status, ready.reason, ready.observed_generation) == (
+        is_current = (ready.status, ready.reason, ready.observed_generation) == (
             "False",
             "Contested",
             tenant.metadata.generation,
         )
-        return is_said and all(finding in deferred for finding in found.findings)
+        return is_current and all(finding in deferred for finding in found.findings)
 
-    def _fought(self, name: str, corrected: Iterable[Drifted], outcome: Outcome, blamed: dict[Finding, str]) -> None:
-        """Count the rounds of fights. A correction that came too late, because the object changed meanwhile, is one
-        too, unless the change may be our own write of which no answer came."""
+    def _count_corrections(
+        self, name: str, corrected: Iterable[Drifted], outcome: Outcome, blamed: dict[Finding, str]
+    ) -> None:
+        """Count corrections, by which contests are detected. One that failed with a conflict, because the object
+        changed meanwhile, counts too, unless the change may be our own write without an answer."""
         beaten = [
             Drifted(f, blamed[f])
             for f, error in outcome.failed
@@ -248,36 +252,38 @@ class Reconciler:
             note(name, finding.ref, finding.control, item.manager)
 
     def _again(self, found: Assessment, done: Collection[Finding], waits: list[float], *, is_failed: bool) -> Again:
-        """`waits`: seconds until what is left may be undone."""
+        """When to reconcile again. `waits`: seconds until each of the remaining findings may be corrected."""
         if not is_failed and any(NAMED[finding.control].rereads for finding in done):
-            # What its condition says is read off the object: look again, now that it is written.
+            # The control reads its condition off the object: reconcile again, now that it is written.
             return Again(after=0.0)
         name = found.tenant.name
         calm = self._contests.calm_at(name)
-        # Of a quota that is counted anew the last event may be over when this pass says that it was tampered with.
+        # A recalculated quota's last event may arrive before this pass reports the tampering, and no other may follow.
         waits = waits + [_RECOUNTED for finding in done if finding.action == "Recount"]
         times = [*waits, *([calm] if calm else []), *([until] if (until := self._until(found.wake_at)) else [])]
         return Again(after=min(times, default=None), retry=is_failed)
 
     def _wait(self, name: str, finding: Finding) -> float:
-        """Seconds until this finding may be undone: of a fight, and of what admission changes each time."""
+        """Seconds until this finding may be corrected: the back-off of a contest, or of a write that admission
+        changes."""
         fight = 0.0 if finding.rollout else self._contests.wait(name, finding.ref, closes=closes(finding))
         return max(fight, self._alterations.wait(name, finding.observed))
 
-    async def _announced(
+    async def _prepare_creations(
         self, found: Assessment, todo: list[Finding]
     ) -> tuple[SecureTenant, list[Finding], list[tuple[Finding, ApiError]]]:
-        """Before anything is created the SecureTenant has the finalizer, so that nothing can be left behind, and the
-        commitments to the namespaces among it. Where those cannot be written, these namespaces wait, and their
-        contents.
+        """Before anything is created, put the finalizer on the SecureTenant, so that nothing can be left behind, and
+        the commitments to the namespaces that will be created. Where the commitments cannot be written, these
+        namespaces and their contents wait.
 
-        Returns the SecureTenant as it was judged, with the commitments; what is to be done now; and what failed.
-        Raises ApiError without the finalizer, and NotFound, which stops a pass over a tenant that is gone.
+        Returns the SecureTenant as it was judged, with the commitments; the findings to carry out now; and those that
+        failed. Raises ApiError where the finalizer cannot be written, and NotFound, which ends the pass over a deleted
+        tenant.
         """
         if found.is_bare and not todo:
-            return found.tenant, todo, []  # never in force: it is to go as it came
+            return found.tenant, todo, []  # nothing was ever written for it: it needs no finalizer
         creating = creation.creates(todo)
-        # Contested, say, and so not created now: what would be in it could land in one that somebody else makes.
+        # A namespace that is not created now (contested, for example): its contents could land in somebody else's.
         todo = [f for f in todo if found.held.get(f.ref.place) != "" or f.ref.place in creating]
         tenant = self._creations.commit(found.tenant, creating)
         patch = creation.announcement(found.tenant, tenant)
@@ -296,16 +302,18 @@ class Reconciler:
         return tenant, todo, []
 
     async def _forget_applied(self, tenant: SecureTenant, todo: Sequence[Finding]) -> SecureTenant:
-        """Take what a rollout is about to delete off the record first: killed in between, it is no drift later."""
+        """Remove what a rollout is about to delete from `status.applied` first, so that it is not taken for drift if
+        the process dies in between."""
         going = {finding.ref for finding in todo if _is_going(finding)}
         kept = recorded(tenant.status) - going
         shrunk = tenant.status.model_copy(update={"applied": grouped(kept)})
         await self._resource.write_status(tenant, shrunk)
-        # Not what came back: that may hold an edit, and this pass goes on with the spec that it judged.
+        # Not the answer: it may hold an edit, and this pass goes on with the spec that it judged.
         return tenant.model_copy(update={"status": shrunk})
 
     async def _attributed(self, tenant: SecureTenant, findings: Sequence[Finding]) -> list[Drifted]:
-        """With the manager that did it. It is read once per deviation; nothing is left to read of what is missing."""
+        """The findings with their field managers. A manager is read once per deviation, and not for missing objects,
+        which leave nothing to read."""
         standing = self._known(tenant)
 
         async def manager(finding: Finding) -> str:
@@ -318,7 +326,7 @@ class Reconciler:
         return [Drifted(finding, by) for finding, by in zip(findings, managers, strict=True)]
 
     def _known(self, tenant: SecureTenant) -> Known:
-        """The deviations that stood after the last pass; after a restart, those that the status knows of."""
+        """The deviations after the last pass; after a restart, those that the status recorded."""
         if tenant.name not in self._standing:
             self._standing[tenant.name] = known.of_status(tenant.status.drift)
         return self._standing[tenant.name]
@@ -327,27 +335,27 @@ class Reconciler:
         before = self._known(tenant)
         return [item for item in drifted if item.key not in before]
 
-    def _settle(self, tenant: SecureTenant, result: Pass) -> None:
-        """What stands is known from now on. Where nothing was judged, what was known before still is."""
+    def _remember(self, tenant: SecureTenant, result: Pass) -> None:
+        """Remember the outstanding deviations. Where nothing was judged, those known before are kept."""
         if result.plans:
             self._standing[tenant.name] = Known({item.key: item.manager for item in result.outstanding})
 
     async def _report(self, result: Pass, seconds: float = 0.0) -> None:
-        """Status, metrics and events out of the same value. The status is written only where it differs."""
+        """Report metrics and events, and write the status where it differs, all from the same value."""
         computed = status.compute(result, self._now())
-        self._settle(result.tenant, result)
+        self._remember(result.tenant, result)
         self._reporter.report(result, computed, seconds)
         await self._resource.write_status(result.tenant, computed)
 
     def _until(self, when: datetime | None) -> float | None:
-        """Seconds until a time, and a moment more, so that it has come by then."""
+        """Seconds until a time, plus 0.05, so that it has surely passed by then."""
         return max(0.0, (when - self._now()).total_seconds()) + 0.05 if when is not None else None
 
 
 def _applied(found: Assessment, done: set[Finding]) -> set[Ref]:
-    """The new record: what is wanted and stands; of declared namespaces that cannot be written to now (Terminating),
-    what was recorded before, so that their loss is still known when they can; and what is still to be released. While
-    nobody knows what is wanted, all that was recorded stays."""
+    """The new `status.applied`: what is wanted and exists; for declared namespaces that cannot be written to now
+    (Terminating), what was recorded before, so that its loss is still noticed later; and what is still to be released.
+    While the desired state is unknown, everything recorded is kept."""
     if found.is_bare:
         return recorded(found.tenant.status) | {finding.ref for finding in done}
     failed = {f.ref for f in found.findings if f.desired is not None and f not in done}
@@ -375,5 +383,5 @@ def _reserved(found: Assessment, done: Collection[Finding]) -> dict[str, set[str
 
 
 def _is_going(finding: Finding) -> bool:
-    """Whether it is deleted by our own change of mind. (What is only released stays on record until it is.)"""
+    """Whether a rollout deletes the object. (What is only released stays in `status.applied` until that is done.)"""
     return finding.rollout and finding.action == "Delete"

@@ -1,8 +1,8 @@
-"""Tells what a pass found and did: metrics, Kubernetes Events and log lines, all out of the same value.
+"""Reports what a pass found and did: metrics, Kubernetes Events and log lines, all from the same value.
 
-Drift and what stands in the way are told at once; what a rollout did trails behind it as Events, and stands in the
-log. What the status has no place for in the list of changes is read off it: mode, generation and what the controls
-warn of, as they stood before and as they stand now. So each change is told once, across restarts as well.
+Drift and obstacles are reported at once; what a rollout did is logged at once, and its Events may come later. Changes
+of mode, generation and the controls' warnings are found by comparing the status before and after the pass, so that each
+of them is reported once, across restarts as well.
 """
 
 from collections import Counter
@@ -28,28 +28,28 @@ from securetenant.telemetry.metrics import Metrics, TenantReport
 log = structlog.get_logger("securetenant.drift")
 record = structlog.get_logger("securetenant.record")
 
-# Conditions whose turn to this status is worth an Event. Ready's message holds what the controls' conditions say.
-_TOLD = {"Ready": "False", "Contested": "True"}
+# Conditions for which a change to this status is worth an Event. Ready's message includes the controls' conditions.
+_EVENT_ON = {"Ready": "False", "Contested": "True"}
 
 
-# Notices of one rollout that have an Event of their own each, by its reason; the others share one.
+# How many notices of one rollout have an Event of their own, per reason; the others share one.
 _EVENTS_EACH: Final = 10
 
 
-class _Said(NamedTuple):
-    """What was last said of a tenant, by the status of that pass."""
+class _Reported(NamedTuple):
+    """What was last reported about a tenant, by the status of that pass."""
 
     uid: str
     generation: int | None
     mode: str
-    warnings: frozenset[tuple[str, Hashable]]  # (control, what tells its warning from others)
+    warnings: frozenset[tuple[str, Hashable]]  # (control, what identifies the warning)
 
 
 class Reporter:
-    """Where passes are told. Counting is exact in the metrics; Events and logs are for readers.
+    """Reports passes. Metrics count exactly; Events and logs are for readers.
 
-    `controls` are those whose plans the passes hold. `_said` only keeps a status that cannot be written from having the
-    same told with each try.
+    `controls`: those whose plans the passes hold. `_reported` prevents that the same is reported with every retry
+    while the status cannot be written.
     """
 
     def __init__(
@@ -64,26 +64,26 @@ class Reporter:
         self._events = events
         self._controls = controls
         self._now = now
-        self._said: dict[str, _Said] = {}
+        self._reported: dict[str, _Reported] = {}
 
     def report(self, result: Pass, computed: SecureTenantStatus, seconds: float) -> None:
-        """A pass in Enforce, Audit or Paused; `seconds` from the event behind it to the last write."""
+        """Report a pass in Enforce, Audit or Paused. `seconds`: from the event that caused it to its last write."""
         tenant = result.tenant
         for item in result.detected:
             finding = item.finding
             self._metrics.detected(tenant.name, finding.control, finding.reason)
-            self._tell(tenant, "Warning", "DriftDetected", item)
+            self._drift(tenant, "Warning", "DriftDetected", item)
         for item in result.corrected:
             finding = item.finding
             self._metrics.corrected(tenant.name, finding.control, finding.reason, seconds)
-            self._tell(tenant, "Normal", "DriftCorrected", item, milliseconds=round(seconds * 1000, 1))
-        before = self._said.get(tenant.name)
+            self._drift(tenant, "Normal", "DriftCorrected", item, milliseconds=round(seconds * 1000, 1))
+        before = self._reported.get(tenant.name)
         is_first = before is None or before.uid != tenant.metadata.uid
         if before is None or is_first:
-            before = _said(tenant, tenant.status, self._warnings(tenant, tenant.status))
+            before = _reported(tenant, tenant.status, self._warnings(tenant, tenant.status))
         warnings = self._warnings(tenant, computed)
-        self._said[tenant.name] = now = _said(tenant, computed, warnings)
-        self._turned(tenant, before, now, is_written=bool(result.rolled_out))
+        self._reported[tenant.name] = now = _reported(tenant, computed, warnings)
+        self._changes(tenant, before, now, is_written=bool(result.rolled_out))
         for (control, of), notice in warnings.items():
             if (control, of) not in before.warnings:
                 self._notice(tenant, control, notice)
@@ -93,7 +93,7 @@ class Reporter:
         self._metrics.tenant(_tenant_report(result, computed, self._controls))
 
     def deleting(self, tenant: SecureTenant, condition: Condition) -> None:
-        """A deletion that waits: nothing is judged any more."""
+        """Report a deletion that waits; the tenant is no longer judged."""
         self._metrics.tenant(
             TenantReport(
                 tenant=tenant.name,
@@ -109,13 +109,13 @@ class Reporter:
             log.info("deletion waits", tenant=tenant.name, reason=condition.reason, cause=condition.message)
 
     def deleted(self, tenant: SecureTenant, namespace: Ref) -> None:
-        """A namespace of a tenant with deletionPolicy Delete was sent to its end."""
+        """Report that the deletion of a namespace was requested (deletionPolicy Delete)."""
         record.info("namespace deleted", tenant=tenant.name, namespace=namespace.name)
         message = f"{namespace.name}: deleted with the tenant (deletionPolicy Delete), with all that is in it"
         self._note(tenant, "NamespaceDeleted", message, object_=str(namespace))
 
     def gone(self, tenant: SecureTenant, released: int) -> None:
-        """The deletion of a tenant is carried out; `released` objects keep standing without our marks."""
+        """Report that a tenant's deletion is complete; `released`: the number of objects kept without our marks."""
         policy = tenant.spec.deletion_policy
         endless = [name for control in self._controls for name in control.temporary(tenant)]
         record.info(
@@ -131,11 +131,11 @@ class Reporter:
         self._note(tenant, "Released", message)
 
     def forget(self, name: str) -> None:
-        self._said.pop(name, None)
+        self._reported.pop(name, None)
         self._metrics.forget(name)
 
     def _rolled_out(self, result: Pass, computed: SecureTenantStatus, *, is_first: bool) -> None:
-        """One line and one Event for a pass that wrote by our own change of mind; then what the controls tell of it."""
+        """One log line and one Event for a pass that rolled something out; then the controls' notices about it."""
         tenant, written = result.tenant, result.rolled_out
         controls = rollout.by_control(written)
         for control, objects in controls.items():
@@ -177,12 +177,12 @@ class Reporter:
             self._notices(tenant, control, notices)
 
     def _notices(self, tenant: SecureTenant, control: str, notices: Sequence[Notice]) -> None:
-        """A line for each, and an Event for the first of each reason."""
-        told: Counter[str] = Counter()
+        """A log line for each; an Event for each of the first ten of a reason, and one Event for its others."""
+        count: Counter[str] = Counter()
         more: dict[str, list[Notice]] = {}
         for notice in notices:
-            told[notice.reason] += 1
-            has_event = told[notice.reason] <= _EVENTS_EACH
+            count[notice.reason] += 1
+            has_event = count[notice.reason] <= _EVENTS_EACH
             self._notice(tenant, control, notice, has_event=has_event)
             if not has_event:
                 more.setdefault(notice.reason, []).append(notice)
@@ -192,22 +192,22 @@ class Reporter:
             self._note(tenant, reason, message, control=control)
 
     def _notice(self, tenant: SecureTenant, control: str, notice: Notice, *, has_event: bool = True) -> None:
-        tell = record.warning if notice.is_warning else record.info
-        tell(notice.line, tenant=tenant.name, **notice.fields)
+        write = record.warning if notice.is_warning else record.info
+        write(notice.line, tenant=tenant.name, **notice.fields)
         if has_event:
             kind: EventType = "Warning" if notice.is_warning else "Normal"
             self._note(tenant, notice.reason, notice.message, control=control, object_=notice.about, kind=kind)
 
     def _warnings(self, tenant: SecureTenant, status: SecureTenantStatus) -> dict[tuple[str, Hashable], Notice]:
-        """What the controls warn of by a status, in the order in which it is told."""
+        """The controls' warnings for a status, in the order in which they are reported."""
         return {
             (control.name, of): notice
             for control in self._controls
             for of, notice in control.warnings(tenant, status).items()
         }
 
-    def _turned(self, tenant: SecureTenant, before: _Said, now: _Said, *, is_written: bool) -> None:
-        """What changed of the tenant itself since it was last told of."""
+    def _changes(self, tenant: SecureTenant, before: _Reported, now: _Reported, *, is_written: bool) -> None:
+        """Report what changed in the tenant itself since the last report."""
         generation = tenant.metadata.generation
         if before.generation is None and now.generation is not None:
             spec = tenant.spec
@@ -240,18 +240,18 @@ class Reporter:
         object_: str = "",
         kind: EventType = "Normal",
     ) -> None:
-        """An Event that may come later than what it tells of."""
+        """Emit an Event that may be sent later than what it reports."""
         self._events.emit(_subject(tenant), kind, reason, message, control=control, object_=object_, trails=True)
 
-    def _tell(self, tenant: SecureTenant, kind: EventType, reason: str, item: Drifted, **fields: float) -> None:
+    def _drift(self, tenant: SecureTenant, kind: EventType, reason: str, item: Drifted, **fields: float) -> None:
         finding = item.finding
         where = f" at {finding.path}" if finding.path else ""
         by = f" as the field manager {item.manager}" if item.manager else ""
         what = f" ({finding.message})" if finding.message else ""
-        told = "undone" if reason == "DriftCorrected" else "found"
-        message = f"{finding.reason} {finding.ref}{where}{by}{what}: {told}"
+        done = "corrected" if reason == "DriftCorrected" else "found"
+        message = f"{finding.reason} {finding.ref}{where}{by}{what}: {done}"
         here = _in_its_namespace(finding) if reason == "DriftCorrected" else None
-        # What was undone in a tenant's namespace is told there as well: its people see no Events of `default`.
+        # A correction in a tenant's namespace has an Event there too: its users cannot see Events in `default`.
         for about in (None, *([here] if here is not None else [])):
             self._events.emit(
                 _subject(tenant),
@@ -276,10 +276,10 @@ class Reporter:
         )
 
     def _conditions(self, tenant: SecureTenant, computed: SecureTenantStatus) -> None:
-        """One Event and one line when a condition turns bad."""
+        """One Event and one log line when a condition turns bad."""
         before = {condition.type: (condition.status, condition.reason) for condition in tenant.status.conditions}
         for condition in computed.conditions:
-            bad, (status, reason) = _TOLD.get(condition.type), before.get(condition.type, ("", ""))
+            bad, (status, reason) = _EVENT_ON.get(condition.type), before.get(condition.type, ("", ""))
             lasts = condition.reason == "ContestLasts" != reason
             if condition.status == bad and (status != bad or lasts):
                 self._events.emit(_subject(tenant), "Warning", condition.reason, condition.message)
@@ -295,12 +295,15 @@ def _subject(tenant: SecureTenant) -> Subject:
     return tenant_subject(tenant.name, tenant.metadata.uid)
 
 
-def _said(tenant: SecureTenant, status: SecureTenantStatus, warnings: Mapping[tuple[str, Hashable], Notice]) -> _Said:
-    return _Said(tenant.metadata.uid, status.observed_generation, status.mode, frozenset(warnings))
+def _reported(
+    tenant: SecureTenant, status: SecureTenantStatus, warnings: Mapping[tuple[str, Hashable], Notice]
+) -> _Reported:
+    return _Reported(tenant.metadata.uid, status.observed_generation, status.mode, frozenset(warnings))
 
 
 def _in_its_namespace(finding: Finding) -> Subject | None:
-    """The object itself, for an Event in its namespace; a Namespace's stand in it. None for what is in none."""
+    """The object itself, for an Event in its namespace; Events about a Namespace are in that namespace. None for other
+    cluster-scoped objects."""
     ref = finding.ref
     namespace = ref.name if ref.kind is NAMESPACE else ref.namespace
     if not namespace:
@@ -310,8 +313,7 @@ def _in_its_namespace(finding: Finding) -> Subject | None:
 
 
 def _tenant_report(result: Pass, computed: SecureTenantStatus, controls: Sequence[Control]) -> TenantReport:
-    """The figures of a pass: those of the drift that it found, those that its plans hold, and those that the controls
-    read off the status."""
+    """The metrics of a pass: of the drift that it found, of its plans, and of the controls' parts of the status."""
     tenant = result.tenant
     samples = {name: found for plan in result.plans.values() for name, found in plan.samples.items()}
     for control in controls:

@@ -1,4 +1,5 @@
-"""A custom resource of ours, as the controller handles it: whose events it hears, and who reconciles its objects."""
+"""A custom resource of ours as the controller handles it: how its events become keys, and what reconciles its
+objects."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -11,8 +12,8 @@ from securetenant.model.kinds import Kind
 @dataclass(frozen=True, slots=True)
 class Again:
     """When an object has to be reconciled again: in `after` seconds, and (`retry`) after its back-off. `missing`: a
-    write of it was answered that there is none, and so it is to be looked for. `waiting`: not all was tried, so that
-    it is no success after failures."""
+    write to it was answered with NotFound, so the kind has to be relisted. `waiting`: not everything was tried, so the
+    pass does not reset the object's failures."""
 
     after: float | None = None
     retry: bool = False
@@ -21,25 +22,26 @@ class Again:
 
 
 class Reconciles(Protocol):
-    """The reconciler of one kind. Each may raise ApiError, and LeaseLost where a write finds that this instance does
-    not lead any more."""
+    """The reconciler of one kind. Its methods may raise ApiError, and LeaseLost where a write finds that this instance
+    is no longer the leader."""
 
     async def reconcile(self, name: str, since: float, failures: int) -> Again:
-        """One pass over one object. `since`: when the event behind it arrived (monotonic seconds); `failures`: how
-        often it failed in a row."""
+        """Reconcile one object (a pass). `since`: when the event that caused it arrived (monotonic seconds);
+        `failures`: failed passes in a row before this one."""
 
     async def unjudged(self, name: str, cause: str) -> None:
-        """A pass was broken off by a defect: report that nothing is known of the object."""
+        """A pass was aborted by a bug: report that the object's state is unknown."""
 
     def forget(self, name: str) -> None:
-        """The object is gone."""
+        """The object is deleted: drop what is kept for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One kind. `names`: of the objects that are known, a live view. `observe` takes an event, and returns the keys
-    that it concerns. `relist` has the kind listed, to find what went without an event. `is_suspect`: whether an object
-    is to be looked at first after a start. `noun`: what a log line calls one, in place of its kind."""
+    """One kind. `names`: the names of the known objects, a live view. `observe` takes an event and returns the keys
+    that it concerns. `relist` has the kind listed, to find objects that were deleted without an event. `is_suspect`:
+    whether an object is to be reconciled first after a start. `noun`: what log lines call an object, instead of its
+    kind."""
 
     kind: Kind
     names: Collection[str]
@@ -50,7 +52,7 @@ class Resource:
     noun: str = ""
 
     def log_fields(self, name: str) -> dict[str, str]:
-        """What names an object in a log line."""
+        """The fields that identify an object in a log line."""
         return {self.noun: name} if self.noun else {"kind": self.kind.name, "name": name}
 
     def __str__(self) -> str:
@@ -62,5 +64,5 @@ def keys(kind: Kind, names: Iterable[str]) -> list[Key]:
 
 
 def counts(resources: Iterable[Resource]) -> dict[str, int]:
-    """How many objects of each are known, as fields of a log line."""
+    """The number of known objects of each kind, as fields of a log line."""
     return {f"{resource}s": len(resource.names) for resource in resources}

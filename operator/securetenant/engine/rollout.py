@@ -1,6 +1,6 @@
-"""What a pass rolled out: why, how much, and what the controls have to tell of it. Pure.
+"""What a pass rolled out: why, how much, and what the controls report about it. Pure.
 
-All of it is read off the findings that were carried out, never off what was meant to be: what is told was written.
+All of it is derived from the findings that were carried out, never from what was intended.
 """
 
 from collections import Counter
@@ -29,8 +29,8 @@ _DONE: Final[Mapping[Action, str]] = {
 
 
 def written(outcome: Outcome, late: Iterable[Finding]) -> list[Finding]:
-    """What a pass wrote by our own change of mind, as it stands now: with what admission made of it, and with the
-    `late` ones, of which no answer came and which are seen to be carried out."""
+    """The findings that are no drift and that a pass carried out, as the objects stand now: as admission changed them,
+    and with the `late` ones, whose writes got no answer but are now seen to be carried out."""
     altered = (
         replace(one.finding, desired=replace(one.finding.desired, body={"spec": one.observed.field("spec")}))
         for one in outcome.altered
@@ -40,7 +40,7 @@ def written(outcome: Outcome, late: Iterable[Finding]) -> list[Finding]:
 
 
 def counts(findings: Iterable[Finding]) -> dict[str, int]:
-    """What was done, how often: "created" -> 9."""
+    """How often each action was carried out: "created" -> 9."""
     return dict(Counter(_DONE[finding.action] for finding in findings if finding.action in _DONE))
 
 
@@ -49,7 +49,7 @@ def by_control(findings: Iterable[Finding]) -> dict[str, int]:
 
 
 def done(action: Action) -> str:
-    """An action as what was done: "created"."""
+    """The past participle of an action: "created"."""
     return _DONE.get(action, action)
 
 
@@ -60,8 +60,8 @@ def told_by(
     computed: SecureTenantStatus,
     now: datetime,
 ) -> dict[str, Rollout]:
-    """What each control, by its name, makes of the findings of its own that were carried out. `computed`: the status
-    of the same pass."""
+    """By control, its report on those of its findings that were carried out. `computed`: the status of the same
+    pass."""
     written: dict[str, list[Written]] = {}
     for finding in findings:
         stands = finding.observed if finding.action == "Release" else finding.desired
@@ -81,14 +81,14 @@ def why(
     first: bool,
     controls: Iterable[Control] = CONTROLS,
 ) -> str:
-    """Why anything was rolled out. `told`: what the controls make of it. `first`: this instance did not look at the
-    tenant before."""
+    """The cause of a rollout. `told`: the controls' reports, by control. `first`: this is the instance's first pass
+    over the tenant."""
     if tenant.status.observed_generation is None:
         return f"created, generation {tenant.metadata.generation}"
     if tenant.is_edited:
         return f"generation {tenant.metadata.generation}"
     if made := sorted(f.ref.name for f in written if f.ref.kind is NAMESPACE and f.action == "Create"):
-        return f"namespace {', '.join(made)} made anew"
+        return f"namespace {', '.join(made)} recreated"
     if causes := [rollout.cause for rollout in told.values() if rollout.cause]:
         return "; ".join(causes)
     if tenant.is_retried:
@@ -101,7 +101,7 @@ def why(
 
 
 def adopted(tenant: SecureTenant, written: Iterable[Finding]) -> Iterator[Finding]:
-    """The existing namespaces that were taken over: told to, and not known before by their UID."""
+    """The existing namespaces that were adopted: the spec says `adopt`, and the status did not know their UID."""
     known = {entry.name: entry.uid for entry in tenant.status.namespaces}
     taken = {entry.name for entry in tenant.spec.namespaces if entry.adopt}
     for finding in written:
@@ -112,5 +112,5 @@ def adopted(tenant: SecureTenant, written: Iterable[Finding]) -> Iterator[Findin
 
 
 def released(written: Iterable[Finding]) -> Iterator[Finding]:
-    """What the tenant gave up; the contents of a namespace go with it."""
+    """What the tenant released, without the contents of namespaces: those are released with their namespace."""
     return (finding for finding in written if finding.action == "Release" and not finding.ref.namespace)

@@ -23,14 +23,14 @@ from securetenant.engine.contention import Contest
 from securetenant.engine.known import Key
 from securetenant.model.objects import Json, Ref
 
-ITEMS = 20  # of a list in the status; the totals are whole
-_NAMED = 3  # of a list in a message
+ITEMS = 20  # at most this many entries of a list go into the status; totals count all
+_NAMED = 3  # at most this many go into a message
 MESSAGE = 1024  # characters of a condition's message
 
 
 @dataclass(frozen=True, slots=True)
 class Drifted:
-    """One deviation that stands, with the manager that made it, where known."""
+    """One deviation, with the field manager that caused it, where known."""
 
     finding: Finding
     manager: str = ""
@@ -42,11 +42,11 @@ class Drifted:
 
 @dataclass(slots=True)
 class Pass:
-    """What one pass over a tenant found and did: the one source of status, metrics and events."""
+    """What one pass over a tenant found and did: the single source of status, metrics and events."""
 
     tenant: SecureTenant
     plans: Mapping[str, Plan]
-    # Name -> UID of the very namespace that was judged to be the tenant's, or that answered our Create; "" of none.
+    # Name -> UID of the namespace that was judged to be the tenant's, or that our Create returned; "" without one.
     held: Mapping[str, str]
     outstanding: list[Drifted] = field(default_factory=list)
     corrected: list[Drifted] = field(default_factory=list)
@@ -54,15 +54,15 @@ class Pass:
     errors: list[str] = field(default_factory=list)
     unwritten: Mapping[str, Sequence[str]] = field(default_factory=dict)  # control -> what it could not write, and why
     contested: Mapping[Ref, Contest] = field(default_factory=dict)
-    open: Sequence[Drifted] = ()  # of `outstanding`, what stands open until it may be corrected again
-    altered: Sequence[Drifted] = ()  # of `outstanding`, what admission made of our own writes
-    rolled_out: Sequence[Finding] = ()  # written by our own change of mind
+    open: Sequence[Drifted] = ()  # of `outstanding`, what leaves access open until it may be corrected again
+    altered: Sequence[Drifted] = ()  # of `outstanding`, our own writes that admission changed
+    rolled_out: Sequence[Finding] = ()  # written because the desired state changed: no drift
     applied: Collection[Ref] = ()
-    owned: Mapping[str, str] = field(default_factory=dict)  # the same of those that are to be let go
+    owned: Mapping[str, str] = field(default_factory=dict)  # as `held`, for namespaces that are to be released
     refusal: Refusal | None = None  # the models refuse the spec
-    unknown: str = ""  # why this pass cannot vouch for what it found, or found nothing
-    reserved: Mapping[str, Collection[str]] = field(default_factory=dict)  # namespace -> keys on it, see the API
-    unsettled: bool = False  # a write is to be tried again at once: nothing can be said of this generation yet
+    unknown: str = ""  # why the result of this pass is not reliable, or there is none
+    reserved: Mapping[str, Collection[str]] = field(default_factory=dict)  # by namespace: reserved keys, see the API
+    unsettled: bool = False  # a write is retried at once: this generation cannot be reported as observed yet
 
     @property
     def is_judged(self) -> bool:
@@ -71,13 +71,13 @@ class Pass:
 
     @property
     def is_bare(self) -> bool:
-        """Whether the spec is refused and no accepted one is known: what the tenant must be, nobody knows."""
+        """Whether the spec is refused and no accepted one is known, so that the desired state is unknown."""
         return self.refusal is not None and not self.refusal.kept
 
 
 def compute(result: Pass, now: datetime) -> SecureTenantStatus:
-    """The whole status. Condition times stay where the condition's status did not change; where nothing was planned by
-    the spec, the controls' parts stay as they were."""
+    """The whole status. A condition keeps its lastTransitionTime unless its status changed; where nothing was planned
+    from the spec, the controls' parts of the status stay as they were."""
     tenant = result.tenant
     generation = tenant.status.observed_generation if result.unsettled else tenant.metadata.generation
     conditions = [
@@ -108,7 +108,7 @@ def compute(result: Pass, now: datetime) -> SecureTenantStatus:
 
 
 def unjudged(tenant: SecureTenant, conditions: Sequence[Condition], now: datetime) -> SecureTenantStatus:
-    """The status of a tenant that is going: these conditions, and no number of deviations."""
+    """The status of a tenant that is not judged because it is being deleted: these conditions, no drift counts."""
     before, generation = tenant.status, tenant.metadata.generation
     return before.model_copy(
         update={
@@ -121,21 +121,21 @@ def unjudged(tenant: SecureTenant, conditions: Sequence[Condition], now: datetim
 
 
 def released(tenant: SecureTenant, condition: Condition, now: datetime) -> SecureTenantStatus:
-    """The status of a tenant that we are done with and that others hold: it claims nothing that is in force no
-    longer."""
-    said = unjudged(tenant, [condition], now)
+    """The status of a tenant that we released and that only other finalizers hold: without everything that is no longer
+    enforced."""
+    base = unjudged(tenant, [condition], now)
     return SecureTenantStatus(
-        observed_generation=said.observed_generation,
-        mode=said.mode,
-        conditions=said.conditions,
-        namespaces=said.namespaces,
-        used_commitments=said.used_commitments,
-        drift=said.drift,
+        observed_generation=base.observed_generation,
+        mode=base.mode,
+        conditions=base.conditions,
+        namespaces=base.namespaces,
+        used_commitments=base.used_commitments,
+        drift=base.drift,
     )
 
 
 def dump(status: SecureTenantStatus) -> Json:
-    """The status as it is written: without what says nothing."""
+    """The status as it is written, without empty and default values."""
     dumped: Json = status.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
     return dumped
 
@@ -143,7 +143,7 @@ def dump(status: SecureTenantStatus) -> Json:
 def timed(
     conditions: Sequence[Condition], tenant: SecureTenant, now: datetime, generation: int | None
 ) -> list[Condition]:
-    """Conditions with observedGeneration and the time of their last change of status."""
+    """The conditions with observedGeneration and lastTransitionTime."""
     before = {condition.type: condition for condition in tenant.status.conditions}
     stamped = []
     for condition in conditions:
@@ -167,7 +167,7 @@ def shortened(message: str) -> str:
 
 
 def stamp(now: datetime) -> str:
-    """RFC 3339, whole seconds, as metav1.Time."""
+    """RFC 3339 in whole seconds, like metav1.Time."""
     return now.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -190,11 +190,11 @@ def _ready(result: Pass) -> Condition:
     if blocking := _blocking(result):
         return _condition("Ready", "False", "Blocked", "; ".join(blocking))
     if result.contested:
-        # Between two corrections it stands as the other manager wants it.
+        # Between two corrections the object is as the other manager wants it.
         return _condition("Ready", "False", "Contested", _contested(result))
     if result.open:
-        told = ", ".join(_told(item) for item in result.open[:3])
-        return _condition("Ready", "False", "Contested", f"undone again at once, and corrected in a moment: {told}")
+        listed = ", ".join(_described(item) for item in result.open[:3])
+        return _condition("Ready", "False", "Contested", f"changed back at once, corrected again in a moment: {listed}")
     if result.unsettled:
         return ready_before(result.tenant) or _condition(
             "Ready", "Unknown", "Retrying", "its objects are being written"
@@ -205,41 +205,41 @@ def _ready(result: Pass) -> Condition:
 
 
 def _as_written(condition: Condition, control: str, unwritten: Sequence[str]) -> Condition:
-    """A control's condition says what its plan comes to; it does not hold while that is not written."""
+    """A control's condition describes its plan; it does not hold while parts of the plan are not written."""
     if condition.status != "True" or not unwritten:
         return condition
     more = f"; and {len(unwritten) - _NAMED} more" if len(unwritten) > _NAMED else ""
-    message = f"not all that {control} is to write is written: {'; '.join(unwritten[:_NAMED])}{more}"
+    message = f"not everything of {control} could be written: {'; '.join(unwritten[:_NAMED])}{more}"
     return _condition(condition.type, "False", "WriteFailed", message)
 
 
 def ready_before(tenant: SecureTenant) -> Condition | None:
-    """The condition Ready as it stands."""
+    """The condition Ready in the current status."""
     return next((condition for condition in tenant.status.conditions if condition.type == "Ready"), None)
 
 
 def _drifted(result: Pass) -> Condition:
     if not result.is_judged:
         message = result.unknown or (
-            "what the spec asks for is not known: of what was written nothing was found to differ"
+            "the spec is refused and no accepted one is known; nothing that was written before is found to differ"
             if result.is_bare and result.plans
             else "nothing is judged while Paused"
         )
         return _condition("Drifted", "Unknown", "NotJudged", message)
     if not result.outstanding:
         return _condition("Drifted", "False", "InSync", "")
-    first = ", ".join(_told(item) for item in result.outstanding[:3])
+    first = ", ".join(_described(item) for item in result.outstanding[:3])
     more = f" and {len(result.outstanding) - 3} more" if len(result.outstanding) > 3 else ""
     return _condition("Drifted", "True", "DriftDetected", f"{len(result.outstanding)} deviations: {first}{more}")
 
 
-def _told(item: Drifted) -> str:
+def _described(item: Drifted) -> str:
     by = f" as the field manager {item.manager}" if item.manager else ""
     return f"{item.finding.reason} {item.finding.ref}{by}"
 
 
 def _abnormal(result: Pass) -> list[Condition]:
-    """Conditions that are there only while true (kstatus: Reconciling is in progress, Stalled has failed)."""
+    """Conditions that are present only while true (kstatus: Reconciling means in progress, Stalled means failed)."""
     found = []
     if result.refusal is not None:
         found.append(_condition("Stalled", "True", "InvalidSpec", _refused(result, result.refusal)))
@@ -263,7 +263,7 @@ def _alterations(result: Pass) -> str:
 
 
 def _refused(result: Pass, refusal: Refusal) -> str:
-    """Which field is refused, and what is in force meanwhile."""
+    """Which field is refused, and what is enforced meanwhile."""
     mode = result.tenant.spec.mode
     if mode == "Paused":
         holds = "mode is Paused: nothing is judged and nothing is corrected"
@@ -275,14 +275,14 @@ def _refused(result: Pass, refusal: Refusal) -> str:
         closing = "mode is Audit: nothing is written" if mode == "Audit" else "only the default-deny policies are kept"
         holds = f"{closing}; what else stands is left as it is and differences are reported, not corrected"
     others = [*result.errors, _alterations(result), *_blocking(result), _contested(result) if result.contested else ""]
-    return "; ".join(part for part in (f"{refusal.problem}: mend it", holds, *others, result.unknown) if part)
+    return "; ".join(part for part in (f"{refusal.problem}: correct it", holds, *others, result.unknown) if part)
 
 
 def _contested(result: Pass) -> str:
     managers = sorted({contest.manager for contest in result.contested.values()} - {""})
     who = f"the field manager {', '.join(managers)}" if managers else "somebody who is not recorded"
     objects = ", ".join(str(ref) for ref in sorted(result.contested)[:5])
-    message = f"{who} keeps changing {objects}; what closes is corrected each time, all else ever more seldom"
+    message = f"{who} keeps changing {objects}; what closes is corrected each time, all else at growing intervals"
     if not any(contest.lasting for contest in result.contested.values()):
         return message
     return (
@@ -296,9 +296,9 @@ def _condition(kind: str, status: ConditionStatus, reason: str, message: str) ->
 
 
 def _namespaces(result: Pass) -> list[NamespaceStatus]:
-    """The declared namespaces, and those of others' that are still to be released. A UID is recorded of what was
-    judged, or created, in this pass; never of what stands under the name by now. That of one that is not held now
-    (Terminating, paused) stays on record."""
+    """The declared namespaces, and those no longer declared that are still to be released. The recorded UID is that of
+    the namespace that this pass judged or created, never of one that has the name by now. Where the tenant does not
+    hold the namespace now (Terminating, paused), the UID recorded before is kept."""
     tenant = result.tenant
     uids = {entry.name: entry.uid for entry in tenant.status.namespaces}
     if tenant.spec.mode == "Enforce":

@@ -1,8 +1,8 @@
-"""What was written into a namespace that is another by now.
+"""Objects of ours that landed in a namespace that was replaced by another one of the same name.
 
-No request can say into which namespace, by UID, it is to go. So where somebody deletes a namespace and makes it anew
-between our look at it and a write, an object of ours (a RoleBinding, say) lands in a namespace that is not the
-tenant's. It is known by its UID, out of the answer to our own write: marks and records can be forged.
+A request cannot name the UID of the namespace it is meant for. So where somebody deletes and recreates a namespace
+between our reading it and our writing, an object of ours (a RoleBinding, for example) lands in a namespace that is not
+the tenant's. Such an object is recognized by its UID in the answer to our write: marks and records can be forged.
 """
 
 import itertools
@@ -16,7 +16,7 @@ from securetenant.engine.writer import Outcome
 from securetenant.model.kinds import NAMESPACE
 from securetenant.model.objects import Ref
 
-# How long the news that a namespace is another may take (seconds): as long as a cache is trusted.
+# How late a cache may learn that a namespace was replaced (seconds): as long as a cache is trusted.
 LATE: Final = 60.0
 
 
@@ -24,25 +24,25 @@ LATE: Final = 60.0
 class _Made:
     uid: str
     control: str
-    place: str  # UID of the namespace that it was meant for
+    place: str  # UID of the namespace it was meant for
 
 
 class Strays:
-    """What each tenant's last writes created in its namespaces, for `LATE` seconds, or until the next look at it."""
+    """What each tenant's last writes created in its namespaces; kept for at least `LATE` seconds."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
         self._made: dict[str, tuple[float, dict[Ref, _Made]]] = {}
 
     def note(self, tenant: str, outcome: Outcome, uids: Mapping[str, str]) -> None:
-        """Remember what a pass created. `uids`: of the namespaces that it was meant for."""
+        """Remember what a pass created. `uids`: by name, those of the namespaces it was meant for."""
         made = {
             finding.ref: _Made(answer.uid, finding.control, uids.get(finding.ref.namespace, ""))
             for finding, answer in outcome.created
             if finding.ref.namespace
         }
         now = self._monotonic()
-        # The oldest come first: who is noted again goes to the end.
+        # The oldest come first: a tenant that is noted again moves to the end.
         late = itertools.takewhile(lambda name: now - self._made[name][0] > LATE, self._made)
         for name in tuple(late):
             del self._made[name]
@@ -51,8 +51,8 @@ class Strays:
             self._made[tenant] = now, {**before, **made}
 
     def findings(self, tenant: str, world: World, own: Collection[str]) -> list[Finding]:
-        """Those that stand in another namespace than they were meant for, to be deleted. `own`: namespaces that are
-        the tenant's all the same, where they are judged like all else."""
+        """Findings to delete the objects that are in another namespace than they were meant for. `own`: namespaces
+        that are the tenant's all the same, where these objects are judged like all others."""
         _, made = self._made.get(tenant, (0.0, {}))
         return [
             Finding(ref, each.control, "Stale", "Delete", rollout=True, message=_MESSAGE, observed=have)
@@ -68,4 +68,4 @@ class Strays:
         self._made.pop(tenant, None)
 
 
-_MESSAGE: Final = "was written in the moment in which others made its namespace anew"
+_MESSAGE: Final = "was written just when somebody deleted and recreated its namespace"

@@ -1,4 +1,4 @@
-"""Writes of the SecureTenant itself: finalizer and commitments, status, and its release."""
+"""Writes to the SecureTenant itself: finalizer and commitments, status, and removal of the finalizer."""
 
 from collections.abc import Callable
 
@@ -20,7 +20,7 @@ log = structlog.get_logger("securetenant.reconcile")
 
 
 class TenantWriter:
-    """`enqueue` takes the tenants that an answer concerns: it holds the whole object, edits of others included."""
+    """`enqueue` takes the tenants that an answer concerns: an answer is the whole object, with other people's edits."""
 
     def __init__(
         self, transport: Transport, tenants: Tenants, in_flight: WritesInFlight, enqueue: Callable[[set[str]], None]
@@ -33,8 +33,8 @@ class TenantWriter:
     async def patch(
         self, tenant: SecureTenant, body: JsonValue, content_type: str = MERGE_PATCH, subresource: str = ""
     ) -> None:
-        """Write the SecureTenant, and take in the answer. An edit that is in it is judged by a pass of its own; this
-        pass goes on with the spec that it judged."""
+        """Write the SecureTenant and store the answer. An edit in the answer gets a pass of its own; this pass goes on
+        with the spec that it judged."""
         ref = Ref(SECURE_TENANT, "", tenant.name)
         with self._in_flight.writing(ref) as write:
             raw = await self._transport.patch(SECURE_TENANT, ref, body, content_type, subresource)
@@ -43,7 +43,7 @@ class TenantWriter:
             write.answer(version)
 
     async def write_status(self, tenant: SecureTenant, wanted: SecureTenantStatus) -> None:
-        """Write the status, where it is another than what stands. Raises ApiError."""
+        """Write the status if it differs from the stored one. Raises ApiError."""
         body = status.dump(wanted)
         if self._tenants.status(tenant.name) == body:
             return
@@ -51,16 +51,17 @@ class TenantWriter:
             {"op": "test", "path": "/metadata/uid", "value": tenant.metadata.uid},
             {"op": "add", "path": "/status", "value": body},
         ]
-        # NotFound is raised as well: deleted in between, as its event will tell, or said by what is not the server.
+        # NotFound is raised too: either it is deleted, and the event will follow, or a proxy answered, not the server.
         await self.patch(tenant, operations, JSON_PATCH, "status")
         if self._tenants.status(tenant.name) not in (body, {}):
             log.warning(
-                "the status is not what was written: find the webhook or policy that changes it, and exempt it there",
+                "something changes the status when it is written: find the webhook or policy that does, and exempt "
+                "SecureTenants there",
                 tenant=tenant.name,
             )
 
     async def remove_finalizer(self, tenant: SecureTenant) -> None:
-        """Let the SecureTenant go. Raises NotFound if it is not there any more, so that it is looked for."""
+        """Remove our finalizer. Raises NotFound if there is none, so that the caller has the kind relisted."""
         finalizers: list[JsonValue] = [f for f in tenant.metadata.finalizers if f != names.FINALIZER]
         patch: JsonValue = {"metadata": {"resourceVersion": tenant.metadata.resource_version, "finalizers": finalizers}}
         await self.patch(tenant, patch)
@@ -79,7 +80,7 @@ _decode = msgspec.json.Decoder(_Answer).decode
 
 
 def _version(raw: bytes, tenant: SecureTenant) -> int:
-    """The resourceVersion in the answer to a write of the SecureTenant. Raises Malformed if it is not about that."""
+    """The resourceVersion in the answer to a write. Raises Malformed if the answer is about another object."""
     metadata = _decode(raw).metadata
     if metadata.uid != tenant.metadata.uid:
         raise malformed(raw, f"answer about SecureTenant {tenant.name}", "PATCH", tenant.name)

@@ -1,6 +1,6 @@
-"""Which tenants to look at first after a start: those in which something was changed while nobody looked.
+"""Which tenants to reconcile first after a start: those where something was changed while no operator ran.
 
-It only orders: every tenant is looked at all the same, and what this cannot see (a peer's change) is found then.
+This only decides the order: every tenant is reconciled, and what this check misses (a peer's change) is found then.
 """
 
 from collections.abc import Callable, Iterable
@@ -11,7 +11,7 @@ from securetenant.model.kinds import NETWORK_POLICY, ROLE_BINDING, Kind
 from securetenant.model.objects import Observed, Ref
 from securetenant.model.record import is_recorded
 
-# Others' objects of these kinds widen a posture.
+# Foreign objects of these kinds widen access.
 _WIDENING = (NETWORK_POLICY, ROLE_BINDING)
 
 
@@ -21,7 +21,8 @@ def is_suspect(
     get: Callable[[Ref], Observed | None],
     in_namespace: Callable[[Kind, str], Iterable[Observed]],
 ) -> bool:
-    """Whether something of what a tenant applied is missing or not as it was written, or stands beside it.
+    """Whether something that the tenant applied is missing or changed, or a foreign object that may widen access exists
+    beside it.
 
     `uid`: the tenant's. `get` and `in_namespace` (kind, namespace) look objects up.
     """

@@ -1,7 +1,7 @@
-"""Writes of which no answer came: they may have been carried out or not, and what is seen next may be our own doing.
+"""Writes without an answer: they may have been carried out or not, so the next state seen may be our own change.
 
-Kept per object until it is seen as wanted. Without this, a write that was carried out though its connection was cut
-would be taken for somebody else's when the desire changes before the next look.
+Kept per object until the object is seen as wanted. Without this, a write that was carried out although its connection
+broke would be taken for somebody else's if the desired state changes before the next pass.
 """
 
 from collections.abc import Iterable
@@ -13,8 +13,8 @@ from securetenant.model.objects import Ref
 
 @dataclass(slots=True)
 class Doubt:
-    """One object. `records`: what its record may be by our own hand ("": deleted, or given up). `finding`: what the
-    last write was to carry out; a deviation stays what it is until it is seen to be undone."""
+    """One object. `records`: the records that our own writes may have left ("": deleted or released). `finding`: what
+    the last such write was for; a deviation is not replaced by a later rollout."""
 
     records: set[str] = field(default_factory=set)
     finding: Drifted | None = None
@@ -27,7 +27,7 @@ class UncertainWrites:
         self._tenants: dict[str, dict[Ref, Doubt]] = {}
 
     def note(self, tenant: str, ref: Ref, records: Iterable[str], finding: Drifted) -> None:
-        """A write to the object ended without a certain answer."""
+        """Note a write to the object without a certain answer."""
         doubt = self._tenants.setdefault(tenant, {}).setdefault(ref, Doubt())
         doubt.records.update(records)
         if doubt.finding is None or doubt.finding.finding.rollout or not finding.finding.rollout:
@@ -38,12 +38,12 @@ class UncertainWrites:
         return doubt.records if doubt is not None else set()
 
     def settled(self, tenant: str, ref: Ref) -> None:
-        """The object was written since, with an answer."""
+        """A later write to the object was answered: forget it."""
         self._tenants.get(tenant, {}).pop(ref, None)
 
     def settle(self, tenant: str, standing: set[Ref]) -> list[Drifted]:
-        """Forget the objects with which nothing is wrong any more (those not in `standing`); what the writes in doubt
-        were to carry out."""
+        """Forget the objects that are as wanted now (those not in `standing`); returns what the uncertain writes to
+        them were for."""
         doubts = self._tenants.get(tenant, {})
         over = [doubts.pop(ref) for ref in list(doubts) if ref not in standing]
         if not doubts:

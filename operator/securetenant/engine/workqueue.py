@@ -18,7 +18,7 @@ from securetenant.model.kinds import Kind
 
 # Failures in a row after which the back-off grows beyond `soon_delay`.
 MANY = 20
-# Superseded timers that are kept beside the live ones, at least.
+# The heap is rebuilt once it holds more than twice the live timers plus this many.
 _SLACK = 64
 
 
@@ -65,7 +65,7 @@ class WorkQueue:
 
     @property
     def depth(self) -> int:
-        """Keys that wait, those that came back while being worked on included."""
+        """The number of waiting keys, those re-added while they are being worked on included."""
         return len(self._ready) + len(self._again)
 
     @property
@@ -73,12 +73,12 @@ class WorkQueue:
         return len(self._active)
 
     def oldest(self) -> float:
-        """Seconds that the longest waiting key has waited; 0 if none waits."""
+        """How long the oldest waiting key has waited (seconds); 0 if none waits."""
         waiting = [*self._ready.values(), *self._again.values()]
         return max(0.0, self._clock() - min(waiting)) if waiting else 0.0
 
     def add(self, key: Key, since: float | None = None) -> None:
-        """Work on `key` soon. Merges with an equal key that waits (the earlier `since` stays)."""
+        """Queue `key`. Merges with an equal key that waits (the earlier `since` is kept)."""
         arrived = self._clock() if since is None else since
         if key in self._active:
             self._again.setdefault(key, arrived)
@@ -87,20 +87,20 @@ class WorkQueue:
             self._wake.set()
 
     def add_after(self, key: Key, delay: float) -> None:
-        """Work on `key` in `delay` seconds, unless an earlier timer for it stands already."""
+        """Queue `key` in `delay` seconds, unless it has an earlier timer already."""
         due = self._clock() + max(0.0, delay)
         if self._due.get(key, float("inf")) <= due:
             return
         self._due[key] = due
         heapq.heappush(self._timers, (due, key))
         if len(self._timers) > 2 * len(self._due) + _SLACK:
-            # Superseded entries leave by themselves only where they come to the top.
+            # Superseded entries otherwise leave the heap only when they reach its top.
             self._timers = [(due, key) for key, due in self._due.items()]
             heapq.heapify(self._timers)
         self._rearm.set()
 
     async def get(self) -> Item:
-        """The next key; it is active until `done`."""
+        """Wait for the next key; it is active until `done`."""
         while not self._ready:
             self._wake.clear()
             await self._wake.wait()
@@ -109,14 +109,14 @@ class WorkQueue:
         return Item(key, since)
 
     def done(self, key: Key) -> None:
-        """The key was worked on; if it was added meanwhile, it waits again."""
+        """Work on the key has ended; if it was added meanwhile, it is queued again."""
         self._active.discard(key)
         since = self._again.pop(key, None)
         if since is not None:
             self.add(key, since)
 
     def failures(self, key: Key) -> int:
-        """How often the key failed in a row."""
+        """The key's failures in a row."""
         return self._failures.get(key, 0)
 
     def succeeded(self, key: Key) -> None:
@@ -124,10 +124,10 @@ class WorkQueue:
         self._failures.pop(key, None)
 
     def failed(self, key: Key) -> float:
-        """Retry the key after its back-off, doubled with each failure in a row; the delay in seconds.
+        """Queue the key again after its back-off, which doubles with each failure in a row; the delay in seconds.
 
-        For the first minute or two it stays at `soon_delay` (half as much more at most): what is over by then, be it
-        an API server that is not well, is to be noticed soon. After that it grows to `max_delay`.
+        For the first minute or two the delay is at most `soon_delay` (and up to half more, by jitter), so that the end
+        of a short trouble, such as an overloaded API server, is noticed soon. After that it grows to `max_delay`.
         """
         count = self._failures.get(key, 0)
         self._failures[key] = count + 1
@@ -137,12 +137,12 @@ class WorkQueue:
         return delay
 
     def forget(self, key: Key) -> None:
-        """Drop timers and failures of a key that is gone."""
+        """Drop the timers and failures of a deleted object."""
         self._due.pop(key, None)
         self._failures.pop(key, None)
 
     async def run_timers(self) -> None:
-        """Move keys whose time has come into the queue; runs until cancelled."""
+        """Queue keys when their timers are due; runs until cancelled."""
         while True:
             self._rearm.clear()
             delay = self.release_due()
@@ -151,7 +151,7 @@ class WorkQueue:
                     await self._rearm.wait()
 
     def release_due(self) -> float | None:
-        """Queue what is due now; the seconds until the next timer, or None."""
+        """Queue what is due now; returns the seconds until the next timer, or None."""
         while self._timers:
             due, key = self._timers[0]
             if self._due.get(key) != due:

@@ -1,7 +1,7 @@
-"""Sends the writes of a pass: what closes before what opens, in parallel where nothing depends on the order.
+"""Sends the writes of a pass: closing ones before opening ones, in parallel where the order does not matter.
 
-An answer is not a fact until compared: admission (a webhook, a MutatingAdmissionPolicy) may have changed what was
-sent, and the API server answers 200 or 201 all the same.
+Every answer is compared with what was sent: admission (a webhook, a MutatingAdmissionPolicy) may have changed it, and
+the API server answers 200 or 201 all the same.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from securetenant.model.objects import JsonValue, Observed, Ref
 
 
 class Store(Protocol):
-    """A cache that takes the answer to our own write."""
+    """A cache that stores the answers to our own writes."""
 
     def store(self, observed: Observed) -> None: ...
 
@@ -39,7 +39,7 @@ class _Meta(msgspec.Struct):
 
 
 class _Answer(msgspec.Struct):
-    """What a DELETE answers: a Status, or the object, be it gone (a ResourceQuota) or Terminating."""
+    """The answer to a DELETE: a Status, or the object, whether it is deleted (a ResourceQuota) or Terminating."""
 
     kind: str = ""
     metadata: _Meta = msgspec.field(default_factory=_Meta)
@@ -47,8 +47,8 @@ class _Answer(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Altered:
-    """A write that was answered with something else than was asked for: the object as it stands now, and the first
-    field that differs."""
+    """A write that admission changed: the object as it was stored, and the path of the first field that differs from
+    what was sent."""
 
     finding: Finding
     observed: Observed
@@ -57,8 +57,8 @@ class Altered:
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of the findings of a pass: undone, failed and why, or altered by admission. `answers`: the objects
-    as the writes returned them."""
+    """What became of the findings of a pass: carried out, failed and why, or altered by admission. `answers`: the
+    objects as the writes returned them."""
 
     done: list[Finding] = field(default_factory=list)
     failed: list[tuple[Finding, ApiError]] = field(default_factory=list)
@@ -67,13 +67,14 @@ class Outcome:
 
     @property
     def created(self) -> Iterator[tuple[Finding, Observed]]:
-        """What was created, as it was answered, altered or not."""
+        """The created objects as the API server answered them, altered or not."""
         findings = (*self.done, *(one.finding for one in self.altered))
         return ((f, self.answers[f.ref]) for f in findings if f.action in ("Create", "Recreate"))
 
 
 class Writer:
-    """Writes for one tenant at a time; several tenants at once. The transport bounds what is in flight."""
+    """One call of `undo` writes for one tenant; calls for several tenants run concurrently. The transport bounds the
+    requests in flight."""
 
     def __init__(self, transport: Transport, stores: Mapping[Kind, Store], in_flight: WritesInFlight) -> None:
         self._transport = transport
@@ -90,16 +91,16 @@ class Writer:
     ) -> Outcome:
         """Carry out the findings' actions in the order of `_steps`.
 
-        One that fails stops what depends on it (a namespace's contents on it; its release on theirs), and nothing
-        else. Where somebody else was first to create a namespace, what opens waits for the next look: it was planned
-        as if that namespace were the tenant's. `values`: what each namespace is created with. `entering`: the
-        namespaces that are not the tenant's yet: where one cannot be made so, nothing is written in it.
+        A failure stops only what depends on it: the contents of a namespace depend on the namespace, its release on
+        theirs. Where somebody else created a namespace first, everything that opens waits for the next pass: it was
+        planned as if that namespace were the tenant's. `values`: what each namespace is created with. `entering`: the
+        namespaces that are not the tenant's yet: where one cannot be created or adopted, nothing is written in it.
         """
         outcome = Outcome()
         for step in _steps(findings):
             blocked = {finding.ref.place for finding, _ in outcome.failed}
             missing = {f.ref.name for f, _ in outcome.failed if f.ref.kind == kinds.NAMESPACE} & set(entering)
-            # What came back otherwise may not open what the superseded one does.
+            # An object that admission altered may not open what the superseded one opens.
             doubtful = blocked | {item.finding.ref.place for item in outcome.altered}
             todo = [
                 finding
@@ -128,7 +129,7 @@ class Writer:
     async def _undo(
         self, finding: Finding, tenant: str, salt: str, values: Mapping[str, str]
     ) -> Observed | ApiError | None:
-        """The object as the last write returned it, None where nothing is left of it; or why it failed."""
+        """The object as the last write returned it (None after a deletion), or the error."""
         answer = None
         try:
             for request in writes.of(finding, tenant, salt, values.get(finding.ref.name, "")):
@@ -138,8 +139,8 @@ class Writer:
         return answer
 
     async def send(self, request: Request) -> Observed | None:
-        """One write. Its answer goes into the cache, and is returned; of a deletion there is none, and deleting what
-        is gone already is no error. Raises ApiError."""
+        """Send one write; store its answer in the cache and return it. A deletion returns None, and deleting what does
+        not exist is no error. Raises ApiError."""
         kind, ref = request.ref.kind, request.ref
         with self._in_flight.writing(ref) as write:
             match request.verb:
@@ -166,12 +167,12 @@ class Writer:
         return observed
 
     async def _free(self, ref: Ref, preconditions: JsonValue) -> bytes:
-        """Write the object back without finalizers. Read first, because of a binding to a role that we may not bind
-        the API server admits nothing else: to a field that the caches do not hold it would be another change."""
+        """Write the object back without finalizers. It is read first, because in a binding to a role that we may not
+        bind the API server admits no other change, and losing a field that the caches do not hold would be one."""
         given = preconditions if isinstance(preconditions, dict) else {}
         raw = await self._transport.get(ref.kind, ref)
         if _decoded(ref, raw).uid != given.get("uid"):
-            raise Conflict(409, "Conflict", "another object by now", "PUT", str(ref))
+            raise Conflict(409, "Conflict", "replaced meanwhile by another object of this name", "PUT", str(ref))
         whole = msgspec.json.decode(raw)
         whole["metadata"]["finalizers"] = []
         return await self._transport.replace(ref.kind, ref, whole)
@@ -189,15 +190,15 @@ class Writer:
             return
         answer = msgspec.json.decode(raw, type=_Answer)
         if ref.kind is kinds.NAMESPACE and answer.kind == ref.kind.name:
-            self._store(ref, raw)  # it goes in its own time, with all that is in it
+            self._store(ref, raw)  # Terminating until its contents are deleted
         elif answer.metadata.finalizers:
             self._store(ref, raw)
-            raise Conflict(409, "Held", "a finalizer was put on it meanwhile, and holds it", "DELETE", str(ref))
+            raise Conflict(409, "Held", "held by a finalizer that was added meanwhile", "DELETE", str(ref))
         else:
             self._stores[ref.kind].forget(ref, uid)
 
     async def _confirm_gone(self, ref: Ref, uid: str) -> None:
-        """What is to go is not forgotten for one answer, which may be a proxy's. Conflict if it is there."""
+        """Check with a GET that an object is deleted: one NotFound may be a proxy's. Raises Conflict if it exists."""
         try:
             raw = await self._transport.get(ref.kind, ref)
         except NotFound as error:
@@ -206,11 +207,11 @@ class Writer:
             return
         observed = self._store(ref, raw)
         if observed.uid == uid:
-            raise Conflict(409, "Conflict", "not found, and there all the same", "DELETE", str(ref))
+            raise Conflict(409, "Conflict", "DELETE answered NotFound, but the object exists", "DELETE", str(ref))
 
 
 def _decoded(ref: Ref, raw: bytes) -> Observed:
-    """The object that an answer holds. Raises Malformed for anything else than this very object."""
+    """The object in an answer. Raises Malformed if it is not this very object."""
     try:
         observed = decode(ref.kind, raw)
     except msgspec.MsgspecError as error:
@@ -221,18 +222,18 @@ def _decoded(ref: Ref, raw: bytes) -> Observed:
 
 
 def _alteration(finding: Finding, answer: Observed, tenant: str, salt: str) -> str:
-    """The path of the first field in which the answer is not what was asked for; "" if it is."""
+    """The path of the first field in which the answer differs from what was sent; "" if none does."""
     if finding.desired is not None:
         return judge.difference(finding.desired, answer, tenant, salt)
     return "labels" if finding.action == "Release" and answer.tenant == tenant else ""
 
 
 def _steps(findings: Iterable[Finding]) -> list[list[Finding]]:
-    """The order of a pass: (0) namespaces, (1) what closes, (2) the rest, (3) what others supersede, (4) contents
-    given up, (5) namespaces given up: their mark goes last, because it is what finds the contents.
+    """The order of the writes: (0) namespaces, (1) closing objects, (2) the rest, (3) superseded objects, (4) released
+    contents, (5) released namespaces: their mark goes last, because it is needed to find the contents.
 
-    A flow that is declared before and after is at no moment closed because the object that opens it is another one
-    now: the old one goes after the new one was written. What the spec closes goes at once, in step 2.
+    A flow that is declared before and after an edit must not be interrupted when another object opens it now, so the
+    old object is deleted after the new one was written. What the spec no longer opens is closed in step 2.
     """
     steps: list[list[Finding]] = [[], [], [], [], [], []]
     for finding in findings:
@@ -252,23 +253,24 @@ def _step(finding: Finding) -> int:
 
 
 def _is_taken(finding: Finding, error: ApiError) -> bool:
-    """Whether a namespace that was to be created was there already."""
+    """Whether a namespace that was to be created existed already."""
     return finding.ref.kind is kinds.NAMESPACE and isinstance(error, AlreadyExists)
 
 
 def _depends(finding: Finding) -> bool:
-    """Whether it waits for what failed in its namespace. Nothing waits that closes: a policy that was deleted or
-    widened is put right even where a label of the namespace can never be written.
+    """Whether the finding is skipped after a failure in its namespace. Nothing that closes is: a policy that was
+    deleted or widened is corrected even where a label of the namespace can never be written.
 
-    A deletion takes openings away, so no failed write may keep one: the rule that a spec removed, and a foreign
-    policy, go even where the write of another object fails for ever. The exception opens nothing that is not
-    declared: what is superseded wholly stays until the objects that open the same stand. Superseded in part, it
-    also opens what the spec closed: it comes after them, for the sake of the rest, and whatever became of them.
+    A deletion takes access away, so no failed write may prevent it: the rule that a spec removed, and a foreign
+    policy, are deleted even where the write of another object keeps failing. The one exception opens nothing that is
+    not declared: a wholly superseded object is kept until the objects that open the same are written. One that is
+    superseded in part also opens what the spec closed: it is deleted after those objects, for the sake of the rest,
+    but whatever became of them.
     """
     if finding.action == "Delete":
         return finding.superseded == "Wholly"
     if not finding.ref.place or finding.action == "Release":
         return bool(finding.ref.place)
-    # Of a rollout it is not known whether it narrows or widens.
+    # Whether a rollout narrows or widens access is unknown.
     want = finding.desired
     return not judge.closes(finding) or (finding.rollout and want is not None and not want.closing)

@@ -1,7 +1,7 @@
-"""Answers as they come: line by line, and whether one of 2xx is the API server's at all.
+"""Reading answers: line by line, and checking whether one of 2xx really comes from the API server.
 
-What stands between (a load balancer, a service mesh, a captive portal) answers 200 with a page, with nothing, or
-with the list of nothing. Believed, an empty list means that everything is gone.
+Something in between (a load balancer, a service mesh, a captive portal) may answer 200 with a page, with nothing, or
+with an empty list. If it were trusted, an empty list would mean that everything was deleted.
 """
 
 from collections.abc import AsyncGenerator
@@ -30,8 +30,8 @@ _decode: Final = msgspec.json.Decoder(_Answer).decode
 
 
 def check(body: bytes, kind: str, verb: str, method: str, path: str) -> None:
-    """Raise Malformed unless the body is what this request is answered with: a whole list of the kind, the object,
-    or, of a DELETE, a Status. Nothing is asked of a request of no `kind`."""
+    """Raise Malformed unless the body fits the request: a whole list of the kind, the object, or, for a DELETE, a
+    Status. Without a `kind` nothing is checked."""
     if not kind:
         return
     expected = f"{kind}List" if verb == "list" else kind
@@ -44,12 +44,12 @@ def check(body: bytes, kind: str, verb: str, method: str, path: str) -> None:
 
 
 def accepted(form: str, verb: str) -> str:
-    """The Accept header that asks for objects in that form (`Kind.form`); "" for the form that they have."""
+    """The Accept header that asks for objects in that form (`Kind.form`); "" for their own form."""
     return f"application/json;as={form}{'List' if verb == 'list' else ''};g=meta.k8s.io;v=v1" if form else ""
 
 
 def token(page: bytes) -> str:
-    """The continue token of a page that was checked; "" of the last."""
+    """The continue token of a checked page; "" for the last page."""
     return _decode(page).metadata.continue_ or ""
 
 
@@ -66,7 +66,7 @@ def _is_object(answer: _Answer, kind: str, method: str) -> bool:
 
 
 async def lines(content: aiohttp.StreamReader) -> AsyncGenerator[list[bytes], None]:
-    """Complete lines, however long (StreamReader.readline has a limit). A last line that was cut is dropped."""
+    """Complete lines, however long (StreamReader.readline has a limit). An incomplete last line is dropped."""
     parts: list[bytes] = []
     async for chunk in content.iter_any():
         if b"\n" not in chunk:

@@ -1,10 +1,9 @@
 """Where the API server is and who we are to it: kubeconfig or in-cluster, with credentials that renew themselves.
 
-The reading is done by the `kubernetes` package's own loader (several files in KUBECONFIG, contexts, client
-certificates, tokens and token files, exec plug-ins, auth providers). Of its two loaders the synchronous one is
-taken: it costs 0.2 s and 20 MB beside aiohttp, against 0.35 s and 21 MB for `kubernetes.aio.config`, and kopf
-imports it anyway. It is imported when a configuration is loaded, and runs in a thread, because an exec plug-in
-may take seconds.
+The `kubernetes` package's own loader reads the configuration (several files in KUBECONFIG, contexts, client
+certificates, tokens and token files, exec plug-ins, auth providers). Of its two loaders the synchronous one is used: it
+costs 0.2 s and 20 MB beside aiohttp, against 0.35 s and 21 MB for `kubernetes.aio.config`, and kopf imports it anyway.
+It is imported when a configuration is loaded, and runs in a thread, because an exec plug-in may take seconds.
 """
 
 import asyncio
@@ -22,7 +21,7 @@ from typing import Any, Final
 
 log = logging.getLogger(__name__)
 
-# Seconds between looks at a token file, a rotated certificate or a plug-in's expiry; client-go uses one minute too.
+# Seconds between checks of a token file, a rotated certificate or a plug-in's expiry; client-go uses one minute too.
 REFRESH_SECONDS: Final = 60.0
 # After a 401 credentials are renewed at once, but not more often than this (seconds).
 RENEW_SECONDS: Final = 5.0
@@ -36,10 +35,10 @@ class ConfigError(Exception):
 class ClientConfig:
     """An API server and our credentials for it.
 
-    `tls` is one context for the process's life: renewed certificates are loaded into it, so that new connections
-    use them. `tls_server_name` and `proxy` are "" unless the kubeconfig sets them. `certificates` is a digest over
-    the certificate files, and `generation` counts the credentials that differed from the ones before.
-    `refresh_seconds`, `renew_seconds`: as the constants.
+    `tls` is one context for the life of the process: renewed certificates are loaded into it, so that new connections
+    use them. `tls_server_name` and `proxy` are "" unless the kubeconfig sets them. `certificates` is a digest of the
+    certificate files; `generation` counts the changes of the credentials. `refresh_seconds`, `renew_seconds`: as the
+    constants.
     """
 
     server: str
@@ -58,7 +57,7 @@ class ClientConfig:
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def authorization(self) -> str:
-        """The Authorization header's value, "" if none; refreshed when a minute has gone by."""
+        """The Authorization header's value, "" if none; refreshed after `refresh_seconds`."""
         if self._is_older(self.refresh_seconds):
             async with self._lock:
                 if self._is_older(self.refresh_seconds):  # else another request did it while this one waited
@@ -68,7 +67,7 @@ class ClientConfig:
     async def renew(self, generation: int) -> bool:
         """After a 401 to credentials of this generation: get new ones, whatever the old one's expiry says.
 
-        Whether there are others now, so that sending again may help.
+        Returns whether they changed, so that a retry may help.
         """
         async with self._lock:
             if self.generation == generation and self._is_older(self.renew_seconds):
@@ -91,7 +90,7 @@ class ClientConfig:
         try:
             self._take(await asyncio.to_thread(self._reload, force))
         except (OSError, ConfigError) as error:
-            # The old credentials may live on; if not, the request's 401 tells.
+            # The old credentials may still be valid; if not, the request is answered with 401.
             log.warning("credentials from %s not refreshed: %s", self.source, error)
 
     def _take(self, loaded: SimpleNamespace) -> None:
@@ -135,7 +134,7 @@ def _client_config(loaded: SimpleNamespace, reload: Callable[[bool], SimpleNames
 
 
 def _blank() -> SimpleNamespace:
-    """What the loaders fill in. Not their Configuration, which takes a proxy from the environment unasked."""
+    """The object that the loaders fill. Not their own Configuration, which takes a proxy from the environment."""
     return SimpleNamespace(
         host="",
         api_key={},
@@ -165,10 +164,10 @@ def _in_cluster() -> Callable[[bool], SimpleNamespace]:
 
 
 def _from_kubeconfig(paths: str, context: str | None) -> Callable[[bool], SimpleNamespace]:
-    """A function that loads the kubeconfig anew.
+    """A function that reloads the kubeconfig.
 
-    Plug-ins and auth providers are asked again only when their answer expires or when forced (a 401): the last
-    load's own refresh hook does that. Anything else (a token file, certificates, an edited kubeconfig) is read anew.
+    Plug-ins and auth providers run again only when their answer expires or when forced (after a 401): the refresh hook
+    of the last load does that. Everything else (a token file, certificates, an edited kubeconfig) is read again.
     """
     last: SimpleNamespace | None = None
 
@@ -188,7 +187,7 @@ def _from_kubeconfig(paths: str, context: str | None) -> Callable[[bool], Simple
 
 @contextlib.contextmanager
 def _loader_errors(paths: str) -> Iterator[None]:
-    """The loader's errors, of many types on a malformed file, as ours."""
+    """Turns the loader's errors, of many types for a malformed file, into ConfigError."""
     import yaml
     from kubernetes.config import ConfigException
 
@@ -245,6 +244,6 @@ def _load_certificates(context: ssl.SSLContext, loaded: SimpleNamespace) -> None
 
 
 def _certificates(loaded: SimpleNamespace) -> str:
-    """A digest over the certificate files, to see a rotation."""
+    """A digest of the certificate files, to notice a rotation."""
     files = [path for path in (loaded.ssl_ca_cert, loaded.cert_file, loaded.key_file) if path]
     return hashlib.sha256(b"\0".join(Path(path).read_bytes() for path in files)).hexdigest()

@@ -1,8 +1,8 @@
-"""Whether the API server serves the kinds that it need not serve (`Kind.optional`), now and later.
+"""Whether the API server serves the optional kinds (`Kind.optional`), now and later.
 
-Asked at the start, and whenever the kind's CustomResourceDefinition comes, changes or goes: those are watched, for
-their metadata alone, and nothing is asked for while they stay as they are. Beside the right to list and watch them this
-needs what every user has (the ClusterRole `system:discovery`: get on /apis and /apis/*).
+It is asked at the start, and whenever the kind's CustomResourceDefinition is created, changed or deleted: CRDs are
+watched, metadata only, and while they do not change there are no requests. Besides the right to list and watch CRDs
+this needs only what every user has (the ClusterRole `system:discovery`: get on /apis and /apis/*).
 """
 
 import asyncio
@@ -22,14 +22,14 @@ from securetenant.model.objects import Observed, Ref
 
 log = logging.getLogger(__name__)
 
-# Seconds until it is asked again while the answer and the CRD do not agree: the first wait, and the longest, twice the
-# one before each. They agree after milliseconds, or, of several API servers, seconds; but a CRD without the version
-# that is asked for may stay for ever.
+# While the answer and the CRD do not agree, it is asked again after these waits (seconds): the first and the longest;
+# each is twice the one before. They agree after milliseconds, or with several API servers after seconds; but a CRD
+# without the requested version may stay for ever.
 FIRST: Final = 0.1
 LONGEST: Final = 300.0
-# The longest while there is no answer.
+# The longest wait while there is no answer (seconds).
 LONGEST_UNANSWERED: Final = 5.0
-# What a kind that is served permits: of one that is going the API server takes the others away.
+# The verbs that a served kind must have. While its CRD is being deleted the API server removes only the others.
 _READ: Final = {"list", "watch"}
 
 
@@ -65,12 +65,12 @@ _Answer = TypeVar("_Answer", _Resources, _Groups)
 
 
 async def is_served(transport: Transport, kind: Kind) -> bool:
-    """Whether the API server serves the kind in its version. Raises ApiError where that is not known."""
+    """Whether the API server serves the kind in its version. Raises ApiError if that cannot be found out."""
     path = f"/apis/{kind.api_version}"
     try:
         raw = await transport.request("GET", path)
     except NotFound as error:
-        # The API server's own answer is no Status here, but a line of text, as a proxy's may be.
+        # For an unknown group the API server answers with a line of text, not a Status; so may a proxy. Hence check.
         if kind.api_version in await _group_versions(transport):
             raise error from None
         return False
@@ -81,7 +81,7 @@ async def is_served(transport: Transport, kind: Kind) -> bool:
 
 
 async def _group_versions(transport: Transport) -> set[str]:
-    """All that the API server serves ("apps/v1"). Raises ApiError."""
+    """All group versions that the API server serves ("apps/v1"). Raises ApiError."""
     found = _decoded(await transport.request("GET", "/apis"), _Groups, "APIGroupList", "/apis")
     return {version.group_version for group in found.groups for version in group.versions}
 
@@ -97,10 +97,10 @@ def _decoded(raw: bytes, type_: type[_Answer], kind: str, path: str) -> _Answer:
 
 
 class Discovery:
-    """Tells of these kinds whether they are served: `on_answer` hears the first answer of each and every later one, and
-    the error where there was none. `going`: those whose CRD is being deleted, or was: what there still is of them can
-    be read, and nothing can be created; `on_going` hears of each that it begins. `crds` is the informer of their CRDs,
-    which the caller runs beside `run`."""
+    """Reports whether these kinds are served: `on_answer` is called with every answer for a kind, or with the error.
+    `going`: the kinds whose CRD is being or was deleted: their remaining objects can be read, but none can be created;
+    `on_going` is called when a kind enters it. `crds`: the informer of their CRDs, which the caller runs beside
+    `run`."""
 
     def __init__(
         self,
@@ -109,7 +109,7 @@ class Discovery:
         on_answer: Callable[[Kind, bool | ApiError], None],
         on_going: Callable[[Kind], None],
     ) -> None:
-        # By its CRD's name, and what is set when that came, changed or went.
+        # By the CRD's name: the kind, and an event that is set when the CRD is added, changed or deleted.
         self._news = {f"{kind.plural}.{kind.group}": (kind, asyncio.Event()) for kind in kinds}
         self._transport = transport
         self._on_answer = on_answer
@@ -129,7 +129,7 @@ class Discovery:
         news.set()
 
     async def run(self) -> None:
-        """Ask, for ever."""
+        """Ask whenever there is a reason to; runs until cancelled."""
         await self.crds.synced.wait()
         async with asyncio.TaskGroup() as group:
             for name, (kind, news) in self._news.items():
@@ -145,7 +145,7 @@ class Discovery:
             except ApiError as error:
                 pause = min(wait, LONGEST_UNANSWERED)
                 if not is_away(error) and rarely(str(error)):
-                    log.warning("whether %s is served is not known, asked again: %s", kind.key, error)
+                    log.warning("unknown whether %s is served, retrying: %s", kind.key, error)
                 self._on_answer(kind, error)
             else:
                 if served == (self.crds.get(Ref(CUSTOM_RESOURCE_DEFINITION, "", name)) is not None):
@@ -155,7 +155,7 @@ class Discovery:
 
 
 async def is_set(news: asyncio.Event, within: float | None) -> bool:
-    """Whether it is set within so many seconds; None: however long that takes."""
+    """Whether `news` is set within so many seconds; None: wait without limit."""
     try:
         async with asyncio.timeout(within):
             return await news.wait()

@@ -26,23 +26,23 @@ __all__ = ["Event", "Informer", "decode"]
 
 log = logging.getLogger(__name__)
 
-# Hears of every change of the cache as (old, new), our own stored writes included: what indexes are kept by.
+# Called for every change of the cache as (old, new), our own stored writes included; updates the indexes.
 OnChange = Callable[[Observed | None, Observed | None], None]
 EventType = Literal["ADDED", "MODIFIED", "DELETED"]
 
-FORBIDDEN_SECONDS: Final = 10.0  # between two tries of what RBAC does not permit
-# A watch is ended by the server after this many seconds (evenly spread, so that not all come at once).
+FORBIDDEN_SECONDS: Final = 10.0  # between two tries of a list or watch that RBAC does not permit
+# The server ends a watch after a random time in this range (seconds), so that not all watches end at once.
 WATCH_SECONDS: Final = (240, 480)
-# A connection that stood this long (seconds) was a good one: its end is no failure.
+# The end of a connection that lasted this long (seconds) is no failure.
 GOOD_SECONDS: Final = 1.0
-# A list that lacks so many of the objects that were there (and half of them), or has none at all, is not believed
-# before so many of those that it lacks were asked for one by one.
+# A list that lacks more than MANY of the cached objects (and more than half of them), or all of them, is trusted only
+# after SAMPLE of the missing objects were requested one by one.
 MANY: Final = 10
 SAMPLE: Final = 3
-# What we deleted is remembered so long (seconds), and of so many objects: a watch that cannot be had tells of it late.
+# For how long (seconds), and for how many objects, our own deletions are remembered: a delayed watch reports them late.
 LATE: Final = 120.0
 MOST_GONE: Final = 4096
-# Refusals after which the same may well be granted. After any other the watch's resourceVersion may be the cause.
+# HTTP codes after which the same request may succeed later. After another 4xx, the resourceVersion may be the cause.
 _PASSING: Final = (401, 403, 429)
 
 
@@ -56,28 +56,27 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Relist(Exception):
-    """The watch cannot go on from where it was."""
+    """The watch cannot continue from its last resourceVersion."""
 
 
 class Informer:
-    """The cache of one kind, and the task that keeps it.
+    """The cache of one kind, and the task that keeps it up to date.
 
-    `on_event` is called for each change, in order, at once: it must be quick (put a key on a queue). What it
-    raises ends `run`. `on_change` is called before it, and for what `store` and `forget` do too.
-    `read_deadline` (seconds) must exceed the interval of the server's bookmarks, about 60 s. (It sends none for a
-    kind of which nothing is known to have happened; where etcd gives no progress notifications, unlike kubeadm's
-    `--watch-progress-notify-interval=5s`, the watch of a quiet kind is opened anew after each deadline.)
-    `backoff` is the first and the longest wait (seconds) after failures. `only`: the names of the objects to keep,
-    where few of a kind matter; the others are passed over unread, and leave no event.
+    `on_event` is called for each change, in order and synchronously: it must be quick (put a key on a queue). If it
+    raises, `run` ends. `on_change` is called before it, and also for changes by `store` and `forget`.
+    `read_deadline` (seconds) must exceed the interval of the server's bookmarks, about 60 s. (The server sends none for
+    a kind without any known change; where etcd sends no progress notifications, unlike with kubeadm's
+    `--watch-progress-notify-interval=5s`, the watch of a quiet kind is reopened after each deadline.)
+    `backoff`: the first and the longest wait (seconds) after failures. `only`: the names of the objects to keep, where
+    few of a kind matter; all others are skipped without an event.
 
-    A list that lacks much of what is cached is no proof that it is gone: see `_confirm`.
+    A list that lacks much of what is cached does not prove that it was deleted: see `_confirm`.
 
-    Attributes to watch it by: `synced` is set after the first whole list; `last_contact` (time.time) is the last
-    event, bookmark, list or accepted watch, and so never much older than `read_deadline` where all is well; `tried`
-    (time.monotonic) is when it last asked for a list or a watch, and so never long ago where it fails;
-    `forbidden` says that RBAC does not permit the kind; `failure` is the last error, "" when the watch is well, and
-    `failing_since` (time.monotonic) when the first of a row was, 0 when it is well; `relists` counts lists after the
-    first.
+    Attributes for monitoring: `synced` is set after the first complete list; `last_contact` (time.time) is the last
+    event, bookmark, list or accepted watch, and so never much older than `read_deadline` in a healthy informer; `tried`
+    (time.monotonic) is when it last requested a list or a watch, and so always recent while it fails; `forbidden`:
+    RBAC does not permit the kind; `failure`: the last error, "" while the watch is healthy; `failing_since`
+    (time.monotonic): the first failure in a row, 0 while healthy; `relists` counts the lists after the first.
     """
 
     def __init__(
@@ -115,10 +114,10 @@ class Informer:
         self._codec = codec(kind)
         self._cache: dict[str, dict[str, Observed]] = {}
         self._count = 0
-        # The list's or the watch's progress: all that happened up to this resourceVersion is in the cache.
+        # The progress of list and watch: all changes up to this resourceVersion are in the cache.
         self._passed = 0
-        self._accepted = 0.0  # when the server accepted the last watch; 0: it did not, or has told something since
-        # The UIDs of what we deleted, until the watch has told of it, and when (time.monotonic); the oldest first.
+        self._accepted = 0.0  # when the server accepted the last watch; 0: not yet, or it has sent something since
+        # The UIDs of objects we deleted, until the watch has reported it, and when (time.monotonic); the oldest first.
         self._gone: dict[str, float] = {}
 
     def __len__(self) -> int:
@@ -147,7 +146,7 @@ class Informer:
             self._put(observed)
 
     def forget(self, ref: Ref, uid: str) -> None:
-        """The same for a delete that the server has carried out at once. No event is emitted for it."""
+        """The same for a delete that the server carried out immediately. No event is emitted for it."""
         self._gone.pop(uid, None)
         self._gone[uid] = time.monotonic()
         while len(self._gone) > MOST_GONE:
@@ -157,7 +156,7 @@ class Informer:
             self._drop(old)
 
     def _is_gone(self, uid: str) -> bool:
-        """Whether we deleted the object already: a watch that is late tells of its life yet."""
+        """Whether we have deleted the object already: a delayed watch may still report earlier changes of it."""
         return uid in self._gone and time.monotonic() - self._gone[uid] < LATE
 
     def _put(self, observed: Observed) -> None:
@@ -176,13 +175,13 @@ class Informer:
         self._on_change(old, None)
 
     def doubt(self, error: ApiError) -> None:
-        """`run` is not running, for it is not known whether the server serves the kind."""
+        """Note that `run` is not running because it is unknown whether the server serves the kind."""
         self.failure, self.tried = str(error), time.monotonic()
         self.failing_since = self.failing_since or self.tried
 
     def empty(self) -> None:
-        """`run` is not running (any more), for the server does not serve the kind: so there is nothing of it, and that
-        is all that there is to know. With an event for each object that there was."""
+        """Note that `run` is not running (any more) because the server does not serve the kind: the cache is empty and
+        synced. Emits an event for each object that was in it."""
         for old in tuple(self.objects()):
             self._drop(old)
             self._on_event(Event("DELETED", old, old, time.monotonic()))
@@ -192,7 +191,7 @@ class Informer:
         self.synced.set()
 
     async def run(self) -> None:
-        """List, then watch, for ever. Cancel it to stop."""
+        """List, then watch, until cancelled."""
         failures = short = 0
         must_list = True
         while True:
@@ -210,10 +209,10 @@ class Informer:
             except ApiError as problem:
                 error = problem
                 must_list = must_list or (400 <= problem.status < 500 and problem.status not in _PASSING)
-            # Of the watch alone: a list of a large kind takes long, and says nothing of the watch that it is for.
+            # The watch's time alone: a list of a large kind takes long and proves nothing about the watch.
             lasted = time.monotonic() - watching if watching else 0.0
-            # Accepted, and over at once without a word, again and again: something between answers for the server. A
-            # list shows what no such watch does.
+            # A watch that is repeatedly accepted and ended at once without an event: a proxy answers for the server. A
+            # list shows what such a watch does not.
             short = short + 1 if self._accepted and time.monotonic() - self._accepted <= self._at_once else 0
             failures = 0 if lasted > GOOD_SECONDS and not short else failures + 1
             if short:
@@ -225,11 +224,11 @@ class Informer:
             await asyncio.sleep(wait)
 
     def _wait(self, error: Exception | None, failures: int) -> float:
-        """Seconds until the next try. After a first failure that is next to none."""
+        """Seconds until the next try; close to 0 after a first failure."""
         first, longest = self._backoff
         if isinstance(error, Forbidden):
             return FORBIDDEN_SECONDS * random.uniform(0.8, 1.2)  # noqa: S311
-        # However long the server asks to wait: who does not ask does not see.
+        # Bounded, whatever Retry-After asks for: without a watch the cache is blind.
         asked = min(longest, error.retry_after) if isinstance(error, ApiError) else 0.0
         backoff = min(longest, first * 2 ** min(max(0, failures - 1), 16)) * random.uniform(0.5, 1.0)  # noqa: S311
         return max(asked, backoff if error is not None or failures > 1 else 0.0)
@@ -241,11 +240,11 @@ class Informer:
             return
         self.failing_since = self.failing_since or time.monotonic()
         was_forbidden, self.forbidden = self.forbidden, isinstance(error, Forbidden)
-        # One connection that ends is everyday: the API server restarts, or a kind is so quiet that no bookmark comes.
+        # A single ended connection is normal: the API server restarts, or a kind is so quiet that it gets no bookmark.
         level = logging.INFO if failures <= 1 and not self.forbidden else logging.WARNING
         if (self.forbidden and was_forbidden) or errors.is_away(error):
-            level = logging.DEBUG  # the transport says it once for all kinds
-        log.log(level, "%s %s again in %.1f s: %s", step, self.kind.plural, wait, error)
+            level = logging.DEBUG  # the transport logs it once for all kinds
+        log.log(level, "%s of %s failed, retrying in %.1f s: %s", step, self.kind.plural, wait, error)
 
     def _heard(self) -> float:
         """Note the contact; returns time.monotonic."""
@@ -255,10 +254,10 @@ class Informer:
         return time.monotonic()
 
     async def _list(self) -> None:
-        """Bring the cache to what a whole list holds, with events for what differs.
+        """Replace the cache's content with a complete list, with events for the differences.
 
-        Pages are applied as they come (each is true as of the list's resourceVersion). What is not in the list is
-        gone, unless it is newer than the list: an answer of our own, stored meanwhile.
+        Pages are applied as they arrive (each is valid as of the list's resourceVersion). What is not in the list was
+        deleted, unless it is newer than the list: the stored answer to a write of ours.
         """
         absent, before = {observed.ref for observed in self.objects()}, len(self)
         known_before, version, is_rewound = self._passed, 0, False
@@ -269,7 +268,7 @@ class Informer:
                 page = self._codec.page(raw)
                 now = self._heard()
                 version = int(page.metadata.resource_version)
-                # Versions only ever grow, but for a restored backup: then nothing that we know holds.
+                # Versions only grow, except when etcd is restored from a backup: then nothing in the cache is valid.
                 is_rewound = version < known_before
                 for wire in page.items or ():
                     if self._only is not None and wire.metadata.name not in self._only:
@@ -290,11 +289,11 @@ class Informer:
         self.synced.set()
 
     async def _confirm(self, absent: set[Ref]) -> None:
-        """Find out whether a list lacks what is there: some of it is asked for by name, or, where RBAC does not permit
-        that, the list once more. Raises Malformed if it does; what the list did not lack stays applied.
+        """Check whether a list lacks objects that exist: some of them are requested by name, or, where RBAC does not
+        permit that, the list is repeated. Raises Malformed if an object exists; what the list contained stays applied.
 
-        What stands between us and the server may answer for it, and then everything is gone: each namespace, each
-        policy would be drift that nobody made.
+        A proxy may have answered instead of the server. If such a list were trusted, everything would seem deleted, and
+        each namespace and policy would be reported as drift.
         """
         for ref in sorted(absent)[:SAMPLE]:
             try:
@@ -306,10 +305,10 @@ class Informer:
             except Forbidden:
                 absent -= await self._names()
                 return
-            raise errors.malformed(f"it lacks {ref}, which is there".encode(), "whole list", "GET", self.kind.plural)
+            raise errors.malformed(f"it lacks {ref}, which exists".encode(), "whole list", "GET", self.kind.plural)
 
     async def _names(self) -> set[Ref]:
-        """What a list holds."""
+        """The objects in a list."""
         pages = self._transport.pages(self.kind, self._namespace, self._selectors, page_size=self._page_size)
         async with contextlib.aclosing(pages):
             return {self._codec.observed(wire).ref async for raw in pages for wire in self._codec.page(raw).items or ()}
@@ -326,7 +325,7 @@ class Informer:
             self._on_event(Event("MODIFIED", observed, old, now))
 
     async def _watch(self) -> None:
-        """Follow the changes from where the cache is; returns when the server ends the watch."""
+        """Watch from the cache's resourceVersion on; returns when the server ends the watch."""
         params = {
             **self._selectors,
             "watch": "1",
@@ -347,7 +346,7 @@ class Informer:
             async with contextlib.aclosing(stream) as batches:
                 async for lines in batches:
                     if not lines:
-                        # Accepted. Whether it is well shows in a moment.
+                        # Accepted. Whether the watch works will show soon.
                         self._accepted = time.monotonic()
                         well = asyncio.get_running_loop().call_later(self._at_once, self._heard)
                         continue
@@ -360,7 +359,7 @@ class Informer:
                 well.cancel()
 
     def _follow(self, kind_of_event: str, wire: Wire, now: float) -> None:
-        """Take one event of the watch. What is not newer than the cache (repeated, out of order, our own) is not."""
+        """Apply one event of the watch, unless it is not newer than the cache (repeated, out of order, or our own)."""
         if kind_of_event == "BOOKMARK":
             self._passed = max(self._passed, int(wire.metadata.resource_version))
             return
@@ -387,7 +386,8 @@ class Informer:
             self._on_event(Event("ADDED" if old is None else "MODIFIED", observed, old, now))
 
     def _error(self, wire: Wire) -> Exception:
-        """An ERROR event: 410 asks for a list; of any other (429, 500) it is not known what was lost, so list too."""
+        """The error in an ERROR event: 410 requires a list; after others (429, 500) it is unknown what was missed, so
+        they require one too."""
         status = errors.Status(kind="Status", message=wire.message, reason=wire.reason, code=wire.code)
         error = errors.from_status(status, method="WATCH", path=self.kind.path(self._namespace))
         return error if isinstance(error, Gone) else _Relist(str(error))

@@ -1,14 +1,14 @@
 """One active instance: election by a coordination.k8s.io Lease.
 
 Why not `kubernetes.aio.leaderelection`: it compares the Lease's wall-clock times, so a clock that jumps makes two
-leaders; its renewal has no time limit of its own, so a request that hangs keeps a leader that is none; it does not
-release on a clean stop; and nothing of it can be asked before a write. The semantic here is client-go's:
+leaders; its renewal has no time limit of its own, so with a hanging request a process still believes it leads; it does
+not release on a clean stop; and it cannot be asked before a write. The semantics here are client-go's:
 
-- A Lease is free when it names no holder, or when *we* have seen no change of it for as long as it lasts, by our
-  own clock. Its times are for people.
-- Every write of it carries the resourceVersion that was read: of two that try, one gets a Conflict.
-- The holder counts from when its last successful renewal was *sent*, and gives up `margin` before the others may
-  take over. It asks `check()` before each write, so that a process that was stopped and goes on finds out first.
+- A Lease is free when it names no holder, or when *we* have seen no change of it for its whole duration, by our own
+  clock. The times in it are only informative.
+- Every write of it carries the resourceVersion that was read: if two try, one gets a Conflict.
+- The holder counts from when its last successful renewal was *sent*, and gives up `margin` before others may take over.
+  It calls `check()` before each write, so that a process that was paused and resumed notices first.
 """
 
 import asyncio
@@ -33,17 +33,17 @@ from securetenant.model.objects import Json, Ref
 log = logging.getLogger(__name__)
 
 RELEASED_SECONDS: Final = 1  # the duration written with a release, as client-go does
-_MARGIN: Final = 0.2  # of its duration: how long before its end a holder stops to write
+_MARGIN: Final = 0.2  # part of the duration: how long before its end a holder stops writing
 
 
 def boottime() -> float:
-    """Seconds since boot, those in suspend included (CLOCK_MONOTONIC stands still meanwhile, on Linux)."""
+    """Seconds since boot, including time in suspend (on Linux, CLOCK_MONOTONIC does not advance in suspend)."""
     clock = getattr(time, "CLOCK_BOOTTIME", None)
     return time.clock_gettime(clock) if clock is not None else time.monotonic()
 
 
 class LeaseLost(Exception):
-    """We are not, or no longer surely, the active instance: write nothing more, and exit."""
+    """We are not, or not certainly, the active instance any more: write nothing more, and exit."""
 
 
 class _Spec(msgspec.Struct, rename="camel"):
@@ -79,17 +79,16 @@ _decode_event = msgspec.json.Decoder(_LeaseEvent).decode
 class Elector:
     """Our candidacy for one Lease.
 
-    `identity` must be unique per process (pod name and a random part). `duration`, `renew`, `retry` and `margin` are
-    seconds: what others wait before they take over, between our renewals, after a failure, and how long before
-    `duration` is over we stop. `longest` is the longest `duration` that any instance can be given: another's Lease is
-    waited for as long as it says, but no longer than that. `on_change(leading)` hears of the two transitions.
-    `on_silent()` hears, once per renewal that fails to come, that the holder has passed the time at which it stops to
-    write. `transitions` is the Lease's own count of holders. Once acquired, `fresh` says that nobody else has held it
-    since `peek`, `silent` that it ran out, and that nothing came of its holder since `on_silent`. `clock` is for
-    tests.
+    `identity` must be unique per process (pod name and a random part). In seconds: `duration`: how long others wait
+    before they take over; `renew`: between our renewals; `retry`: after a failure; `margin`: how long before the end of
+    `duration` we stop. `longest`: the longest `duration` that any instance may be configured with; we wait for another
+    holder's Lease as long as it says, but no longer than that. `on_change(leading)` is called when leading begins and
+    ends. `on_silent()` is called, once per missing renewal, when the holder has passed the time at which it stops
+    writing. `transitions`: the Lease's own count of holders. Once acquired, `fresh`: nobody else has held it since
+    `peek`; `silent`: it ran out, and nothing was seen from its holder since `on_silent`. `clock` is for tests.
 
-    A standby *watches* the Lease: it costs no request, and a clean release is taken up in milliseconds, where a
-    poll would cost a GET per `retry` and half of it in delay. Where watching is not permitted, it polls.
+    A standby *watches* the Lease: that costs no requests, and it takes over within milliseconds of a clean release,
+    where polling would cost a GET per `retry` and half of `retry` in delay. Where watching is not permitted, it polls.
     """
 
     def __init__(
@@ -127,19 +126,19 @@ class Elector:
         self._lease: _Lease | None = None  # as last seen
         self._seen = 0.0  # when it was seen to change
         self._silent = 0.0  # `_seen` as it was when `on_silent` was called
-        self._told = ""  # the holder of whom a line was written
+        self._logged = ""  # the holder that was logged last
         self._rarely = Rarely()
-        self._acquired = ""  # wall clock, for people
+        self._acquired = ""  # wall-clock time, informative only
         self._sent: float | None = None  # when the last successful renewal was sent; None: not ours
         self._peeked: str | None = None  # the resourceVersion that `peek` found free, "" if there was no Lease
 
     @property
     def valid(self) -> bool:
-        """Whether we are surely the active instance, at this moment."""
+        """Whether we are certainly the active instance at this moment."""
         return self._remaining() > 0
 
     def check(self) -> None:
-        """To be called right before each write. Raises LeaseLost."""
+        """Call this right before each write. Raises LeaseLost if we may not be the active instance."""
         if not self.valid:
             raise LeaseLost(f"{self.identity} does not hold {self._ref} (any more)")
 
@@ -149,7 +148,7 @@ class Elector:
         return self._sent + self._duration - self._margin - self._clock()
 
     async def peek(self) -> None:
-        """Look at the Lease before the caches are filled, for `fresh` to be told. Failures say nothing of it."""
+        """Read the Lease before the caches are filled, so that `fresh` can be determined. Failures are only logged."""
         try:
             lease = await self._read()
         except NotFound:
@@ -160,29 +159,29 @@ class Elector:
             self._peeked = None if lease.holder else lease.metadata.resource_version
 
     async def acquire(self) -> None:
-        """Wait until the Lease is ours, and say whose it is. Failures are tried again for ever."""
+        """Wait until the Lease is ours, and log who holds it meanwhile. Failures are retried for ever."""
         while True:
             try:
                 if await self._try():
                     log.info("%s acquired by %s", self._ref, self.identity)
                     self._on_change(True)
                     return
-                self._tell()
+                self._log_holder()
                 await self._until_changed()
             except ApiError as error:
                 is_everyday = isinstance(error, (Conflict, AlreadyExists)) or is_away(error)
                 if not is_everyday and self._rarely(f"{error.reason}: {error.message}"):
-                    log.warning("%s not acquired, tried again: %s", self._ref, error)
+                    log.warning("%s not acquired, retrying: %s", self._ref, error)
                 wait, left = self._retry * random.uniform(0.5, 1.0), self._left()  # noqa: S311
                 await asyncio.sleep(min(wait, left) if left > 0 else wait)
 
     async def _try(self) -> bool:
-        """Look at the Lease, and take it if it is free."""
+        """Read the Lease, and take it if it is free."""
         known = self._lease
         try:
             lease = await self._read()
         except NotFound:
-            # Deleted under a holder that still counts on it, and that makes it anew with its next renewal?
+            # Perhaps deleted while its holder still relies on it and will recreate it with its next renewal.
             lease = None
         if self._is_held(lease or known):
             return False
@@ -192,7 +191,7 @@ class Elector:
         self._acquired = _now()
         await self._write(lease, transitions + changes_hands, self._duration)
         self.silent = silent
-        # An unchanged resourceVersion: nobody took it, worked and gave it back in between.
+        # An unchanged resourceVersion shows that nobody took it, worked and released it in between.
         self.fresh = self._peeked == (lease.metadata.resource_version if lease is not None else "")
         return self.valid
 
@@ -202,7 +201,8 @@ class Elector:
         return self._see(raw)
 
     def _see(self, raw: bytes | msgspec.Raw, *, is_deleted: bool = False) -> _Lease:
-        """Take what was read. A deletion is no sign of the holder's life: it counts from its last renewal on."""
+        """Store what was read. A deletion is no sign that the holder lives: its time still counts from the last
+        renewal."""
         lease = _decode(raw)
         is_news = self._lease is None or lease.metadata.resource_version != self._lease.metadata.resource_version
         if is_news and not is_deleted:
@@ -210,28 +210,28 @@ class Elector:
         self._lease = lease
         return lease
 
-    def _tell(self) -> None:
-        """Say once who leads, and when it is another."""
+    def _log_holder(self) -> None:
+        """Log who leads, once per holder."""
         holder = self._lease.holder if self._lease is not None else ""
-        if holder not in ("", self.identity, self._told):
-            self._told = holder
+        if holder not in ("", self.identity, self._logged):
+            self._logged = holder
             log.info("%s is held by %s: standing by", self._ref, holder)
 
     def _is_held(self, lease: _Lease | None) -> bool:
-        """Whether somebody else's time is not over."""
+        """Whether somebody else holds it and their time has not run out."""
         return lease is not None and lease.holder not in ("", self.identity) and self._clock() < self._expiry(lease)
 
     def _expiry(self, lease: _Lease) -> float:
-        """When, by our clock, the holder's time is over."""
+        """When the holder's time runs out, by our clock."""
         return self._seen + self._lasts(lease)
 
     def _lasts(self, lease: _Lease) -> float:
-        """Seconds. Not our own duration is the measure: the holder may have been given a longer one. One that says
-        none, or one that nobody can be given, is waited for as long as any."""
+        """The duration of a Lease (seconds). It is the holder's, which may be longer than our own. For a Lease without
+        a duration, or with an impossible one, it is `longest`."""
         return min(lease.spec.lease_duration_seconds or self._longest, self._longest)
 
     def _left(self) -> float:
-        """Seconds that the holder, as last seen, still has."""
+        """Seconds until the time of the holder, as last seen, runs out."""
         return self._expiry(self._lease) - self._clock() if self._lease is not None else 0.0
 
     def _writes(self) -> float:
@@ -239,7 +239,7 @@ class Elector:
         return self._left() - self._lasts(self._lease) * _MARGIN if self._lease is not None else 0.0
 
     def _patience(self) -> float:
-        """Seconds until it stops to write; after that, until its time is over."""
+        """Seconds until the holder stops writing; after that, until its time runs out."""
         writes = self._writes()
         return writes if writes > 0 else self._left()
 
@@ -255,12 +255,12 @@ class Elector:
                         return
                     await asyncio.sleep(self._retry * random.uniform(0.5, 1.0))  # noqa: S311
             except TimeoutError:
-                pass  # the loop's condition asks our own clock
-        # Not all standbys at the same moment.
+                pass  # the loop's condition checks our own clock
+        # Jitter, so that not all standbys try at the same moment.
         await asyncio.sleep(self._retry * random.uniform(0.0, 0.05))  # noqa: S311
 
     async def _watch_free(self, limit: asyncio.Timeout) -> bool:
-        """Follow the Lease, and put `limit` off at each renewal. True: nobody holds it; False: the watch ended."""
+        """Watch the Lease, and postpone `limit` at each renewal. True: nobody holds it; False: the watch ended."""
         assert self._lease is not None
         params = {
             "watch": "1",
@@ -276,24 +276,24 @@ class Elector:
                         event = _decode_event(line)
                         if event.type == "ERROR":
                             raise ApiError(0, "WatchError", bytes(event.object).decode(errors="replace")[:200])
-                        # Of a deleted one too: its holder makes it anew, unless it had released it.
+                        # Also if it was deleted: its holder recreates it, unless it had released it.
                         if not self._see(event.object, is_deleted=event.type == "DELETED").holder:
                             return True
                     except msgspec.MsgspecError as error:
                         raise errors.malformed(line, "event", "WATCH", path) from error
-                    self._tell()
+                    self._log_holder()
                 limit.reschedule(asyncio.get_running_loop().time() + self._patience())
         return False
 
     async def keep(self) -> NoReturn:
-        """Renew until it cannot be done in time. Raises LeaseLost before anybody else may take over."""
+        """Renew until that fails for too long. Raises LeaseLost before anybody else may take over."""
         try:
             while True:
                 await asyncio.sleep(min(self._until_renewal(), max(0.0, self._remaining())))
                 self.check()
                 await self._renew_once()
         finally:
-            # Also when cancelled: whoever stops to renew stops to write, or releases.
+            # Also when cancelled: an instance that stops renewing stops writing, or releases the Lease.
             if not self.valid:
                 self._lose()
 
@@ -301,15 +301,15 @@ class Elector:
         return max(0.0, (self._sent or 0.0) + self._renew - self._clock())
 
     async def _renew_once(self) -> None:
-        """One renewal, or LeaseLost. A failure that may pass is slept over, for `keep` to try again."""
+        """One renewal. Raises LeaseLost; after a temporary failure it sleeps, and `keep` retries."""
         try:
             await self._write(self._lease, self.transitions, self._duration)
         except NotFound:
-            # Not of the Lease: the server makes a deleted one anew.
+            # This is about the namespace: a deleted Lease would be recreated.
             self._lose()
-            raise LeaseLost(f"the namespace of {self._ref} is gone") from None
+            raise LeaseLost(f"the namespace of {self._ref} does not exist any more") from None
         except Conflict:
-            # Our own renewal whose answer was lost, an edit by a person, or a new holder.
+            # Our own renewal whose answer was lost, somebody's edit, or a new holder.
             await self._still_ours()
         except ApiError as error:
             self._not_kept("renewed", error)
@@ -336,7 +336,7 @@ class Elector:
             self._on_change(False)
 
     async def release(self) -> None:
-        """On a clean stop, after the last write: let a standby take over at once. Never raises an ApiError."""
+        """Let a standby take over at once; call this on a clean stop, after the last write. Never raises ApiError."""
         if not self.valid:
             self._lose()
             return
@@ -346,10 +346,10 @@ class Elector:
             await self._put(lease, "", self.transitions, RELEASED_SECONDS, min(left, self._renew))
             log.info("%s released by %s", self._ref, self.identity)
         except ApiError as error:
-            log.warning("%s not released, it runs out by itself: %s", self._ref, error)
+            log.warning("%s not released, it will expire by itself: %s", self._ref, error)
 
     async def _write(self, lease: _Lease | None, transitions: int, duration: float) -> None:
-        """Create or renew the Lease in our name; counted from before it is sent."""
+        """Create or renew the Lease in our name; its time counts from before the request is sent."""
         limit = min(self._renew, self._remaining()) if self._sent is not None else self._renew
         sent = self._clock()
         await self._put(lease, self.identity, transitions, duration, limit)
@@ -384,7 +384,7 @@ class Elector:
         }
 
     async def _request(self, method: str, path: str, body: Json | None, limit: float) -> bytes:
-        """One urgent request with a limit on all of it, a credentials plug-in's run included."""
+        """One urgent request with a limit (seconds) on all of it, including the run of a credentials plug-in."""
         try:
             async with asyncio.timeout(limit):
                 return await self._transport.request(

@@ -1,7 +1,7 @@
-"""What the operator needs of the cluster before it can do anything: asked at the start, so that what is missing is
-said together with what to apply, and not met as a failure that is retried for ever.
+"""What the operator needs in the cluster before it can do anything. It is checked at the start, so that what is missing
+is reported together with what to apply, instead of as a failure that is retried for ever.
 
-The rights are asked for by SelfSubjectAccessReview, which every authenticated user may create (the ClusterRole
+Rights are checked by SelfSubjectAccessReview, which every authenticated user may create (the ClusterRole
 `system:basic-user`) and which changes nothing.
 """
 
@@ -25,9 +25,9 @@ from securetenant.model.objects import Json, Ref
 
 log = structlog.get_logger("securetenant.start")
 
-# How long (seconds) what is missing is waited for: what is applied together with the operator comes a moment later.
+# How long to wait for what is missing (seconds): what is applied together with the operator may exist a little later.
 PATIENCE: Final = 5.0
-# Between two looks (seconds).
+# Between two checks (seconds).
 PAUSE: Final = 0.5
 REMEDY: Final = "kubectl apply -k manifests/, or your overlay of it"
 _REVIEWS: Final = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
@@ -36,7 +36,7 @@ _WHO: Final = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 
 @dataclass(frozen=True, slots=True)
 class Right:
-    """One verb on one kind, in one namespace or ("") in all, on one object or ("") on any."""
+    """One verb on one kind, in one namespace or in all (""), on one object or on any ("")."""
 
     kind: Kind
     verb: str
@@ -69,15 +69,15 @@ class StartError(RuntimeError):
 
 
 async def check(transport: Transport, namespace: str, kinds: Iterable[Kind]) -> None:
-    """Return when all that is needed is there: CRD, the operator's namespace, its rights on its Lease and to list and
-    watch the kinds. An API server that does not answer is waited for. Raises StartError."""
+    """Return when everything needed exists: the CRD, the operator's namespace, its rights on its Lease and to list and
+    watch the kinds. Waits for an API server that does not answer. Raises StartError."""
     rights, rarely, since = needed(namespace, kinds), Rarely(), None
     while True:
         try:
             lacking = await missing(transport, namespace, rights)
         except ApiError as error:
             if not is_away(error) and rarely(str(error)):
-                log.warning("CRD, namespace and rights cannot be checked yet, tried again", cause=str(error))
+                log.warning("CRD, namespace and rights cannot be checked yet, retrying", cause=str(error))
         else:
             if not lacking:
                 return
@@ -88,16 +88,16 @@ async def check(transport: Transport, namespace: str, kinds: Iterable[Kind]) -> 
 
 
 def needed(namespace: str, kinds: Iterable[Kind]) -> list[Right]:
-    """What no instance can do without, whatever the tenants ask for."""
+    """The rights that every instance needs, whatever the tenants declare."""
     lease = [Right(LEASE, "create", namespace)]
     lease += [Right(LEASE, verb, namespace, names.LEASE) for verb in ("get", "update")]
     return lease + [Right(kind, verb, kind.within) for kind in kinds for verb in ("list", "watch")]
 
 
 async def missing(transport: Transport, namespace: str, rights: Sequence[Right]) -> list[str]:
-    """What is not there, each as a sentence with its remedy; `namespace` is the operator's own.
+    """What is missing, each as a sentence with its remedy; `namespace` is the operator's own.
 
-    Raises ApiError where it cannot be told (no answer, an error of the server's).
+    Raises ApiError where that cannot be found out (no answer, or a server error).
     """
     own = dict.fromkeys(right.kind for right in rights if right.kind.group == names.GROUP)
     try:
@@ -117,7 +117,7 @@ async def _crd(transport: Transport, kind: Kind) -> str:
             f"apply the CRD first ({REMEDY}; the CRD alone: kubectl apply -k crds/)"
         )
     except Forbidden:
-        pass  # the rights say which
+        pass  # reported below with the missing rights
     return ""
 
 
@@ -135,7 +135,7 @@ async def _namespace(transport: Transport, name: str) -> str:
 
 
 async def _refused(transport: Transport, rights: Sequence[Right]) -> str:
-    """Who may not do what, "" if nothing is refused (or the cluster does not let us ask)."""
+    """Who may not do what, in words; "" if nothing is refused (or the cluster does not let us ask)."""
     try:
         allowed = await asyncio.gather(*(_is_allowed(transport, right) for right in rights))
     except (Forbidden, NotFound):
@@ -145,7 +145,7 @@ async def _refused(transport: Transport, rights: Sequence[Right]) -> str:
     if not refused:
         return ""
     return (
-        f"{await _who(transport)} may not {'; '.join(_told(refused))}: apply the operator's roles ({REMEDY}), and run "
+        f"{await _who(transport)} may not {'; '.join(_words(refused))}: apply the operator's roles ({REMEDY}), and run "
         "it as the ServiceAccount that they are bound to"
     )
 
@@ -164,7 +164,7 @@ async def _is_allowed(transport: Transport, right: Right) -> bool:
         "kind": "SelfSubjectAccessReview",
         "spec": {"resourceAttributes": attributes},
     }
-    # It changes nothing, so the Lease is not asked for first.
+    # It changes nothing, so it is sent without checking the Lease first.
     answer = await transport.request("POST", _REVIEWS, body=body, urgent=True)
     return msgspec.json.decode(answer, type=_Review).status.allowed
 
@@ -178,7 +178,7 @@ async def _who(transport: Transport) -> str:
     return msgspec.json.decode(answer, type=_Who).status.user_info.username
 
 
-def _told(rights: Iterable[Right]) -> list[str]:
+def _words(rights: Iterable[Right]) -> list[str]:
     """ "list and watch networkpolicies.networking.k8s.io in all namespaces", and so on."""
     found = []
     for (kind, namespace, name), same in groupby(rights, key=lambda right: (right.kind, right.namespace, right.name)):

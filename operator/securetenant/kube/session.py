@@ -23,25 +23,25 @@ SSLProtocol.max_size = 32 * 1024
 
 
 def _client(config: ClientConfig, headers: Mapping[str, str], **more: Any) -> aiohttp.ClientSession:
-    """aiohttp's session, with all that ours and kopf's have in common."""
+    """An aiohttp session with everything that ours and kopf's have in common."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
-            limit=0,  # who sends bounds
+            limit=0,  # the senders bound the number of connections
             ssl=config.tls if config.tls is not None else True,
             keepalive_timeout=60,
         ),
         trust_env=False,  # only the kubeconfig's proxy-url counts
         proxy=config.proxy or None,
         read_bufsize=2**18,
-        # Unpacking costs more than a cluster's own network saves.
+        # No compression: unpacking costs more than it saves on a cluster's own network.
         headers={"Accept": "application/json", "Accept-Encoding": "identity", **headers},
         **more,
     )
 
 
 class Session:
-    """Our own connections, of one event loop; use it as an async context manager. Requests are sent as they are told:
-    when to send again is the caller's to know."""
+    """Our own connections, for one event loop; use it as an async context manager. It never retries by itself: that is
+    the caller's decision."""
 
     def __init__(self, config: ClientConfig, *, connect_timeout: float = CONNECT_TIMEOUT) -> None:
         self.config = config
@@ -72,14 +72,14 @@ class Session:
         if self._open is None:
             raise RuntimeError("the session is not open: use `async with`")
         if self._certificates != self.config.certificates:
-            # Kept connections stand on the old certificate. What runs on them may end; they are not used again.
+            # Open connections use the old certificate. Requests on them may finish; no new ones are sent on them.
             self._retired.append(self._open)
             self._open = self._new()
         return self._open
 
     async def headers(self, content_type: str = "", accept: str = "") -> dict[str, str]:
-        """What a request carries: our credentials, renewed if they are old, the type of its body, and (`accept`) that
-        of the answer, if it is no plain JSON."""
+        """The headers of a request: our credentials, renewed if they are old, the body's content type, and (`accept`)
+        the answer's, if it is not plain JSON."""
         authorization = await self.config.authorization()
         given = {"Authorization": authorization, "Content-Type": content_type, "Accept": accept}
         return {name: value for name, value in given.items() if value}
@@ -95,8 +95,8 @@ class Session:
         total: float | None = None,
         read: float | None = None,
     ) -> contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        """One request; a write is sent once. `total` bounds it whole (seconds), `read` each wait for more of its
-        answer."""
+        """One request; a write is sent once. `total` bounds the whole request, `read` each wait for more of its answer
+        (seconds)."""
         return self._current().request(
             method,
             self.config.server + path,
@@ -111,8 +111,8 @@ class Session:
 
 
 async def _sent_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Keeps aiohttp from sending a PUT or DELETE again by itself when its connection is cut: the second is answered
-    with a conflict where the first was carried out, and looks as if somebody else had come before."""
+    """Keeps aiohttp from resending a PUT or DELETE by itself when its connection breaks: if the first one was carried
+    out, the second one gets a conflict, which looks as if somebody else had changed the object."""
     try:
         return await handler(request)
     except aiohttp.ClientConnectorError:
@@ -122,7 +122,7 @@ async def _sent_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHand
 
 
 class Sent(NamedTuple):
-    """A GET of a client that is followed. `is_continued`: it asks for a later page of a list."""
+    """A GET by a client that we follow. `is_continued`: it asks for a later page of a list."""
 
     path: str
     is_watch: bool
@@ -130,24 +130,25 @@ class Sent(NamedTuple):
 
 
 class Follower(Protocol):
-    """Hears of the requests of a session, in that session's event loop."""
+    """Is notified of the requests of a session, in that session's event loop."""
 
     async def admit(self, sent: Sent) -> None:
-        """Before it is sent; it waits until this returns."""
+        """Called before a request is sent; the request waits until this returns."""
 
     def began(self, sent: Sent) -> None:
-        """It is about to be sent."""
+        """The request is about to be sent."""
 
     def answered(self, sent: Sent, code: str, retry_after: float) -> None:
-        """Its headers are there. `code` is the HTTP status, or "error"; `retry_after` the seconds asked for, or 0."""
+        """The answer's headers have arrived. `code`: the HTTP status, or "error"; `retry_after`: the seconds asked for,
+        or 0."""
 
     def over(self, sent: Sent) -> None:
-        """The answer of 200 was read to its end, or given up."""
+        """An answer with 200 was read to its end or abandoned."""
 
 
 def followed(config: ClientConfig, authorization: str, follower: Follower) -> aiohttp.ClientSession:
-    """A session for a client that sends its requests itself and tells nobody of them (kopf). `authorization` is the
-    header's value, "" if none. To be closed by the caller, in the event loop that it was made in."""
+    """A session for a client that sends its own requests and does not report them (kopf). `authorization` is the
+    header's value, "" if none. The caller closes it, in the event loop that it was made in."""
 
     async def through(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
         request.server_hostname = config.tls_server_name or None  # a session has no setting for it
@@ -194,7 +195,7 @@ def _sent(url: URL) -> Sent:
 
 
 def _response_class(over: Callable[[Sent], None]) -> type[aiohttp.ClientResponse]:
-    """A response that tells when it has been read to its end, or given up: of that no trace tells."""
+    """A response class that reports when a response was read to its end or abandoned: aiohttp's tracing does not."""
 
     class Followed(aiohttp.ClientResponse):
         async def __aexit__(

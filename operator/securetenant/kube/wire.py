@@ -1,4 +1,4 @@
-"""From the API server's JSON to `Observed`, in one pass and as small as it can be.
+"""Decodes the API server's JSON into `Observed`, in one step and as small as possible.
 
 Measured on Python 3.11 with a NetworkPolicy of 1.2 KB: 145,000 events per CPU second into the cache of an
 informer, and 1.3 KB resident per object.
@@ -14,13 +14,14 @@ from securetenant.model import names
 from securetenant.model.kinds import Kind
 from securetenant.model.objects import Observed, Ref
 
-# Shared by all objects that have none. Nobody writes to what an Observed holds.
+# Shared by all objects without labels or annotations. Nobody writes to what an Observed holds.
 _NO_STRINGS: Final[dict[str, str]] = {}
 _NO_FIELDS: Final[dict[str, msgspec.Raw]] = {}
-# So many strings, and sets of labels per kind, are remembered to share equal ones; beyond that it begins anew.
+# How many strings, and sets of labels per kind, are remembered so that equal ones are shared; then the memory is
+# cleared.
 KNOWN_STRINGS: Final = 50_000
 KNOWN_LABELS: Final = 10_000
-# The same for contents of at most so many bytes: what closes a namespace is alike for every tenant.
+# The same for contents of at most this many bytes: the objects that close a namespace are alike for every tenant.
 KNOWN_CONTENTS: Final = 2_000
 SHORT: Final = 1_024
 _ABSENT: Final = msgspec.Raw(b"")
@@ -44,7 +45,7 @@ class _Owner(msgspec.Struct, gc=False):
 
 
 class _Meta(msgspec.Struct, rename="camel", gc=False):
-    """What is kept of metadata; managedFields and the like are skipped unread."""
+    """The metadata that is kept; managedFields and others are skipped unparsed."""
 
     name: str = ""
     namespace: str = ""
@@ -59,9 +60,9 @@ class _Meta(msgspec.Struct, rename="camel", gc=False):
 
 
 class Wire(msgspec.Struct, gc=False):
-    """An object as it comes; a subclass per kind adds the kept top-level fields.
+    """An object as received; a subclass per kind adds the top-level fields that are kept.
 
-    The last three are of a Status, which is what the object of an ERROR event is.
+    The last three fields are those of a Status, which is the object of an ERROR event.
     """
 
     metadata: _Meta = msgspec.field(default_factory=_Meta)
@@ -114,13 +115,13 @@ def codec(kind: Kind) -> Codec:
 
 
 def decode(kind: Kind, raw: bytes) -> Observed:
-    """One object, as a GET or the answer to a write gives it. Raises msgspec.DecodeError."""
+    """One object, from the answer to a GET or a write. Raises msgspec.DecodeError."""
     kept = codec(kind)
     return kept.observed(kept.object(raw))
 
 
 def _observer(kind: Kind) -> Callable[[Wire], Observed]:
-    """A function from the kind's Wire to Observed. It is the hot path: plain code, no helper per field."""
+    """A function from the kind's Wire to Observed. This is the hot path: plain code, no helper per field."""
     known: dict[tuple[str, ...], dict[str, str]] = {}
     contents: dict[tuple[bytes, ...], dict[str, msgspec.Raw]] = {}
     top = kind.kept
@@ -157,7 +158,7 @@ def _observer(kind: Kind) -> Callable[[Wire], Observed]:
 
 
 def _shared(labels: dict[str, str], known: dict[tuple[str, ...], dict[str, str]]) -> dict[str, str]:
-    """One dict for all objects of the same labels (those of one control of one tenant, say)."""
+    """One dict for all objects with the same labels (for example those of one control of one tenant)."""
     key = (*labels, *labels.values())
     same = known.get(key)
     if same is None:

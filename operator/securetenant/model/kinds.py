@@ -8,10 +8,10 @@ from securetenant.model import names
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry of ours in a list that others write too, and that the API server replaces as a whole (an atomic list).
+    """One entry of ours in an atomic list: others write it too, and the API server replaces it only as a whole.
 
-    `name`: what a desired object's body calls it. `path`: of the list. `key`, `value`: the field that tells the entry
-    from others', and what stands there. `fields`: those that are ours; the server may add others.
+    `name`: its key in a desired object's body. `path`: the path of the list. `key`, `value`: the field that identifies
+    our entry, and its value. `fields`: the fields that are ours; the server may add others.
     """
 
     name: str
@@ -23,8 +23,8 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Mirror:
-    """Kubernetes enforces what stands in `status`, and one of its controllers copies it there from `spec` whenever that
-    changes. `nudge`: what may be added to `spec` without another meaning, so that it changes."""
+    """Kubernetes enforces the part at `status`, and one of its controllers copies it there from `spec` whenever the
+    spec changes. `nudge`: what may be added at `spec` without changing its meaning, so that it is copied again."""
 
     spec: tuple[str, str]
     status: tuple[str, str]
@@ -35,18 +35,19 @@ class Mirror:
 class Kind:
     """One kind of the Kubernetes API. There is one value of each: kinds are compared by identity, and sorted by name.
 
-    `content` names the top-level fields that hold what is declared (compared exactly on objects that are
-    wholly ours); `extra` those that are kept beside it in the caches because a control reads them.
-    `immutable`: what the API server refuses to change in place. `restricts`: an object of it only ever takes away, and
-    where one is missing, something is open. `guards`: prefixes of labels whose values close, on objects that others
-    write too. `mark`: the label that tells whose it is, where that is not the one of all. `component`: of manifests/,
-    which grants the rights over it, where that is a choice.
-    `versioned`: whether a write states the resourceVersion that was seen, or the UID alone. `within`, `selector`: the
-    namespace and the label selector that its objects are watched by. `metadata_only`: of its objects the metadata alone
+    `content`: the top-level fields with the declared content (compared exactly in objects that are wholly ours);
+    `extra`: further fields that are cached because a control reads them.
+    `immutable`: fields that the API server refuses to change in place. `restricts`: an object of this kind only takes
+    rights away, so that a missing one leaves something open. `guards`: prefixes of labels whose values close access, on
+    objects that others write too. `mark`: the label that names the owning tenant, if it is not the usual one.
+    `component`: the part of manifests/ that grants the rights over it, if they are opt-in.
+    `versioned`: whether a write states the observed resourceVersion, or only the UID. `within`, `selector`: the
+    namespace and the label selector that its objects are watched by. `metadata_only`: only the metadata of its objects
     is read; it has no `content`.
-    `optional`: a custom resource that a cluster need not serve. Where it is not served the operator works without it,
-    and a control says what follows from that (`World.serves`). It needs the right to list and watch the kind, as any
-    does, and to list and watch CustomResourceDefinitions, by which it notices when the kind comes or goes.
+    `optional`: a custom resource that a cluster need not serve. If it is not served, the operator works without it, and
+    a control reports the consequences (`World.serves`). Like any kind it needs the right to list and watch it; it also
+    needs the right to list and watch CustomResourceDefinitions, from which the operator learns when the kind is added
+    or removed.
     """
 
     name: str
@@ -76,12 +77,12 @@ class Kind:
 
     @property
     def kept(self) -> tuple[str, ...]:
-        """The top-level fields that are read of its objects."""
+        """The top-level fields of its objects that are read."""
         return () if self.metadata_only else (*self.content, *self.extra)
 
     @property
     def form(self) -> str:
-        """What its objects are asked for as, "" for what they are."""
+        """The form in which its objects are requested (such as PartialObjectMetadata); "" for their own."""
         return "PartialObjectMetadata" if self.metadata_only else ""
 
     def __lt__(self, other: "Kind") -> bool:
@@ -92,14 +93,14 @@ class Kind:
 
     @property
     def plural_name(self) -> str:
-        """What a text calls several: "SecureTenants"."""
+        """The plural for texts: "SecureTenants"."""
         stem = len(self.name) - 1
         return self.name[:stem] + self.plural[stem:]
 
     @property
     def key(self) -> str:
-        """What records on the cluster call it. A kind of Kubernetes' own by its name; another by its group too, for
-        more than one project has a NetworkPolicy."""
+        """Its name in records in the cluster: the kind's name for Kubernetes' own kinds, otherwise with the group,
+        since more than one project has a NetworkPolicy."""
         is_builtin = "." not in self.group or self.group.endswith(".k8s.io") or self.group == names.GROUP
         return self.name if is_builtin else f"{self.name}.{self.group}"
 
@@ -149,11 +150,11 @@ RESOURCE_QUOTA: Final = Kind(
     extra=("status",),
     immutable=(("spec", "scopes"), ("spec", "scopeSelector")),
     restricts=True,
-    # Each pod that comes or goes writes its status, and where pods come and go a write with the version loses every
-    # time (22 of 22, measured). What others may have written into it meanwhile is replaced.
+    # Each pod that is created or deleted changes its status, so with frequent changes a write with the resourceVersion
+    # fails every time (22 of 22, measured). What others wrote into it meanwhile is replaced.
     versioned=False,
-    # kube-controller-manager counts anew when spec.hard changes, and then only (or every five minutes). The nudge is of
-    # a kind that is in no namespace: as long as it stands there it limits nothing.
+    # kube-controller-manager recalculates only when spec.hard changes (or every five minutes). The nudge is about a
+    # cluster-scoped kind: while it is there it limits nothing.
     mirror=Mirror(("spec", "hard"), ("status", "hard"), (f"count/{SECURE_TENANT.plural}.{SECURE_TENANT.group}", "0")),
 )
 LIMIT_RANGE: Final = Kind("LimitRange", "", "v1", "limitranges", namespaced=True, restricts=True)
@@ -190,7 +191,7 @@ ENDPOINT_SLICE: Final = Kind(
     "endpointslices",
     namespaced=True,
     content=("addressType", "endpoints", "ports"),
-    # The only endpoints that matter here: those of the API server itself.
+    # Only the endpoints of the API server itself matter.
     within="default",
     selector="kubernetes.io/service-name=kubernetes",
 )

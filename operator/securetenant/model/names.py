@@ -1,6 +1,6 @@
 """Every name that SecureTenant writes into a cluster, in one place.
 
-They are an interface: dashboards, admission policies and other tools rest on them.
+They are an interface: dashboards, admission policies and other tools depend on them.
 """
 
 from typing import Final
@@ -21,20 +21,20 @@ LABEL_TENANT: Final = f"{GROUP}/tenant"
 LABEL_CONTROL: Final = f"{GROUP}/control"
 LABEL_NAMESPACE_NAME: Final = "kubernetes.io/metadata.name"
 
-# The record, on the object, of what was last written to it (see model/record.py).
+# The record on an object of what was last written to it (see model/record.py).
 ANNOTATION_APPLIED: Final = f"{GROUP}/applied"
 
-# What a namespace was created with, and the commitment to it on the SecureTenant (see controls/commitment.py).
+# The value that a namespace was created with, and the commitment on the SecureTenant (see controls/commitment.py).
 ANNOTATION_CREATION: Final = f"{GROUP}/creation"
 ANNOTATION_CREATING: Final = f"{GROUP}/creating"
 
 NODE_LABEL_TENANT: Final = f"{GROUP.split('.')[0]}.node-restriction.kubernetes.io/tenant"
 NODE_TAINT: Final = f"{GROUP}/tenant"
 
-# Every child object of ours starts with this, so that a reader of `kubectl get` knows whose it is.
+# The name of every child object of ours starts with this, so that a reader of `kubectl get` recognizes it.
 CHILD_PREFIX: Final = "securetenant"
 
-# Those that the API server itself makes, and makes again.
+# The namespaces that the API server itself creates, and recreates.
 BUILT_IN_NAMESPACES: Final = ("default", "kube-system", "kube-public", "kube-node-lease")
 
 SYSTEM_NAMESPACES: Final = ("default", OPERATOR_NAMESPACE)

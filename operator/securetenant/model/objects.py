@@ -1,4 +1,4 @@
-"""The values that pass between the layers: what is wanted of the cluster, and what was seen in it."""
+"""The values that pass between the layers: objects as desired and as observed in the cluster."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,13 +9,13 @@ import msgspec
 from securetenant.model import names
 from securetenant.model.kinds import NAMESPACE, Kind
 
-# Deliberately loose inside: it is the JSON that the API server speaks.
+# Deliberately loosely typed: it is the API server's JSON.
 Json: TypeAlias = dict[str, "JsonValue"]
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 
 
 class Ref(NamedTuple):
-    """Which object: kind, namespace ("" if cluster-scoped) and name."""
+    """A reference to an object: kind, namespace ("" if cluster-scoped) and name."""
 
     kind: Kind
     namespace: str
@@ -26,12 +26,12 @@ class Ref(NamedTuple):
 
     @property
     def place(self) -> str:
-        """The namespace that it is, or is in; "" of all else that is cluster-scoped."""
+        """The namespace that the object is in, or is itself; "" for all other cluster-scoped objects."""
         return self.name if self.kind is NAMESPACE else self.namespace
 
 
 class Observed(msgspec.Struct, frozen=True, gc=False):
-    """An object as the API server last gave it, kept as small as it can be.
+    """An object as last received from the API server, kept as small as possible.
 
     `fields` holds the kind's `content` and `extra` fields that were present, as undecoded JSON. `record` is our
     annotation `securetenant.dev/applied`, None if absent; `annotations` are the others.
@@ -50,7 +50,7 @@ class Observed(msgspec.Struct, frozen=True, gc=False):
     record: str | None = None
 
     def field(self, name: str) -> JsonValue:
-        """The decoded value of a top-level field; None if absent. Decoded anew each time."""
+        """The decoded value of a top-level field; None if absent. Decoded again each time."""
         raw = self.fields.get(name)
         decoded: JsonValue = msgspec.json.decode(raw) if raw is not None else None
         return decoded
@@ -67,14 +67,14 @@ class Observed(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """An object that a control wants, in canonical form: equal to what the API server gives back.
+    """An object that a control wants, in canonical form: equal to what the API server returns after the write.
 
-    Of an object that is ours alone, `labels`, `annotations` and `body` (the kind's content fields) are all that
-    it may hold. Of one that others write too (`is_shared`: Namespace, Node) only the keys named here are ours; our
-    entry of an atomic list stands in `body` by the name that the kind has for it.
-    `labels` are without the ownership marks, which are added to all.
-    `closing` objects (default deny) are written before anything that opens. `parts`: of several controls, each
-    as it was wanted; `control` is the first's.
+    An object that is wholly ours may hold nothing but `labels`, `annotations` and `body` (the kind's content fields).
+    In one that others write too (`is_shared`: Namespace, Node) only the keys named here are ours; our entry of an
+    atomic list is in `body` under `Entry.name`.
+    `labels` do not include the ownership marks, which are added to all objects.
+    `closing` objects (default deny) are written before anything that opens. `parts`: if several controls want it, the
+    object as each wants it; `control` is the first one's.
     """
 
     ref: Ref
@@ -87,7 +87,7 @@ class Desired:
 
     @property
     def step(self) -> int:
-        """When it is written: first (0) namespaces, then (1) what closes, then (2) the rest."""
+        """The step in which it is written: namespaces (0), then closing objects (1), then the rest (2)."""
         return 0 if self.ref.kind is NAMESPACE else 1 if self.closing else 2
 
     @property
@@ -95,15 +95,15 @@ class Desired:
         return self.ref.kind.is_shared
 
 
-# Of an object that is given up: how much of what it opened is wanted still, of other objects; "" for nothing.
+# For an object that is no longer desired: how much of what it opens is still desired, in other objects; "" for nothing.
 Superseded: TypeAlias = Literal["", "Partly", "Wholly"]
 
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """An object that others made and that widens what the tenant declares.
+    """An object of somebody else that widens access beyond what the tenant declares.
 
-    `remove`: the tenant's spec tells us to delete it. `message` says what it opens, for the reader.
+    `remove`: whether the tenant's spec says that such objects are deleted. `message`: what it opens, for the reader.
     """
 
     observed: Observed
@@ -113,7 +113,7 @@ class Foreign:
 
 
 def marks(tenant: str, control: str) -> dict[str, str]:
-    """The labels on everything of ours."""
+    """The ownership marks: the labels on every object of ours."""
     return {
         names.LABEL_MANAGED_BY: names.MANAGED_BY,
         names.LABEL_TENANT: tenant,

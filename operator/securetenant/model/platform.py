@@ -1,17 +1,17 @@
-"""What the platform team told the operator about the cluster, apart from any tenant's spec."""
+"""What the platform team configured about the cluster, apart from any tenant's spec."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """What the platform team told the operator about the cluster (settings, not a tenant's spec)."""
+    """What the platform team configured about the cluster (settings, not a tenant's spec)."""
 
     dns_namespace: str = "kube-system"
     dns_pod_labels: tuple[tuple[str, str], ...] = (("k8s-app", "kube-dns"),)
     dns_cidrs: tuple[str, ...] = ()  # NodeLocal DNSCache or hostNetwork DNS, which pod selectors do not match
     dns_port: int = 53
     operator_namespace: str = "securetenant-system"
-    # There is no cluster to look at: what only it knows (which namespaces exist, where its API server is) is no matter.
+    # There is no cluster to read: what only a cluster knows (its namespaces, its API server's address) is ignored.
     offline: bool = False
-    expires_soon: tuple[int, ...] = (14 * 86400, 86400)  # seconds before a rule ends: when its owners are warned
+    expires_soon: tuple[int, ...] = (14 * 86400, 86400)  # when its owners are warned: seconds before a rule expires

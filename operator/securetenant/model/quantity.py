@@ -1,10 +1,10 @@
-"""Kubernetes quantities ("500m", "1Gi", "2e3") as ResourceQuota and LimitRange hold them: exact, and in the text
-that the API server gives back.
+"""Kubernetes quantities ("500m", "1Gi", "2e3") in ResourceQuota and LimitRange: exact, and with the text that the API
+server returns.
 
-Two roundings belong to that text: the parser's (k8s.io/apimachinery/pkg/api/resource, up to the next 1n) and the
-one of resource lists (SetDefaults_ResourceList, up to the next 1m). Both go up, so one step to 1m does both.
-Negative quantities and those past 2^63-1 are refused: neither has a meaning in a quota or a limit, and the
-server's own text for the latter is wrong.
+That text is rounded twice: by the parser (k8s.io/apimachinery/pkg/api/resource, up to the next 1n) and in resource
+lists (SetDefaults_ResourceList, up to the next 1m). Both round up, so one step to 1m does both.
+Negative quantities and those above 2^63-1 are refused: neither has a meaning in a quota or a limit, and the server's
+own text for the latter is wrong.
 """
 
 import re
@@ -38,7 +38,7 @@ def parse(text: str) -> Amount:
 
 
 def canonical(text: str) -> str:
-    """The text that the API server gives back for this quantity in a ResourceQuota or LimitRange.
+    """The text that the API server returns for this quantity in a ResourceQuota or LimitRange.
 
     Raises ValueError as `parse` does.
     """
@@ -101,12 +101,12 @@ def _simple(milli: int) -> Amount:
 def _write(milli: int, family: Family) -> str:
     if milli == 0:
         return "0"
-    # Small and broken numbers leave the binary family rather than being rounded.
+    # Small and fractional numbers leave the binary family rather than being rounded.
     if family == "BinarySI" and milli % 1000 == 0 and milli >= 1024 * 1000:
         mantissa, power = _strip(milli // 1000, 1024)
         if power:
             return f"{mantissa}{_BINARY_SUFFIX[power]}"
-        # Without a suffix it is read back as a decimal one: 3031.25Ki is 3104000, and that 3104k.
+        # Without a suffix it is read as a decimal quantity: 3031.25Ki becomes 3104000, and that 3104k.
     mantissa, thousands = _strip(milli, 1000)
     exponent = 3 * (thousands - 1)
     if family == "DecimalExponent":
@@ -115,7 +115,7 @@ def _write(milli: int, family: Family) -> str:
 
 
 def _strip(value: int, factor: int) -> tuple[int, int]:
-    """The value without its factors, and how many there were."""
+    """The value divided by `factor` as often as possible, and how often that was."""
     times = 0
     while value % factor == 0:
         value //= factor

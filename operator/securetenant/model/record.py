@@ -1,9 +1,9 @@
 """The record on an object of what was last written to it: a digest in an annotation.
 
-It tells a rollout from drift without any memory in the operator: content equal to the record but unequal to
-the desire is our own change of mind; content unequal to the record is what somebody else did. The digest is
-salted with the tenant's UID and the object's name, so that a copy of one of our objects under another name,
-or one that is left from an earlier tenant of the same name, does not pass as written by us.
+It distinguishes a rollout from drift without any memory in the operator: content that equals the record but not the
+desired state is a rollout (the desired state changed); content that differs from the record was changed by somebody
+else. The digest is salted with the tenant's UID and the object's name, so that a copy of one of our objects under
+another name, or one left from an earlier tenant of the same name, does not count as written by us.
 """
 
 import hashlib
@@ -26,12 +26,12 @@ class Shared(msgspec.Struct, frozen=True):
 
 
 def digest(content: Json, ref: Ref, salt: str) -> str:
-    """128 bits over the canonical JSON of the content, bound to the object's name and the tenant's UID."""
+    """A digest of 128 bits of the content's canonical JSON, bound to the object's name and the tenant's UID."""
     return hashlib.sha256(_canonical.encode([salt, ref.kind.key, ref.namespace, ref.name, content])).hexdigest()[:32]
 
 
 def whole(desired: Desired, tenant: str) -> Json:
-    """All that an object which is ours alone may hold, the record itself excepted."""
+    """Everything that an object which is wholly ours may hold, except the record itself."""
     return {
         "labels": {**desired.labels, **marks(tenant, desired.control)},
         "annotations": dict(desired.annotations),
@@ -42,7 +42,7 @@ def whole(desired: Desired, tenant: str) -> Json:
 
 
 def whole_of(observed: Observed) -> Json:
-    """The same of an object in the cluster."""
+    """The same for an object in the cluster."""
     content = {name: observed.field(name) for name in observed.ref.kind.content if name in observed.fields}
     return {
         "labels": dict(observed.labels),
@@ -54,7 +54,7 @@ def whole_of(observed: Observed) -> Json:
 
 
 def shared(desired: Desired, tenant: str) -> Json:
-    """Our fields of an object that others write too."""
+    """Our fields in an object that others write too."""
     marked = marks(tenant, desired.control) if not desired.ref.kind.mark else {}
     return {
         "labels": {**desired.labels, **marked},
@@ -64,7 +64,7 @@ def shared(desired: Desired, tenant: str) -> Json:
 
 
 def shared_of(observed: Observed, labels: Iterable[str], annotations: Iterable[str]) -> Json:
-    """Those fields as they stand in the cluster; an absent key is absent."""
+    """The same fields as they are in the cluster; absent keys are left out."""
     content: dict[str, JsonValue] = {
         "labels": _pick(observed.labels, labels),
         "annotations": _pick(observed.annotations, annotations),
@@ -80,7 +80,7 @@ def _pick(values: Mapping[str, str], keys: Iterable[str]) -> dict[str, JsonValue
 
 
 def entries(observed: Observed) -> list[JsonValue]:
-    """All entries of the atomic list in which one is ours (a node's taints), as they stand."""
+    """All entries of the atomic list of which one is ours (a node's taints), as they are in the cluster."""
     kept = observed.ref.kind.entry
     if kept is None:
         return []
@@ -96,7 +96,7 @@ def is_own_entry(observed: Observed, one: JsonValue) -> bool:
 
 
 def entry(observed: Observed) -> JsonValue:
-    """Our entry, in the fields that are ours; all of them if there are several; or None."""
+    """Our entry, reduced to our fields; a list if there are several; None if there is none."""
     kept = observed.ref.kind.entry
     ours: list[JsonValue] = [
         {key: one[key] for key in kept.fields if key in one}
@@ -107,7 +107,7 @@ def entry(observed: Observed) -> JsonValue:
 
 
 def annotation(desired: Desired, tenant: str, salt: str) -> str:
-    """The record's text for an object about to be written."""
+    """The record's text for an object that is about to be written."""
     if not desired.is_shared:
         return digest(whole(desired, tenant), desired.ref, salt)
     content = shared(desired, tenant)
@@ -121,7 +121,7 @@ def annotation(desired: Desired, tenant: str, salt: str) -> str:
 
 
 def shared_record(observed: Observed) -> Shared | None:
-    """The record on a shared object; None if there is none or if it does not parse."""
+    """The record on a shared object; None if it is absent or does not parse."""
     if observed.record is None:
         return None
     try:
@@ -131,7 +131,7 @@ def shared_record(observed: Observed) -> Shared | None:
 
 
 def is_recorded(observed: Observed, salt: str) -> bool:
-    """Whether what stands in the cluster is what we last wrote there, for the tenant with this UID."""
+    """Whether the object's content matches its record, for the tenant with this UID: we wrote it as it is now."""
     if not observed.ref.kind.is_shared:
         return observed.record == digest(whole_of(observed), observed.ref, salt)
     record = shared_record(observed)

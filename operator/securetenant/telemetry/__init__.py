@@ -1,1 +1,1 @@
-"""What is told to the outside: metrics, events, logs."""
+"""What the operator reports: metrics, Events, logs."""

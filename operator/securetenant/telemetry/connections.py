@@ -1,8 +1,8 @@
-"""What a client of the HTTP endpoint may cost: one request per connection, so much time, so many at once.
+"""Limits what a client of the HTTP endpoint may cost: one request per connection, limited time, limited connections.
 
-aiohttp's own server has a time-out for an idle connection (which is used here for a head that does not come), but no
-bound on connections, none on how long an answer waits for its reader, and a traceback for each malformed request.
-asyncio's way to accept tries 128 times in a row and logs each when descriptors are out, every time a tick comes.
+aiohttp's own server has a time-out for idle connections (used here for a request head that does not arrive), but it
+does not bound the number of connections or how long an answer waits for its reader, and it logs a traceback for each
+malformed request. When file descriptors run out, asyncio's own accept tries and logs 128 times in each loop cycle.
 """
 
 import asyncio
@@ -17,18 +17,18 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 log = structlog.get_logger("securetenant.http")
 
-SERVER: Final = "securetenant"  # versions of Python and libraries are nobody's business
+SERVER: Final = "securetenant"  # does not reveal the versions of Python and libraries
 BACKLOG: Final = 128
-# Between two tries to accept, and between two lines about it, when descriptors or memory are out (seconds).
+# When descriptors or memory run out: seconds between two tries to accept, and between two log lines about it.
 ACCEPT_RETRY: Final = 0.5
 SAY_AGAIN: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`head`: seconds until the request's head has come whole. `life`: seconds until the connection is closed,
-    whatever its reader has taken of the answer. `connections`: how many stand at once. `scrapes`: how many of them
-    are answered with metrics."""
+    """`head`: seconds until the request's head must be complete. `life`: seconds until the connection is closed,
+    however much of the answer was read. `connections`: how many may be open at once. `scrapes`: how many of them may be
+    answered with metrics."""
 
     head: float = 10.0
     life: float = 30.0
@@ -37,16 +37,17 @@ class Limits:
 
 
 class Connections:
-    """Those that stand. A new one always gets in; when there are too many, the one goes that has waited longest for
-    its request: whoever asks at once (a probe does) is answered, however many others hold a connection open."""
+    """The open connections. A new one is always accepted; if there are too many, the one that has waited longest for
+    its request is closed: a client that sends its request at once (as a probe does) is answered, however many others
+    hold a connection open."""
 
     def __init__(self, limits: Limits, server: web.Server) -> None:
         self.limits = limits
         self._server = server
-        self._asked: dict[Connection, bool] = {}  # whether its request has come; the oldest first
+        self._asked: dict[Connection, bool] = {}  # whether its request has arrived; the oldest first
 
     def make(self) -> "Connection":
-        """For asyncio: what handles one new connection."""
+        """The protocol factory for asyncio: handles one new connection."""
         return Connection(self, self._server)
 
     def opened(self, connection: "Connection") -> None:
@@ -62,7 +63,7 @@ class Connections:
         self._asked.pop(connection, None)
 
     def drop_waiting(self) -> bool:
-        """Close the one that has waited longest for its request; False if none waits."""
+        """Close the connection that has waited longest for its request; False if none waits."""
         oldest = next((connection for connection, asked in self._asked.items() if not asked), None)
         if oldest is None:
             return False
@@ -75,7 +76,7 @@ class Connections:
 
 
 class Connection(web.RequestHandler):
-    """One of them: aiohttp's, closed after its first answer or its time."""
+    """One connection, handled by aiohttp; closed after its first answer or at its time limit."""
 
     __slots__ = ("_all", "_deadline", "_socket")
 
@@ -83,8 +84,8 @@ class Connection(web.RequestHandler):
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
-            keepalive_timeout=connections.limits.head,  # counted from the connection on, until a head is whole
-            lingering_time=0.0,  # no body is wanted, none is waited for
+            keepalive_timeout=connections.limits.head,  # from the start of the connection until a head is complete
+            lingering_time=0.0,  # request bodies are not read, so there is nothing to wait for
             access_log=None,  # type: ignore[arg-type]  # as AppRunner takes it
         )
         self._all = connections
@@ -104,7 +105,7 @@ class Connection(web.RequestHandler):
         super().connection_lost(exc)
 
     def asked(self) -> None:
-        """Its request has come: it is the only one, and there is no keeping alive."""
+        """Its request has arrived: there will be no other one (no keep-alive)."""
         self._all.asked(self)
         self.close()  # after the answer
 
@@ -120,10 +121,10 @@ class Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """A malformed request, and hanging up, are the client's affair: no traceback, and none of its text in the
+        """A malformed request, or a client that hangs up, is not our error: no traceback, and none of its text in the
         answer."""
         if isinstance(exc, ConnectionError):
-            raise exc  # aiohttp takes it for what it is, and closes
+            raise exc  # aiohttp handles it and closes
         if not isinstance(exc, HttpProcessingError):
             return super().handle_error(request, status, exc, message)
         log.debug("malformed request", peer=request.remote, cause=type(exc).__name__)
@@ -149,7 +150,7 @@ async def listen(host: str, port: int) -> list[socket.socket]:
 
 
 async def accept(listener: socket.socket, connections: Connections) -> None:
-    """Take connections for ever. Out of descriptors, those that only wait are closed for the new ones."""
+    """Accept connections until cancelled. If descriptors run out, waiting connections are closed to make room."""
     loop = asyncio.get_running_loop()
     said = float("-inf")
     while True:
@@ -159,7 +160,7 @@ async def accept(listener: socket.socket, connections: Connections) -> None:
             if loop.time() - said >= SAY_AGAIN:
                 said = loop.time()
                 log.warning("connections for metrics and probes cannot be taken", cause=os.strerror(error.errno or 0))
-            # The socket of one that was dropped is closed in the loop's next turn.
+            # The socket of a dropped connection is closed in the next cycle of the loop.
             await asyncio.sleep(0 if connections.drop_waiting() else ACCEPT_RETRY)
             continue
         try:

@@ -1,13 +1,13 @@
-"""Kubernetes Events: deduplicated, bounded in memory and in rate, never in the way of healing.
+"""Kubernetes Events: deduplicated, bounded in memory and in rate, never delaying a correction.
 
-A SecureTenant is cluster-scoped, so its Events stand in the namespace `default` (the API server allows no other);
-what happened to an object in a namespace may be told there as well. One Event object stands for a key (whose account,
-reason, control, object, namespace): repeats raise its `count` and `lastTimestamp`, at most once per `INTERVAL`, with
-what came in between merged. A token bucket per account (a tenant), as in client-go's event correlator, keeps a tenant
-that somebody attacks from flooding the API server, and a bound on the keys per account keeps it from pushing out the
-others' Events. What is told of a rollout trails behind: after all else, at `PACE` a second for all, `PACE_BESIDE` while
-there is work to do, and never out of the last of an account's tokens. Metrics hold the true counts; an Event that is
-lost here is only logged.
+A SecureTenant is cluster-scoped, so its Events are in the namespace `default` (the API server allows no other); what
+happened to an object in a namespace may get an Event there as well. There is one Event object per key (account, reason,
+control, object, namespace): repeats raise its `count` and `lastTimestamp`, at most once per `INTERVAL`, with the
+occurrences in between merged. A token bucket per account (a tenant), as in client-go's event correlator, keeps a tenant
+under attack from flooding the API server, and a bound on the keys per account keeps it from displacing the others'
+Events. Events about a rollout trail behind: they are sent after all others, `PACE` a second for all tenants,
+`PACE_BESIDE` while there is other work, and never with the last tokens of an account. Metrics have the exact counts; an
+Event that is lost here is only logged.
 """
 
 import asyncio
@@ -24,19 +24,19 @@ import structlog
 
 from securetenant.model import names
 
-NAMESPACE: Final = "default"  # of Events about what is in no namespace
+NAMESPACE: Final = "default"  # of Events about cluster-scoped objects
 COMPONENT: Final = "securetenant"
 
 INTERVAL: Final = 60.0  # seconds between two writes of one Event object
-BURST: Final = 25.0  # writes of one tenant at once (client-go's figure)
+BURST: Final = 25.0  # writes for one tenant at once (client-go's figure)
 REFILL: Final = 30.0  # seconds for one more write (client-go: 300, where every object has a bucket of its own)
 KEYS_PER_ACCOUNT: Final = 64
 KEYS: Final = 4096  # of all accounts; about a kilobyte each
-PACE: Final = 20.0  # Events a second of what trails
-PACE_BESIDE: Final = 2.0  # the same while there is work: of the writes of a start with 1,000 tenants, 0.3 %
-RESERVE: Final = 10.0  # of an account's tokens, which what trails leaves to what is urgent
+PACE: Final = 20.0  # trailing Events a second
+PACE_BESIDE: Final = 2.0  # the same while there is work: 0.3 % of the writes of a start with 1,000 tenants
+RESERVE: Final = 10.0  # tokens of an account that trailing Events leave to urgent ones
 ATTEMPTS: Final = 3
-# The API server drops an Event an hour (--event-ttl) after its last write: an older one is not patched but made anew.
+# The API server deletes an Event an hour (--event-ttl) after its last write: an older one is recreated, not patched.
 LIFETIME: Final = 50 * 60.0
 MESSAGE_LIMIT: Final = 1024  # of core/v1 Events
 
@@ -50,7 +50,7 @@ _log = structlog.get_logger("securetenant.events")
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What an Event is about: any object. The Event stands in its namespace; if it has none, in `default`."""
+    """The object that an Event is about. The Event is in the object's namespace, or in `default` if it has none."""
 
     api_version: str
     kind: str
@@ -60,17 +60,17 @@ class Subject:
 
     @property
     def path(self) -> str:
-        """Where its Events are made."""
+        """The URL path under which its Events are created."""
         return f"/api/v1/namespaces/{self.namespace or NAMESPACE}/events"
 
 
 def tenant_subject(name: str, uid: str) -> Subject:
-    """The SecureTenant itself."""
+    """The SecureTenant itself, as the subject of Events."""
     return Subject(names.API_VERSION, names.KIND, "", name, uid)
 
 
 class Undeliverable(Exception):
-    """Raised by `send` where trying again is of no use: the Event's namespace is gone."""
+    """Raised by `send` where a retry is useless: the Event's namespace does not exist any more."""
 
 
 _Key = tuple[str, str, str, str]  # reason, control, object, namespace
@@ -78,7 +78,7 @@ _Key = tuple[str, str, str, str]  # reason, control, object, namespace
 
 @dataclass(slots=True)
 class _Entry:
-    """One Event object: what it will say, and what of that is not written yet. `trails`: it is not urgent."""
+    """One Event object: its content, and how much of that is not written yet. `trails`: it is not urgent."""
 
     about: Subject
     trails: bool
@@ -88,9 +88,9 @@ class _Entry:
     last: float
     count: int = 0
     unwritten: int = 0
-    name: str = ""  # of the object in the cluster; empty: to be created
+    name: str = ""  # of the Event in the cluster; empty: to be created
     written: float | None = None
-    due: float = 0.0  # when to write what is unwritten
+    due: float = 0.0  # when to write it
     attempts: int = 0
 
 
@@ -102,10 +102,10 @@ class _Bucket:
     tokens: float = 0.0
 
     def wait(self, now: float, reserve: float = 0.0) -> float:
-        """Seconds until there is a token beside the reserve; 0: there is one now."""
+        """Seconds until there is a token in addition to the reserve; 0: there is one now."""
         self.tokens = min(self.size, self.tokens + max(0.0, now - self.refilled) / self.refill)
         self.refilled = now
-        # What rounding leaves is a whole one.
+        # The tolerance is for rounding errors.
         return 0.0 if self.tokens >= 1.0 + reserve - 1e-9 else (1.0 + reserve - self.tokens) * self.refill
 
 
@@ -113,14 +113,14 @@ class _Bucket:
 class _Account:
     subject: Subject
     bucket: _Bucket
-    entries: OrderedDict[_Key, _Entry] = field(default_factory=OrderedDict)  # least recently told first
+    entries: OrderedDict[_Key, _Entry] = field(default_factory=OrderedDict)  # least recently used first
 
 
 class Events:
-    """What is to be told as Kubernetes Events.
+    """Emits Kubernetes Events.
 
     `send(method, path, body)` writes: POST with an Event, PATCH with a JSON merge patch; it raises if the write failed.
-    `identity` is this instance, `clock` gives seconds since the epoch; `interval`, `burst`, `pace`: as the constants.
+    `identity`: this instance; `clock`: seconds since the epoch; `interval`, `burst`, `pace`: as the constants.
     """
 
     def __init__(
@@ -139,9 +139,9 @@ class Events:
         self._interval = interval
         self._burst = burst
         self._per_second = pace
-        self._accounts: OrderedDict[str, _Account] = OrderedDict()  # by uid, least recently told first
+        self._accounts: OrderedDict[str, _Account] = OrderedDict()  # by UID, least recently used first
         self._due: list[tuple[float, int, str, _Key]] = []  # a heap: when, order of arrival, uid, key
-        self._trailing: deque[tuple[float, str, _Key]] = deque()  # what is due, but not urgent
+        self._trailing: deque[tuple[float, str, _Key]] = deque()  # due, but not urgent
         self._pace = _Bucket(pace, 1.0 / pace, clock(), pace)
         self._keys = 0
         self._sequence = 0
@@ -149,10 +149,10 @@ class Events:
         self._is_busy: Callable[[], bool] = lambda: False
         self._wake = asyncio.Event()
         self._complained = -interval
-        self.dropped = 0  # occurrences that no Event will tell
+        self.dropped = 0  # occurrences that no Event will report
 
     def give_way(self, is_busy: Callable[[], bool]) -> None:
-        """Ask before each Event that trails whether there is work that it would be in the way of."""
+        """Set the function that is asked, before each trailing Event, whether there is other work to do first."""
         self._is_busy = is_busy
 
     def emit(
@@ -167,11 +167,11 @@ class Events:
         about: Subject | None = None,
         trails: bool = False,
     ) -> None:
-        """Tell that something happened. Returns at once; the message of the latest occurrence is the one shown.
+        """Queue an Event. Returns at once; the message of the latest occurrence is the one shown.
 
-        `account`: whose rate it counts against, a SecureTenant as a rule; and what the Event is about, unless `about`
-        names something else. `object_` names the object it happened to, such as
-        "NetworkPolicy/payments-prod/securetenant-default-deny". `trails`: it need not be told at once.
+        `account`: whose rate limit it counts against, usually a SecureTenant; and what the Event is about, unless
+        `about` names something else. `object_`: the object it happened to, such as
+        "NetworkPolicy/payments-prod/securetenant-default-deny". `trails`: it is not urgent.
         """
         now = self._clock()
         kept = self._accounts.get(account.uid)
@@ -185,7 +185,7 @@ class Events:
             entry = kept.entries[key] = _Entry(about, trails, type_, message, now, now)
             self._keys += 1
         kept.entries.move_to_end(key)
-        if about.uid != entry.about.uid:  # an object of the same name: its Events are not the old one's
+        if about.uid != entry.about.uid:  # another object of the same name has its own Events
             entry.about, entry.name = about, ""
         entry.type, entry.message, entry.last = type_, message, now
         entry.count += 1
@@ -196,7 +196,7 @@ class Events:
         self._bound(kept)
 
     async def run(self) -> None:
-        """Write what is due, for ever: the one task that sends. Cancel it to stop; `flush` then writes the rest."""
+        """Write what is due; the only task that sends. Cancel it to stop; `flush` then writes the rest."""
         while True:
             self._wake.clear()
             await self.flush()
@@ -208,13 +208,13 @@ class Events:
                     await self._wake.wait()
 
     async def flush(self) -> None:
-        """Write what is due now and what the rates allow. Failures are logged, never raised."""
+        """Write what is due now, as far as the rates allow. Failures are logged, never raised."""
         now = self._clock()
         while (found := self._next(now)) is not None:
             await self._write(*found, now)
 
     def _next(self, now: float) -> "tuple[_Account, _Key, _Entry] | None":
-        """What is to be written next: what is urgent, then what trails, so far as its pace and the accounts' allow."""
+        """What to write next: urgent Events first, then trailing ones, as far as the rates allow."""
         while self._due and self._due[0][0] <= now:
             when, _, uid, key = heapq.heappop(self._due)
             account, entry = self._find(uid, key)
@@ -235,12 +235,12 @@ class Events:
         return None
 
     def _paced(self, now: float) -> float:
-        """Seconds until one that trails may be written."""
+        """Seconds until a trailing Event may be written."""
         self._pace.refill = 1.0 / (PACE_BESIDE if self._is_busy() else self._per_second)
         return self._pace.wait(now)
 
     def _may_write(self, account: _Account, key: _Key, entry: _Entry, now: float, reserve: float) -> bool:
-        """Take a token of the account's, or come back when there is one."""
+        """Take a token of the account; if there is none, schedule the Event for when there is."""
         if wait := account.bucket.wait(now, reserve):
             self._schedule(now + wait, account.subject.uid, key, entry)
             return False
@@ -262,7 +262,7 @@ class Events:
         except Undeliverable:
             entry.name, entry.unwritten = "", 0
             return
-        # Whatever the transport raises: telling must never stop what is told of.
+        # Whatever the transport raises: a failed Event must never stop the operator's work.
         except Exception as error:  # noqa: BLE001
             self._failed(account, key, entry, now, error)
             return
@@ -272,7 +272,7 @@ class Events:
             self._schedule(now + self._interval, account.subject.uid, key, entry)
 
     def _failed(self, account: _Account, key: _Key, entry: _Entry, now: float, error: Exception) -> None:
-        """Try again at once as a new object if there was an old one (it may be gone), else after a while."""
+        """Retry: at once as a new object if there was an old one (it may be deleted), otherwise after a while."""
         _log.warning("event not written", tenant=account.subject.name, reason=key[0], object=key[2], cause=str(error))
         entry.attempts += 1
         had_name, entry.name = bool(entry.name), ""
@@ -286,14 +286,14 @@ class Events:
         entry.due = when
         self._sequence += 1
         heapq.heappush(self._due, (when, self._sequence, uid, key))
-        if len(self._due) > 2 * KEYS:  # mostly of keys that are forgotten by now
+        if len(self._due) > 2 * KEYS:  # mostly keys that are forgotten by now
             self._due = [due for due in self._due if (found := self._find(*due[2:])[1]) and found.due == due[0]]
             heapq.heapify(self._due)
         self._wake.set()
 
     def _trail(self, when: float, uid: str, key: _Key) -> None:
         self._trailing.append((when, uid, key))
-        if len(self._trailing) > 2 * KEYS:  # as with what is due
+        if len(self._trailing) > 2 * KEYS:  # as above
             alive = (due for due in self._trailing if (found := self._find(*due[1:])[1]) and found.due == due[0])
             self._trailing = deque(alive)
 
@@ -302,7 +302,7 @@ class Events:
         return account, account.entries.get(key) if account is not None else None
 
     def _bound(self, account: _Account) -> None:
-        """Forget the oldest keys, of this account first, then of the one least recently told of."""
+        """Forget the oldest keys, first of this account, then of the least recently used one."""
         while len(account.entries) > KEYS_PER_ACCOUNT:
             self._evict(account)
         while self._keys > KEYS:
@@ -317,7 +317,7 @@ class Events:
         self._drop(account, key, entry)
 
     def _drop(self, account: _Account, key: _Key, entry: _Entry) -> None:
-        """Give up what is unwritten, and say so once in a while."""
+        """Drop the unwritten occurrences, and log that from time to time."""
         self.dropped += entry.unwritten
         now = self._clock()
         if entry.unwritten and now - self._complained >= self._interval:
@@ -328,9 +328,9 @@ class Events:
         entry.unwritten = 0
 
     def _name(self, subject: Subject, now: float) -> str:
-        """A name that no Event has, a restart included: the time in nanoseconds, never twice the same."""
+        """A name that no Event has, not even one from before a restart: with the time in nanoseconds, always new."""
         self._stamp = max(self._stamp + 1, int(now * 1e9))
-        # What it is about may have a name that no Event can have, such as `system:node`.
+        # The object's name may be invalid for an Event, such as `system:node`.
         return f"{_NOT_IN_LABELS.sub('-', subject.name.lower())[:200].strip('-') or COMPONENT}.{self._stamp:x}"
 
 
@@ -363,7 +363,7 @@ def _event(name: str, account: Subject, key: _Key, entry: _Entry, identity: str)
 
 
 def _repeat(entry: _Entry) -> dict[str, Any]:
-    """What a repeat changes."""
+    """The patch for a repeated Event."""
     return {
         "type": entry.type,
         "message": entry.message[:MESSAGE_LIMIT],

@@ -1,6 +1,6 @@
 """Structured logs: one JSON object per line in a pod, readable on a terminal; kopf's and all other loggers included.
 
-Use `structlog.get_logger("securetenant.engine")` and say what happened in few fixed words, with the rest as fields:
+Use `structlog.get_logger("securetenant.engine")`, and log what happened in a few fixed words, with the rest as fields:
 `log.warning("drift found", tenant="payments", object="NetworkPolicy payments-prod/securetenant-dns", cause="Changed")`.
 """
 
@@ -19,7 +19,7 @@ from securetenant.model import names
 Format = Literal["json", "console", "auto"]
 Level = Literal["debug", "info", "warning", "error"]
 
-# At info these tell of every request, pass or handler: one line per tenant and more. At debug they speak.
+# At level info these log every request, pass or handler: a line per tenant or more. They log only at debug.
 _QUIET: Final = (
     "aiohttp.access",
     "asyncio",
@@ -30,8 +30,8 @@ _QUIET: Final = (
     "urllib3",
 )
 
-# Between two of kopf's lines that say the same (seconds).
-_SAY_AGAIN: Final = 60.0
+# Between two equal lines of kopf's (seconds).
+_LOG_AGAIN: Final = 60.0
 _ATTEMPT: Final = re.compile(r"^Request attempt #\S+ failed; [^:]*: ")
 _AWAY: Final = re.compile(r" -> (Client\w*|Server\w*|Connection\w*|Socket\w*|Timeout\w*)\(")
 _INNARDS: Final = re.compile(r"\(ConnectionKey\(.*", re.DOTALL)
@@ -81,7 +81,7 @@ def configure(
 
 def _rendering(console: bool, stream: TextIO) -> list[Any]:
     if console:
-        # Plain: the default shows local variables, and one of them may be a credential.
+        # Plain tracebacks: the default ones show local variables, and one of them may be a credential.
         plain = structlog.dev.plain_traceback
         return [_printable, structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=plain)]
     return [
@@ -91,13 +91,13 @@ def _rendering(console: bool, stream: TextIO) -> list[Any]:
 
 
 def _json(event: MutableMapping[str, Any], **_: Any) -> str:
-    """Timestamp, level and event first, for those who read the lines as they are."""
+    """JSON with timestamp, level and event first, for people who read the raw lines."""
     first = {key: event.pop(key) for key in ("timestamp", "level", "event") if key in event}
     return msgspec.json.encode(first | dict(event), enc_hook=str).decode()
 
 
 def _kopf_reference(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """kopf hangs the object that a line is about on the record: name the tenant as all our lines do."""
+    """kopf attaches the object that a line is about to the record: name the tenant as in our own lines."""
     reference = event.pop("k8s_ref", None)
     if isinstance(reference, dict) and reference.get("kind") == names.KIND:
         event.setdefault("tenant", reference.get("name"))
@@ -105,13 +105,13 @@ def _kopf_reference(_: Any, __: str, event: MutableMapping[str, Any]) -> Mutable
 
 
 class _Kopf(logging.Filter):
-    """kopf writes a line per attempt and a traceback per failure, with the innards of its libraries in them. That the
-    API server is away is said elsewhere, once for all; of the rest one line a minute is enough, without tracebacks."""
+    """kopf logs a line per attempt and a traceback per failure, with internals of its libraries. An unreachable API
+    server is logged elsewhere (kube/reach.py); for the rest one line a minute is enough, without tracebacks."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__()
         self._clock = clock
-        self._said: dict[str, float] = {}
+        self._logged: dict[str, float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.name.partition(".")[0] != "kopf" or record.levelno < logging.WARNING:
@@ -130,14 +130,15 @@ class _Kopf(logging.Filter):
 
     def _is_news(self, text: str) -> bool:
         now = self._clock()
-        self._said = {said: at for said, at in self._said.items() if now - at < _SAY_AGAIN}
-        is_news = text not in self._said
-        self._said.setdefault(text, now)
+        self._logged = {line: at for line, at in self._logged.items() if now - at < _LOG_AGAIN}
+        is_news = text not in self._logged
+        self._logged.setdefault(text, now)
         return is_news
 
 
 def _printable(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Names out of the cluster are others' text: no control character of theirs may drive the reader's terminal."""
+    """Escape control characters: names from the cluster are other people's text, and must not control the reader's
+    terminal."""
     return {
         key: _escaped(value) if isinstance(value, str) and key != "exception" else value for key, value in event.items()
     }

@@ -1,14 +1,14 @@
 """The metrics: an interface like the CRD. Names and labels are stable (docs/metrics.md).
 
-Two kinds of series live here. The operator's own (requests, queue, histograms) are few and stand in an ordinary
-`prometheus_client` registry. A tenant's are about 120 each, most of them zeros. A tenant is kept as its last
-`TenantReport` plus those counters that are not zero (1 to 2 KB), and its lines are written when asked for, in pieces of
-about a millisecond, so that the event loop goes on between them.
+There are two kinds of series. The operator's own (requests, queue, histograms) are few, and are in an ordinary
+`prometheus_client` registry. A tenant has about 120, most of them zeros. A tenant is kept as its last `TenantReport`
+plus the counters that are not zero (1 to 2 KB), and its lines are written at each scrape, in pieces of about a
+millisecond, so that other tasks run between them.
 
-Why not by `prometheus_client`? Its children take 75 KB of memory per tenant. A custom collector over the same reports
-takes 30 times the processor time of this text: 1.4 s instead of 0.05 s for a scrape of 1,000 tenants, 7.3 s instead of
-0.21 s for 5,000. `generate_latest` holds the event loop for all of it, and 40 MB at 1,000 tenants; asked for 50 tenants
-of a family at a time it takes as long, and holds the loop for 30 to 40 ms.
+Why not `prometheus_client` for all? Its children take 75 KB of memory per tenant. A custom collector over the same
+reports takes 30 times the CPU of this text: 1.4 s instead of 0.05 s for a scrape of 1,000 tenants, 7.3 s instead of
+0.21 s for 5,000. `generate_latest` blocks the event loop all that time, and takes 40 MB at 1,000 tenants; called for 50
+tenants of a family at a time it takes as long in total, and blocks the loop for 30 to 40 ms each time.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -35,20 +35,20 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 CONDITION_STATUSES: Final = ("True", "False", "Unknown")
 RESULTS: Final = ("success", "requeued", "error")
 
-# From the time of one request on the same host to what only a broken cluster takes.
+# From the duration of one request on the same host to what only a broken cluster takes.
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 # Tenants per piece of the text: about a millisecond of work and 100 KB.
 _TENANTS_PER_CHUNK: Final = 50
-# Stands for the tenant in the lines that are written ahead of time; no label value may hold it unescaped.
+# A placeholder for the tenant in prepared lines; no label value may contain it unescaped.
 _HERE: Final = "\0"
 
 
 @dataclass(frozen=True, slots=True)
 class TenantReport:
-    """What a pass found of one tenant. Every figure out of the one drift value and the plans of that pass.
+    """What a pass found for one tenant: all figures come from the drift and the plans of that pass.
 
-    Mappings may leave out zeros. Quantities are in base units: cores, bytes, counts.
+    Mappings may omit zeros. Quantities are in base units: cores, bytes, counts.
     """
 
     tenant: str
@@ -58,12 +58,12 @@ class TenantReport:
     drift: Mapping[Labels, int] | None = field(default_factory=dict)
     contested: Mapping[str, int] = field(default_factory=dict)  # control -> objects that another manager rewrites
     conditions: Mapping[str, str] = field(default_factory=dict)  # type -> True | False | Unknown
-    samples: Samples = field(default_factory=dict)  # of the controls' own families
+    samples: Samples = field(default_factory=dict)  # of the controls' own metric families
 
 
 @dataclass(slots=True)
 class _Tenant:
-    """All that is kept of a tenant. It is shown once it has a report; the counters hold no zeros."""
+    """All that is kept for a tenant. It is exposed once it has a report; the counters hold no zeros."""
 
     name: str  # as a label value
     report: TenantReport | None = None
@@ -72,17 +72,17 @@ class _Tenant:
     rolled_out: dict[Labels, int] | None = None
 
 
-# What a tenant has of a family; None: nothing may be shown, not even zeros.
+# A tenant's samples of a family; None: no series at all, not even zeros.
 _Values = Callable[[_Tenant, TenantReport], Mapping[Labels, float] | None]
 _Lines = Callable[[_Tenant, TenantReport], str]
 
 
 class Metrics:
-    """The metrics of one process. `controls` are the names of all controls: what the zeros are enumerated over;
-    `families` are their own, in the order of the text."""
+    """The metrics of one process. `controls`: the names of all controls, for which zeros are exposed; `families`: the
+    controls' own metric families, in the order of the text."""
 
     def __init__(self, controls: Iterable[str], families: Iterable[Family]) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # `..._created` is no part of the interface
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # `..._created` is not part of the interface
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._reconciles = Counter(
@@ -134,32 +134,32 @@ class Metrics:
         ]
 
     def tenant(self, report: TenantReport) -> None:
-        """Replace what is shown of a tenant. Series that the report no longer has are gone with it."""
+        """Replace what is exposed for a tenant. Series that the new report does not have disappear."""
         self._tenant(report.tenant).report = report
 
     def detected(self, tenant: str, control: str, reason: str) -> None:
-        """Count a deviation found. Shown from the tenant's first report on."""
+        """Count a deviation that was found. Exposed from the tenant's first report on."""
         kept = self._tenant(tenant)
         kept.detected = _counted(kept.detected, (control, reason))
 
     def corrected(self, tenant: str, control: str, reason: str, seconds: float) -> None:
-        """Count a deviation undone, `seconds` after the event that showed it."""
+        """Count a deviation that was corrected `seconds` after the event that showed it."""
         kept = self._tenant(tenant)
         kept.corrected = _counted(kept.corrected, (control, reason))
         self._correction_seconds.observe(seconds)
 
     def rolled_out(self, tenant: str, control: str, objects: int) -> None:
-        """Count objects written by our own change of mind."""
+        """Count objects written by a rollout."""
         kept = self._tenant(tenant)
         kept.rolled_out = _counted(kept.rolled_out, (control,), objects)
 
     def forget(self, tenant: str) -> None:
-        """The tenant is gone, and all its series with it."""
+        """The tenant is deleted: remove all its series."""
         self._tenants.pop(tenant, None)
 
     def cluster(self, control: str, standing: Mapping[str, int] | None, detected: Iterable[str]) -> None:
-        """Replace what is shown of the cluster: by each reason that there is, how many deviations stand, or None where
-        that is not known. `detected`: the reasons of those that came."""
+        """Replace what is exposed for the cluster. `standing`: by each possible reason, the number of deviations; None
+        if unknown. `detected`: the reasons of the new ones."""
         if standing is None:
             self._cluster_objects.remove_by_labels({"control": control})
         for reason, number in (standing or {}).items():
@@ -174,9 +174,9 @@ class Metrics:
         self._reconcile_seconds.observe(seconds)
 
     def request(self, verb: str, kind: str, code: int | str, seconds: float) -> None:
-        """Count a request to the API server; `code` is the HTTP status, "error" where no answer came.
+        """Count a request to the API server; `code`: the HTTP status, "error" without an answer.
 
-        `seconds` is what every transport's hook can tell; the interface has no metric for it.
+        `seconds` is part of the transport's hook; there is no metric for it.
         """
         self._requests.labels(verb, kind, str(code)).inc()
 
@@ -185,26 +185,26 @@ class Metrics:
         self._build.labels(version, revision).set(1)
 
     def watch_queue(self, depth: Callable[[], float], oldest: Callable[[], float]) -> None:
-        """Ask for the queue's length, and for the age in seconds of its oldest entry (0: empty), at each scrape."""
+        """Read the queue's length, and the age of its oldest entry in seconds (0: empty), at each scrape."""
         self._callbacks.depth, self._callbacks.oldest = depth, oldest
 
     def watch_informer(self, kind: str, count: Callable[[], int], last_contact: Callable[[], float | None]) -> None:
-        """Ask for a kind's cached objects and its last event or bookmark (seconds since the epoch) at each scrape."""
+        """Read a kind's cached objects and its last event or bookmark (seconds since the epoch) at each scrape."""
         self._callbacks.informers[kind] = (count, last_contact)
 
     def watch_generation_lag(self, lag: Callable[[str], int | None]) -> None:
-        """Ask for a tenant's edits that no status tells of yet, at each scrape: a pass that never ends reports none.
-        None: nobody knows, and there is no series."""
+        """Read by how many generations a tenant's status lags behind, at each scrape, since a pass that never ends
+        would not report it. None: unknown, and there is no series."""
         self._generation_lag = lag
 
     def watch_leader(self, leader: Callable[[], bool]) -> None:
-        """Ask at each scrape whether this is the active instance."""
+        """Read at each scrape whether this is the active instance."""
         self._callbacks.leader = leader
 
     def exposition(self) -> Iterator[bytes]:
         """The whole text, in pieces that take about a millisecond each.
 
-        The tenants are those of the first piece: what changes while the text is read shows in the next scrape.
+        The set of tenants is taken with the first piece: later changes appear in the next scrape.
         """
         shown = [(tenant, tenant.report) for tenant in self._tenants.values() if tenant.report is not None]
         yield generate_latest(self.registry)
@@ -227,7 +227,7 @@ class Metrics:
 
 @dataclass(slots=True, eq=False)
 class _Callbacks:
-    """The gauges whose values are asked for at scrape time: a collector of the registry."""
+    """The gauges whose values are read at scrape time: a collector of the registry."""
 
     depth: Callable[[], float] = lambda: 0
     oldest: Callable[[], float] = lambda: 0
@@ -261,7 +261,7 @@ class _Callbacks:
 
 
 def _shown(controls: Sequence[str], lag: Callable[[str], int | None]) -> Iterator[tuple[Family, _Values]]:
-    """The families that every tenant has, in the order of the text, and what a tenant has of each."""
+    """The families that every tenant has, in the order of the text, each with a function for a tenant's samples."""
     by_reason = tuple((control, reason) for control in controls for reason in REASONS)
     by_control = tuple((control,) for control in controls)
     yield (
@@ -292,7 +292,7 @@ def _shown(controls: Sequence[str], lag: Callable[[str], int | None]) -> Iterato
         Family(
             "securetenant_rollout_objects_total",
             "counter",
-            "Objects written by a change of mind: a spec, a peer's declaration, an expiry, an upgrade.",
+            "Objects written by a rollout: an edit, a peer's declaration, an expiry, an upgrade.",
             ("control",),
             by_control,
         ),
@@ -334,7 +334,7 @@ def _shown(controls: Sequence[str], lag: Callable[[str], int | None]) -> Iterato
         Family(
             "securetenant_tenant_generation_lag",
             "gauge",
-            "metadata.generation minus status.observedGeneration: edits not told of yet. Absent while unknown.",
+            "metadata.generation minus status.observedGeneration: edits not reported yet. Absent while unknown.",
         ),
         lambda _, report: {(): edits} if (edits := lag(report.tenant)) is not None else None,
     )
@@ -345,10 +345,9 @@ def _of_control(family: Family) -> tuple[Family, _Values]:
 
 
 def _writer(family: Family, values: _Values) -> _Lines:
-    """A writer of one line per sample, those of `zeros` that have no value at 0.
+    """A function that writes one line per sample, and those of `zeros` without a value as 0.
 
-    The lines of a tenant that has nothing to tell, which is nearly every one, are one replacement in a text written
-    ahead of time.
+    For a tenant with zeros only, which is nearly every one, it replaces the placeholder in a prepared text.
     """
     name = family.name
 
@@ -363,7 +362,7 @@ def _writer(family: Family, values: _Values) -> _Lines:
         found = values(tenant, report)
         if not found:
             return zeros.replace(_HERE, tenant.name) if found is not None else ""
-        # Of a control that nobody told us of there are no zeros: a defect, but no reason to hide what it found.
+        # A control that is not in `controls` has no zeros: that is a bug, but no reason to hide what it found.
         shown = {**none, **found} if none else found
         return "".join([_line(name, tenant.name, suffix(key), value) for key, value in shown.items()])
 
@@ -383,5 +382,5 @@ def _counted(counts: dict[Labels, int] | None, key: Labels, more: int = 1) -> di
 
 
 def _escape(value: str) -> str:
-    """A label value as the text format wants it."""
+    """Escape a label value for the text format."""
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

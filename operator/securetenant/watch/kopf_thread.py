@@ -1,7 +1,7 @@
-"""One kopf, in a thread and an event loop of its own.
+"""One instance of kopf, in a thread and an event loop of its own.
 
-On exit kopf cancels every task that was made after it started, and ours have to finish their passes first. It is
-imported there as well, for that takes as long as the first look at hundreds of tenants.
+On exit kopf cancels every task that was created after its start, but ours have to finish their passes first. It is also
+imported in that thread, since the import takes as long as the first pass over hundreds of tenants.
 """
 
 import asyncio
@@ -18,28 +18,29 @@ from securetenant.kube.session import Sent
 from securetenant.model.kinds import Kind
 from securetenant.watch.requests import ANSWER, BACKOFFS, STANDS, Request, Verb
 
-# A watch of which nothing came for this long (seconds) is dead; the server sends a bookmark about every 60 s.
+# A watch that received nothing for this long (seconds) is dead; the server sends a bookmark about every 60 s.
 WATCH_SILENT = 90.0
 
 
 class Listener(Protocol):
-    """Hears of what kopf does and sees, in the loop that started it. `by` is that kopf: it may be an old one."""
+    """Is notified of what kopf does and sees, in the loop that started it. `by`: which kopf; it may be an old one."""
 
     def began(self, by: "Kopf", request: Request) -> None:
-        """It is about to be sent."""
+        """The request is about to be sent."""
 
     def answered(self, by: "Kopf", request: Request, code: str, retry_after: float) -> None:
-        """Its headers are there. `code` is the HTTP status, or "error"; `retry_after` the seconds asked for, or 0."""
+        """The answer's headers have arrived. `code`: the HTTP status, or "error"; `retry_after`: the seconds asked for,
+        or 0."""
 
     def over(self, by: "Kopf", request: Request) -> None:
-        """The answer of 200 was read to its end, or given up."""
+        """An answer with 200 was read to its end or abandoned."""
 
     def observe(self, by: "Kopf", kind: Kind, event_type: str | None, body: dict[str, Any]) -> None:
-        """An object was listed (no type), or came, changed or went."""
+        """An event of an object. `event_type`: None for an object out of a list."""
 
 
 class Kopf:
-    """From its start to its end. It watches the kinds, all with one session."""
+    """One run of kopf, from start to end. It watches all kinds with one session."""
 
     def __init__(self, config: ClientConfig, kinds: Sequence[Kind], listener: Listener) -> None:
         self.failed = asyncio.Event()  # set in the loop that started it
@@ -49,22 +50,22 @@ class Kopf:
         self._listener = listener
         self._home = asyncio.get_running_loop()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._stop: asyncio.Event | None = None  # of its own loop
+        self._stop: asyncio.Event | None = None  # belongs to kopf's own loop
         self._is_stopped = threading.Event()
         self._generation: int | None = None  # of the credentials that it has
-        self._logins = 0  # since the last request that was granted
+        self._logins = 0  # since the last successful request
         self._watched: dict[Kind | None, float] = {}  # time.monotonic of the last watch's beginning
         self.thread = threading.Thread(target=self._run, name="kopf", daemon=True)
         self.thread.start()
 
     def stop(self) -> None:
-        """Let it end, without waiting for that."""
+        """Ask it to end, without waiting for that."""
         self._is_stopped.set()
         if self._loop is not None and self._stop is not None:
             with contextlib.suppress(RuntimeError):  # it has ended
                 self._loop.call_soon_threadsafe(self._stop.set)
 
-    def _tell(self, function: Callable[..., None], *arguments: Any) -> None:
+    def _notify(self, function: Callable[..., None], *arguments: Any) -> None:
         with contextlib.suppress(RuntimeError):  # the loop may be closed by now
             self._home.call_soon_threadsafe(function, *arguments)
 
@@ -80,11 +81,11 @@ class Kopf:
         except Exception as error:  # noqa: BLE001  reported, and another one is started
             failure = _text(error)
         finally:
-            self._tell(self._fail, failure)
+            self._notify(self._fail, failure)
 
     async def _serve(self) -> None:
-        """Run until told to stop, or until a task of kopf's ends, which is reported before the others are stopped:
-        that takes kopf some seconds."""
+        """Run until `stop` is called or one of kopf's tasks ends. The latter is reported before the other tasks are
+        stopped, since that takes kopf some seconds."""
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         if self._is_stopped.is_set():
             return
@@ -103,7 +104,7 @@ class Kopf:
             running = asyncio.create_task(kopf.run_tasks(tasks, ignored=[*own, stopping]))
             try:
                 done, _ = await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
-                self._tell(self._fail, next((_text(error) for error in map(_error, done) if error), "it ended"))
+                self._notify(self._fail, next((_text(error) for error in map(_error, done) if error), "it ended"))
             finally:
                 running.cancel()
                 stopping.cancel()
@@ -113,11 +114,11 @@ class Kopf:
         import kopf
 
         async def login(**_: Any) -> kopf.AiohttpSession:
-            """Our own credentials; after a 401 kopf asks again, at once, and by then they are renewed."""
+            """Our own credentials. After a 401 kopf calls this again immediately, and then they are renewed."""
             if self._logins:
                 await asyncio.sleep(BACKOFFS[self._logins - 1])
             self._logins += 1
-            # Renewed in the loop that the configuration belongs to.
+            # They are renewed in the loop that the configuration belongs to.
             asked = self._config.credentials(self._generation)
             authorization, self._generation = await asyncio.wrap_future(
                 asyncio.run_coroutine_threadsafe(asked, self._home)
@@ -128,36 +129,36 @@ class Kopf:
 
         return login
 
-    # What its session tells, in its own loop.
+    # Notifications from its session (kube.session.Follower), in kopf's loop.
 
     async def admit(self, sent: Sent) -> None:
-        """No watch right after another: kopf asks anew at once, however soon the last one ended."""
+        """Delay a watch right after another: kopf reopens one immediately, however soon the last one ended."""
         verb, kind, _ = self._request(sent)
         if verb == "watch":
             await asyncio.sleep(max(0.0, self._watched.get(kind, 0.0) + STANDS - time.monotonic()))
             self._watched[kind] = time.monotonic()
 
     def began(self, sent: Sent) -> None:
-        self._tell(self._listener.began, self, self._request(sent))
+        self._notify(self._listener.began, self, self._request(sent))
 
     def answered(self, sent: Sent, code: str, retry_after: float) -> None:
         if code == "200":
             self._logins = 0
-        self._tell(self._listener.answered, self, self._request(sent), code, retry_after)
+        self._notify(self._listener.answered, self, self._request(sent), code, retry_after)
 
     def over(self, sent: Sent) -> None:
-        self._tell(self._listener.over, self, self._request(sent))
+        self._notify(self._listener.over, self, self._request(sent))
 
     def _request(self, sent: Sent) -> Request:
-        """What it asks for: a list or watch is of the kind whose collection its URL names."""
+        """The request in our terms: the kind of a list or watch is the one whose collection its URL names."""
         kind = next((kind for kind in self._kinds if sent.path.endswith(kind.path())), None)
         verb: Verb = "watch" if sent.is_watch else "get" if kind is None else "list"
         return Request(verb, kind, verb == "list" and not sent.is_continued)
 
     def _on_event(self, kind: Kind) -> Callable[..., Awaitable[None]]:
         async def on_event(event: Any, **_: Any) -> None:
-            """Only hand it over: kopf never calls again for an event whose handler failed."""
-            self._tell(self._listener.observe, self, kind, event["type"], dict(event["object"]))
+            """Only hand the event over: kopf does not retry an event whose handler failed."""
+            self._notify(self._listener.observe, self, kind, event["type"], dict(event["object"]))
 
         return on_event
 

@@ -1,4 +1,4 @@
-"""What one kopf is doing with one kind, as its requests show. Pure: times are time.monotonic, given by the caller."""
+"""What kopf is doing for one kind, derived from its requests. Pure: times are time.monotonic, given by the caller."""
 
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
@@ -7,22 +7,22 @@ from securetenant.model.kinds import Kind
 
 # How long (seconds) an answer may take.
 ANSWER = 10.0
-# The pauses of kopf's between two tries (seconds): the last for a day, for it not to give up by itself.
+# kopf's pauses between retries (seconds); the last one is repeated for a day, so that kopf does not give up by itself.
 BACKOFFS: Final = (0.1, 0.2, 0.5, 1.0, 2.0, *([3.0] * 28_800))
-# A watch that stood this long (seconds) is one. None is opened sooner after another of its kind.
+# A watch that lasted this long (seconds) counts as working. No watch of a kind is opened sooner after the last one.
 STANDS = 1.0
-# kopf asks for nothing and has no watch for this long (seconds): it will not ask any more. More than its pauses.
+# After this long (seconds) without a request or a watch, kopf will send none any more. Longer than its pauses.
 IDLE = max(BACKOFFS) + 3.0
-# What kopf may be late (seconds) with its own limit of an answer.
+# How much later (seconds) than its own time limit kopf may end a request.
 LATE = 3.0
-# How long (seconds) a Retry-After is heeded.
+# The longest Retry-After that is respected (seconds).
 PATIENCE = 8.0
 
 Verb = Literal["list", "watch", "get"]
 
 
 class Request(NamedTuple):
-    """One request of kopf's. `kind`: the one that is listed or watched; None of its discovery, which is for all."""
+    """One request of kopf's. `kind`: the one that is listed or watched; None for discovery, which concerns all."""
 
     verb: Verb
     kind: Kind | None
@@ -31,13 +31,13 @@ class Request(NamedTuple):
 
 @dataclass(slots=True)
 class Asking:
-    """The requests for one kind, discovery included."""
+    """The state of the requests for one kind, including discovery."""
 
     since: float  # when a request last began, was answered or ended
     under_way: int = 0
-    watch: float = 0.0  # since when a watch stands; 0: none does
-    heard: float = 0.0  # when a watch was last known to be well; 0: none has been
-    patient: float = 0.0  # until when the server asked to wait
+    watch: float = 0.0  # since when a watch is open; 0: none is
+    heard: float = 0.0  # when a watch was last known to work; 0: never
+    patient: float = 0.0  # until when the server asked us to wait
 
     def began(self, now: float) -> None:
         self.since = now
@@ -48,13 +48,13 @@ class Asking:
         self.since = now
         self.patient = now + min(retry_after, PATIENCE) if retry_after else 0.0
         if code == "200" and verb != "watch":
-            return  # until it is read
+            return  # not finished until it is read
         self.under_way -= 1
         if code == "200":
             self.watch = now
 
     def over(self, verb: Verb, now: float) -> None:
-        """An answer was read, or given up."""
+        """An answer was read or abandoned."""
         self.since = now
         if verb != "watch":
             self.under_way -= 1
@@ -62,16 +62,16 @@ class Asking:
         self.heard, self.watch = self.sees(now), 0.0
 
     def event(self, now: float) -> None:
-        """An event came, of a list or a watch."""
+        """An event arrived, from a list or a watch."""
         if self.watch:
             self.heard = now
 
     def sees(self, now: float) -> float:
-        """When it last surely saw the objects: now, while a watch stands."""
+        """When kopf last certainly saw the objects: now, while a watch is open."""
         return now if self.watch and now - self.watch >= STANDS else self.heard
 
     def stuck(self, now: float) -> str:
-        """Why it will see nothing any more; "" while it watches, or asks."""
+        """Why kopf will see nothing any more; "" while it watches or sends requests."""
         idle = now - self.since
         if self.watch:
             return ""

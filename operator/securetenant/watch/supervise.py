@@ -1,9 +1,9 @@
-"""The watch of our custom resources, kept whatever the API server answers: kopf does it, and is started anew when it
-stops to.
+"""The watch of our custom resources, kept up whatever the API server answers: kopf watches, and is restarted when it
+stops watching.
 
-kopf ends, or goes on without one of its watches, after many an answer that is not as it should be (a 404 or 410, an
-ERROR event, a line that is no JSON), and tells nobody. So what it does is read off its requests: of each kind there is
-a watch, or one is about to be asked for. Where neither is so, that kopf is given up, and another one started.
+After many unusual answers (a 404 or 410, an ERROR event, a line that is no JSON) kopf ends, or continues without one of
+its watches, and reports nothing. So its state is derived from its requests: for each kind there must be a watch, or one
+must be about to be requested. If neither is the case, that kopf is abandoned and another one is started.
 """
 
 import asyncio
@@ -28,37 +28,38 @@ from securetenant.watch.requests import ANSWER, Asking, Request
 
 log = structlog.get_logger("securetenant.watch")
 
-# How long kopf waits for the caches (seconds): thousands of tenants take seconds to list, and more beside kopf.
+# How long kopf's start waits for the caches (seconds): listing thousands of tenants takes seconds, and longer beside
+# kopf.
 CACHES = 15.0
-# And then for the first look at all tenants, which a standby has none of; how much longer where it is under way.
+# Then for the first pass over all tenants, which a standby does not make; and how much longer if it is in progress.
 FIRST_LOOK = 1.0
 MORE_TO_LOAD = 5.0
-# The pauses before kopf is started anew (seconds), the last again and again.
+# The pauses before kopf is restarted (seconds); the last one is repeated.
 RESTARTS: Final = (0.1, 0.5, 1.0, 2.0, 3.0)
-# How often (seconds) it is looked at, and how many that were given up may live on before the process has to end.
+# How often kopf is checked (seconds), and how many abandoned ones may still run before the process has to exit.
 LOOK = 0.5
 LEFTOVERS = 8
-# Asking for nothing for this long (seconds) is no pause: then nothing starts kopf anew.
+# No request for this long (seconds) is more than a pause: nothing restarts kopf any more.
 UNASKED = 45.0
 
 
 @dataclass(slots=True)
 class Watched:
-    """What is known of the watch of one kind, whichever kopf does it."""
+    """The state of the watch of one kind, whichever kopf does it."""
 
     kind: Kind
-    asking: Asking  # of the kopf that runs
+    asking: Asking  # of the current kopf
     seen: float  # time.monotonic: when the kopf before it last saw the objects
     is_listed: bool = False
-    failure: str = ""  # of the last request, or of the last kopf
+    failure: str = ""  # the last request's, or the last kopf's
     contact: float = 0.0  # time.time of the last list, accepted watch or event
-    is_said_blind: bool = False  # in the log
+    is_logged_blind: bool = False
 
     def blind_for(self, now: float) -> float:
         return max(0.0, now - max(self.seen, self.asking.sees(now)))
 
     def stuck(self) -> str:
-        """Why this kind will not be seen any more by the kopf that runs, or ""."""
+        """Why the current kopf will not see this kind any more, or ""."""
         if stuck := self.asking.stuck(time.monotonic()):
             return stuck
         silent = time.time() - self.contact
@@ -82,7 +83,7 @@ class Watched:
 
 
 class Watcher:
-    """kopf, watching the kinds. What it sees goes to the controller, in the loop that this was made in."""
+    """Keeps kopf watching the kinds. What it sees goes to the controller, in the loop that this was made in."""
 
     def __init__(self, config: ClientConfig, kinds: Sequence[Kind], controller: Controller, metrics: Metrics) -> None:
         self._config = config
@@ -90,7 +91,7 @@ class Watcher:
         self._controller = controller
         self._metrics = metrics
         self._kopf: Kopf | None = None
-        self._left: list[Kopf] = []  # given up, and not ended yet
+        self._left: list[Kopf] = []  # abandoned, but still running
         now = time.monotonic()
         self._watched = {kind: Watched(kind, Asking(now), now) for kind in kinds}
         for kind, watched in self._watched.items():
@@ -98,12 +99,12 @@ class Watcher:
         controller.blind_for = self.blind_for
 
     async def run(self) -> None:
-        """Keep a kopf running until cancelled. Raises Blind if that cannot be done: a process that sees nothing must
-        not live on.
+        """Keep a kopf running until cancelled. Raises Blind if that is impossible: a process that sees nothing must not
+        continue.
 
-        The first starts when the first look at all tenants is over, which lists them itself: what was tampered with
-        while no operator ran is corrected half a second sooner without kopf's listing beside it. A standby does not
-        wait long.
+        The first kopf starts after the first pass over all tenants, for which the controller lists them itself: without
+        kopf's list at the same time, tampering from before the start is corrected half a second sooner. A standby does
+        not wait long.
         """
         await _within(CACHES, self._controller.synced())
         await _within(FIRST_LOOK, self._controller.caught_up())
@@ -129,12 +130,12 @@ class Watcher:
                 await asyncio.to_thread(self._kopf.thread.join, 5.0)
 
     async def _until_stuck(self, kopf: Kopf) -> tuple[list[Watched], str]:
-        """Return when this kopf has failed, or will not ask for some of the kinds any more: those, and why."""
+        """Wait until this kopf has failed or has stopped requesting some kinds; returns those kinds, and why."""
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK):
                     await kopf.failed.wait()
-            self._say_whether_blind()
+            self._log_blindness()
             if kopf.failed.is_set():
                 return list(self._watched.values()), kopf.failure
             causes = [(watched, cause) for watched in self._watched.values() if (cause := watched.stuck())]
@@ -142,49 +143,52 @@ class Watcher:
                 return [watched for watched, _ in causes], causes[0][1]
 
     def _give_up(self, kopf: Kopf, stuck: Sequence[Watched], cause: str, failures: int) -> None:
-        """`stuck`: the kinds that are not seen any more. Raises Blind if too many were given up that do not end."""
+        """Abandon a kopf. `stuck`: the kinds that it does not see any more. Raises Blind if too many abandoned ones
+        still run."""
         now, kinds = time.monotonic(), " and ".join(watched.kind.plural_name for watched in stuck)
         for watched in self._watched.values():
             watched.seen = max(watched.seen, watched.asking.sees(now))
-            watched.failure = watched.failure or (cause if watched in stuck else f"begun anew for {kinds}: {cause}")
+            watched.failure = watched.failure or (cause if watched in stuck else f"restarted for {kinds}: {cause}")
         self._kopf = None
         kopf.stop()
         self._left = [each for each in [*self._left, kopf] if each.thread.is_alive()]
         if len(self._left) > LEFTOVERS:
-            raise Blind(f"{kinds} cannot be watched: {len(self._left)} of kopf do not end; the last: {cause}")
+            raise Blind(
+                f"{kinds} cannot be watched: {len(self._left)} stopped kopf threads still run; the last: {cause}"
+            )
         report = log.info if failures <= 1 else log.debug
-        report(f"the watch of {kinds} is begun anew", cause=cause, request=stuck[0].failure)
+        report(f"the watch of {kinds} is restarted", cause=cause, request=stuck[0].failure)
 
-    def _say_whether_blind(self) -> None:
-        """Once when it begins, once when it ends."""
+    def _log_blindness(self) -> None:
+        """Log once when a kind is no longer watched, and once when it is again."""
         now = time.monotonic()
         for watched in self._watched.values():
             blind, kinds = watched.blind_for(now), watched.kind.plural_name
-            if watched.is_said_blind == (blind > UNSEEN):
+            if watched.is_logged_blind == (blind > UNSEEN):
                 continue
-            watched.is_said_blind = blind > UNSEEN
-            if watched.is_said_blind:
-                log.warning(f"{kinds} are not watched, tried again", cause=watched.failure, seconds=round(blind))
+            watched.is_logged_blind = blind > UNSEEN
+            if watched.is_logged_blind:
+                log.warning(f"{kinds} are not watched, retrying", cause=watched.failure, seconds=round(blind))
             else:
                 log.info(f"{kinds} are watched again")
 
     def blind_for(self, kind: Kind) -> float:
-        """For how many seconds nobody has seen the objects of this kind; 0 while they are watched."""
+        """For how many seconds the objects of this kind have not been seen; 0 while they are watched."""
         return self._watched[kind].blind_for(time.monotonic())
 
     def unready(self) -> list[str]:
-        """Which kinds are not seen, and what keeps them from it."""
-        return [said for watched in self._watched.values() if (said := watched.unready())]
+        """Which kinds are not watched, and why."""
+        return [problem for watched in self._watched.values() if (problem := watched.unready())]
 
     def unhealthy(self) -> list[str]:
-        """Which kinds are neither watched nor asked for, or have a watch that is silent: each would have been mended
-        long ago."""
-        return [said for watched in self._watched.values() if (said := watched.unhealthy())]
+        """Which kinds are neither watched nor requested, or have a silent watch: a restart of kopf should have repaired
+        that long ago."""
+        return [problem for watched in self._watched.values() if (problem := watched.unhealthy())]
 
-    # What kopf's thread tells, called in our loop. One that was given up is heard no more, but for the count.
+    # Notifications from kopf's thread, called in our loop. Those of an abandoned kopf are only counted in the metrics.
 
     def _concerned(self, by: Kopf, request: Request) -> Iterable[Watched]:
-        """The kinds that a request is for: discovery is for all."""
+        """The kinds that a request concerns: discovery concerns all."""
         if by is not self._kopf:
             return ()
         return self._watched.values() if request.kind is None else (self._watched[request.kind],)
@@ -204,13 +208,13 @@ class Watcher:
                 watched.failure = ""
                 watched.contact = time.time()
                 if not watched.is_listed:
-                    # Of what went between our own first list and kopf's it has no event either.
+                    # kopf has no event for objects that were deleted between our own first list and kopf's.
                     self._controller.relisted(watched.kind)
-                watched.is_listed = True  # it watches from where its list, the whole of it, ended
+                watched.is_listed = True  # it watches from the end of its complete list
             elif verb == "list":
                 watched.contact = time.time()
                 if is_first_page and watched.is_listed:
-                    # After a 410, or by a new kopf: it has no event for what is gone.
+                    # After a 410, or with a new kopf: there is no event for objects that were deleted meanwhile.
                     self._controller.relisted(watched.kind)
 
     def over(self, by: Kopf, request: Request) -> None:
@@ -237,7 +241,7 @@ def _contact(watched: Watched) -> float | None:
 
 
 async def _within(seconds: float, waiting: Awaitable[None]) -> None:
-    """Wait for it, but no longer."""
+    """Wait, but no longer than this."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await waiting

@@ -1,7 +1,7 @@
-"""What is wrong in the cluster as a whole, and so with no one tenant: the tenant roles, and rights for everyone. Pure.
+"""Deviations of the cluster as a whole: changed tenant roles, and rights for everyone. Pure.
 
-Rights are for everyone where a ClusterRoleBinding names a group that holds all users or all ServiceAccounts. What
-Kubernetes itself gives them (to ask what the API is, and what one may do) is no deviation as long as it is no more.
+A ClusterRoleBinding gives rights to everyone if it names a group of all users or all ServiceAccounts. What Kubernetes
+itself gives these groups (discovery, and reviews of one's own rights) is no deviation, unless it was extended.
 """
 
 from collections.abc import Iterator
@@ -27,14 +27,14 @@ _KEYS: Final = frozenset(subject_key(kind, name) for kind, name in _EVERYONE)
 
 
 def concerns(observed: Observed) -> bool:
-    """Whether a change of this object may change what is found."""
+    """Whether a change of this object may change the deviations."""
     if observed.ref.kind is CLUSTER_ROLE_BINDING:
         return not _KEYS.isdisjoint(subject_keys_of_binding(observed))
     return observed.ref.kind is CLUSTER_ROLE
 
 
 def deviations(world: World) -> list[Deviation]:
-    """All that deviates, in a fixed order."""
+    """All deviations, in a fixed order."""
     found = {deviation.ref: deviation for deviation in (*_roles(world), *_for_everyone(world))}
     return [found[ref] for ref in sorted(found)]
 
@@ -58,13 +58,14 @@ def _roles(world: World) -> Iterator[Deviation]:
 
 
 def _for_everyone(world: World) -> Iterator[Deviation]:
-    """Bindings that give everyone what Kubernetes does not; and its own roles for everyone, where they give more."""
+    """Bindings that give everyone rights that Kubernetes does not, and Kubernetes' own roles for everyone where they
+    give more than it ships."""
     for binding in world.indexed(CLUSTER_ROLE_BINDING, _KEYS):
         role = _role(binding)
         everyone = [subject for subject in subjects_of(binding) if subject[:2] in _EVERYONE]
         more = [subject for subject in everyone if subject[1] not in DISCOVERERS.get(role, ())]
         if more:
-            message = f"{described(binding, more)} in every namespace: it is for everyone, and no tenant's"
+            message = f"{described(binding, more)} in every namespace: it applies to everyone, not to one tenant"
             yield Deviation(binding.ref, binding.uid, "Foreign", message, widens=True)
         elif everyone:
             yield from _discovery(role, described(binding, everyone), binding, world)
@@ -81,7 +82,7 @@ def _discovery(role: str, given: str, binding: Observed, world: World) -> Iterat
 
 
 def _role(binding: Observed) -> str:
-    """The ClusterRole that it binds."""
+    """The name of the ClusterRole that it binds."""
     role = binding.field("roleRef")
     return str(role.get("name", "")) if isinstance(role, dict) and role.get("kind") == "ClusterRole" else ""
 

@@ -1,7 +1,7 @@
-"""Who may do what: RoleBindings to the shipped ClusterRoles, and the bindings that others made.
+"""access: RoleBindings to the shipped ClusterRoles, and foreign bindings.
 
-The roles are fixed and not aggregated (`manifests/`): the built-in `edit` and `admin` grow with every CRD that
-somebody installs.
+The roles are fixed and not aggregated (`manifests/`): the built-in `edit` and `admin` grow with every CRD that somebody
+installs.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -51,13 +51,14 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
 
 
 def bound_roles(tenant: SecureTenant) -> list[str]:
-    """The ClusterRoles that the tenant's people hold."""
+    """The ClusterRoles that the tenant's subjects hold."""
     return sorted({cluster_role(binding.role) for binding in tenant.spec.access.bindings if binding.subjects})
 
 
 def _as_shipped(tenant: SecureTenant, world: World) -> Condition | None:
-    """Whether the roles give what they ship with: a RoleBinding is worth what its role is. The roles are the
-    cluster's, and so is their deviation (see cluster.py): here is only said what it means for this tenant."""
+    """Whether the roles grant what they ship with, since a RoleBinding grants whatever its role does. The roles belong
+    to the cluster, and cluster.py reports their deviations; this condition only reports what they mean for the
+    tenant."""
     bound = bound_roles(tenant)
     if not bound:
         return None
@@ -77,7 +78,7 @@ def _condition(kind: str, status: ConditionStatus, reason: str, message: str) ->
 
 
 def _granted(tenant: SecureTenant, namespace: str) -> dict[str, set[Subject]]:
-    """Who has which role in a namespace, over all bindings. A role without subjects is not there."""
+    """The subjects of each role in a namespace, over all bindings. Roles without subjects are left out."""
     granted: dict[str, set[Subject]] = {}
     for binding in tenant.spec.access.bindings:
         if binding.subjects and (binding.namespaces is None or namespace in binding.namespaces):
@@ -98,16 +99,16 @@ def _binding(namespace: str, role: str, subjects: Iterable[Subject]) -> Desired:
 
 
 def _rendered(kind: str, name: str, namespace: str) -> JsonValue:
-    """As the API server gives it back: an API group for users and groups, a namespace for ServiceAccounts."""
+    """A subject as the API server returns it: an API group for users and groups, a namespace for ServiceAccounts."""
     if kind == "ServiceAccount":
         return {"kind": kind, "name": name, "namespace": namespace}
     return {"apiGroup": RBAC_GROUP, "kind": kind, "name": name}
 
 
 def _foreign(tenant: SecureTenant, held: Sequence[str], desired: Collection[Ref], world: World) -> list[Foreign]:
-    """Bindings of others that give rights in the tenant's namespaces, or rights everywhere to the tenant's subjects.
+    """Foreign bindings that grant rights in the tenant's namespaces, or rights everywhere to the tenant's subjects.
 
-    A ClusterRoleBinding reaches past the tenant, and is not ours to remove whatever the spec says.
+    A ClusterRoleBinding affects more than the tenant, so it is never removed, whatever the spec says.
     """
     wanted = tenant.spec.access.foreign
     if wanted == "Ignore":
@@ -126,8 +127,8 @@ def _foreign(tenant: SecureTenant, held: Sequence[str], desired: Collection[Ref]
 
 
 def is_replaced(binding: Observed) -> bool:
-    """Whether a RoleBinding of ours gives another role by now. The API server would not let us write it, not even to
-    take our marks off, and it is not ours to leave behind."""
+    """Whether a RoleBinding of ours was replaced by one to another role. The API server would not let us write it, not
+    even to remove our marks, and it must not be left behind."""
     role = binding.field("roleRef")
     return not isinstance(role, dict) or (role.get("kind"), role.get("name")) != ("ClusterRole", binding.ref.name)
 
@@ -151,7 +152,8 @@ class _Section(Struct):
 
 
 def _listens(namespaces: Sequence[str], section: _Section) -> Iterator[str]:
-    """Its subjects and its namespaces' ServiceAccounts, whom ClusterRoleBindings name; and the roles that they hold."""
+    """A tenant's tokens: its subjects and its namespaces' ServiceAccounts, which ClusterRoleBindings may name, and the
+    roles that they hold."""
     for binding in section.bindings:
         yield from (f"subject:{subject_key(s.kind, s.name, s.namespace)}" for s in binding.subjects)
         if binding.subjects:
@@ -172,8 +174,8 @@ CONTROL: Final = Control(
     plan,
     (ROLE_BINDING,),
     looks_at=(CLUSTER_ROLE_BINDING, CLUSTER_ROLE),
-    # Of the hundreds of ClusterRoles, with up to 50 KB of rules each, a few matter. RBAC has no right to watch some by
-    # name but for one watch each; and a label to select them by could be taken off by a stranger.
+    # Only a few of the hundreds of ClusterRoles matter, and each has up to 50 KB of rules. RBAC can grant a watch by
+    # name only for one object per watch, and a label to select them by could be removed by a stranger.
     only={CLUSTER_ROLE: LOOKED_AT},
     triggers=Triggers("access", _Section, _listens, {CLUSTER_ROLE_BINDING: _bound, CLUSTER_ROLE: _role}),
     indexes={CLUSTER_ROLE_BINDING: subject_keys_of_binding},

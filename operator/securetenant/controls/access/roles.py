@@ -1,6 +1,6 @@
-"""Whether a ClusterRole gives what it is meant to give. Pure.
+"""Whether a ClusterRole grants what it is meant to grant. Pure.
 
-What rules allow is compared, not how they are written: their order and grouping mean nothing.
+It compares what rules allow, not how they are written: their order and grouping do not matter.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,7 +17,7 @@ from securetenant.controls.world import World
 from securetenant.model.kinds import CLUSTER_ROLE
 from securetenant.model.objects import Observed, Ref
 
-MOST: Final = 2_000  # rights of a role that are looked at; the largest that ships holds 150
+MOST: Final = 2_000  # rights of a role that are compared; the largest role that ships has 150
 _SHOWN: Final = 3  # rights that a message names
 _ANY: Final = "*"
 
@@ -34,9 +34,9 @@ class _Rule(msgspec.Struct, rename="camel"):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How a role differs from what it must hold: the worst of it, and the rights that it has too many or too few.
+    """How a role differs from what it must grant: the worst difference, and the rights that were added or removed.
 
-    `countless`: it holds more rights than are looked at.
+    `countless`: it has more rights than are compared (`MOST`).
     """
 
     problem: Problem
@@ -46,20 +46,20 @@ class Verdict:
 
 
 def judged(name: str, world: World) -> Verdict | None:
-    """How a tenant role that stands in the cluster differs from the one that ships; None if it does not."""
+    """How a tenant role in the cluster differs from the shipped one; None if it does not."""
     observed = world.get(Ref(CLUSTER_ROLE, "", name))
     return Verdict("Missing", removed=ROLES[name]) if observed is None else compared(observed, ROLES[name])
 
 
 def compared(observed: Observed, meant: frozenset[Right]) -> Verdict | None:
-    """The same of any role and the rights that it is meant to give."""
+    """The same for any role and the rights that it is meant to grant."""
     rules = observed.fields.get("rules")
-    # With the rule, a controller of Kubernetes writes the rights of other roles into this one.
+    # With an aggregationRule, a Kubernetes controller writes the rules of other roles into this one.
     is_aggregated = observed.field("aggregationRule") is not None
     return _compared(bytes(rules) if rules is not None else b"null", meant, is_aggregated)
 
 
-# Each pass over a tenant asks about the same few roles.
+# Each pass over a tenant compares the same few roles.
 @lru_cache(maxsize=64)
 def _compared(rules: bytes, meant: frozenset[Right], is_aggregated: bool) -> Verdict | None:
     given: set[Right] = set()
@@ -77,7 +77,7 @@ def _compared(rules: bytes, meant: frozenset[Right], is_aggregated: bool) -> Ver
 
 
 def as_shipped() -> list[Observed]:
-    """The tenant roles as they stand where nobody changed them."""
+    """The tenant roles, unchanged, as objects."""
     return [_observed(name, meant) for name, meant in ROLES.items()]
 
 
@@ -100,7 +100,7 @@ def _observed(name: str, meant: Iterable[Right]) -> Observed:
 
 
 def rights(rules: bytes) -> Iterator[Right]:
-    """All that the rules of a role (JSON) allow, one by one: a rule of a few kilobytes may hold millions."""
+    """The rights that a role's rules (JSON) grant, one by one: a rule of a few kilobytes may grant millions."""
     for rule in msgspec.json.decode(rules, type=list[_Rule] | None) or ():
         verbs = _once(rule.verbs)
         for group, resource, name, verb in product(
@@ -116,7 +116,7 @@ def _once(texts: Iterable[str] | None) -> tuple[str, ...]:
 
 
 def _is_within(right: Right, given: set[Right]) -> bool:
-    """Whether rules with wildcards hold a right of ours, which has none and stands for all names."""
+    """Whether rules with wildcards include a right of ours, which has no wildcard and applies to all names."""
     _, _, subresource = right.resource.partition("/")
     resources = (right.resource, _ANY, *((f"{_ANY}/{subresource}",) if subresource else ()))
     return any(
@@ -128,18 +128,18 @@ def _is_within(right: Right, given: set[Right]) -> bool:
 @lru_cache(maxsize=64)
 def told(name: str, verdict: Verdict) -> str:
     """What is wrong with a tenant role, and what to do."""
-    return f"ClusterRole {name} {_wrong(verdict)}; if nobody changed it, it is of another version: {_CURE}"
+    return f"ClusterRole {name} {_wrong(verdict)}; if nobody changed it, it is from another version: {_CURE}"
 
 
-# Which of the two it is cannot be told from the role.
-_CURE: Final = f"the audit log says who wrote it last, and applying manifests/ of version {__version__} puts it right"
+# The role does not show which of the two is the case.
+_CURE: Final = f"the audit log says who wrote it last, and applying manifests/ of version {__version__} restores it"
 
 
 def _wrong(verdict: Verdict) -> str:
     if verdict.problem == "Missing":
-        return "is missing, and gives nothing to those who are bound to it"
+        return "is missing, so that those who are bound to it have no rights by it"
     if verdict.problem == "Aggregated":
-        return "has an aggregationRule, by which the rules of other roles come into it"
+        return "has an aggregationRule, which adds the rules of other roles to it"
     if verdict.problem == "Narrowed":
         return f"does not give all that it ships with: {listed(verdict.removed)}"
     if verdict.countless:
@@ -148,7 +148,7 @@ def _wrong(verdict: Verdict) -> str:
 
 
 def listed(found: Iterable[Right]) -> str:
-    """The first few, in an order that does not change, those by wildcard before all."""
+    """The first few rights in a fixed order, wildcards first."""
     ordered = sorted(found, key=lambda right: (_ANY not in right, str(right)))
     more = f" and {len(ordered) - _SHOWN} more" if len(ordered) > _SHOWN else ""
     return f"{', '.join(map(str, ordered[:_SHOWN]))}{more}"

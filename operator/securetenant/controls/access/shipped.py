@@ -1,6 +1,6 @@
-"""What the five tenant roles hold, as data: the operator judges by it the ClusterRoles that it binds.
+"""The rights of the five tenant roles, as data: the operator compares the ClusterRoles that it binds with it.
 
-The manifests of them (manifests/rbac/tenant-*.yaml) say why each rule is there; a test compares the two. Also what
+Their manifests (manifests/rbac/tenant-*.yaml) say why each rule is there; a test compares the two. Also the rights that
 Kubernetes itself gives to everyone.
 """
 
@@ -11,8 +11,8 @@ from securetenant.model import names
 
 
 class Right(NamedTuple):
-    """One thing that a rule allows: a verb on a resource of an API group ("" is core), of one name or of all (""); or
-    on a URL that is no resource."""
+    """One thing that a rule allows: a verb on a resource of an API group ("" is core), with one name or with any (""),
+    or on a non-resource URL."""
 
     verb: str
     group: str
@@ -21,7 +21,7 @@ class Right(NamedTuple):
     url: str = ""
 
     def __str__(self) -> str:
-        """As people say it: "get secrets", "update deployments.apps web", "get /metrics"."""
+        """As in kubectl: "get secrets", "update deployments.apps web", "get /metrics"."""
         if self.url:
             return f"{self.verb} {self.url}"
         resource = f"{self.resource}.{self.group}" if self.group else self.resource
@@ -82,7 +82,7 @@ _ADMIN: Final = _DEVELOPER.union(
 
 
 def cluster_role(role: str) -> str:
-    """The name of the ClusterRole (and of the RoleBindings) of a tenant's role."""
+    """The name of the ClusterRole (and of the RoleBindings) for a tenant role."""
     return f"{names.CHILD_PREFIX}-{role.lower()}"
 
 
@@ -97,7 +97,7 @@ ROLES: Final[Mapping[str, frozenset[Right]]] = {
 
 _HEALTH: Final = _urls("/healthz /livez /readyz /version /version/")
 
-#: What Kubernetes' own ClusterRoles for everyone hold, by name
+#: The rights of Kubernetes' own ClusterRoles for everyone, by name
 #: (https://kubernetes.io/docs/reference/access-authn-authz/rbac/#discovery-roles, and
 #: plugin/pkg/auth/authorizer/rbac/bootstrappolicy in its source).
 DISCOVERY: Final[Mapping[str, frozenset[Right]]] = {
@@ -113,7 +113,7 @@ DISCOVERY: Final[Mapping[str, frozenset[Right]]] = {
     "system:cluster-trust-bundle-discovery": _rights("certificates.k8s.io", "clustertrustbundles", _READ),
 }
 
-#: Who has them as Kubernetes ships.
+#: The groups that have them as Kubernetes ships.
 DISCOVERERS: Final[Mapping[str, frozenset[str]]] = {
     "system:basic-user": frozenset({"system:authenticated", "system:serviceaccounts"}),
     "system:discovery": frozenset({"system:authenticated", "system:serviceaccounts"}),
@@ -124,5 +124,5 @@ DISCOVERERS: Final[Mapping[str, frozenset[str]]] = {
     "system:cluster-trust-bundle-discovery": frozenset({"system:serviceaccounts"}),
 }
 
-#: The ClusterRoles that are looked at; nothing is kept of others.
+#: The ClusterRoles that are cached; all others are skipped.
 LOOKED_AT: Final = frozenset(ROLES) | frozenset(DISCOVERY)

@@ -1,4 +1,4 @@
-"""Whom a binding names: subjects, and the three names that a ServiceAccount has among them."""
+"""The subjects of a binding, and the three names that a ServiceAccount may have among them."""
 
 from collections.abc import Collection, Sequence
 from typing import Final, TypeAlias
@@ -18,8 +18,8 @@ Subject: TypeAlias = tuple[str, str, str]  # kind, name, namespace
 def subject_key(kind: str, name: str, namespace: str = "") -> str:
     """The key that a subject is indexed under.
 
-    A ServiceAccount, its user name and the group of its namespace meet in one key per namespace; whether they
-    really are the same is for `concerns` to say.
+    A ServiceAccount, its user name and the group of its namespace share one key per namespace; `concerns` decides
+    whether they really match.
     """
     if kind == "ServiceAccount":
         return f"ServiceAccounts/{namespace}"
@@ -31,21 +31,22 @@ def subject_key(kind: str, name: str, namespace: str = "") -> str:
 
 
 def concerns(subject: Subject, asked: Collection[Subject], held: Collection[str]) -> bool:
-    """Whether rights for `subject` are rights for the tenant: for one of those that its bindings name, under any
-    of a ServiceAccount's three names, or for a ServiceAccount of its namespaces. Both parts of a ServiceAccount's
-    name count: another namespace's of the same name is somebody else (GHSA-6758-979h-249x).
+    """Whether rights for `subject` are rights for the tenant: for one of the subjects that its bindings name, under any
+    of a ServiceAccount's three names, or for a ServiceAccount in its namespaces. Both namespace and name of a
+    ServiceAccount count: one of the same name in another namespace is somebody else (GHSA-6758-979h-249x).
     """
     account = _account(subject)
     if account is None:
         return (subject[0], subject[1], "") in asked  # a namespace on a User or Group is allowed and means nothing
     if account[0] in held:
         return True
-    # A namespace's group ("" for the name) holds each of its accounts.
+    # A namespace's group (name "") includes each of its ServiceAccounts.
     return any(kind == "ServiceAccount" and account in ((where, name), (where, "")) for kind, name, where in asked)
 
 
 def _account(subject: Subject) -> tuple[str, str] | None:
-    """The ServiceAccount that a subject stands for as (namespace, name), name "" for all of a namespace; else None."""
+    """The ServiceAccount that a subject means, as (namespace, name), with name "" for all of a namespace; None if the
+    subject is none."""
     kind, name, namespace = subject
     if kind == "ServiceAccount":
         return namespace, name
@@ -58,7 +59,7 @@ def _account(subject: Subject) -> tuple[str, str] | None:
 
 
 def described(binding: Observed, subjects: Sequence[Subject]) -> str:
-    """Whom it gives which role: "gives User alice the role ClusterRole/edit"."""
+    """What a binding does, in words: "gives User alice the role ClusterRole/edit"."""
     role = binding.field("roleRef")
     named = f"{role.get('kind')}/{role.get('name')}" if isinstance(role, dict) else "?"
     whom = [f"{kind} {f'{namespace}/' if namespace else ''}{name}" for kind, name, namespace in subjects]
@@ -67,12 +68,12 @@ def described(binding: Observed, subjects: Sequence[Subject]) -> str:
 
 
 def subject_keys_of_binding(binding: Observed) -> set[str]:
-    """What a ClusterRoleBinding is indexed under."""
+    """The keys that a ClusterRoleBinding is indexed under."""
     return {subject_key(*subject) for subject in subjects_of(binding)}
 
 
 def subject_keys(tenant: SecureTenant, held: Sequence[str]) -> set[str]:
-    """Under which keys a tenant looks for ClusterRoleBindings: its subjects, and its namespaces' ServiceAccounts."""
+    """The keys by which a tenant looks up ClusterRoleBindings: its subjects and its namespaces' ServiceAccounts."""
     asked = {
         subject_key(s.kind, s.name, s.namespace) for binding in tenant.spec.access.bindings for s in binding.subjects
     }

@@ -1,4 +1,4 @@
-"""Amounts of a ResourceQuota as whole numbers: thousandths of a unit, the finest that one holds."""
+"""Amounts of a ResourceQuota as integers: thousandths of a unit, the finest precision that it has."""
 
 from fractions import Fraction
 from functools import lru_cache
@@ -13,12 +13,12 @@ MOST: Final = LIMIT * UNIT
 
 @lru_cache(maxsize=4096)
 def amount(text: str) -> int:
-    """Thousandths of a unit. Raises ValueError if the text is no quantity."""
+    """A quantity in thousandths of a unit. Raises ValueError if the text is no quantity."""
     return int(parse(text) * UNIT)
 
 
 def text(value: int, like: str) -> str:
-    """The canonical quantity of an amount, in the family of `like`."""
+    """The canonical quantity for an amount, with the suffix family (decimal or binary) of `like`."""
     return from_units(Fraction(min(value, MOST), UNIT), like)
 
 
@@ -28,12 +28,12 @@ def mapping(value: JsonValue) -> Json:
 
 
 def amounts(value: JsonValue) -> dict[str, int]:
-    """Resource to amount, as a quota of the cluster has it."""
+    """Resource -> amount, from a quota in the cluster."""
     return {resource: _seen(given) for resource, given in mapping(value).items() if isinstance(given, str)}
 
 
 def _seen(given: str) -> int:
-    """As `amount`. What another hand wrote may be past all bounds: then it is as good as no limit."""
+    """Like `amount`, but a value beyond all bounds, as somebody else may have written it, counts as no limit."""
     try:
         return amount(given)
     except ValueError:

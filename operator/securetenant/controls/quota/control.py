@@ -1,8 +1,8 @@
 """quota: one ResourceQuota per namespace: its own caps, and its share of the tenant's total.
 
-The total holds at every instant; headroom.py has the arithmetic and why it is safe, quota_held.py what is said of it.
-Sum and shares are worked out anew in each pass from what the quotas in the cluster say; nothing is remembered. Their
-status updates wake the tenant, so that a move of headroom (shrink, wait for the status, grow) goes on by itself.
+The total holds at every instant; shares.py has the arithmetic and why it is safe, held.py the condition. Sum and shares
+are computed in each pass from the quotas in the cluster; nothing is remembered. Updates of their status requeue the
+tenant, so that a move of unused quota (shrink, wait for the status, grow) continues by itself.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -37,18 +37,18 @@ USED: Final = Family(
 
 _CPU_GRAIN: Final = 10
 _BYTES_GRAIN: Final = 2**20 * UNIT
-# A new quota is counted within milliseconds to seconds; one of many thousands at once after minutes.
+# A new quota is counted within milliseconds to seconds; one of many thousands that are new at once, within minutes.
 _TO_BE_COUNTED: Final = timedelta(seconds=60)
-# Reasons for not being Ready that end without anybody's help.
+# Reasons for not being Ready that end without help.
 _PASSING: Final = ("Shrinking", "Uncounted")
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a ResourceQuota of ours says, by resource: spec.hard, status.hard (in force) and status.used.
+    """The state of a ResourceQuota of ours, by resource: spec.hard, status.hard (in force) and status.used.
 
-    `believed`: its spec is as we wrote it. A resource that is missing in `used` has not been counted. `assumed`: the
-    namespace is not there yet, and what is used in it (nothing) is no count.
+    `believed`: whether its spec is as we wrote it. A resource that is missing in `used` has not been counted.
+    `assumed`: the namespace does not exist yet, so `used` is assumed to be 0 and was not counted.
     """
 
     hard: dict[str, int]
@@ -58,26 +58,27 @@ class Seen:
     assumed: bool = False
 
     def committed(self, resource: str) -> int:
-        """The most that the namespace may come to use as things stand."""
+        """The most that the namespace may come to use as things are."""
         return max(self.hard.get(resource, 0), self.in_force.get(resource, 0), self.used.get(resource, 0))
 
     def stand(self, resource: str, cap: int | None) -> Stand:
         used, granted = self.used.get(resource), self.hard.get(resource)
-        # A grant of nothing that nobody has counted against is where an adopted namespace starts.
+        # A grant of 0 without a count is how an adopted namespace starts: it counts as no grant.
         if not self.believed or (used is None and not granted):
             granted = None
         return Stand(granted, self.committed(resource), used, cap)
 
     def waits(self, resource: str) -> bool:
-        """Whether nobody has counted this yet."""
+        """Whether the use of this resource is not counted yet."""
         return self.assumed or (resource not in self.used and not self.is_passed_over(resource))
 
     def is_passed_over(self, resource: str) -> bool:
-        """Whether the rest was counted and this was not: both come with one write of kube-controller-manager."""
+        """Whether status.hard has the resource but status.used does not. kube-controller-manager writes both at once,
+        so it will not count this resource."""
         return self.believed and resource in self.in_force and resource not in self.used
 
     def is_loose(self, resource: str) -> bool:
-        """Whether more is in force than the quota says, or nothing."""
+        """Whether status.hard limits less than spec.hard, or not at all."""
         have, want = self.in_force.get(resource), self.hard.get(resource)
         return self.believed and bool(self.in_force) and want is not None and (have is None or have > want)
 
@@ -90,7 +91,7 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
     if not tenant.spec.quota.tenant:
         desired = [_desired(name, caps[name]) for name in namespaces if caps[name]]
         places, wake_at = _places(tenant, {name: seen[name] for name in namespaces if caps[name]}, caps, world, now)
-        return Plan(desired=desired, wake_at=wake_at, **_said(tenant, (), places))
+        return Plan(desired=desired, wake_at=wake_at, **_report(tenant, (), places))
     stood = [seen[name] for name in namespaces]
     leaving = [_read(quota, believed=True) for quota in _leaving(tenant, set(namespaces), world)]
     hards = [dict(caps[name]) for name in namespaces]
@@ -107,20 +108,20 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
         desired=[_desired(name, hard) for name, hard in zip(namespaces, hards, strict=True)],
         samples=_samples(sums),
         wake_at=wake_at,
-        **_said(tenant, sums, places),
+        **_report(tenant, sums, places),
     )
 
 
 def concerns_caps(old: Observed, new: Observed) -> bool:
-    """Whether a change of a quota's status concerns a tenant that has caps alone. What is used there does not: that
-    Kubernetes limits (no more) as the quota says does."""
+    """Whether a change of a quota's status concerns a tenant that only has caps. A change of the use does not; a change
+    in whether Kubernetes enforces the quota as its spec says does."""
     lost = bool(_status_hard(old)) and not _status_hard(new)
     return lost or not (_is_settled(old) and _is_settled(new))
 
 
 def _is_settled(quota: Observed) -> bool:
-    """Whether kube-controller-manager has put a quota's spec in force, and has counted all that it asks for. Of a new
-    one that is not to be said yet: it has no status at all."""
+    """Whether kube-controller-manager has copied a quota's spec to its status and counted every resource in it. True
+    for a new quota, which has no status yet."""
     hard, in_force = mapping(mapping(quota.field("spec")).get("hard")), _status_hard(quota)
     used = mapping(mapping(quota.field("status")).get("used"))
     return not in_force or (in_force == hard and hard.keys() <= used.keys())
@@ -136,7 +137,7 @@ def _desired(namespace: str, hard: dict[str, str]) -> Desired:
 
 
 def _caps(tenant: SecureTenant) -> dict[str, dict[str, str]]:
-    """By namespace, the caps of its own: those of all, overridden key by key."""
+    """The caps of each namespace: those for all namespaces, overridden key by key by its own."""
     common = tenant.spec.quota.namespace
     return {
         entry.name: {resource: canonical(text) for resource, text in {**common, **entry.quota}.items()}
@@ -153,7 +154,7 @@ def _seen(tenant: SecureTenant, namespace: str, world: World) -> Seen:
         return _read(quota, believed=ownership.as_written(tenant, quota))
     if world.get(Ref(NAMESPACE, "", namespace)) is not None:
         return Seen({}, {}, {}, believed=False)
-    # A namespace that we are about to make uses nothing: it need not wait until that is counted.
+    # A namespace that we are about to create uses nothing, so its share need not wait for a count.
     return Seen({}, {}, dict.fromkeys(tenant.spec.quota.tenant, 0), believed=False, assumed=True)
 
 
@@ -161,13 +162,13 @@ def _read(quota: Observed, *, believed: bool) -> Seen:
     spec, status = mapping(quota.field("spec")), mapping(quota.field("status"))
     used = amounts(status.get("used"))
     if not believed and (spec.get("scopes") or spec.get("scopeSelector")):
-        used = {}  # counts only a part of what runs
+        used = {}  # it counts only a part of what runs
     return Seen(amounts(spec.get("hard")), amounts(status.get("hard")), used, believed)
 
 
 def _leaving(tenant: SecureTenant, held: Collection[str], world: World) -> Iterable[Observed]:
-    """Our quotas in namespaces that the tenant may no longer write to (dropped from the spec, Terminating): what
-    runs there still uses. A mark is not enough, or a copied one would eat up the tenant's total."""
+    """Our quotas in namespaces that the tenant may no longer write to (removed from the spec, or Terminating): what
+    runs there still counts against the total. The mark alone is no proof: a copied one would use up the total."""
     declared = [entry.name for entry in tenant.spec.namespaces]
     recorded = [entry.name for entry in tenant.status.namespaces]
     found = {quota.ref: quota for quota in world.marked(RESOURCE_QUOTA, tenant.name)}
@@ -185,8 +186,8 @@ def _leaving(tenant: SecureTenant, held: Collection[str], world: World) -> Itera
 
 
 def grain(resource: str) -> int:
-    """The smallest part of a resource worth moving, in thousandths: 10m of CPU, 1Mi of memory or storage, one of
-    anything that is counted."""
+    """The smallest amount of a resource worth moving, in thousandths: 10m of CPU, 1Mi of memory or storage, one of
+    everything else."""
     last = resource.rsplit("/", 1)[-1].removeprefix("requests.").removeprefix("limits.")
     if resource.startswith("count/"):
         return UNIT
@@ -197,7 +198,7 @@ def grain(resource: str) -> int:
     return UNIT
 
 
-# --- what there is to say --------------------------------------------------------------------------------------
+# --- what is reported --------------------------------------------------------------------------------------------
 
 
 def _sum(resource: str, total: str, stands: Sequence[Stand], leaving: Sequence[Seen]) -> Sum:
@@ -211,7 +212,7 @@ def _sum(resource: str, total: str, stands: Sequence[Stand], leaving: Sequence[S
 
 
 def _samples(sums: Iterable[Sum]) -> Samples:
-    # The labels are shared between the two: they are kept for each tenant.
+    # Both metrics share the label tuples, which are kept for each tenant.
     sums_of = {(one.resource,): one for one in sums}
     return {
         HARD.name: {labels: float(parse(canonical(one.text))) for labels, one in sums_of.items()},
@@ -222,10 +223,11 @@ def _samples(sums: Iterable[Sum]) -> Samples:
 def _places(
     tenant: SecureTenant, seen: dict[str, Seen], caps: dict[str, dict[str, str]], world: World, now: datetime
 ) -> tuple[Places, datetime | None]:
-    """Where Kubernetes does not do what is asked for, and when to look again at what is too new to be in the way.
+    """Where Kubernetes does not (yet) enforce what the quotas ask for, and when to check again those that are too new
+    to block.
 
-    Before a tenant's total is Held, all of it must have been counted. The caps of a namespace are not waited for, for
-    they rest on nobody else's; but what is not counted after a minute is said.
+    A tenant's total is Held only once all of it is counted. Caps of a single namespace do not wait for the count, since
+    they depend on no other namespace; but if they are not counted after a minute, that is reported.
     """
     total = tenant.spec.quota.tenant
     waiting, late, never, loose, soon = set(), set(), set(), set(), []
@@ -252,14 +254,14 @@ def _ref(namespace: str) -> Ref:
 
 
 def _due(quota: Observed | None) -> datetime | None:
-    """By when it must have been counted; None if nobody knows since when it is there."""
+    """When the quota should be counted at the latest; None if its creation time is unknown."""
     try:
         return datetime.fromisoformat(quota.created) + _TO_BE_COUNTED if quota is not None else None
     except ValueError:
         return None
 
 
-def _said(tenant: SecureTenant, sums: Sequence[Sum], places: Places) -> "_Said":
+def _report(tenant: SecureTenant, sums: Sequence[Sum], places: Places) -> "_Report":
     condition = held.condition(sums, places)
     if condition is None:
         return {"conditions": (), "blocking": (), "passing": False}
@@ -272,7 +274,7 @@ def _said(tenant: SecureTenant, sums: Sequence[Sum], places: Places) -> "_Said":
     }
 
 
-class _Said(TypedDict):
+class _Report(TypedDict):
     conditions: Sequence[Condition]
     blocking: Sequence[str]
     passing: bool
@@ -291,12 +293,13 @@ class _Section(Struct):
 
 
 def _listens(namespaces: Sequence[str], section: _Section) -> list[str]:
-    """Who shares a total out hears of each change of what is used of it."""
+    """The tokens of a tenant with a total: every change of use in its namespaces concerns it."""
     return [f"usage:{namespace}" for namespace in namespaces] if section.tenant else []
 
 
 def _changed(new: Observed, old: Observed | None) -> Iterator[str]:
-    """Who has caps there alone hears of use only where Kubernetes does not limit as the quota says (any more)."""
+    """The tokens of a changed quota. A tenant that only has caps is concerned only if Kubernetes starts or stops
+    enforcing the quota as its spec says."""
     yield f"usage:{new.ref.namespace}"
     if old is not None and new.ref.name == names.CHILD_PREFIX and concerns_caps(old, new):
         yield f"ns:{new.ref.namespace}"

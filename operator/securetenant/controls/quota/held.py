@@ -1,4 +1,4 @@
-"""The condition QuotaHeld: whether Kubernetes really limits what spec.quota says, and to that."""
+"""The condition QuotaHeld: whether Kubernetes really enforces the limits of spec.quota."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ class Sum:
     """The tenant's sum of one resource, in thousandths."""
 
     resource: str
-    text: str  # the total as the spec has it
+    text: str  # the total as in the spec
     total: int
     used: int
     committed: int
@@ -26,11 +26,11 @@ class Sum:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where Kubernetes does not do (yet) what a quota asks for.
+    """Where Kubernetes does not (yet) enforce what a quota asks for.
 
-    `waiting`: namespaces where nobody has counted yet; `late`: where that should have been done by now. `never`:
-    (resource, namespace) that was passed over when the rest was counted. `loose`: (resource, namespace) where more
-    than the quota's spec is in force.
+    `waiting`: namespaces whose use is not counted yet; `late`: where it should have been counted by now. `never`:
+    (resource, namespace) that were left out when the rest was counted. `loose`: (resource, namespace) where status.hard
+    allows more than spec.hard.
     """
 
     waiting: frozenset[str] = frozenset()
@@ -40,28 +40,28 @@ class Places:
 
 
 def condition(sums: Sequence[Sum], places: Places) -> Condition | None:
-    """What there is to say; the first reason that applies, and the messages of all. None if there is no total to
-    hold, and all is in order."""
-    found = [told for told in (_over(sums), _above(sums), _loose(places), _never(places), _waiting(places)) if told]
+    """The condition: the first reason that applies, with the messages of all that apply. None if the tenant has no
+    total and everything is in order."""
+    found = [each for each in (_over(sums), _above(sums), _loose(places), _never(places), _waiting(places)) if each]
     if found:
-        return found[0].model_copy(update={"message": " ".join(told.message for told in found)})
+        return found[0].model_copy(update={"message": " ".join(each.message for each in found)})
     if not sums:
         return None
     return Condition(type=CONDITION, status="True", reason="Held", message="The sum over all namespaces is kept.")
 
 
 def tampered(plan: Plan, told: Sequence[str]) -> Plan:
-    """The plan of a look that found the status of quotas changed by others; `told` says of each what and by whom."""
+    """The plan, where others changed the status of quotas. `told`: a text for each change."""
     message = (
         f"Kubernetes admits by status.hard of a ResourceQuota, and others changed it: {_listed(told)}. "
-        "Until that is undone more than spec.quota says may be admitted, and may have been."
+        "Until this is corrected, more than spec.quota allows may be admitted, or may have been admitted already."
     )
     before = " ".join(c.message for c in plan.conditions if c.type == CONDITION and c.status != "True")
-    said = Condition(
+    changed = Condition(
         type=CONDITION, status="False", reason="StatusChanged", message=f"{message} {before}" if before else message
     )
     others = [c for c in plan.conditions if c.type != CONDITION]
-    return replace(plan, conditions=[*others, said], blocking=[*plan.blocking, message], passing=True)
+    return replace(plan, conditions=[*others, changed], blocking=[*plan.blocking, message], passing=True)
 
 
 def _over(sums: Sequence[Sum]) -> Condition | None:
@@ -108,7 +108,7 @@ def _never(places: Places) -> Condition | None:
         return None
     message = (
         f"Kubernetes does not count, and so does not limit: {_listed(_pairs(places.never))}. Correct the name, install "
-        "what serves that kind (it is counted some minutes later), or take it out of spec.quota."
+        "what serves that kind (it is counted some minutes later), or remove it from spec.quota."
     )
     return Condition(type=CONDITION, status="False", reason="NotCounted", message=message)
 

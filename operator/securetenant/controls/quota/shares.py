@@ -1,29 +1,30 @@
-"""How a tenant's total of one resource is shared out among its namespaces. Integers in thousandths of a unit.
+"""How a tenant's total of one resource is divided among its namespaces. Integers in thousandths of a unit.
 
 Kubernetes admits by `status.hard`, which kube-controller-manager copies from `spec.hard` some time later
-(k8s.io/apiserver/pkg/admission/plugin/resourcequota). So what a namespace may come to use is the largest of
-spec.hard, status.hard and status.used: what is *in force*. Shrinking takes effect only when the status has
-followed; hence shrinks are asked for at once, and growths only out of `total - reserved - sum(in force)`.
+(k8s.io/apiserver/pkg/admission/plugin/resourcequota). So the most that a namespace may come to use is the largest of
+spec.hard, status.hard and status.used: what is *in force*. Shrinking takes effect only when the status has followed;
+hence shrinks are written at once, and growth comes only out of `total - sum(in force)`. (The caller has subtracted from
+the total what is committed in namespaces that the tenant no longer writes to.)
 
-That is safe on a world that lags behind, as long as it shows the operator's own writes: since a past state was
-seen, only a growth of ours can have raised what is in force, for use is admitted up to status.hard alone.
+That is safe on caches that lag behind, as long as they show the operator's own writes: since the state in the cache,
+only a growth of ours can have raised what is in force, because use is admitted only up to status.hard.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# A namespace is short of headroom below this fraction of its fair part; less is not worth a write.
+# A namespace is short if its unused quota is below its fair part divided by this; a smaller lack is not worth a write.
 QUARTER = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Stand:
-    """Where one namespace stands with one resource.
+    """The state of one namespace for one resource.
 
-    `granted`: what we last gave it; None if nothing that can be believed is there (no quota yet, or tampered with).
-    `in_force`: the most it may come to use as things stand: max(spec.hard, status.hard, used).
-    `used`: None while nobody has counted.
-    `cap`: more than this it never gets.
+    `granted`: what we last gave it; None if that is not known (no quota yet, or tampered with).
+    `in_force`: the most it may come to use as things are: max(spec.hard, status.hard, used).
+    `used`: None while not counted.
+    `cap`: the most it ever gets; None for no cap.
     """
 
     granted: int | None
@@ -33,12 +34,12 @@ class Stand:
 
     @property
     def taken(self) -> int:
-        """What it uses, or may use of its grant until that is counted."""
+        """What it uses; its whole grant while that is not counted."""
         return self.used if self.used is not None else self.granted or 0
 
     @property
     def uncounted(self) -> bool:
-        """Whether it may use more than anything known of it says."""
+        """Whether nothing is known of its use: neither a count nor a grant that bounds it."""
         return self.granted is None and self.used is None
 
     def capped(self, amount: int) -> int:
@@ -47,7 +48,7 @@ class Stand:
 
 @dataclass(frozen=True, slots=True)
 class Pot:
-    """What is to be shared out among whom. `grain`: the smallest part worth moving."""
+    """What is divided among which namespaces. `grain`: the smallest amount worth moving."""
 
     total: int
     stands: Sequence[Stand]
@@ -55,24 +56,24 @@ class Pot:
 
     @property
     def spare(self) -> int:
-        """What nobody uses; negative if more is used than there is."""
+        """What is not used; negative if more is used than the total."""
         return self.total - sum(stand.taken for stand in self.stands)
 
     def unassigned(self, hards: Sequence[int]) -> int:
-        """What is nobody's once these hards are in force."""
+        """What is left of the total once these hards are in force."""
         return self.total - sum(max(hard, stand.taken) for hard, stand in zip(hards, self.stands, strict=True))
 
     def free(self, hards: Sequence[int]) -> int:
-        """What is nobody's whichever of these hards have taken effect: growth may come from here alone."""
+        """What is left of the total whichever of these hards have taken effect: growth may only come from here."""
         return self.total - sum(max(hard, stand.in_force) for hard, stand in zip(hards, self.stands, strict=True))
 
 
 def share_out(total: int, stands: Sequence[Stand], grain: int) -> list[int]:
-    """What each namespace's hard should be now, such that neither the sum of the new hards nor, whichever of them
-    have taken effect, the sum of what is in force is pushed past the total.
+    """The hard limit that each namespace should have now, such that neither the sum of the new limits nor the sum of
+    what is in force (whichever of them have taken effect) is raised above the total.
 
-    One step of several: what is taken here is given there in a later pass, once it is really free. Without need
-    everything stays as it is; the result is then what was granted.
+    This is one step of several: what is taken from one namespace is given to another in a later pass, once it is really
+    free. Without need nothing changes: the result is what was granted.
     """
     pot = Pot(total, stands, grain)
     fair = fair_hards(pot)
@@ -80,7 +81,7 @@ def share_out(total: int, stands: Sequence[Stand], grain: int) -> list[int]:
     if pot.spare < 0:
         return hards
     may_grow = _may_grow(stands)
-    # With less than a grain for each, the last grains stay where they are instead of going round for ever.
+    # With less than a grain for each, the last grains stay where they are instead of moving around for ever.
     worth = pot.spare >= grain * len(stands)
     short = [i for i in may_grow if _is_short(stands[i], hards[i], fair[i], worth)]
     _take(pot, fair, hards, short)
@@ -89,10 +90,10 @@ def share_out(total: int, stands: Sequence[Stand], grain: int) -> list[int]:
 
 
 def fair_hards(pot: Pot) -> list[int]:
-    """What each would have if it were all shared out afresh: its use and an equal part of what is spare.
+    """What each would have if everything were divided again: its use and an equal part of what is not used.
 
-    Where more is used than there is, the total is shared max-min fairly: small users keep what they use, the
-    large ones are held to a common level, and nobody has headroom.
+    Where more is used than the total, the total is divided max-min fairly: small users keep what they use, the large
+    ones are limited to a common level, and no namespace has unused quota.
     """
     stands, spare = pot.stands, pot.spare
     if spare < 0:
@@ -103,8 +104,8 @@ def fair_hards(pot: Pot) -> list[int]:
 
 
 def fill(amount: int, wants: Sequence[int], grain: int) -> list[int]:
-    """The amount divided max-min fairly: equal parts in whole grains, none above its want, what one cannot take
-    going to the others. The first ones get the odd grains, and the first with room the rest below a grain."""
+    """The amount divided max-min fairly: equal parts in whole grains, none above its want; what one does not want goes
+    to the others. The first ones get the remaining grains, and the first with room the rest below a grain."""
     parts = [0] * len(wants)
     left = amount
     order = sorted(range(len(wants)), key=lambda i: (wants[i], -i))
@@ -119,16 +120,19 @@ def fill(amount: int, wants: Sequence[int], grain: int) -> list[int]:
 
 
 def _kept(stand: Stand, fair: int, spare: int) -> int:
-    """What a namespace has before anything is moved: its grant, and never less than its use, which costs nothing."""
+    """What a namespace has before anything is moved: its grant, but at least its use, which takes nothing from others;
+    where more is used than the total, at most its fair part."""
     if spare < 0:
         return min(stand.taken if stand.granted is None else stand.granted, fair)
     return stand.capped(max(stand.granted or 0, stand.taken))
 
 
 def _may_grow(stands: Sequence[Stand]) -> Sequence[int]:
-    """While a namespace's use is uncounted, nobody else grows: it may hold what would be given away.
+    """The namespaces that may grow. While one's use is unknown, no other grows: it may be using what would be given
+    away.
 
-    One alone may get its part blindly: what it uses beyond that would be used without a quota just as well.
+    If it is the only one of that kind, it may get its part without a count: what it uses beyond that it would use
+    without a quota as well.
     """
     uncounted = [i for i, stand in enumerate(stands) if stand.uncounted]
     if len(uncounted) > 1:
@@ -137,7 +141,7 @@ def _may_grow(stands: Sequence[Stand]) -> Sequence[int]:
 
 
 def _is_short(stand: Stand, hard: int, fair: int, worth: bool) -> bool:
-    """Whether a namespace must get more now."""
+    """Whether a namespace needs more now."""
     if stand.granted is None:
         return fair > hard
     if stand.used is None:
@@ -146,10 +150,10 @@ def _is_short(stand: Stand, hard: int, fair: int, worth: bool) -> bool:
 
 
 def _take(pot: Pot, fair: Sequence[int], hards: list[int], short: Sequence[int]) -> None:
-    """Cuts those that have most beyond their fair part down to it, until the short ones can be served.
+    """Cuts the namespaces with the largest excess over their fair part down to it, until the short ones can be served.
 
-    For those without a grant nothing is taken from others yet: that would answer one tampered quota with writes
-    to the rest. They get what is free, and if that leaves them short, the next pass takes.
+    Nothing is taken from others yet for namespaces without a grant: otherwise one tampered quota would cause writes to
+    all the others. They get what is free, and if that is not enough, the next pass takes from the others.
     """
     wanted = sum(fair[i] - hards[i] for i in short if pot.stands[i].granted is not None)
     missing = wanted - pot.unassigned(hards)
@@ -162,12 +166,13 @@ def _take(pot: Pot, fair: Sequence[int], hards: list[int], short: Sequence[int])
 
 
 def _give(pot: Pot, fair: Sequence[int], hards: list[int], short: Sequence[int], may_grow: Sequence[int]) -> None:
-    """Grows out of what is really free: first the short ones, then, if much is lying about, all below their part."""
+    """Grows namespaces out of what is really free: first the short ones, then, if much is free, all that are below
+    their part."""
     _grow(pot, fair, hards, short)
     unassigned = pot.unassigned(hards)
     if unassigned > 0 and unassigned * QUARTER >= pot.spare:
         _grow(pot, fair, hards, may_grow)
-    # A raised quota that is being pulled down must not stand in the way of its own rightful part.
+    # A quota that somebody raised and that is being lowered must not prevent its own namespace's rightful part.
     for i in short:
         stand = pot.stands[i]
         if stand.granted is None and hards[i] < fair[i]:
@@ -176,7 +181,7 @@ def _give(pot: Pot, fair: Sequence[int], hards: list[int], short: Sequence[int],
 
 
 def _grow(pot: Pot, fair: Sequence[int], hards: list[int], members: Sequence[int]) -> None:
-    """Grows these towards their fair part, out of what is free."""
+    """Grows these namespaces towards their fair part, out of what is free."""
     wants = [max(fair[i] - hards[i], 0) for i in members]
     for i, part in zip(members, fill(max(pot.free(hards), 0), wants, pot.grain), strict=True):
         hards[i] += part
