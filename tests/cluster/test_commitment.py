@@ -127,7 +127,7 @@ async def test_what_lands_in_a_strangers_namespace_is_taken_back(stage: Stage) -
     stage.proxy.interpose = replace
     mark = stage.proxy.mark()
     await stage.admin.delete(f"{collection}/securetenant-developer")
-    await stage.refused(name, "another than the one that this tenant held")
+    await stage.refused(name, "others deleted the namespace that this tenant held")
     await life.gone(stage.admin, f"{collection}/securetenant-developer")
     assert ("DELETE", f"{collection}/securetenant-developer") in [
         (seen.method, seen.path) for seen in stage.proxy.since(mark)
