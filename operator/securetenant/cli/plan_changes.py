@@ -108,9 +108,7 @@ def _mirrored(finding: Finding) -> tuple[JsonValue, JsonValue, str]:
     have, mirror = finding.observed, finding.ref.kind.mirror
     assert have is not None
     assert mirror is not None
-    spec, status = (have.field(field) for field, _ in (mirror.spec, mirror.status))
-    in_force = status.get(mirror.status[1]) if isinstance(status, dict) else None
-    return in_force, spec.get(mirror.spec[1]) if isinstance(spec, dict) else None, ".".join(mirror.status)
+    return have.at(mirror.status), have.at(mirror.spec), ".".join(mirror.status)
 
 
 def told(assessment: Assessment) -> list[Told]:

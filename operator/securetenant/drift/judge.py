@@ -13,7 +13,7 @@ from typing import Literal
 from securetenant.api.status import DriftReason
 from securetenant.drift.merge import control_at
 from securetenant.model import names
-from securetenant.model.objects import Desired, Foreign, JsonValue, Observed, Ref, Superseded
+from securetenant.model.objects import Desired, Foreign, JsonValue, Observed, Ref, Superseded, at
 from securetenant.model.record import annotation, digest, entry, is_recorded, shared, shared_of, whole, whole_of
 
 Action = Literal["Create", "Replace", "Recount", "Recreate", "Patch", "Delete", "Release", "Keep"]
@@ -98,9 +98,7 @@ def _whole(owner: Owner, want: Desired, have: Observed) -> Iterator[Finding]:
         yield from _in_force(want, have)
         return
     content, actual = whole(want, owner.tenant), whole_of(have)
-    action: Action = (
-        "Replace" if all(_at(content, p) == _at(actual, p) for p in want.ref.kind.immutable) else "Recreate"
-    )
+    action: Action = "Replace" if all(at(content, p) == at(actual, p) for p in want.ref.kind.immutable) else "Recreate"
     rollout = owner.wrote(have) or not owner.settled(want.ref.namespace) or owner.meets(have)
     yield Finding(want.ref, want.control, "Changed", action, rollout, path=path, desired=want, observed=have)
 
@@ -146,15 +144,9 @@ def _in_force(want: Desired, have: Observed) -> Iterator[Finding]:
     mirror = want.ref.kind.mirror
     if mirror is None:
         return
-    (field, name), path = mirror.status, ".".join(mirror.status)
-    if path := first_difference(_at(want.body, mirror.spec), _at(have.field(field), (name,)) or {}, path):
+    status = ".".join(mirror.status)
+    if path := first_difference(at(want.body, mirror.spec), have.at(mirror.status) or {}, status):
         yield Finding(want.ref, want.control, "Changed", "Recount", False, path=path, desired=want, observed=have)
-
-
-def _at(value: JsonValue, path: tuple[str, ...]) -> JsonValue:
-    for key in path:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
 
 
 def _shared(owner: Owner, want: Desired, have: Observed) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from securetenant.controls.lookup import WRITES
 from securetenant.drift.judge import Finding
 from securetenant.model import names
 from securetenant.model.kinds import NAMESPACE
-from securetenant.model.objects import Desired, Json, JsonValue, Observed, Ref
+from securetenant.model.objects import Desired, Json, JsonValue, Observed, Ref, at
 from securetenant.model.record import annotation, entries, is_own_entry, shared, shared_record, whole
 
 Verb = Literal["create", "replace", "merge", "json", "free", "delete"]
@@ -58,8 +58,7 @@ def nudged(want: Desired) -> Desired:
     mirror = want.ref.kind.mirror
     assert mirror is not None
     (field, name), (key, value) = mirror.spec, mirror.nudge
-    part = want.body.get(field)
-    inner = part.get(name) if isinstance(part, dict) else None
+    part, inner = want.body.get(field), at(want.body, mirror.spec)
     changed: Json = {
         **(part if isinstance(part, dict) else {}),
         name: {**(inner if isinstance(inner, dict) else {}), key: value},

@@ -14,7 +14,8 @@ from securetenant.drift.assess import Assessment
 from securetenant.drift.judge import Finding
 from securetenant.engine.attribution import is_newer
 from securetenant.kube.transport import Transport
-from securetenant.model.objects import Json, JsonValue, Observed, Ref
+from securetenant.model.kinds import Mirror
+from securetenant.model.objects import Json, JsonValue, Observed, Ref, at
 
 _UNKNOWN: Final[Json] = {"": ""}  # equal to no real status
 
@@ -53,21 +54,22 @@ class Following:
         return was is not None and was == _status(have)
 
 
-def _status(have: Observed) -> Json:
+def _mirror(have: Observed) -> Mirror:
     mirror = have.ref.kind.mirror
     assert mirror is not None
-    return _part(have.field(mirror.status[0]), mirror.status[1])
+    return mirror
+
+
+def _status(have: Observed) -> Json:
+    return _mapping(have.at(_mirror(have).status))
 
 
 def _spec(have: Observed) -> Json:
-    mirror = have.ref.kind.mirror
-    assert mirror is not None
-    return _part(have.field(mirror.spec[0]), mirror.spec[1])
+    return _mapping(have.at(_mirror(have).spec))
 
 
-def _part(whole: JsonValue, name: str) -> Json:
-    part = whole.get(name) if isinstance(whole, dict) else None
-    return part if isinstance(part, dict) else {}
+def _mapping(value: JsonValue) -> Json:
+    return value if isinstance(value, dict) else {}
 
 
 async def judged(found: Assessment, following: Following, transport: Transport) -> Assessment:
@@ -82,14 +84,10 @@ async def judged(found: Assessment, following: Following, transport: Transport) 
             findings.append(finding)
         elif (behind := following.is_behind(have)) is not True:
             # Unknown: a status written later than the spec is drift; otherwise it is corrected, but not counted.
-            rollout = behind is None and not await is_newer(transport, have.ref, finding.path, _spec_path(have))
+            spec = ".".join(_mirror(have).spec)
+            rollout = behind is None and not await is_newer(transport, have.ref, finding.path, spec)
             findings.append(replace(finding, rollout=rollout))
     return replace(found, findings=findings, plans=_with_tampering(found, findings))
-
-
-def _spec_path(have: Observed) -> str:
-    mirror = have.ref.kind.mirror
-    return ".".join(mirror.spec) if mirror is not None else ""
 
 
 def _with_tampering(found: Assessment, findings: Iterable[Finding]) -> dict[str, Plan]:
@@ -108,9 +106,7 @@ def _difference(finding: Finding) -> str:
     have, want = finding.observed, finding.desired
     assert have is not None
     assert want is not None
-    mirror = want.ref.kind.mirror
-    assert mirror is not None
-    (field, name), path = mirror.spec, ".".join(mirror.status)
-    key = finding.path.removeprefix(path).removeprefix(".")
-    now, wanted = _status(have).get(key, "no limit"), _part(want.body.get(field), name).get(key, "no limit")
+    mirror = _mirror(have)
+    key = finding.path.removeprefix(".".join(mirror.status)).removeprefix(".")
+    now, wanted = _status(have).get(key, "no limit"), _mapping(at(want.body, mirror.spec)).get(key, "no limit")
     return f"{key} in {finding.ref.namespace} ({now} instead of {wanted})"

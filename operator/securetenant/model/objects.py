@@ -1,6 +1,6 @@
 """The values that pass between the layers: objects as desired and as observed in the cluster."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -12,6 +12,13 @@ from securetenant.model.kinds import NAMESPACE, Kind
 # Deliberately loosely typed: it is the API server's JSON.
 Json: TypeAlias = dict[str, "JsonValue"]
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
+
+
+def at(value: JsonValue, path: Iterable[str]) -> JsonValue:
+    """The value under these keys, one within the other; None if there is none."""
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
 
 
 class Ref(NamedTuple):
@@ -54,6 +61,10 @@ class Observed(msgspec.Struct, frozen=True, gc=False):
         raw = self.fields.get(name)
         decoded: JsonValue = msgspec.json.decode(raw) if raw is not None else None
         return decoded
+
+    def at(self, path: Sequence[str]) -> JsonValue:
+        """The value under these keys, the first of them a top-level field; None if there is none."""
+        return at(self.field(path[0]), path[1:])
 
     @property
     def tenant(self) -> str:

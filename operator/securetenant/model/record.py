@@ -84,9 +84,7 @@ def entries(observed: Observed) -> list[JsonValue]:
     kept = observed.ref.kind.entry
     if kept is None:
         return []
-    field, name = kept.path
-    holder = observed.field(field)
-    found = holder.get(name) if isinstance(holder, dict) else None
+    found = observed.at(kept.path)
     return found if isinstance(found, list) else []
 
 
