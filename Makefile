@@ -68,7 +68,7 @@ lint: $(STAMP) ## ruff, mypy --strict, import rules, generated files up to date
 	$(call step,ruff format,$(PY) -m ruff format --check $(SOURCES))
 	$(call step,mypy --strict,$(PY) -m mypy $(SOURCES))
 	$(call step,import rules,$(VENV)/bin/lint-imports)
-	$(call step,generated files,$(PY) -m securetenant.api.crd --check)
+	$(call step,generated files,$(PY) -m securetenant.api.crd --check && $(PY) -m securetenant.controls.admission.manifests --check)
 
 .PHONY: test-pure
 test-pure: $(STAMP) ## Only the tests that need no control plane (seconds)

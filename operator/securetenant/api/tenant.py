@@ -33,6 +33,7 @@ from securetenant.api.types import (
     SubjectName,
     TenantName,
 )
+from securetenant.api.workloads import AdmissionMode, Exemption, Images, Locks, Runtime
 
 __all__ = [
     "Access",
@@ -198,6 +199,12 @@ _SPEC_RULES: Final = (
         lambda spec: _declares(spec, _names_of(rule.from_ for rule in spec.network.egress)),
         inputs=("namespaces", "network"),
     ),
+    Rule(
+        f"!has(self.exemptions) || self.exemptions.all(e, e.namespace in {_DECLARED})",
+        f"exemptions: namespace {_UNDECLARED}",
+        lambda spec: _declares(spec, {exemption.namespace for exemption in spec.exemptions}),
+        inputs=("namespaces", "exemptions"),
+    ),
 )
 
 
@@ -214,6 +221,11 @@ class SecureTenantSpec(SpecModel):
         "Retain",
         description="On deletion, Retain: namespaces and their closing policies stay. Delete: namespaces go too.",
     )
+    admission: AdmissionMode = Field(
+        "Deny",
+        description="What the API server does in mode Enforce with a workload that breaks a rule. Deny: refuse its "
+        "pods. Warn: admit them with a warning.",
+    )
     namespaces: Annotated[list[NamespaceSpec], Field(max_length=64), Unique("name")] = Field(
         default_factory=list, description="The tenant's namespaces."
     )
@@ -222,6 +234,12 @@ class SecureTenantSpec(SpecModel):
     quota: Quota = Field(default=Quota(), description="How much the tenant may use: ResourceQuotas.")
     limits: Limits = Field(default=Limits(), description="What one container, pod or claim may ask for: LimitRanges.")
     nodes: Nodes | None = Field(None, description="Nodes that serve this tenant alone.")
+    runtime: Runtime = Field(default=Runtime(), description="What workloads may never do: checked at admission.")
+    images: Images | None = Field(None, description="Which images may run. Default: any.")
+    locks: Locks = Field(default=Locks(), description="What nobody but the operator may change.")
+    exemptions: Annotated[list[Exemption], Field(max_length=64)] = Field(
+        default_factory=list, description="Checks that do not hold for a while, in one namespace each."
+    )
 
     RULES: ClassVar[tuple[Rule, ...]] = _SPEC_RULES
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from securetenant.api.load import Problem
 from securetenant.api.status import Condition, DriftReason, SecureTenantStatus
 from securetenant.api.tenant import SecureTenant
+from securetenant.checks.check import CheckSet
 from securetenant.controls.notice import Notice, Rollout, Written
 from securetenant.controls.world import Lookup, World
 from securetenant.model.kinds import Kind
@@ -139,6 +140,7 @@ class Control:
     `cause`: why this control writes where no spec changed.
     `claims`, `references` and `review`: what `securetenant validate` can check in files. `review` gets a world of
     nothing but tenants, and reports how the other tenants' specs affect this one.
+    `checks`: what it forbids workloads, at admission and in `securetenant validate`.
     """
 
     name: str
@@ -165,3 +167,4 @@ class Control:
     claims: Callable[[SecureTenant], Iterable[Claim]] = _none
     references: Callable[[SecureTenant, datetime], Iterable[Reference]] = _none
     review: Callable[[SecureTenant, World, datetime], Iterable[Problem]] = _none
+    checks: CheckSet | None = None

@@ -1,10 +1,13 @@
 """All controls, in the order in which they plan and are reported. A new control is one row here."""
 
-from securetenant.controls import limits, namespaces, nodes
+from securetenant.checks.check import CheckSet
+from securetenant.controls import images, limits, namespaces, nodes
 from securetenant.controls.access import control as access
+from securetenant.controls.admission import control as admission
 from securetenant.controls.control import Control
 from securetenant.controls.network import control as network
 from securetenant.controls.quota import control as quota
+from securetenant.controls.runtime import control as runtime
 
 CONTROLS: tuple[Control, ...] = (
     namespaces.CONTROL,
@@ -13,4 +16,10 @@ CONTROLS: tuple[Control, ...] = (
     quota.CONTROL,
     limits.CONTROL,
     nodes.CONTROL,
+    runtime.CONTROL,
+    images.CONTROL,
+    admission.CONTROL,
 )
+
+# The checks of all controls: the admission policies are generated from them.
+CHECKS: tuple[CheckSet, ...] = tuple(control.checks for control in CONTROLS if control.checks is not None)

@@ -1,0 +1,137 @@
+"""What a tenant's workloads may never do: the sections `runtime`, `images`, `locks` and `exemptions` of the spec.
+
+Values travel to the admission policies in annotations of the namespace, as lists ("a,b;c=d"): no value here may contain
+one of the separators.
+"""
+
+from typing import Annotated, Final, Literal
+
+from pydantic import Field
+
+from securetenant.api.constraints import Rule, SpecModel, Text, Unique
+from securetenant.api.types import Line, MatchLabels, OwnNamespaceName, PortNumber, Ticket, Time
+
+AdmissionMode = Literal["Deny", "Warn"]
+PodSecurityLevel = Literal["Restricted", "Baseline", "Privileged"]
+
+_SUBDOMAIN: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
+
+HostPathPrefix = Annotated[
+    str,
+    Text(
+        r"/|(/([A-Za-z0-9_@+-]|\.[A-Za-z0-9_@+-])[A-Za-z0-9._@+-]*)+",
+        'an absolute path without "..", "//" or a "/" at its end, as "/var/log/app"',
+        253,
+    ),
+]
+Capability = Annotated[
+    str, Text("[A-Z][A-Z0-9_]{1,39}", 'a capability without CAP_, as "NET_BIND_SERVICE"', 40),
+    Rule(
+        "self != 'ALL' && !self.startsWith('CAP_')",
+        'write each capability by its name, without CAP_, as "NET_BIND_SERVICE"; ALL cannot be allowed',
+        lambda value: value != "ALL" and not value.startswith("CAP_"),
+    ),
+]  # fmt: skip
+ClassName = Annotated[str, Text(_SUBDOMAIN, 'the name of a class, as "gvisor"', 253)]
+PriorityClassName = Annotated[
+    str,
+    Text(_SUBDOMAIN, 'the name of a PriorityClass, as "tenant-high"', 253),
+    Rule(
+        "!self.startsWith('system-')",
+        "the system-* classes are the cluster's own and cannot be given to a tenant: name another class",
+        lambda value: not value.startswith("system-"),
+    ),
+]
+Registry = Annotated[
+    str,
+    Text(
+        r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?(:[0-9]{1,5})?(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*",
+        'a registry, with or without the beginning of a path, as "registry.bank.example/payments"',
+        200,
+    ),
+    Rule(
+        "self.split('/')[0].contains('.') || self.split('/')[0].contains(':') || self.split('/')[0] == 'localhost'",
+        'begins with no registry: write it out, as "docker.io/library" for what is pulled as "nginx"',
+        lambda value: "." in (host := value.split("/")[0]) or ":" in host or host == "localhost",
+    ),
+]
+
+
+class HostPath(SpecModel):
+    """A directory of the nodes that pods may mount, with all below it."""
+
+    path: HostPathPrefix = Field(description="The directory; what is below it is included.")
+    read_only: bool = Field(True, description="Whether each mount of it must be readOnly. Default: true.")
+
+
+class Runtime(SpecModel):
+    """What pods may do on their nodes. Not given: nothing that is listed here."""
+
+    pod_security: PodSecurityLevel = Field(
+        "Restricted", description="The level of the Pod Security Standards: Restricted, Baseline or Privileged."
+    )
+    read_only_root_filesystem: bool = Field(
+        True, description="Whether the root filesystem of each container must be read-only. Default: true."
+    )
+    host_paths: Annotated[list[HostPath], Field(max_length=32), Unique("path")] = Field(
+        default_factory=list, description="Directories of the nodes that pods may mount."
+    )
+    host_ports: Annotated[list[PortNumber], Field(max_length=64), Unique()] = Field(
+        default_factory=list, description="Ports of the nodes that pods may use."
+    )
+    add_capabilities: Annotated[list[Capability], Field(max_length=41), Unique()] = Field(
+        default_factory=list, description="Capabilities that containers may add."
+    )
+    service_account_tokens: bool = Field(
+        True, description="Whether pods may mount a token of their ServiceAccount. Default: true."
+    )
+    runtime_classes: Annotated[list[ClassName], Field(max_length=32), Unique()] = Field(
+        default_factory=list, description="RuntimeClasses of which pods must name one. Default: any, or none."
+    )
+    priority_classes: Annotated[list[PriorityClassName], Field(max_length=32), Unique()] = Field(
+        default_factory=list,
+        description="PriorityClasses that pods may have, the cluster's default class included. Default: none.",
+    )
+
+
+class Images(SpecModel):
+    """Which images pods may run."""
+
+    registries: Annotated[list[Registry], Field(max_length=100), Unique()] = Field(
+        default_factory=list,
+        description="Registries, with or without the beginning of a path, that images may come from. Default: any.",
+    )
+    digest_required: bool = Field(True, description="Whether images must be named by digest. Default: true.")
+    always_pull: bool = Field(
+        True,
+        description="Whether imagePullPolicy must be Always: each pod needs a right to its image. Default: true.",
+    )
+
+
+class Locks(SpecModel):
+    """What nobody but the operator may change, enforced at admission."""
+
+    namespaces: bool = Field(
+        True, description="The tenant's namespaces: the operator's marks on them, and their deletion. Default: true."
+    )
+
+
+# The checks that can be suspended, by control. tests/checks compare it with the checks that there are.
+EXEMPTIBLE: Final[dict[str, tuple[str, ...]]] = {}
+
+
+class Exemption(SpecModel):
+    """One check that does not hold in one namespace, until a set time."""
+
+    control: Literal["runtime", "images", "nodes"] = Field(description="The control: runtime, images or nodes.")
+    check: Annotated[str, Text("[a-z][A-Za-z]{1,39}", 'the name of a check, as "readOnlyRootFilesystem"', 40)] = Field(
+        description="The check, as in docs/controls."
+    )
+    namespace: OwnNamespaceName = Field(description="The namespace, one of the tenant's.")
+    pods: MatchLabels = Field(
+        default_factory=dict, description="Only pods created with these labels. Default: all pods of the namespace."
+    )
+    reason: Line = Field(description="Why.")
+    ticket: Ticket = Field("", description="The ticket of the approval.")
+    approved_by: Line = Field("", description="Who approved it.")
+    expires: Time = Field(description="When it ends, by the API server's clock.")

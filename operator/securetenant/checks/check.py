@@ -1,0 +1,75 @@
+"""What a check is. A control's checks and parameters are data: `policies` generates the admission policies from them,
+`evaluator` runs them on a manifest.
+
+A check is a CEL expression that lists what breaks the rule. It is restricted to what kube-apiserver and cel-cpp have in
+common: no two-variable comprehensions, no `ip`, `cidr`, `quantity`, `sets`, `find`, `sort`.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal, TypeAlias
+
+from securetenant.api.tenant import SecureTenantSpec
+from securetenant.model import names
+
+Severity: TypeAlias = Literal["Critical", "High", "Medium", "Low"]
+
+# The formats of the annotations that the policies accept: the one that is written, and those of the version before.
+FORMAT: Final = "v1"
+FORMATS: Final = (FORMAT,)
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One part of a spec that checks read: in CEL `variables.<name>`, a list of strings.
+
+    `values`: the strings, from a spec and the name of a namespace. None of them contains ";" or ",", and no name and no
+    value contains "=" at its first place. An empty list is the strictest value, so that a namespace without parameters
+    gets the strictest of all.
+    """
+
+    name: str
+    values: Callable[[SecureTenantSpec, str], Iterable[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One rule about a pod.
+
+    `name`: camelCase, unique in its control. `found`: CEL, a list of strings: the places that break the rule
+    ("container web"); empty if it is kept. `message`: what is wrong and what to write instead; the places follow it.
+    `severity`, `frameworks`: for reports ("CIS-1.12 5.2.2").
+    """
+
+    name: str
+    found: str
+    message: str
+    severity: Severity = "High"
+    frameworks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CheckSet:
+    """The checks of one control, the parameters that they read, and CEL expressions that they share
+    (`variables.<name>`; each may use those before it)."""
+
+    control: str
+    parameters: Sequence[Parameter] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
+    checks: Sequence[Check] = ()
+
+    @property
+    def annotation(self) -> str:
+        """The annotation on the namespace that holds the parameters."""
+        return f"{names.GROUP}/{self.control}"
+
+    def identifier(self, check: Check) -> str:
+        """The check's ID: "runtime/privileged"."""
+        return f"{self.control}/{check.name}"
+
+
+def encoded(checks: CheckSet, spec: SecureTenantSpec, namespace: str) -> str:
+    """The annotation's value: "v1;hostPorts=8080,9090;podSecurity=Baseline". Parameters at their strictest are left
+    out; the value is never empty, so that its removal is a difference."""
+    given = ((parameter.name, ",".join(parameter.values(spec, namespace))) for parameter in checks.parameters)
+    return ";".join([FORMAT, *(f"{name}={values}" for name, values in given if values)])

@@ -1,0 +1,136 @@
+"""Runs checks on an object as kube-apiserver would, with cel-expr-python (Google's cel-cpp).
+
+All checks are evaluated as one expression first: handing an object over to CEL costs more than a check (13 ms for all
+of them one by one, 0.4 ms at once). Only if that fails is each evaluated by itself, so that an error fails its own
+check and no other.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+from cel_expr_python import cel
+from cel_expr_python.ext import ext_optional, ext_strings
+
+from securetenant.checks.check import Check, CheckSet
+from securetenant.checks.variables import Target, variables
+
+_INPUTS: Final = ("object", "namespaceObject", "request", "variables")
+_VARIABLE: Final = re.compile(r"\bvariables\.([A-Za-z]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A check that an object breaks. `places`: where; empty if the check could not be evaluated, with the `error`."""
+
+    control: str
+    check: Check
+    places: Sequence[str] = ()
+    error: str = ""
+
+    @property
+    def identifier(self) -> str:
+        return f"{self.control}/{self.check.name}"
+
+
+class Evaluator:
+    """The checks of some controls, compiled for one kind of object when they are first used.
+
+    The parameters of the namespace that was last asked for are kept.
+    """
+
+    def __init__(self, target: Target, sets: Sequence[CheckSet]) -> None:
+        self._variables = variables(target, sets)
+        self._checks = [(one, check) for one in sets for check in one.checks]
+        self._parameters = [parameter.name for one in sets for parameter in one.parameters]
+        self._given: tuple[Mapping[str, str], dict[str, Any]] | None = None
+        self._environment = cel.NewEnv(
+            variables=dict.fromkeys(_INPUTS, cel.Type.DYN),
+            extensions=[ext_optional.ExtOptional(), ext_strings.ExtStrings()],
+        )
+
+    def failures(self, body: Mapping[str, Any], annotations: Mapping[str, str]) -> list[Failure]:
+        """The checks that an object breaks, as on its creation in a namespace with these annotations.
+
+        `body` is in the form that the server judges (see `server_form`). A check that cannot be evaluated fails.
+        """
+        data: dict[str, Any] = {
+            "object": body,
+            "namespaceObject": {"metadata": {"annotations": annotations}},
+            "request": {"operation": "CREATE"},
+            "variables": self._of_namespace(annotations),
+        }
+        value, error = _value(self._whole, data)
+        if error:
+            return self._one_by_one(data)
+        exempted, *found = value
+        return [
+            Failure(checks.control, check, tuple(map(str, places)))
+            for (checks, check), places in zip(self._checks, found, strict=True)
+            if places and checks.identifier(check) not in exempted
+        ]
+
+    def _of_namespace(self, annotations: Mapping[str, str]) -> dict[str, Any]:
+        """The parameters, from the annotations of a namespace. One that cannot be evaluated is absent, so that checks
+        that read it fail."""
+        if self._given is None or self._given[0] != annotations:
+            data = {"namespaceObject": {"metadata": {"annotations": annotations}}}
+            values = {name: _value(self._parameter[name], data) for name in self._parameters}
+            self._given = dict(annotations), {name: value for name, (value, error) in values.items() if not error}
+        return dict(self._given[1])
+
+    @cached_property
+    def _parameter(self) -> dict[str, Any]:
+        written: dict[str, str] = {}
+        for name, text in self._variables.items():
+            written[name] = f"dyn({_written_out(text, written)})"
+        return {name: self._environment.compile(written[name]) for name in self._parameters}
+
+    @cached_property
+    def _whole(self) -> Any:
+        """A list of what is exempted and of what each check finds, variables but parameters written out."""
+        written = {name: f"variables.{name}" for name in self._parameters}
+        for name, text in self._variables.items():
+            if name not in written:
+                written[name] = f"dyn({_written_out(text, written)})"
+        texts = [written["exempted"], *(_written_out(check.found, written) for _, check in self._checks)]
+        return self._environment.compile(f"[{', '.join(f'dyn({text})' for text in texts)}]")
+
+    @cached_property
+    def _single(self) -> dict[str, Any]:
+        texts = {**self._variables, **{checks.identifier(check): check.found for checks, check in self._checks}}
+        return {name: self._environment.compile(text) for name, text in texts.items()}
+
+    def _one_by_one(self, data: dict[str, Any]) -> list[Failure]:
+        """The same where something cannot be evaluated."""
+        for name in self._variables:
+            value, error = _value(self._single[name], data)
+            if not error:
+                data["variables"][name] = value
+        exempted = data["variables"].get("exempted", ())
+        made = []
+        for checks, check in self._checks:
+            places, error = _value(self._single[checks.identifier(check)], data)
+            if error:
+                made.append(Failure(checks.control, check, error=error))
+            elif places and checks.identifier(check) not in exempted:
+                made.append(Failure(checks.control, check, tuple(map(str, places))))
+        return made
+
+
+def _written_out(text: str, values: Mapping[str, str]) -> str:
+    return _VARIABLE.sub(lambda found: values[found[1]], text)
+
+
+def _value(expression: Any, data: Mapping[str, Any]) -> tuple[Any, str]:
+    """The value and "", or None and the error. cel-expr-python gives an error of evaluation as a value, and cannot
+    convert every value."""
+    result = expression.eval(data=data)
+    if result.type() == cel.Type.ERROR:
+        return None, str(result)
+    try:
+        return result.plain_value(), ""
+    except (TypeError, ValueError, RuntimeError) as error:
+        return None, f"no plain value: {error}"

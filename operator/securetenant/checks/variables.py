@@ -1,0 +1,90 @@
+"""The CEL variables around the checks: where the pod is in an object, its containers, the parameters on the namespace.
+
+A namespace without parameters, or with some in a format that is not known, gets empty lists: the strictest values.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from securetenant.checks.check import FORMATS, CheckSet
+from securetenant.model import names
+
+EXEMPTIONS: Final = f"{names.GROUP}/exemptions"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A kind of object that holds a pod. `pod`: CEL, the pod or pod template. `creating`: CEL, whether the pod does not
+    exist yet, so that what the API server sets later is not there."""
+
+    name: str
+    pod: str
+    creating: str
+
+
+PODS: Final = Target("pods", "object", "request.operation == 'CREATE'")
+WORKLOADS: Final = Target(
+    "workloads",
+    "has(object.spec.jobTemplate) ? object.spec.jobTemplate.spec.template : object.spec.template",
+    "true",
+)
+
+_TIME: Final = "[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z"
+
+
+def variables(target: Target, sets: Iterable[CheckSet]) -> dict[str, str]:
+    """All variables by name, in the order in which they must be evaluated."""
+    made = {
+        "annotations": "namespaceObject.metadata.?annotations.orValue({})",
+        "pod": target.pod,
+        "creating": target.creating,
+        "podAnnotations": "variables.pod.?metadata.?annotations.orValue({})",
+        "podLabels": "variables.pod.?metadata.?labels.orValue({})",
+        "spec": "variables.pod.spec",
+        "volumes": "variables.spec.?volumes.orValue([])",
+        "windows": "variables.spec.?os.?name.orValue('') == 'windows'",
+        "containers": "variables.spec.containers + variables.spec.?initContainers.orValue([]) + "
+        "variables.spec.?ephemeralContainers.orValue([])",
+        "exempted": _exempted(),
+    }
+    for checks in sets:
+        for name, cel in _of(checks).items():
+            if name in made:
+                raise ValueError(f"the variable {name} is defined twice, the second time by control {checks.control}")
+            made[name] = cel
+    return made
+
+
+def _of(checks: CheckSet) -> Mapping[str, str]:
+    """The variables of one control: its annotation, each parameter, and its own."""
+    raw = f"{checks.control}Parameters"
+    known = " || ".join(f"variables.{raw}[0] == '{one}'" for one in FORMATS)
+    made = {raw: f"variables.annotations[?'{checks.annotation}'].orValue('').split(';')"} if checks.parameters else {}
+    for parameter in checks.parameters:
+        start = f"{parameter.name}="
+        made[parameter.name] = (
+            f"({known}) ? variables.{raw}.filter(e, e.startsWith('{start}'))"
+            f".map(e, e.substring({len(start)})).join(',').split(',').filter(e, e != '') : []"
+        )
+    return {**made, **checks.variables}
+
+
+def _exempted() -> str:
+    """The IDs of the checks that do not hold for this request, from "v1;runtime/hostPorts|<until>|app=web,tier=x;...".
+
+    It ends by the API server's own clock: on CREATE the server has set creationTimestamp, in the form in which the end
+    is written, so that texts compare as times do and nothing can fail. Never on UPDATE, where that time is the old one.
+    """
+    known = ", ".join(f"'{one}'" for one in FORMATS)
+    entries = f"variables.annotations[?'{EXEMPTIONS}'].orValue('').split(';')"
+    labels = (
+        "e.split('|')[2].split(',').all(l, l == '' || "
+        "(l.split('=')[0] in variables.podLabels && variables.podLabels[l.split('=')[0]] == l.split('=')[1]))"
+    )
+    return (
+        f"request.operation == 'CREATE' && {entries}[0] in [{known}] ? {entries}"
+        f".filter(e, e.matches('^[a-z]+/[A-Za-z]+[|]{_TIME}[|]([^|=,;]+=[^|=,;]*(,[^|=,;]+=[^|=,;]*)*)?$') && "
+        f"string(object.metadata.?creationTimestamp.orValue('9')) < e.split('|')[1] && {labels})"
+        f".map(e, e.split('|')[0]) : []"
+    )

@@ -1,0 +1,5 @@
+"""admission: what the API server refuses, with the operator or without it.
+
+control.py    the mode and the exemptions on each namespace, where the policies read them
+manifests.py  the policies, generated from the checks of all controls
+"""

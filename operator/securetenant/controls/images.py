@@ -1,0 +1,111 @@
+"""images: where a tenant's images may come from, and how they are named. Checked at admission; nothing is written but
+the parameters on the namespace."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Final
+
+from securetenant.api.tenant import SecureTenant, SecureTenantSpec
+from securetenant.checks.check import Check, CheckSet, Parameter
+from securetenant.controls import ownership
+from securetenant.controls.control import Control, Plan
+from securetenant.controls.parameters import on_namespaces
+from securetenant.controls.world import World
+from securetenant.model.kinds import NAMESPACE
+
+NAME: Final = "images"
+
+
+def _registries(spec: SecureTenantSpec, namespace: str) -> Iterator[str]:
+    if spec.images is None or not spec.images.registries:
+        yield "*"
+    else:
+        yield from spec.images.registries
+
+
+def _tags(spec: SecureTenantSpec, namespace: str) -> Iterator[str]:
+    if spec.images is None or not spec.images.digest_required:
+        yield "allowed"
+
+
+def _cached(spec: SecureTenantSpec, namespace: str) -> Iterator[str]:
+    if spec.images is None or not spec.images.always_pull:
+        yield "allowed"
+
+
+# The grammar of github.com/distribution/reference, without upper-case hosts: what does not match is refused, so that no
+# prefix is compared with something that the container runtime reads otherwise.
+_HOST: Final = r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?(:[0-9]+)?/"
+_PATH: Final = r"[a-z0-9]+((\\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\\.|_|__|-+)[a-z0-9]+)*)*"
+_REFERENCE: Final = f"^({_HOST})?{_PATH}(:[A-Za-z0-9_][-A-Za-z0-9_.]{{0,127}})?(@sha256:[a-f0-9]{{64}})?$"
+
+# Each image of the pod with the place where it stands: {"image": "...", "at": "container web"}.
+_IMAGES: Final = (
+    "variables.containers.map(c, {'at': dyn('container ' + c.name), 'image': dyn(c.?image.orValue('')), "
+    "'pull': dyn(c.?imagePullPolicy.orValue(''))}) + "
+    "variables.volumes.filter(v, has(v.image)).map(v, {'at': dyn('volume ' + v.name), "
+    "'image': dyn(v.image.?reference.orValue('')), 'pull': dyn(v.image.?pullPolicy.orValue(''))})"
+)
+# The same with the registry and the path written out: nginx is docker.io/library/nginx.
+_FULL: Final = (
+    "variables.images.map(i, {'at': dyn(i.at + ' (' + i.image + ')'), 'full': dyn("
+    "!i.image.contains('/') ? 'docker.io/library/' + i.image : "
+    "i.image.startsWith('docker.io/') || i.image.startsWith('index.docker.io/') ? "
+    "(i.image.split('/').size() == 2 ? 'docker.io/library/' + i.image.split('/')[1] : "
+    "'docker.io/' + i.image.substring(i.image.indexOf('/') + 1)) : "
+    "i.image.split('/')[0].contains('.') || i.image.split('/')[0].contains(':') || "
+    "i.image.split('/')[0] == 'localhost' ? i.image : 'docker.io/' + i.image)})"
+)
+
+CHECKS: Final = CheckSet(
+    control=NAME,
+    parameters=(
+        Parameter("registries", _registries),
+        Parameter("tags", _tags),
+        Parameter("cachedImages", _cached),
+    ),
+    variables={"images": _IMAGES, "fullImages": _FULL},
+    checks=(
+        Check(
+            "reference",
+            "variables.registries == ['*'] && variables.tags.size() > 0 ? [] : "
+            f"variables.images.filter(i, !i.image.matches('{_REFERENCE}')).map(i, i.at)",
+            "the image is not written as registry/path:tag@sha256:digest in lower case: write it so",
+            "High",
+            ("CIS-1.12 5.5.1",),
+        ),
+        Check(
+            "registries",
+            "variables.registries == ['*'] ? [] : variables.fullImages.filter(i, !variables.registries.exists(r, "
+            "i.full.startsWith(r + '/') || i.full.startsWith(r + ':') || i.full.startsWith(r + '@') || i.full == r))"
+            ".map(i, i.at)",
+            "the image is from none of the registries in spec.images.registries of the SecureTenant: use one of "
+            "them",
+            "High",
+            ("CIS-1.12 5.5.1",),
+        ),
+        Check(
+            "digest",
+            "variables.tags.size() > 0 ? [] : "
+            "variables.images.filter(i, !i.image.matches('@sha256:[a-f0-9]{64}$')).map(i, i.at)",
+            "the image is not named by its digest, so what it is may change: write @sha256:... behind it",
+            "Medium",
+            ("CIS-1.12 5.5.1",),
+        ),
+        Check(
+            "pullPolicy",
+            "variables.cachedImages.size() > 0 ? [] : variables.images.filter(i, i.pull != 'Always').map(i, i.at)",
+            "imagePullPolicy is not Always, so an image that another tenant pulled onto the node would run without a "
+            "right to it: set it to Always",
+            "Medium",
+            ("MTB-PL1-CC-DI-1",),
+        ),
+    ),
+)  # fmt: skip
+
+
+def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
+    return Plan(desired=list(on_namespaces(CHECKS, tenant, ownership.held(tenant, world))))
+
+
+CONTROL: Final = Control(NAME, plan, (NAMESPACE,), checks=CHECKS)

@@ -1,0 +1,126 @@
+"""The runtime checks that the Pod Security Standards do not have, and their parameters from `spec.runtime`."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+from securetenant.api.workloads import Runtime
+from securetenant.checks.check import Check, CheckSet, Parameter
+from securetenant.controls.runtime import podsecurity
+
+NAME: Final = "runtime"
+
+
+def _parameter(name: str, values: Callable[[Runtime], Iterable[str]]) -> Parameter:
+    return Parameter(name, lambda spec, namespace: values(spec.runtime))
+
+
+def _classes(runtime: Runtime) -> Iterator[str]:
+    yield from runtime.runtime_classes or ("*",)
+
+
+# An empty list is the strictest value of each.
+PARAMETERS: Final = (
+    _parameter("podSecurity", lambda r: () if r.pod_security == "Restricted" else (r.pod_security,)),
+    _parameter("writableRootFilesystem", lambda r: () if r.read_only_root_filesystem else ("allowed",)),
+    _parameter("hostPaths", lambda r: (f"{p.path}:{'ro' if p.read_only else 'rw'}" for p in r.host_paths)),
+    _parameter("hostPorts", lambda r: map(str, r.host_ports)),
+    _parameter("addCapabilities", lambda r: r.add_capabilities),
+    _parameter("serviceAccountTokens", lambda r: ("allowed",) if r.service_account_tokens else ()),
+    _parameter("runtimeClasses", _classes),
+    _parameter("priorityClasses", lambda r: r.priority_classes),
+)
+
+# The hostPath volumes, each with the modes ("ro", "rw") of the entries of spec.runtime.hostPaths that cover it. A path
+# is compared at its boundaries.
+_HOST_VOLUMES: Final = (
+    "variables.volumes.filter(v, has(v.hostPath)).map(v, {'name': dyn(v.name), "
+    "'path': dyn(v.hostPath.?path.orValue('')), 'modes': dyn(variables.hostPaths.filter(a, "
+    "a.split(':')[0] == '/' || v.hostPath.?path.orValue('') == a.split(':')[0] || "
+    "v.hostPath.?path.orValue('').startsWith(a.split(':')[0] + '/')).map(a, a.split(':')[1]))})"
+)
+
+CHECKS: Final = CheckSet(
+    control=NAME,
+    parameters=PARAMETERS,
+    variables={**podsecurity.VARIABLES, "hostVolumes": _HOST_VOLUMES},
+    checks=(
+        *podsecurity.CHECKS,
+        Check(
+            "readOnlyRootFilesystem",
+            "variables.writableRootFilesystem.size() > 0 || variables.windows ? [] : "
+            "variables.containers.filter(c, !c.?securityContext.?readOnlyRootFilesystem.orValue(false))"
+            ".map(c, 'container ' + c.name)",
+            "the root filesystem is writable: set securityContext.readOnlyRootFilesystem to true, and mount an "
+            "emptyDir where the program writes",
+            "Medium",
+            ("NSA-1.2 1.1",),
+        ),
+        Check(
+            "hostPaths",
+            # The node would resolve "..", "." and "//".
+            "variables.hostVolumes.filter(v, v.modes.size() == 0 || v.path.matches('(^|/)[.]{1,2}(/|$)|//'))"
+            ".map(v, 'volume ' + v.name + ' (' + v.path + ')')",
+            "the directory of the node is none of spec.runtime.hostPaths of the SecureTenant: use another volume",
+            "Critical",
+            ("CIS-1.12 5.2.11", "MTB-PL1-BC-HI-1"),
+        ),
+        Check(
+            "hostPathMounts",
+            # subPath follows symbolic links that a container may have put there (CVE-2017-1002101, CVE-2021-25741).
+            "variables.hostVolumes.filter(v, variables.containers.exists(c, c.?volumeMounts.orValue([]).exists(m, "
+            "m.name == v.name && (m.?subPath.orValue('') != '' || m.?subPathExpr.orValue('') != '' || "
+            "(!('rw' in v.modes) && !m.?readOnly.orValue(false)))))).map(v, 'volume ' + v.name)",
+            "a mount of a directory of the node must have no subPath, and be readOnly unless the SecureTenant allows "
+            "writing: set readOnly to true, and mount the directory itself",
+            "High",
+        ),
+        Check(
+            "hostPorts",
+            "variables.containers.filter(c, c.?ports.orValue([]).exists(p, p.?hostPort.orValue(0) != 0 && "
+            "!(string(p.hostPort) in variables.hostPorts))).map(c, 'container ' + c.name)",
+            "the port of the node is none of spec.runtime.hostPorts of the SecureTenant: remove hostPort, "
+            "use a Service",
+            "High",
+            ("CIS-1.12 5.2.12", "MTB-PL1-BC-HI-3"),
+        ),
+        Check(
+            "addCapabilities",
+            "variables.containers.filter(c, c.?securityContext.?capabilities.?add.orValue([])"
+            ".exists(a, !(a in variables.addCapabilities))).map(c, 'container ' + c.name)",
+            "a capability is added that is none of spec.runtime.addCapabilities of the SecureTenant: remove it",
+            "High",
+            ("CIS-1.12 5.2.8", "CIS-1.12 5.2.9", "MTB-PL1-BC-CPI-3"),
+        ),
+        Check(
+            "serviceAccountTokens",
+            "variables.serviceAccountTokens.size() > 0 ? [] : "
+            "(variables.spec.?automountServiceAccountToken.orValue(true) ? ['spec.automountServiceAccountToken'] : [])"
+            " + variables.volumes.filter(v, v.?projected.?sources.orValue([]).exists(s, has(s.serviceAccountToken)))"
+            ".map(v, 'volume ' + v.name)",
+            "pods of this tenant may hold no token of their ServiceAccount: set automountServiceAccountToken to false",
+            "Medium",
+            ("CIS-1.12 5.1.6", "NSA-1.2 1.11"),
+        ),
+        Check(
+            "runtimeClasses",
+            "variables.runtimeClasses == ['*'] || variables.spec.?runtimeClassName.orValue('') in "
+            "(variables.runtimeClasses.size() > 0 ? variables.runtimeClasses : ['']) ? [] : ['spec.runtimeClassName']",
+            "the pod must run with one of spec.runtime.runtimeClasses of the SecureTenant: set runtimeClassName to it",
+            "High",
+        ),
+        Check(
+            "priorityClasses",
+            "variables.spec.?priorityClassName.orValue('') in variables.priorityClasses + [''] ? [] : "
+            "['spec.priorityClassName']",
+            "the priority class is none of spec.runtime.priorityClasses of the SecureTenant, so the pod might displace "
+            "others: remove priorityClassName",
+            "High",
+        ),
+        Check(
+            "nodeName",
+            "variables.creating && has(variables.spec.nodeName) ? ['spec.nodeName'] : []",
+            "spec.nodeName passes the scheduler by, and with it taints and quotas of nodes: use nodeSelector",
+            "High",
+        ),
+    ),
+)  # fmt: skip
