@@ -1,5 +1,5 @@
-"""What the admission policies cost: how long it takes to create a pod in a tenant's namespace, and in one beside it that
-no policy looks at; and the API server's memory with the policies and without them."""
+"""What the admission policies cost: how long a pod's creation takes in a tenant's namespace, and in one that no policy
+looks at; and the API server's memory with the policies and without them."""
 
 import asyncio
 import re
