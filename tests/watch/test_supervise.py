@@ -156,6 +156,24 @@ async def test_a_kind_that_is_stuck_beside_one_that_is_watched(monkeypatch: pyte
         assert (stage.watcher.unready(), stage.watcher.unhealthy()) == ([], [])
 
 
+async def test_the_first_watch_has_the_kind_listed_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was deleted between the operator's own list and kopf's first one comes with no event. Later watches of the
+    same kopf go on where the one before them ended."""
+    stage = Stage(monkeypatch, (SECURE_TENANT, CLASS))
+    async with stage.running():
+        stage.ask("list", SECURE_TENANT)
+        stage.ask("watch", SECURE_TENANT, "403")
+        assert stage.controller.listed_anew == [], "it was not accepted"
+        stage.ask("watch", SECURE_TENANT)
+        assert stage.controller.listed_anew == ["SecureTenant"]
+        stage.ask("watch", SECURE_TENANT)
+        assert stage.controller.listed_anew == ["SecureTenant"]
+        stage.ask("list", SECURE_TENANT)
+        assert stage.controller.listed_anew == ["SecureTenant", "SecureTenant"], "its watch was interrupted"
+        stage.watch(CLASS)
+        assert stage.controller.listed_anew[2:] == ["TenantClass"]
+
+
 async def test_when_kopf_ends_all_kinds_are_concerned(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Stage(monkeypatch, (SECURE_TENANT, CLASS))
     async with stage.running():
