@@ -17,7 +17,7 @@ from securetenant.model.objects import Observed
 # Up to this many tenants of one token are kept as a tuple: for more, copying it for each new one costs more than a set.
 FEW = 8
 
-_TRIGGERS: Final = tuple(control.triggers for control in CONTROLS)
+_TRIGGERS: Final = tuple(control.triggers for control in CONTROLS if control.triggers is not None)
 _SECTIONS: Final = [each.section for each in _TRIGGERS if each.section]
 if len(set(_SECTIONS)) < len(_SECTIONS) or "namespaces" in _SECTIONS:
     raise ValueError(f"each section of the spec is read by one control's triggers, and namespaces by none: {_SECTIONS}")

@@ -3,7 +3,7 @@
 The reconciler acts on it; `securetenant plan` prints it.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -20,7 +20,7 @@ from securetenant.drift import judge
 from securetenant.drift.applied import recorded
 from securetenant.drift.judge import Finding, Owner
 from securetenant.drift.merge import merged
-from securetenant.model.kinds import NAMESPACE
+from securetenant.model.kinds import NAMESPACE, Kind
 from securetenant.model.objects import Desired, Observed, Ref
 
 
@@ -56,7 +56,7 @@ def assess(
     last: Callable[[Ref], Collection[str]] = lambda ref: (),
     refusal: Refusal | None = None,
     believes: Callable[[Observed], bool] = lambda have: True,
-    controls: Sequence[Control] = CONTROLS,
+    controls: tuple[Control, ...] = CONTROLS,
 ) -> Assessment:
     """Assess a tenant in Enforce or Audit. `last`, `believes`: as in `judge.Owner`.
 
@@ -86,7 +86,7 @@ def assess(
     findings = [
         *judge.wanted(owner, desired, partial(_seen, world)),
         *(
-            _unlike_records(owner, carrying, world, record, held, {want.ref for want in desired}, controls)
+            _unlike_records(owner, carrying, world, record, held, {want.ref for want in desired}, writers(controls))
             if is_bare
             else judge.unwanted(owner, carrying, desired, held.__contains__, owned.__contains__, superseded)
         ),
@@ -114,10 +114,9 @@ def _unlike_records(
     record: Collection[Ref],
     held: Collection[str],
     wanted: Collection[Ref],
-    controls: Iterable[Control],
+    control_of: Mapping[Kind, Control],
 ) -> Iterator[Finding]:
     """Objects that were written and are missing or changed, and objects that have our mark but were never written."""
-    control_of = writers(controls)
     for ref in sorted(ref for ref in record if ref not in wanted and ref.kind in control_of and world.serves(ref.kind)):
         have, control = _seen(world, ref), control_of[ref.kind].name
         if have is None:
@@ -142,7 +141,7 @@ def _kept(ref: Ref, control: str, reason: DriftReason, message: str, have: Obser
 
 
 def marked(
-    tenant: SecureTenant, world: World, controls: Iterable[Control] = CONTROLS
+    tenant: SecureTenant, world: World, controls: tuple[Control, ...] = CONTROLS
 ) -> Iterator[tuple[str, Observed]]:
     """All objects that carry the tenant's mark or that a control says are to be given back, each with the control that
     writes its kind. The contents of a Terminating namespace are left out: they are deleted with it."""
