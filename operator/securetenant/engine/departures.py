@@ -98,7 +98,7 @@ class Departures:
     async def _report_condition(self, tenant: SecureTenant, condition: Condition) -> None:
         """Report the condition of a tenant that is being deleted; the others are dropped, since nothing is judged any
         more."""
-        reconciling = Condition(type="Reconciling", status="True", reason=condition.reason, message=condition.message)
+        reconciling = Condition.of("Reconciling", "True", condition.reason, condition.message)
         self._reporter.deleting(tenant, condition)
         await self._resource.write_status(tenant, status.unjudged(tenant, [condition, reconciling], self._now()))
 

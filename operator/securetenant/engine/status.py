@@ -7,7 +7,6 @@ from datetime import datetime
 from securetenant.api.refused import Refusal
 from securetenant.api.status import (
     Condition,
-    ConditionStatus,
     DriftItem,
     DriftStatus,
     NamespaceStatus,
@@ -178,30 +177,32 @@ def _blocking(result: Pass) -> list[str]:
 def _ready(result: Pass) -> Condition:
     mode = result.tenant.spec.mode
     if result.refusal is not None:
-        return _condition("Ready", "False", "InvalidSpec", _refused(result, result.refusal))
+        return Condition.of("Ready", "False", "InvalidSpec", _refused(result, result.refusal))
     if mode == "Paused":
-        return _condition("Ready", "Unknown", "Paused", "mode is Paused: nothing is judged and nothing is corrected")
+        return Condition.of("Ready", "Unknown", "Paused", "mode is Paused: nothing is judged and nothing is corrected")
     if result.unknown:
-        return _condition("Ready", "Unknown", "NotJudged", result.unknown)
+        return Condition.of("Ready", "Unknown", "NotJudged", result.unknown)
     if result.errors:
-        return _condition("Ready", "False", "WriteFailed", "; ".join(result.errors))
+        return Condition.of("Ready", "False", "WriteFailed", "; ".join(result.errors))
     if result.altered:
-        return _condition("Ready", "False", "AdmissionChanged", _alterations(result))
+        return Condition.of("Ready", "False", "AdmissionChanged", _alterations(result))
     if blocking := _blocking(result):
-        return _condition("Ready", "False", "Blocked", "; ".join(blocking))
+        return Condition.of("Ready", "False", "Blocked", "; ".join(blocking))
     if result.contested:
         # Between two corrections the object is as the other manager wants it.
-        return _condition("Ready", "False", "Contested", _contested(result))
+        return Condition.of("Ready", "False", "Contested", _contested(result))
     if result.open:
         listed = ", ".join(_described(item) for item in result.open[:3])
-        return _condition("Ready", "False", "Contested", f"changed back at once, corrected again in a moment: {listed}")
+        return Condition.of(
+            "Ready", "False", "Contested", f"changed back at once, corrected again in a moment: {listed}"
+        )
     if result.unsettled:
-        return ready_before(result.tenant) or _condition(
+        return ready_before(result.tenant) or Condition.of(
             "Ready", "Unknown", "Retrying", "its objects are being written"
         )
     if mode == "Audit":
-        return _condition("Ready", "True", "Audited", "mode is Audit: deviations are reported, nothing is written")
-    return _condition("Ready", "True", "Enforced", f"posture in force in {len(result.held)} namespaces")
+        return Condition.of("Ready", "True", "Audited", "mode is Audit: deviations are reported, nothing is written")
+    return Condition.of("Ready", "True", "Enforced", f"posture in force in {len(result.held)} namespaces")
 
 
 def _as_written(condition: Condition, control: str, unwritten: Sequence[str]) -> Condition:
@@ -210,7 +211,7 @@ def _as_written(condition: Condition, control: str, unwritten: Sequence[str]) ->
         return condition
     more = f"; and {len(unwritten) - _NAMED} more" if len(unwritten) > _NAMED else ""
     message = f"not everything of {control} could be written: {'; '.join(unwritten[:_NAMED])}{more}"
-    return _condition(condition.type, "False", "WriteFailed", message)
+    return Condition.of(condition.type, "False", "WriteFailed", message)
 
 
 def ready_before(tenant: SecureTenant) -> Condition | None:
@@ -225,12 +226,12 @@ def _drifted(result: Pass) -> Condition:
             if result.is_bare and result.plans
             else "nothing is judged while Paused"
         )
-        return _condition("Drifted", "Unknown", "NotJudged", message)
+        return Condition.of("Drifted", "Unknown", "NotJudged", message)
     if not result.outstanding:
-        return _condition("Drifted", "False", "InSync", "")
+        return Condition.of("Drifted", "False", "InSync", "")
     first = ", ".join(_described(item) for item in result.outstanding[:3])
     more = f" and {len(result.outstanding) - 3} more" if len(result.outstanding) > 3 else ""
-    return _condition("Drifted", "True", "DriftDetected", f"{len(result.outstanding)} deviations: {first}{more}")
+    return Condition.of("Drifted", "True", "DriftDetected", f"{len(result.outstanding)} deviations: {first}{more}")
 
 
 def _described(item: Drifted) -> str:
@@ -242,19 +243,19 @@ def _abnormal(result: Pass) -> list[Condition]:
     """Conditions that are present only while true (kstatus: Reconciling means in progress, Stalled means failed)."""
     found = []
     if result.refusal is not None:
-        found.append(_condition("Stalled", "True", "InvalidSpec", _refused(result, result.refusal)))
+        found.append(Condition.of("Stalled", "True", "InvalidSpec", _refused(result, result.refusal)))
     elif result.tenant.spec.mode != "Paused":
         waiting = any(plan.blocking and plan.passing for plan in result.plans.values())
         blocking = _blocking(result)
         if result.errors or waiting:
-            found.append(_condition("Reconciling", "True", "Retrying", "; ".join(result.errors or blocking)))
+            found.append(Condition.of("Reconciling", "True", "Retrying", "; ".join(result.errors or blocking)))
         elif result.altered:
-            found.append(_condition("Stalled", "True", "AdmissionChanged", _alterations(result)))
+            found.append(Condition.of("Stalled", "True", "AdmissionChanged", _alterations(result)))
         elif blocking:
-            found.append(_condition("Stalled", "True", "Blocked", "; ".join(blocking)))
+            found.append(Condition.of("Stalled", "True", "Blocked", "; ".join(blocking)))
     if result.contested:
         lasting = any(contest.lasting for contest in result.contested.values())
-        found.append(_condition("Contested", "True", "ContestLasts" if lasting else "Contested", _contested(result)))
+        found.append(Condition.of("Contested", "True", "ContestLasts" if lasting else "Contested", _contested(result)))
     return found
 
 
@@ -289,10 +290,6 @@ def _contested(result: Pass) -> str:
         f"{message}. It does not end by itself: find the user in the API server's audit log, and take away its right "
         "to write there, or refuse its writes by a ValidatingAdmissionPolicy"
     )
-
-
-def _condition(kind: str, status: ConditionStatus, reason: str, message: str) -> Condition:
-    return Condition(type=kind, status=status, reason=reason, message=message)
 
 
 def _namespaces(result: Pass) -> list[NamespaceStatus]:
