@@ -146,7 +146,7 @@ QUOTA = Desired(Ref(RESOURCE_QUOTA, "pay", "securetenant"), "quota", {"spec": {"
 def of_quota(*objects: Observed) -> tuple[list[Change], list[Told]]:
     """What is said of quotas in a cluster that holds these."""
     found = assess(PAY, StaticWorld([PAY], objects), NOW)
-    return [c for c in changes(found, {}) if c.ref.kind is RESOURCE_QUOTA], told(found)
+    return [c for c in changes(found) if c.ref.kind is RESOURCE_QUOTA], told(found)
 
 
 def test_a_quota_that_is_to_be_made_is_no_obstacle() -> None:

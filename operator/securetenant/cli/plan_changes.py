@@ -85,13 +85,12 @@ class Forecast:
         return self.state == "judged" and not self.changes and not self.blocked
 
 
-def changes(assessment: Assessment, managers: Mapping[int, str]) -> list[Change]:
-    """The findings in the order in which they are shown: by namespace, the Namespace itself first. `managers` by the
-    finding's position."""
+def changes(assessment: Assessment) -> list[Change]:
+    """The findings in the order in which they are shown: by namespace, the Namespace itself first."""
     enforced = assessment.tenant.spec.mode == "Enforce"
     found = [
-        _change(finding, assessment.tenant.name, managers.get(index, ""), enforced)
-        for index, finding in enumerate(assessment.findings)
+        _change(finding, assessment.tenant.name, enforced)
+        for finding in assessment.findings
         if not _is_uncounted(finding)
     ]
     return sorted(found, key=lambda c: (c.ref.place, c.ref.namespace != "", c.ref.kind, c.ref.name, c.reason))
@@ -134,7 +133,7 @@ def told(assessment: Assessment) -> list[Told]:
 _WORTH_TELLING = frozenset({"Pending"})
 
 
-def _change(finding: Finding, tenant: str, manager: str, enforced: bool) -> Change:
+def _change(finding: Finding, tenant: str, enforced: bool) -> Change:
     return Change(
         effect=_EFFECTS[finding.action] if enforced else "report",
         # In Audit every difference counts as a deviation, since it is not corrected.
@@ -143,7 +142,7 @@ def _change(finding: Finding, tenant: str, manager: str, enforced: bool) -> Chan
         control=finding.control,
         ref=finding.ref,
         path=finding.path,
-        manager=manager,
+        manager=finding.manager,
         message=finding.message,
         fields=tuple(_fields(finding, tenant)),
     )

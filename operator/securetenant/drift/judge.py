@@ -27,6 +27,7 @@ class Finding:
     Keep: it is only reported; Recount: the spec is as wanted, but the copy that Kubernetes keeps of it in the status is
     not. `path`: the first field that differs, dotted, e.g. "spec.ingress". `superseded`: only for a deletion by
     rollout. `reserved`: keys of labels and annotations that are ours to remove although no spec can set them.
+    `manager`: the field manager that caused it, where known: engine/attribution.py fills it in.
     """
 
     ref: Ref
@@ -40,6 +41,12 @@ class Finding:
     observed: Observed | None = None
     superseded: Superseded = ""
     reserved: Collection[str] = ()
+    manager: str = ""
+
+    @property
+    def key(self) -> tuple[Ref, str]:
+        """What it is recognized by in a later pass: the object and the reason."""
+        return self.ref, self.reason
 
 
 @dataclass(frozen=True, slots=True)

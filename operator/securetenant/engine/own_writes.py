@@ -5,14 +5,13 @@ still that person's change; and a write that was carried out although its answer
 nothing is known, and the records alone decide.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls.world import World
 from securetenant.drift.assess import Assessment
 from securetenant.drift.judge import Finding
 from securetenant.drift.writes import nudged
-from securetenant.engine.status import Drifted
 from securetenant.engine.uncertain import UncertainWrites
 from securetenant.engine.writer import Outcome
 from securetenant.model.objects import Observed, Ref
@@ -56,17 +55,17 @@ class OwnWrites:
         known = self._unrecorded.get(name)
         return (lambda have: True) if known is None else (lambda have: have.uid in known)
 
-    def settle(self, found: Assessment, outcome: Outcome, blamed: Mapping[Finding, str]) -> list[Drifted]:
+    def settle(self, found: Assessment, outcome: Outcome) -> list[Finding]:
         """Take in the writes of a pass: note those with an unknown outcome, and forget those whose object is no longer
         found to differ. Returns the findings of the latter: every deviation, and the rollouts that are seen to be
-        carried out. `blamed`: the field managers, by finding."""
+        carried out."""
         tenant, standing = found.tenant, {finding.ref for finding in found.findings}
         if tenant.name not in self._unrecorded:
             ours = [f.observed for f in found.findings if f.desired is None and f.rollout and f.observed is not None]
             self._unrecorded[tenant.name] = frozenset(have.uid for have in ours)
         over = self._doubts.settle(tenant.name, standing)
-        carried = {item.finding for item in over if self._is_carried_out(tenant, item.finding)}
-        late = [item for item in over if not item.finding.rollout or item.finding in carried]
+        carried = {finding for finding in over if self._is_carried_out(tenant, finding)}
+        late = [finding for finding in over if not finding.rollout or finding in carried]
         for finding in outcome.done:
             self._doubts.settled(tenant.name, finding.ref)
         for finding, error in outcome.failed:
@@ -80,12 +79,12 @@ class OwnWrites:
                 records.add("")
             elif finding.action == "Recount":  # two writes, of which only the first may have been carried out
                 records.add(annotation(nudged(want), tenant.name, tenant.metadata.uid))
-            self._doubts.note(tenant.name, finding.ref, records, Drifted(finding, blamed.get(finding, "")))
+            self._doubts.note(tenant.name, finding.ref, records, finding)
         self._remember(found, {*outcome.done, *carried})
-        for item in over:
+        for finding in over:
             # A create that may have been carried out without being seen yet: what was there before is gone.
-            want = item.finding.desired
-            if want is not None and item.finding not in carried and self._world.get(want.ref) is None:
+            want = finding.desired
+            if want is not None and finding not in carried and self._world.get(want.ref) is None:
                 record = annotation(want, tenant.name, tenant.metadata.uid)
                 self._records[tenant.name][want.ref] = record
         return late

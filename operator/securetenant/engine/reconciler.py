@@ -1,7 +1,6 @@
 """Reconciles one tenant (a pass): assess, attribute, write, report. Idempotent; a pass that finds nothing sends
 nothing."""
 
-import asyncio
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
@@ -20,7 +19,7 @@ from securetenant.drift.assess import Assessment, assess
 from securetenant.drift.judge import Finding, closes
 from securetenant.engine import creation, known, outcomes, rollout, status
 from securetenant.engine.alterations import Alterations
-from securetenant.engine.attribution import manager_of
+from securetenant.engine.attribution import attributed
 from securetenant.engine.contention import Contention
 from securetenant.engine.creation import Creations
 from securetenant.engine.departures import Departures
@@ -30,7 +29,7 @@ from securetenant.engine.known import Known
 from securetenant.engine.own_writes import OwnWrites
 from securetenant.engine.reporter import Reporter
 from securetenant.engine.resource import Again
-from securetenant.engine.status import Drifted, Pass
+from securetenant.engine.status import Pass
 from securetenant.engine.strays import Strays
 from securetenant.engine.tenantwriter import TenantWriter
 from securetenant.engine.writer import Outcome, Writer
@@ -108,6 +107,8 @@ class Reconciler:
             tenant, self._world, self._now(), self._history.last(name), refusal, self._history.believes(name)
         )
         found = await judged(found, self._following, self._transport)
+        findings = await attributed(self._transport, found.findings, self._known(tenant).managers)
+        found = replace(found, findings=findings)
         if tenant.spec.mode == "Audit":
             return await self._audit(found)
         return await self._enforce(found, since, failures)
@@ -143,18 +144,16 @@ class Reconciler:
     async def _audit(self, found: Assessment) -> Again:
         """Report every difference as a deviation; nothing but status, metrics and events is written."""
         tenant = found.tenant
-        outstanding = await self._attributed(tenant, found.findings)
         applied = recorded(tenant.status)
-        result = Pass(tenant, found.plans, found.held, outstanding, applied=applied, unknown=self._stale())
+        result = Pass(tenant, found.plans, found.held, found.findings, applied=applied, unknown=self._stale())
         result.refusal = found.refusal
-        result.detected = self._newly(tenant, outstanding)
+        result.detected = self._newly(tenant, found.findings)
         await self._report(result)
         return Again(after=self._until(found.wake_at))
 
     async def _enforce(self, found: Assessment, since: float, failures: int) -> Again:
         tenant = found.tenant
         drift = [finding for finding in found.findings if not finding.rollout]
-        blamed = {item.finding: item.manager for item in await self._attributed(tenant, drift)} if drift else {}
         todo = [f for f in found.findings if f.action != "Keep"]
         deferred = {f for f in todo if self._wait(tenant.name, f) > 0}
         todo = [f for f in todo if f not in deferred]
@@ -181,15 +180,13 @@ class Reconciler:
         self._strays.note(tenant.name, outcome, held)
 
         done, failed = set(outcome.done), [*unprepared, *outcome.failed]
-        late = self._history.settle(found, outcome, blamed)
-        now = [Drifted(finding, blamed[finding]) for finding in done if not finding.rollout]
-        corrected = [*now, *(item for item in late if not item.finding.rollout)]
+        late = self._history.settle(found, outcome)
+        corrected = [finding for finding in (*done, *late) if not finding.rollout]
         seconds = self._monotonic() - since
-        self._count_corrections(tenant.name, corrected, outcome, blamed)
-        made = self._alterations.outstanding(tenant.name, found.findings, outcome)
-        altered = [Drifted(finding, blamed.get(of, "")) for of, finding in made]
-        changed = {item.finding.ref for item in altered}
-        left = [Drifted(f, blamed[f]) for f in drift if f not in done and f.ref not in changed]
+        self._count_corrections(tenant.name, corrected, outcome)
+        altered = self._alterations.outstanding(tenant.name, found.findings, outcome)
+        changed = {finding.ref for finding in altered}
+        left = [f for f in drift if f not in done and f.ref not in changed]
         result = Pass(
             tenant,
             found.plans,
@@ -197,9 +194,9 @@ class Reconciler:
             owned=found.owned,
             outstanding=[*left, *altered],
             corrected=corrected,
-            rolled_out=rollout.written(outcome, [item.finding for item in late]),
+            rolled_out=rollout.written(outcome, late),
             contested=self._contests.contested(tenant.name),
-            open=[item for item in left if item.finding in deferred and closes(item.finding)],
+            open=[finding for finding in left if finding in deferred and closes(finding)],
             altered=altered,
             applied=_applied(found, done | {item.finding for item in outcome.altered}),
             errors=[outcomes.told(f, error) for f, error in failed if outcomes.is_news(error, failures)],
@@ -219,7 +216,7 @@ class Reconciler:
         # What was deferred when the pass began may be due by now. What failed has its own back-off.
         over = {f for f, _ in failed} | deferred
         waits = [self._wait(tenant.name, finding) for finding in deferred]
-        waits += [w for i in result.outstanding if i.finding not in over and (w := self._wait(tenant.name, i.finding))]
+        waits += [w for f in result.outstanding if f not in over and (w := self._wait(tenant.name, f))]
         again = self._again(found, done, waits, is_failed=is_failed)
         return replace(again, missing=is_missing, waiting=bool(deferred))
 
@@ -236,20 +233,17 @@ class Reconciler:
         )
         return is_current and all(finding in deferred for finding in found.findings)
 
-    def _count_corrections(
-        self, name: str, corrected: Iterable[Drifted], outcome: Outcome, blamed: dict[Finding, str]
-    ) -> None:
+    def _count_corrections(self, name: str, corrected: Iterable[Finding], outcome: Outcome) -> None:
         """Count corrections, by which contests are detected. One that failed with a conflict, because the object
         changed meanwhile, counts too, unless the change may be our own write without an answer."""
         beaten = [
-            Drifted(f, blamed[f])
+            f
             for f, error in outcome.failed
             if not f.rollout and outcomes.is_beaten(error) and not self._history.is_doubtful(name, f.ref)
         ]
-        for item in [*corrected, *beaten]:
-            finding = item.finding
+        for finding in (*corrected, *beaten):
             note = self._contests.corrected if finding.desired is not None else self._contests.removed
-            note(name, finding.ref, finding.control, item.manager)
+            note(name, finding.ref, finding.control, finding.manager)
 
     def _again(self, found: Assessment, done: Collection[Finding], waits: list[float], *, is_failed: bool) -> Again:
         """When to reconcile again. `waits`: seconds until each of the remaining findings may be corrected."""
@@ -311,34 +305,20 @@ class Reconciler:
         # Not the answer: it may hold an edit, and this pass goes on with the spec that it judged.
         return tenant.model_copy(update={"status": shrunk})
 
-    async def _attributed(self, tenant: SecureTenant, findings: Sequence[Finding]) -> list[Drifted]:
-        """The findings with their field managers. A manager is read once per deviation, and not for missing objects,
-        which leave nothing to read."""
-        standing = self._known(tenant)
-
-        async def manager(finding: Finding) -> str:
-            by = standing.managers.get((finding.ref, finding.reason))
-            if by is not None or finding.observed is None or finding.rollout:
-                return by or ""
-            return await manager_of(self._transport, finding.ref, finding.path)
-
-        managers = await asyncio.gather(*map(manager, findings))
-        return [Drifted(finding, by) for finding, by in zip(findings, managers, strict=True)]
-
     def _known(self, tenant: SecureTenant) -> Known:
         """The deviations after the last pass; after a restart, those that the status recorded."""
         if tenant.name not in self._standing:
             self._standing[tenant.name] = known.of_status(tenant.status.drift)
         return self._standing[tenant.name]
 
-    def _newly(self, tenant: SecureTenant, drifted: Iterable[Drifted]) -> list[Drifted]:
+    def _newly(self, tenant: SecureTenant, findings: Iterable[Finding]) -> list[Finding]:
         before = self._known(tenant)
-        return [item for item in drifted if item.key not in before]
+        return [finding for finding in findings if finding.key not in before]
 
     def _remember(self, tenant: SecureTenant, result: Pass) -> None:
         """Remember the outstanding deviations. Where nothing was judged, those known before are kept."""
         if result.plans:
-            self._standing[tenant.name] = Known({item.key: item.manager for item in result.outstanding})
+            self._standing[tenant.name] = Known({finding.key: finding.manager for finding in result.outstanding})
 
     async def _report(self, result: Pass, seconds: float = 0.0) -> None:
         """Report metrics and events, and write the status where it differs, all from the same value."""

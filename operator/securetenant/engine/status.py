@@ -19,24 +19,11 @@ from securetenant.drift.applied import grouped
 from securetenant.drift.judge import Finding
 from securetenant.engine import known
 from securetenant.engine.contention import Contest
-from securetenant.engine.known import Key
 from securetenant.model.objects import Json, Ref
 
 ITEMS = 20  # at most this many entries of a list go into the status; totals count all
 _NAMED = 3  # at most this many go into a message
 MESSAGE = 1024  # characters of a condition's message
-
-
-@dataclass(frozen=True, slots=True)
-class Drifted:
-    """One deviation, with the field manager that caused it, where known."""
-
-    finding: Finding
-    manager: str = ""
-
-    @property
-    def key(self) -> Key:
-        return self.finding.ref, self.finding.reason
 
 
 @dataclass(slots=True)
@@ -47,14 +34,14 @@ class Pass:
     plans: Mapping[str, Plan]
     # Name -> UID of the namespace that was judged to be the tenant's, or that our Create returned; "" without one.
     held: Mapping[str, str]
-    outstanding: list[Drifted] = field(default_factory=list)
-    corrected: list[Drifted] = field(default_factory=list)
-    detected: list[Drifted] = field(default_factory=list)
+    outstanding: list[Finding] = field(default_factory=list)
+    corrected: list[Finding] = field(default_factory=list)
+    detected: list[Finding] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     unwritten: Mapping[str, Sequence[str]] = field(default_factory=dict)  # control -> what it could not write, and why
     contested: Mapping[Ref, Contest] = field(default_factory=dict)
-    open: Sequence[Drifted] = ()  # of `outstanding`, what leaves access open until it may be corrected again
-    altered: Sequence[Drifted] = ()  # of `outstanding`, our own writes that admission changed
+    open: Sequence[Finding] = ()  # of `outstanding`, what leaves access open until it may be corrected again
+    altered: Sequence[Finding] = ()  # of `outstanding`, our own writes that admission changed
     rolled_out: Sequence[Finding] = ()  # written because the desired state changed: no drift
     applied: Collection[Ref] = ()
     owned: Mapping[str, str] = field(default_factory=dict)  # as `held`, for namespaces that are to be released
@@ -234,9 +221,9 @@ def _drifted(result: Pass) -> Condition:
     return Condition.of("Drifted", "True", "DriftDetected", f"{len(result.outstanding)} deviations: {first}{more}")
 
 
-def _described(item: Drifted) -> str:
-    by = f" as the field manager {item.manager}" if item.manager else ""
-    return f"{item.finding.reason} {item.finding.ref}{by}"
+def _described(finding: Finding) -> str:
+    by = f" as the field manager {finding.manager}" if finding.manager else ""
+    return f"{finding.reason} {finding.ref}{by}"
 
 
 def _abnormal(result: Pass) -> list[Condition]:
@@ -260,7 +247,7 @@ def _abnormal(result: Pass) -> list[Condition]:
 
 
 def _alterations(result: Pass) -> str:
-    return "; ".join(f"{item.finding.ref}: {item.finding.message}" for item in result.altered)
+    return "; ".join(f"{item.ref}: {item.message}" for item in result.altered)
 
 
 def _refused(result: Pass, refusal: Refusal) -> str:
@@ -304,7 +291,7 @@ def _namespaces(result: Pass) -> list[NamespaceStatus]:
     reserved = {entry.name: entry.reserved for entry in before if entry.uid and entry.uid == uids.get(entry.name)}
     drift: dict[str, int] = {}
     for item in result.outstanding:
-        place = item.finding.ref.place
+        place = item.ref.place
         drift[place] = drift.get(place, 0) + 1
     declared = [spec.name for spec in tenant.spec.namespaces]
     going = sorted({ref.place for ref in result.applied} - {"", *declared})
@@ -323,7 +310,7 @@ def _drift(result: Pass, now: datetime) -> DriftStatus:
     before = result.tenant.status.drift
     by_control: dict[str, int] = {}
     for item in result.outstanding:
-        by_control[item.finding.control] = by_control.get(item.finding.control, 0) + 1
+        by_control[item.control] = by_control.get(item.control, 0) + 1
     beyond = [known.digest(item.key) for item in result.outstanding[ITEMS:]]
     return DriftStatus(
         total=len(result.outstanding) if result.is_judged else None,
@@ -335,8 +322,7 @@ def _drift(result: Pass, now: datetime) -> DriftStatus:
     )
 
 
-def drift_item(item: Drifted) -> DriftItem:
-    finding = item.finding
+def drift_item(finding: Finding) -> DriftItem:
     return DriftItem(
         control=finding.control,
         kind=finding.ref.kind.key,
@@ -344,5 +330,5 @@ def drift_item(item: Drifted) -> DriftItem:
         name=finding.ref.name,
         reason=finding.reason,
         path=finding.path,
-        manager=item.manager,
+        manager=finding.manager,
     )

@@ -7,7 +7,7 @@ broke would be taken for somebody else's if the desired state changes before the
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from securetenant.engine.status import Drifted
+from securetenant.drift.judge import Finding
 from securetenant.model.objects import Ref
 
 
@@ -17,7 +17,7 @@ class Doubt:
     the last such write was for; a deviation is not replaced by a later rollout."""
 
     records: set[str] = field(default_factory=set)
-    finding: Drifted | None = None
+    finding: Finding | None = None
 
 
 class UncertainWrites:
@@ -26,11 +26,11 @@ class UncertainWrites:
     def __init__(self) -> None:
         self._tenants: dict[str, dict[Ref, Doubt]] = {}
 
-    def note(self, tenant: str, ref: Ref, records: Iterable[str], finding: Drifted) -> None:
+    def note(self, tenant: str, ref: Ref, records: Iterable[str], finding: Finding) -> None:
         """Note a write to the object without a certain answer."""
         doubt = self._tenants.setdefault(tenant, {}).setdefault(ref, Doubt())
         doubt.records.update(records)
-        if doubt.finding is None or doubt.finding.finding.rollout or not finding.finding.rollout:
+        if doubt.finding is None or doubt.finding.rollout or not finding.rollout:
             doubt.finding = finding
 
     def records(self, tenant: str, ref: Ref) -> set[str]:
@@ -41,7 +41,7 @@ class UncertainWrites:
         """A later write to the object was answered: forget it."""
         self._tenants.get(tenant, {}).pop(ref, None)
 
-    def settle(self, tenant: str, standing: set[Ref]) -> list[Drifted]:
+    def settle(self, tenant: str, standing: set[Ref]) -> list[Finding]:
         """Forget the objects that are as wanted now (those not in `standing`); returns what the uncertain writes to
         them were for."""
         doubts = self._tenants.get(tenant, {})
