@@ -7,7 +7,7 @@ from typing import Literal
 from securetenant.api.status import DriftReason
 from securetenant.controls.control import Deviation
 from securetenant.drift.assess import Assessment
-from securetenant.drift.judge import Finding
+from securetenant.drift.judge import Field, Finding, differences
 from securetenant.model import names
 from securetenant.model.objects import JsonValue, Ref
 from securetenant.model.record import shared, shared_of, shared_record, whole, whole_of
@@ -25,15 +25,6 @@ _EFFECTS: Mapping[str, Effect] = {
     "Release": "release",
     "Keep": "report",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """One field that differs; None: it is absent."""
-
-    path: str
-    old: JsonValue
-    new: JsonValue
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,26 +162,6 @@ def _fields(finding: Finding, tenant: str) -> Iterator[Field]:
         {*annotations, *(record.annotations if record else ())},
     )
     yield from differences(had, content)
-
-
-def differences(old: JsonValue, new: JsonValue, path: str = "") -> Iterator[Field]:
-    """The leaves at which two JSON values differ. A list's elements are compared by position."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted({*old, *new}):
-            here = f"{path}.{key}" if path else key
-            if key not in old or key not in new:
-                yield Field(here, old.get(key), new.get(key))
-            else:
-                yield from differences(old[key], new[key], here)
-    elif isinstance(old, list) and isinstance(new, list):
-        for index in range(max(len(old), len(new))):
-            here = f"{path}[{index}]"
-            if index >= len(old) or index >= len(new):
-                yield Field(here, old[index] if index < len(old) else None, new[index] if index < len(new) else None)
-            else:
-                yield from differences(old[index], new[index], here)
-    elif old != new or type(old) is not type(new):
-        yield Field(path, old, new)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from securetenant.cli.output import count, print_json, printable
-from securetenant.cli.plan_changes import Change, Effect, Field, Forecast, Told, is_record_only, sums
+from securetenant.cli.plan_changes import Change, Effect, Forecast, Told, is_record_only, sums
+from securetenant.drift.judge import Field
 from securetenant.model.objects import JsonValue
 
 if TYPE_CHECKING:

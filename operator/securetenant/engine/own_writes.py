@@ -74,7 +74,7 @@ class OwnWrites:
                 continue
             records = {have.record or ""} if have is not None else set[str]()
             if want is not None:
-                records.add(annotation(want, tenant.name, tenant.metadata.uid))
+                records.add(finding.record)
             if want is None or finding.action == "Recreate":
                 records.add("")
             elif finding.action == "Recount":  # two writes, of which only the first may have been carried out
@@ -85,8 +85,7 @@ class OwnWrites:
             # A create that may have been carried out without being seen yet: what was there before is gone.
             want = finding.desired
             if want is not None and finding not in carried and self._world.get(want.ref) is None:
-                record = annotation(want, tenant.name, tenant.metadata.uid)
-                self._records[tenant.name][want.ref] = record
+                self._records[tenant.name][want.ref] = finding.record
         return late
 
     def is_doubtful(self, name: str, ref: Ref) -> bool:
@@ -103,4 +102,4 @@ class OwnWrites:
         have, want = self._world.get(finding.ref), finding.desired
         if want is None:
             return have is None or (finding.action == "Release" and have.tenant != tenant.name)
-        return have is not None and have.record == annotation(want, tenant.name, tenant.metadata.uid)
+        return have is not None and have.record == finding.record
