@@ -7,7 +7,7 @@ from typing import Any, Final
 import pytest
 from rich.console import Console
 
-from securetenant.cli.plan_changes import Change, Forecast, Told, changes, sums, told
+from securetenant.cli.plan_changes import Change, Forecast, UnmetCondition, changes, sums, unmet_conditions
 from securetenant.cli.plan_output import print_as_text
 from securetenant.controls.control import Deviation
 from securetenant.drift.assess import assess
@@ -39,11 +39,11 @@ def forecast(*changes: Change, **given: Any) -> Forecast:
     [
         pytest.param(forecast(), 0, id="nothing"),
         pytest.param(forecast(state="paused"), 0, id="paused"),
-        pytest.param(forecast(told=(Told("WhitelistAgreed", "Pending", "x", False),)), 0, id="pending"),
+        pytest.param(forecast(unmet=(UnmetCondition("WhitelistAgreed", "Pending", "x", False),)), 0, id="pending"),
         pytest.param(forecast(change()), 2, id="rollout"),
         pytest.param(forecast(change(effect="report", drift=True)), 2, id="audit"),
         pytest.param(forecast(change(effect="report", drift=True, reason="Foreign")), 2, id="foreign"),
-        pytest.param(forecast(told=(Told("NodesReady", "NoNodes", "x", True),)), 2, id="blocked"),
+        pytest.param(forecast(unmet=(UnmetCondition("NodesReady", "NoNodes", "x", True),)), 2, id="blocked"),
         pytest.param(forecast(state="invalid", problem="x"), 1, id="invalid"),
     ],
 )
@@ -92,7 +92,7 @@ def test_what_others_wrote_cannot_steer_the_terminal() -> None:
             change(drift=True, manager=evil, ref=Ref(RESOURCE_QUOTA, "n", evil), fields=(Field(evil, evil, None),)),
             change(reason="Foreign", drift=True, effect="report", message=evil, ref=Ref(RESOURCE_QUOTA, evil, "q")),
             tenant=evil,
-            told=(Told("A", "B", evil, True),),
+            unmet=(UnmetCondition("A", "B", evil, True),),
         )
     )
     assert "\x1b" not in text
@@ -110,10 +110,10 @@ PAY = tenant("pay", namespaces=["pay"], quota={"tenant": {"pods": "2"}})
 QUOTA = Desired(Ref(RESOURCE_QUOTA, "pay", "securetenant"), "quota", {"spec": {"hard": {"pods": "2"}}})
 
 
-def of_quota(*objects: Observed) -> tuple[list[Change], list[Told]]:
+def of_quota(*objects: Observed) -> tuple[list[Change], list[UnmetCondition]]:
     """What is said of quotas in a cluster that holds these."""
     found = assess(PAY, StaticWorld([PAY], objects), NOW)
-    return [c for c in changes(found) if c.ref.kind is RESOURCE_QUOTA], told(found)
+    return [c for c in changes(found) if c.ref.kind is RESOURCE_QUOTA], unmet_conditions(found)
 
 
 def test_a_quota_that_is_to_be_made_is_no_obstacle() -> None:

@@ -125,7 +125,7 @@ async def test_a_status_that_cannot_be_written_has_nothing_told_twice(stage: Sta
 
 async def test_nothing_is_said_of_a_generation_before_its_writes_are_settled(stage: Stage) -> None:
     of = tenant("pay", namespaces=["pay"])
-    of = stage.passed(of, finding("Create"), unsettled=True)
+    of = stage.passed(of, finding("Create"), retrying=True)
     assert stage.said() == ["rolled out", "object written"]
     stage.passed(of, finding("Create"))
     assert stage.said() == ["tenant created", "rolled out", "object written"]

@@ -26,8 +26,8 @@ CLASS = Kind("TenantClass", SECURE_TENANT.group, SECURE_TENANT.version, "tenantc
 
 
 class Starting:
-    """A controller whose caches take 12 s by the watcher's clock, and whose first look 10 s more: half of it goes by
-    while `caught_up` is waited for first, and not long enough."""
+    """A controller whose caches take 12 s by the watcher's clock, and whose initial reconcile takes 10 s more: half of
+    it goes by while `caught_up` is waited for first, and not long enough."""
 
     def __init__(self, clock: Clock) -> None:
         self.is_loading = True
@@ -78,7 +78,7 @@ class Stage:
         self.controller = Starting(self.clock)
         monkeypatch.setattr(supervise, "time", self.clock)
         monkeypatch.setattr(supervise, "Kopf", self._start)
-        for name, seconds in (("FIRST_LOOK", 0.01), ("LOOK", 0.01), ("RESTARTS", (0.0,))):
+        for name, seconds in (("INITIAL_RECONCILE", 0.01), ("CHECK", 0.01), ("RESTARTS", (0.0,))):
             monkeypatch.setattr(supervise, name, seconds)
         self.metrics = Metrics((), ())
         given = cast(ClientConfig, SimpleNamespace(generation=0))

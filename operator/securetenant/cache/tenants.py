@@ -18,7 +18,7 @@ from securetenant.api.tenant import (
     Metadata,
     SecureTenant,
 )
-from securetenant.cache.triggers import TokenIndex, read, spread_by, tokens, tokens_of
+from securetenant.cache.triggers import TokenIndex, read, tokens, tokens_of, tokens_of_change
 from securetenant.controls.world import Lookup
 from securetenant.model import names
 from securetenant.model.kinds import Kind
@@ -175,7 +175,7 @@ class Tenants:
         self._parsed.pop(name, None)
         before = self.interests.tokens(name)
         self.interests.remove(name)
-        return {name} | self.interests.tenants(spread_by(name, before, self.lookup))
+        return {name} | self.interests.tenants(tokens_of_change(name, before, self.lookup))
 
     def get(self, name: str) -> SecureTenant | None:
         """The parsed tenant; None if unknown. If the models refuse its spec, it has the last accepted spec instead, or
@@ -250,7 +250,7 @@ class Tenants:
         # A tenant that is being deleted declares nothing to its peers any more, but holds its namespaces until the end.
         after = _tokens(entry, self._parsed[name])
         self.interests.replace(name, after)
-        return {name} | self.interests.tenants(spread_by(name, before | after, self.lookup))
+        return {name} | self.interests.tenants(tokens_of_change(name, before | after, self.lookup))
 
 
 def _tokens(entry: Entry, tenant: SecureTenant) -> frozenset[str]:

@@ -205,7 +205,7 @@ async def _forecast(
     source: str,
     applied: bool,
 ) -> "Forecast":
-    from securetenant.cli.plan_changes import Forecast, changes, told
+    from securetenant.cli.plan_changes import Forecast, changes, unmet_conditions
     from securetenant.drift.assess import assess
     from securetenant.engine.attribution import attributed
 
@@ -218,7 +218,7 @@ async def _forecast(
         return Forecast(name, mode, "paused", source, applied)
     found = assess(tenant, world, now)
     found = replace(found, findings=await attributed(transport, found.findings))
-    return Forecast(name, mode, "judged", source, applied, "", changes(found), told(found))
+    return Forecast(name, mode, "judged", source, applied, "", changes(found), unmet_conditions(found))
 
 
 def _unlisted(errors: "Mapping[str, ApiError]", server: str) -> str:

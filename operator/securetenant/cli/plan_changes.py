@@ -44,7 +44,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class UnmetCondition:
     """A condition that is not as it should be. `blocking` ones keep the tenant from being Ready."""
 
     type: str
@@ -64,11 +64,11 @@ class Forecast:
     applied: bool = True  # whether the cluster has a SecureTenant of that name
     problem: str = ""
     changes: Sequence[Change] = ()
-    told: Sequence[Told] = field(default_factory=tuple)
+    unmet: Sequence[UnmetCondition] = field(default_factory=tuple)
 
     @property
     def blocked(self) -> bool:
-        return any(told.blocking for told in self.told)
+        return any(each.blocking for each in self.unmet)
 
     @property
     def is_quiet(self) -> bool:
@@ -101,9 +101,9 @@ def _mirrored(finding: Finding) -> tuple[JsonValue, JsonValue, str]:
     return have.at(mirror.status), have.at(mirror.spec), ".".join(mirror.status)
 
 
-def told(assessment: Assessment) -> list[Told]:
+def unmet_conditions(assessment: Assessment) -> list[UnmetCondition]:
     """What blocks, and conditions that are False for other reasons than the changes that are listed anyway."""
-    found: list[Told] = []
+    found: list[UnmetCondition] = []
     creating = {finding.control for finding in assessment.findings if finding.action == "Create"}
     for control, plan in assessment.plans.items():
         blocking = set(plan.blocking)
@@ -113,15 +113,15 @@ def told(assessment: Assessment) -> list[Told]:
                 blocking -= {condition.message}
                 continue
             mine = {message for message in blocking if message in condition.message}
-            if condition.status != "True" and (mine or condition.reason in _WORTH_TELLING):
-                found.append(Told(condition.type, condition.reason, condition.message, bool(mine)))
+            if condition.status != "True" and (mine or condition.reason in _REPORTED_REASONS):
+                found.append(UnmetCondition(condition.type, condition.reason, condition.message, bool(mine)))
                 blocking -= mine
-        found += [Told("", "", message, True) for message in plan.blocking if message in blocking]
+        found += [UnmetCondition("", "", message, True) for message in plan.blocking if message in blocking]
     return found
 
 
 # Reasons that do not block and are no difference of an object, but are shown.
-_WORTH_TELLING = frozenset({"Pending"})
+_REPORTED_REASONS = frozenset({"Pending"})
 
 
 def _change(finding: Finding, tenant: str, enforced: bool) -> Change:

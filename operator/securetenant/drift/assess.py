@@ -76,7 +76,7 @@ def assess(
         tenant=tenant.name,
         salt=tenant.metadata.uid,
         applied=record.__contains__,
-        settled=_settled(tenant, world),
+        reconciled=_reconciled(tenant, world),
         last=last,
         believes=believes,
         reserved=partial(_reserved, tenant, world),
@@ -130,7 +130,7 @@ def _unlike_records(
         if ref in wanted or ref in record or (ref.place and ref.namespace not in held):
             continue
         # An object of a pass that was aborted before it recorded it, or one with a copied mark: they look the same.
-        is_unfinished = owner.wrote(have) and (not ref.place or not owner.settled(ref.namespace))
+        is_unfinished = owner.wrote(have) and (not ref.place or not owner.reconciled(ref.namespace))
         if not is_unfinished:
             yield _kept(ref, control, "Stale", "carries this tenant's mark, but was never written", have)
 
@@ -180,10 +180,10 @@ def _is_doomed(have: Observed, world: World) -> bool:
 def _record(tenant: SecureTenant, world: World) -> Iterator[Ref]:
     """What the tenant's status says it applied, as far as that is still valid. For a namespace that was recreated
     since, nothing is, neither its contents nor itself; for one that does not exist, only the namespace itself is."""
-    settled = _settled(tenant, world)
+    reconciled = _reconciled(tenant, world)
     for ref in recorded(tenant.status):
         is_gone = ref.kind is NAMESPACE and _namespace(world, ref.name) is None
-        if is_gone or settled(ref.place):
+        if is_gone or reconciled(ref.place):
             yield ref
 
 
@@ -193,14 +193,14 @@ def _reserved(tenant: SecureTenant, world: World, ref: Ref) -> Collection[str]:
     return next((entry.reserved for entry in tenant.status.namespaces if uid and entry.uid == uid), ())
 
 
-def _settled(tenant: SecureTenant, world: World) -> Callable[[str], bool]:
+def _reconciled(tenant: SecureTenant, world: World) -> Callable[[str], bool]:
     """Whether the status recorded a pass over a namespace, and it is still the same namespace by UID."""
     uids = {entry.name: entry.uid for entry in tenant.status.namespaces if entry.uid}
 
-    def settled(namespace: str) -> bool:
+    def reconciled(namespace: str) -> bool:
         if not namespace:
             return True
         observed = _namespace(world, namespace)
         return observed is not None and uids.get(namespace) == observed.uid
 
-    return settled
+    return reconciled

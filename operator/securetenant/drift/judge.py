@@ -54,8 +54,8 @@ class Finding:
 class Owner:
     """The tenant whose objects are judged: its name, the salt of its records (its UID), and what it wrote.
 
-    `applied`: whether it wrote this object before. `settled`: whether it has completed a pass over this namespace
-    before ("" is always settled); until then nothing found there can be drift. `last`: the record that was last written
+    `applied`: whether it wrote this object before. `reconciled`: whether it has completed a pass over this namespace
+    before (over "": always); until then nothing found there can be drift. `last`: the record that was last written
     to this object ("": we released or deleted it); several where the outcome of a write is uncertain, none where
     nothing is known. `believes`: whether an object that no status recorded counts as ours because of its record alone,
     which is how an aborted pass leaves it. Anybody can compute a record, so this holds only for objects that existed at
@@ -66,7 +66,7 @@ class Owner:
     tenant: str
     salt: str
     applied: Callable[[Ref], bool]
-    settled: Callable[[str], bool]
+    reconciled: Callable[[str], bool]
     last: Callable[[Ref], Collection[str]] = lambda ref: ()
     believes: Callable[[Observed], bool] = lambda have: True
     reserved: Callable[[Ref], Collection[str]] = lambda ref: ()
@@ -106,7 +106,7 @@ def wanted(owner: Owner, desired: Iterable[Desired], observed: Callable[[Ref], O
 def _changed(owner: Owner, want: Desired, have: Observed, path: str, record: str) -> Finding:
     kind = want.ref.kind
     action: Action = "Replace" if all(at(want.body, p) == have.at(p) for p in kind.immutable) else "Recreate"
-    is_new = not (owner.applied(want.ref) if kind.is_shared else owner.settled(want.ref.namespace))
+    is_new = not (owner.applied(want.ref) if kind.is_shared else owner.reconciled(want.ref.namespace))
     return Finding(
         want.ref,
         control_at(want, path),
@@ -197,7 +197,7 @@ def unwanted(
             instead = superseded.get(have.ref, "") if ours else ""
             yield Finding(
                 *(have.ref, control, "Stale", "Delete"),
-                rollout=ours or not owner.settled(have.ref.namespace),
+                rollout=ours or not owner.reconciled(have.ref.namespace),
                 message=message,
                 observed=have,
                 superseded=instead,

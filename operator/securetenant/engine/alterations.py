@@ -53,7 +53,7 @@ class Alterations:
             return 0.0
         return max(0.0, self._tenants[tenant][have.ref].due - self._clock())
 
-    def settled(self, tenant: str, ref: Ref) -> None:
+    def clear(self, tenant: str, ref: Ref) -> None:
         """The object is as wanted, or no longer wanted: forget it."""
         if standing := self._tenants.get(tenant):
             standing.pop(ref, None)
@@ -69,7 +69,7 @@ class Alterations:
         written = {finding.ref for finding in outcome.done} | news.keys()
         kept = {f.ref: f for f in findings if f.ref not in written and self.path(tenant, f.observed)}
         for ref in self._tenants.get(tenant, {}).keys() - news.keys() - kept.keys():
-            self.settled(tenant, ref)
+            self.clear(tenant, ref)
         items = [(one.finding, one.observed, one.path) for one in news.values()]
         items += [(f, f.observed, self.path(tenant, f.observed)) for f in kept.values() if f.observed]
         return [_as_it_stands(finding, have, path) for finding, have, path in items]

@@ -62,7 +62,7 @@ class Departures:
         if outcome.failed:
             news = [(f, error) for f, error in outcome.failed if outcomes.is_news(error, outcomes.SILENT_RETRIES)]
             if news:
-                await self._report_condition(tenant, deletion.failed([outcomes.told(f, error) for f, error in news]))
+                await self._report_condition(tenant, deletion.failed([outcomes.failure(f, error) for f, error in news]))
             return Again(retry=True)
         await self._report_released(tenant)
         self._released[tenant.name] = self._released.get(tenant.name, 0) + len(outcome.done)

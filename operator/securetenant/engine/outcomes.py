@@ -22,7 +22,9 @@ def unwritten(
         if finding in over or (error is not None and not is_news(error, failures)):
             continue
         ref = finding.ref
-        why = told(finding, error) if error is not None else f"{finding.action} {ref}: waits for what failed before it"
+        why = (
+            failure(finding, error) if error is not None else f"{finding.action} {ref}: waits for what failed before it"
+        )
         found.setdefault(finding.control, []).append(why)
     for item in altered:
         found.setdefault(item.control, []).append(f"{item.ref}: {item.message}")
@@ -44,7 +46,8 @@ def is_news(error: ApiError, failures: int) -> bool:
     return not passing or failures >= SILENT_RETRIES
 
 
-def told(finding: Finding, error: ApiError) -> str:
+def failure(finding: Finding, error: ApiError) -> str:
+    """The message about a failed write."""
     hint = ""
     kind = finding.ref.kind
     if isinstance(error, Forbidden) and kind.component:

@@ -24,7 +24,7 @@ class OwnWrites:
     def __init__(self, world: World) -> None:
         self._world = world
         self._records: dict[str, dict[Ref, str]] = {}
-        self._doubts = UncertainWrites()
+        self._uncertain = UncertainWrites()
         # By tenant: the UIDs of our objects that no status recorded, as found by this process's first pass.
         self._unrecorded: dict[str, frozenset[str]] = {}
 
@@ -45,8 +45,8 @@ class OwnWrites:
         records = self._records.get(name, {})
 
         def last(ref: Ref) -> Collection[str]:
-            known, doubtful = records.get(ref), self._doubts.records(name, ref)
-            return doubtful if known is None else {known, *doubtful}
+            known, uncertain = records.get(ref), self._uncertain.records(name, ref)
+            return uncertain if known is None else {known, *uncertain}
 
         return last
 
@@ -55,7 +55,7 @@ class OwnWrites:
         known = self._unrecorded.get(name)
         return (lambda have: True) if known is None else (lambda have: have.uid in known)
 
-    def settle(self, found: Assessment, outcome: Outcome) -> list[Finding]:
+    def observe(self, found: Assessment, outcome: Outcome) -> list[Finding]:
         """Take in the writes of a pass: note those with an unknown outcome, and forget those whose object is no longer
         found to differ. Returns the findings of the latter: every deviation, and the rollouts that are seen to be
         carried out."""
@@ -63,11 +63,11 @@ class OwnWrites:
         if tenant.name not in self._unrecorded:
             ours = [f.observed for f in found.findings if f.desired is None and f.rollout and f.observed is not None]
             self._unrecorded[tenant.name] = frozenset(have.uid for have in ours)
-        over = self._doubts.settle(tenant.name, standing)
+        over = self._uncertain.resolve(tenant.name, standing)
         carried = {finding for finding in over if self._is_carried_out(tenant, finding)}
         late = [finding for finding in over if not finding.rollout or finding in carried]
         for finding in outcome.done:
-            self._doubts.settled(tenant.name, finding.ref)
+            self._uncertain.answered(tenant.name, finding.ref)
         for finding, error in outcome.failed:
             want, have = finding.desired, finding.observed
             if not error.is_uncertain and finding.action != "Recount":
@@ -79,7 +79,7 @@ class OwnWrites:
                 records.add("")
             elif finding.action == "Recount":  # two writes, of which only the first may have been carried out
                 records.add(annotation(nudged(want), tenant.name, tenant.metadata.uid))
-            self._doubts.note(tenant.name, finding.ref, records, finding)
+            self._uncertain.note(tenant.name, finding.ref, records, finding)
         self._remember(found, {*outcome.done, *carried})
         for finding in over:
             # A create that may have been carried out without being seen yet: what was there before is gone.
@@ -88,14 +88,14 @@ class OwnWrites:
                 self._records[tenant.name][want.ref] = finding.record
         return late
 
-    def is_doubtful(self, name: str, ref: Ref) -> bool:
+    def is_uncertain(self, name: str, ref: Ref) -> bool:
         """Whether a write to the object had no certain answer and the object was not seen as wanted since."""
-        return bool(self._doubts.records(name, ref))
+        return bool(self._uncertain.records(name, ref))
 
     def forget(self, name: str) -> None:
         self._records.pop(name, None)
         self._unrecorded.pop(name, None)
-        self._doubts.forget(name)
+        self._uncertain.forget(name)
 
     def _is_carried_out(self, tenant: SecureTenant, finding: Finding) -> bool:
         """Whether the object is as the finding wanted it. (No finding may also mean that the desired state changed.)"""

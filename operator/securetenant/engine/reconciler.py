@@ -76,7 +76,7 @@ class Reconciler:
         self._reporter = reporter
         self._following = following
         self._stale = stale
-        self._contests = Contention(monotonic)
+        self._contention = Contention(monotonic)
         self._alterations = Alterations(monotonic)
         self._history = OwnWrites(world)
         self._creations = Creations()
@@ -118,7 +118,7 @@ class Reconciler:
         self._standing.pop(name, None)
         self._departures.forget(name)
         self._uids.pop(name, None)
-        self._contests.forget(name)
+        self._contention.forget(name)
         self._alterations.forget(name)
         self._history.forget(name)
         self._creations.forget(name)
@@ -180,7 +180,7 @@ class Reconciler:
         self._strays.note(tenant.name, outcome, held)
 
         done, failed = set(outcome.done), [*unprepared, *outcome.failed]
-        late = self._history.settle(found, outcome)
+        late = self._history.observe(found, outcome)
         corrected = [finding for finding in (*done, *late) if not finding.rollout]
         seconds = self._monotonic() - since
         self._count_corrections(tenant.name, corrected, outcome)
@@ -195,16 +195,16 @@ class Reconciler:
             outstanding=[*left, *altered],
             corrected=corrected,
             rolled_out=rollout.written(outcome, late),
-            contested=self._contests.contested(tenant.name),
+            contested=self._contention.contested(tenant.name),
             open=[finding for finding in left if finding in deferred and closes(finding)],
             altered=altered,
             applied=_applied(found, done | {item.finding for item in outcome.altered}),
-            errors=[outcomes.told(f, error) for f, error in failed if outcomes.is_news(error, failures)],
+            errors=[outcomes.failure(f, error) for f, error in failed if outcomes.is_news(error, failures)],
             unwritten=outcomes.unwritten(todo, outcome, altered, failures),
             refusal=found.refusal,
             unknown=self._stale(),
             reserved=_reserved(found, done),
-            unsettled=any(not outcomes.is_news(error, failures) for _, error in failed),
+            retrying=any(not outcomes.is_news(error, failures) for _, error in failed),
         )
         result.detected = self._newly(tenant, [*result.outstanding, *corrected])
         is_failed, is_missing = unrecorded or bool(failed), False
@@ -239,10 +239,10 @@ class Reconciler:
         beaten = [
             f
             for f, error in outcome.failed
-            if not f.rollout and outcomes.is_beaten(error) and not self._history.is_doubtful(name, f.ref)
+            if not f.rollout and outcomes.is_beaten(error) and not self._history.is_uncertain(name, f.ref)
         ]
         for finding in (*corrected, *beaten):
-            note = self._contests.corrected if finding.desired is not None else self._contests.removed
+            note = self._contention.corrected if finding.desired is not None else self._contention.removed
             note(name, finding.ref, finding.control, finding.manager)
 
     def _again(self, found: Assessment, done: Collection[Finding], waits: list[float], *, is_failed: bool) -> Again:
@@ -251,7 +251,7 @@ class Reconciler:
             # The control reads its condition off the object: reconcile again, now that it is written.
             return Again(after=0.0)
         name = found.tenant.name
-        calm = self._contests.calm_at(name)
+        calm = self._contention.calm_at(name)
         # A recalculated quota's last event may arrive before this pass reports the tampering, and no other may follow.
         waits = waits + [_RECOUNTED for finding in done if finding.action == "Recount"]
         times = [*waits, *([calm] if calm else []), *([until] if (until := self._until(found.wake_at)) else [])]
@@ -260,7 +260,7 @@ class Reconciler:
     def _wait(self, name: str, finding: Finding) -> float:
         """Seconds until this finding may be corrected: the back-off of a contest, or of a write that admission
         changes."""
-        fight = 0.0 if finding.rollout else self._contests.wait(name, finding.ref, closes=closes(finding))
+        fight = 0.0 if finding.rollout else self._contention.wait(name, finding.ref, closes=closes(finding))
         return max(fight, self._alterations.wait(name, finding.observed))
 
     async def _prepare_creations(

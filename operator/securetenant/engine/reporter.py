@@ -138,8 +138,8 @@ class Reporter:
         controls = rollout.by_control(written)
         for control, objects in controls.items():
             self._metrics.rolled_out(tenant.name, control, objects)
-        told = rollout.told_by(self._controls, tenant, written, computed, self._now())
-        cause = rollout.why(tenant, [*result.corrected, *written], told, first=is_first, controls=self._controls)
+        reports = rollout.reports(self._controls, tenant, written, computed, self._now())
+        cause = rollout.why(tenant, [*result.corrected, *written], reports, first=is_first, controls=self._controls)
         actions = rollout.counts(written)
         line = record.bind(tenant=tenant.name)
         line.info(
@@ -170,7 +170,7 @@ class Reporter:
             line.info("object released", control=finding.control, object=str(finding.ref))
             message = f"{finding.ref}: no longer the tenant's; our marks are taken off"
             self._note(tenant, "Released", message, control=finding.control, object_=str(finding.ref))
-        for control, (notices, _) in told.items():
+        for control, (notices, _) in reports.items():
             self._notices(tenant, control, notices)
 
     def _notices(self, tenant: SecureTenant, control: str, notices: Sequence[Notice]) -> None:

@@ -18,7 +18,7 @@ from securetenant.controls.control import Plan
 from securetenant.drift.applied import grouped
 from securetenant.drift.judge import Finding
 from securetenant.engine import known
-from securetenant.engine.contention import Contest
+from securetenant.engine.contention import ManagerConflict
 from securetenant.model.objects import Json, Ref
 
 ITEMS = 20  # at most this many entries of a list go into the status; totals count all
@@ -39,7 +39,7 @@ class Pass:
     detected: list[Finding] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     unwritten: Mapping[str, Sequence[str]] = field(default_factory=dict)  # control -> what it could not write, and why
-    contested: Mapping[Ref, Contest] = field(default_factory=dict)
+    contested: Mapping[Ref, ManagerConflict] = field(default_factory=dict)
     open: Sequence[Finding] = ()  # of `outstanding`, what leaves access open until it may be corrected again
     altered: Sequence[Finding] = ()  # of `outstanding`, our own writes that admission changed
     rolled_out: Sequence[Finding] = ()  # written because the desired state changed: no drift
@@ -48,7 +48,7 @@ class Pass:
     refusal: Refusal | None = None  # the models refuse the spec
     unknown: str = ""  # why the result of this pass is not reliable, or there is none
     reserved: Mapping[str, Collection[str]] = field(default_factory=dict)  # by namespace: reserved keys, see the API
-    unsettled: bool = False  # a write is retried at once: this generation cannot be reported as observed yet
+    retrying: bool = False  # a write is retried at once: this generation cannot be reported as observed yet
 
     @property
     def is_judged(self) -> bool:
@@ -65,7 +65,7 @@ def compute(result: Pass, now: datetime) -> SecureTenantStatus:
     """The whole status. A condition keeps its lastTransitionTime unless its status changed; where nothing was planned
     from the spec, the controls' parts of the status stay as they were."""
     tenant = result.tenant
-    generation = tenant.status.observed_generation if result.unsettled else tenant.metadata.generation
+    generation = tenant.status.observed_generation if result.retrying else tenant.metadata.generation
     conditions = [
         _ready(result),
         _drifted(result),
@@ -183,7 +183,7 @@ def _ready(result: Pass) -> Condition:
         return Condition.of(
             "Ready", "False", "Contested", f"changed back at once, corrected again in a moment: {listed}"
         )
-    if result.unsettled:
+    if result.retrying:
         return ready_before(result.tenant) or Condition.of(
             "Ready", "Unknown", "Retrying", "its objects are being written"
         )
