@@ -70,7 +70,7 @@ class Story:
 
     def look(self, pay: SecureTenant) -> Assessment:
         self.world.put(pay)
-        return assess(pay, self.world, NOW, self.history.last("pay"), believes=self.history.believes("pay"))
+        return assess(pay, self.world, NOW, self.history.last("pay"), trusts=self.history.trusts("pay"))
 
     def rule(self, pay: SecureTenant) -> Finding:
         """What is wrong with the rule's object."""

@@ -24,7 +24,7 @@ class Cache(Protocol):
 class Tenants(Protocol):
     """The SecureTenants: updated by events, or given once."""
 
-    interests: TokenIndex
+    index: TokenIndex
 
     def get(self, name: str) -> SecureTenant | None: ...
 
@@ -84,7 +84,7 @@ class World:
         return list({tenant.name: tenant for tenant in found}.values())
 
     def _parsed(self, token: str) -> list[SecureTenant]:
-        index = self._tenants.interests
+        index = self._tenants.index
         found = [(name, self._tenants.get(name)) for name in index.tenants((token,))]
         # A tenant that is parsed only now may turn out not to have the token.
         return [tenant for name, tenant in found if tenant is not None and token in index.tokens(name)]
@@ -120,7 +120,7 @@ class World:
                 return set()
             mirror = new.ref.kind.mirror
             mirrored = mirror is not None and _same(old, new, but=mirror.status[0])
-        index = self._tenants.interests
+        index = self._tenants.index
         found = index.tenants(tokens_of_event(new, old, mirrored=mirrored))
         if new.ref.kind is NAMESPACE:
             # Whether a namespace's tenant may write there decides what its peers' flows resolve to.

@@ -55,10 +55,10 @@ def assess(
     now: datetime,
     last: Callable[[Ref], Collection[str]] = lambda ref: (),
     refusal: Refusal | None = None,
-    believes: Callable[[Observed], bool] = lambda have: True,
+    trusts: Callable[[Observed], bool] = lambda have: True,
     controls: tuple[Control, ...] = CONTROLS,
 ) -> Assessment:
-    """Assess a tenant in Enforce or Audit. `last`, `believes`: as in `judge.Owner`.
+    """Assess a tenant in Enforce or Audit. `last`, `trusts`: as in `judge.Owner`.
 
     Where the spec is refused and no accepted one is known, only the objects that close whatever the spec says are
     wanted; everything else that was written is compared with its record, reported, and left as it is.
@@ -78,7 +78,7 @@ def assess(
         applied=record.__contains__,
         reconciled=_reconciled(tenant, world),
         last=last,
-        believes=believes,
+        trusts=trusts,
         reserved=partial(_reserved, tenant, world),
     )
     desired = merged(w for plan in plans.values() for w in plan.desired if world.serves(w.ref.kind))

@@ -57,7 +57,7 @@ class Owner:
     `applied`: whether it wrote this object before. `reconciled`: whether it has completed a pass over this namespace
     before (over "": always); until then nothing found there can be drift. `last`: the record that was last written
     to this object ("": we released or deleted it); several where the outcome of a write is uncertain, none where
-    nothing is known. `believes`: whether an object that no status recorded counts as ours because of its record alone,
+    nothing is known. `trusts`: whether an object that no status recorded counts as ours because of its record alone,
     which is how an aborted pass leaves it. Anybody can compute a record, so this holds only for objects that existed at
     this process's first pass. `reserved`: the labels and annotations that no spec can set and that the tenant's status
     says we wrote. The record on the object says so too, but anybody who may patch the object can change it.
@@ -68,7 +68,7 @@ class Owner:
     applied: Callable[[Ref], bool]
     reconciled: Callable[[str], bool]
     last: Callable[[Ref], Collection[str]] = lambda ref: ()
-    believes: Callable[[Observed], bool] = lambda have: True
+    trusts: Callable[[Observed], bool] = lambda have: True
     reserved: Callable[[Ref], Collection[str]] = lambda ref: ()
 
     def wrote(self, have: Observed) -> bool:
@@ -78,7 +78,7 @@ class Owner:
         is_replayed = bool(last) and (have.record or "") not in last
         return not is_replayed and is_recorded(have, self.salt)
 
-    def meets(self, have: Observed) -> bool:
+    def is_unrecorded(self, have: Observed) -> bool:
         """Whether the object has no record because the tenant never wrote it (it is adopted) or released it."""
         return have.record is None and (not self.applied(have.ref) or "" in self.last(have.ref))
 
@@ -112,7 +112,7 @@ def _changed(owner: Owner, want: Desired, have: Observed, path: str, record: str
         control_at(want, path),
         "Changed",
         "Patch" if kind.is_shared else action,
-        rollout=owner.wrote(have) or is_new or owner.meets(have),
+        rollout=owner.wrote(have) or is_new or owner.is_unrecorded(have),
         path=path,
         desired=want,
         record=record,
@@ -188,7 +188,7 @@ def unwanted(
     for control, have in marked:
         if have.ref in wanted_refs or _goes_by_itself(have):
             continue
-        is_known = bool(owner.last(have.ref)) or owner.believes(have)
+        is_known = bool(owner.last(have.ref)) or owner.trusts(have)
         ours = (is_known and owner.wrote(have)) or owner.applied(have.ref)
         message = "carries this tenant's mark, but is not part of its posture"
         if have.ref.kind.entry is not None:

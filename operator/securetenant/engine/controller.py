@@ -109,7 +109,7 @@ class Controller:
             tenants.names(),
             reconciler,
             observe=lambda event_type, body: keys(SECURE_TENANT, tenants.observe(event_type, body)),
-            relist=self._roster.ask,
+            relist=self._roster.relist,
             is_suspect=lambda name: is_suspect(*tenants.applied(name), world.get, world.in_namespace),
             noun="tenant",
         )

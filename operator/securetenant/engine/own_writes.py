@@ -50,8 +50,8 @@ class OwnWrites:
 
         return last
 
-    def believes(self, name: str) -> Callable[[Observed], bool]:
-        """Which objects count as ours because of their record alone, as `judge.Owner.believes`."""
+    def trusts(self, name: str) -> Callable[[Observed], bool]:
+        """Which objects count as ours because of their record alone, as `judge.Owner.trusts`."""
         known = self._unrecorded.get(name)
         return (lambda have: True) if known is None else (lambda have: have.uid in known)
 

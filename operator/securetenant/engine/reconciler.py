@@ -103,9 +103,7 @@ class Reconciler:
         refusal = self._tenants.refusal(name)
         if tenant.spec.mode == "Paused":
             return await self._pause(tenant, refusal)
-        found = assess(
-            tenant, self._world, self._now(), self._history.last(name), refusal, self._history.believes(name)
-        )
+        found = assess(tenant, self._world, self._now(), self._history.last(name), refusal, self._history.trusts(name))
         found = await judged(found, self._following, self._transport)
         findings = await attributed(self._transport, found.findings, self._known(tenant).managers)
         found = replace(found, findings=findings)
