@@ -79,7 +79,7 @@ class OwnWrites:
                 records.add("")
             elif finding.action == "Recount":  # two writes, of which only the first may have been carried out
                 records.add(annotation(nudged(want), tenant.name, tenant.metadata.uid))
-            self._uncertain.note(tenant.name, finding.ref, records, finding)
+            self._uncertain.note(tenant.name, finding, records)
         self._remember(found, {*outcome.done, *carried})
         for finding in over:
             # A create that may have been carried out without being seen yet: what was there before is gone.

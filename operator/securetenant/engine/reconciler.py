@@ -219,7 +219,7 @@ class Reconciler:
         return replace(again, missing=is_missing, waiting=bool(deferred))
 
     def _is_reported(self, tenant: SecureTenant, found: Assessment, deferred: Collection[Finding]) -> bool:
-        """Whether every finding is deferred and the status says so already; otherwise each round of a fight would write
+        """Whether every finding is deferred and the status says so already; otherwise each round of a contest would write
         the status twice."""
         ready = status.ready_before(tenant)
         if ready is None or not deferred or self._stale():
@@ -258,8 +258,8 @@ class Reconciler:
     def _wait(self, name: str, finding: Finding) -> float:
         """Seconds until this finding may be corrected: the back-off of a contest, or of a write that admission
         changes."""
-        fight = 0.0 if finding.rollout else self._contention.wait(name, finding.ref, closes=closes(finding))
-        return max(fight, self._alterations.wait(name, finding.observed))
+        contested = 0.0 if finding.rollout else self._contention.wait(name, finding.ref, closes=closes(finding))
+        return max(contested, self._alterations.wait(name, finding.observed))
 
     async def _prepare_creations(
         self, found: Assessment, todo: list[Finding]

@@ -26,9 +26,9 @@ class UncertainWrites:
     def __init__(self) -> None:
         self._tenants: dict[str, dict[Ref, UncertainWrite]] = {}
 
-    def note(self, tenant: str, ref: Ref, records: Iterable[str], finding: Finding) -> None:
-        """Note a write to the object without a certain answer."""
-        write = self._tenants.setdefault(tenant, {}).setdefault(ref, UncertainWrite())
+    def note(self, tenant: str, finding: Finding, records: Iterable[str]) -> None:
+        """Note a write without a certain answer. `records`: those that may be on the object now."""
+        write = self._tenants.setdefault(tenant, {}).setdefault(finding.ref, UncertainWrite())
         write.records.update(records)
         if write.finding is None or write.finding.rollout or not finding.rollout:
             write.finding = finding
