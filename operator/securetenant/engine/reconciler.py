@@ -219,8 +219,8 @@ class Reconciler:
         return replace(again, missing=is_missing, waiting=bool(deferred))
 
     def _is_reported(self, tenant: SecureTenant, found: Assessment, deferred: Collection[Finding]) -> bool:
-        """Whether every finding is deferred and the status says so already; otherwise each round of a contest would write
-        the status twice."""
+        """Whether every finding is deferred and the status says so already; otherwise each round of a contest would
+        write the status twice."""
         ready = status.ready_before(tenant)
         if ready is None or not deferred or self._stale():
             return False
