@@ -3,9 +3,10 @@
 import asyncio
 import inspect
 import json
+import re
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -39,11 +40,16 @@ class Admin:
     plane: Plane
     #: Another identity's token instead of the administrator's.
     token: str | None = None
+    #: Whom the requests (but kubectl's) impersonate, and in which groups; nobody if empty.
+    user: str = ""
+    groups: Sequence[str] = ()
     _session: aiohttp.ClientSession | None = field(default=None, repr=False)
 
     async def __aenter__(self) -> Self:
         token = self.token or self.plane.admin_token
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        headers = [("Authorization", f"Bearer {token}")] if token else []
+        if self.user:
+            headers += [("Impersonate-User", self.user), *(("Impersonate-Group", group) for group in self.groups)]
         connector = aiohttp.TCPConnector(ssl=tls(self.plane), limit=100)
         timeout = aiohttp.ClientTimeout(total=30)
         self._session = aiohttp.ClientSession(self.plane.url, connector=connector, headers=headers, timeout=timeout)
@@ -68,15 +74,29 @@ class Admin:
 
         ``path`` starts with ``/api`` or ``/apis``. Raises :class:`aiohttp.ClientError` when there is no answer.
         """
+        status, answer, _ = await self.warned(method, path, body, content_type=content_type, params=params)
+        return status, answer
+
+    async def warned(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        content_type: str = "application/json",
+        params: Mapping[str, str] | None = None,
+    ) -> tuple[int, Any, list[str]]:
+        """The same, and the warnings that the API server sends along (kubectl shows them as "Warning: ...")."""
         assert self._session is not None, "use 'async with Admin(plane) as admin'"
         data = None if body is None else json.dumps(body)
         headers = {} if body is None else {"Content-Type": content_type}
         async with self._session.request(method, path, data=data, headers=headers, params=params) as answer:
             text = await answer.text()
+            warnings = [_warning(header) for header in answer.headers.getall("Warning", [])]
             try:
-                return answer.status, json.loads(text)
+                return answer.status, json.loads(text), warnings
             except ValueError:
-                return answer.status, text
+                return answer.status, text, warnings
 
     async def get(self, path: str, params: Mapping[str, str] | None = None) -> Any:
         """GET; :class:`ApiError` unless 2xx."""
@@ -137,6 +157,12 @@ def _checked(method: str, path: str, status: int, answer: Any) -> Any:
     if not 200 <= status < 300:
         raise ApiError(method, path, status, answer)
     return answer
+
+
+def _warning(header: str) -> str:
+    """The text of a header such as `299 - "the text"` (RFC 7234)."""
+    quoted = header.split(" ", 2)[2]
+    return re.sub(r"\\(.)", r"\1", quoted[1:-1])
 
 
 def tls(plane: Plane) -> ssl.SSLContext:

@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 
 from securetenant.kube.transport import Transport
-from tests.support import tenants
+from tests.support import enforced, tenants
 from tests.support.lease import Asked, Election, staged, unable_to_watch
 from tests.support.sandbox import ROOT, Admin, Plane
 from tests.support.tenants import Stage
@@ -30,6 +30,12 @@ async def node_rights(admin: Admin, manifests: None) -> AsyncIterator[None]:
     await admin.apply(NODE_RIGHTS)
     yield
     await admin.kubectl("delete", "--ignore-not-found", "-f", str(NODE_RIGHTS))
+
+
+@pytest_asyncio.fixture(scope="session")
+async def policies(plane: Plane, admin: Admin, manifests: None) -> None:
+    """``manifests/admission`` is applied, and in force."""
+    await enforced.policies(plane, admin)
 
 
 @pytest_asyncio.fixture
