@@ -31,8 +31,13 @@ DRY: Final = {"dryRun": "All"}
 async def policies(plane: Plane, admin: Admin) -> None:
     """``kubectl apply -k manifests/admission``, and wait until these very policies are in force."""
     await admin.kubectl("apply", "-k", str(existing(ROOT / "manifests" / "admission" / "kustomization.yaml").parent))
-    async with namespace(plane, admin, "enforced-probe", runtime={"podSecurity": "Privileged"}) as probed:
-        await wait_for(probed.probe, 20, "the admission policies to be in force")
+    async with namespace(plane, admin, "enforced-probe", runtime={"podSecurity": "Privileged"}) as place:
+
+        async def are_in_force() -> bool:
+            said = await place.probed()
+            return all(version in said for version in versions())
+
+        await wait_for(are_in_force, 20, "the admission policies to be in force")
 
 
 def metadata(held_by: SecureTenant, name: str) -> dict[str, dict[str, str]]:
@@ -59,8 +64,14 @@ class Enforced:
         return PODS.format(self.name)
 
     async def mark(self, **spec: Any) -> None:
-        """Write what the operator keeps on it for a tenant of the same name with this spec."""
+        """Write what the operator keeps on it for a tenant of the same name with this spec, and wait until admission
+        knows: it reads namespaces from a cache, some ms late."""
         await self.annotate(**metadata(tenant(self.name, namespaces=[self.name], **spec), self.name))
+
+        async def is_known() -> bool:
+            return bool(await self.probed())
+
+        await wait_for(is_known, 20, f"admission to know the marks of {self.name}")
 
     async def annotate(self, **changes: Mapping[str, str | None]) -> None:
         """Change labels and annotations as the operator would, by a merge patch."""
@@ -72,19 +83,23 @@ class Enforced:
         status, answer, warnings = await self.admin.warned("POST", self.pods, body, params=DRY)
         return status, answer.get("message", ""), warnings
 
-    async def probe(self) -> bool:
-        """Whether both policies are in force as they are generated here."""
+    async def probed(self) -> str:
+        """What the policies answer to the operator's probe here; nothing where they do not look."""
         asked = {"annotations": {generated.PROBE: "true"}}
         bodies = {self.pods: pod("probe", pods.spec()), DEPLOYMENTS.format(self.name): deployment("probe", pods.spec())}
-        said = ""
+        said: list[str] = []
         for path, body in bodies.items():
             body = {**body, "metadata": body["metadata"] | asked}
             _, answer, warnings = await self.admin.warned("POST", path, body, params=DRY)
-            said += " ".join([answer.get("message", ""), *warnings])
-        shipped = [one for listed in documents().values() for one in listed if one["kind"].endswith("Policy")]
-        ours = {one["metadata"]["name"]: one["metadata"]["annotations"][generated.VERSION] for one in shipped}
-        wanted = [generated.policy_name(target) for target in ("pods", "workloads")]
-        return all(f"probe: {name} {ours[name]} is in force" in said for name in wanted)
+            said += [answer.get("message", ""), *warnings]
+        return " ".join(text for text in said if "probe: " in text)
+
+
+def versions() -> list[str]:
+    """What the policies answer to the probe as they are generated here."""
+    wanted = [generated.policy_name(target) for target in ("pods", "workloads")]
+    every = {one["metadata"]["name"]: one for listed in documents().values() for one in listed}
+    return [f"probe: {name} {every[name]['metadata']['annotations'][generated.VERSION]} is in force" for name in wanted]
 
 
 @contextlib.asynccontextmanager
