@@ -6,7 +6,7 @@ judged as well.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
@@ -26,7 +26,8 @@ class Finding:
     `rollout`: the desired state changed (an edit, a peer, an expiry, an upgrade); the difference is no drift. `action`
     Keep: it is only reported; Recount: the spec is as wanted, but the copy that Kubernetes keeps of it in the status is
     not. `path`: the first field that differs, dotted, e.g. "spec.ingress". `superseded`: only for a deletion by
-    rollout. `reserved`: keys of labels and annotations that are ours to remove although no spec can set them.
+    rollout. `reserved`: keys of labels and annotations that are ours to remove although no spec can set them. `leaves`:
+    only for the release of a namespace, the labels that it gets.
     """
 
     ref: Ref
@@ -40,6 +41,7 @@ class Finding:
     observed: Observed | None = None
     superseded: Superseded = ""
     reserved: Collection[str] = ()
+    leaves: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
