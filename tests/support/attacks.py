@@ -192,7 +192,12 @@ def _expanded(file: str, entry: Mapping[str, Any]) -> Iterator[Case]:
                 yield case
             for kind in entry.get("kinds", ()):
                 at = ".".join(("spec", *(("jobTemplate", "spec") if kind == "CronJob" else ()), "template", "spec"))
-                yield replace(case, name=f"{case.name} {kind}", body=workload(kind, case.body), malformed=case.malformed.replace("@", at))
+                yield replace(
+                    case,
+                    name=f"{case.name} {kind}",
+                    body=workload(kind, case.body),
+                    malformed=case.malformed.replace("@", at),
+                )
 
 
 def _case(file: str, entry: Mapping[str, Any], place: str, operation: str) -> Case:
