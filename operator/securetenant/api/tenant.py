@@ -86,8 +86,7 @@ class NamespaceSpec(SpecModel):
     annotations: NamespaceAnnotations = Field(default_factory=dict, description="Annotations of the namespace.")
     adopt: bool = Field(
         False,
-        description="Take over an existing namespace (never a system namespace or another tenant's). "
-        "Default: false.",
+        description="Take over an existing namespace (never a system namespace or another tenant's). Default: false.",
     )
     quota: Hard = Field(default_factory=dict, description="Overrides spec.quota.namespace, resource by resource.")
     limits: Limits | None = Field(None, description="Overrides spec.limits, type by type.")

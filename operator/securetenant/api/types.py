@@ -235,9 +235,7 @@ class _Time:
             "pattern": f"^(?:{_RFC3339.pattern})$",
             "maxLength": _RFC3339.max_length,
             # For a string with a format the API server accepts a list; CEL does not.
-            RULES_KEY: [
-                {"rule": "self > timestamp('0999-12-31T00:00:00Z')", "message": f"must be {_RFC3339.hint}"}
-            ],
+            RULES_KEY: [{"rule": "self > timestamp('0999-12-31T00:00:00Z')", "message": f"must be {_RFC3339.hint}"}],
         }
 
     def check(self, value: Any) -> Any:

@@ -24,7 +24,7 @@ from securetenant.model.record import entries, entry, is_own_entry
 NAME: Final = "nodes"
 CONDITION: Final = "NodesReady"
 DEDICATED: Final = Family(
-    "securetenant_node_dedicated", "gauge", "Nodes dedicated to the tenant and in order.", zeros=((),)
+    "securetenant_node_dedicated", "gauge", "Nodes dedicated to the tenant, with label and taint.", zeros=((),)
 )
 
 _NAMED_AT_MOST: Final = 5  # names in a message; counts include all
@@ -224,6 +224,6 @@ CONTROL: Final = Control(
     rereads=True,
     families=(DEDICATED,),
     figures=figures,
-    cause="nodes came or went",
+    cause="nodes changed",
     claims=claims,
 )

@@ -1,6 +1,6 @@
-"""Which rules end soon, so that their owners hear of it in time: within which of the platform's thresholds each is.
+"""Which rules expire soon, for warnings. Pure.
 
-Pure. The thresholds are spans of time before the end of a rule, such as 14 days and one day.
+The platform's thresholds are durations before the expiry of a rule, such as 14 days and one day.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,8 +16,8 @@ _UNITS: Final = (("d", 86400), ("h", 3600), ("m", 60))
 
 
 def expiring(tenant: SecureTenant, thresholds: Iterable[int], now: datetime) -> list[ExpiringRule]:
-    """The rules that end within one of the thresholds (seconds), each with the narrowest that it is within; the next
-    to end first."""
+    """The rules that expire within a threshold (seconds), each with the smallest such threshold; the next to expire
+    first."""
     spans = sorted(thresholds)
     found = []
     for direction, rule, expires in _ending(tenant, now):
@@ -30,7 +30,7 @@ def expiring(tenant: SecureTenant, thresholds: Iterable[int], now: datetime) -> 
 
 
 def next_warning(tenant: SecureTenant, thresholds: Iterable[int], now: datetime) -> datetime | None:
-    """When a rule next comes within a threshold."""
+    """When a rule next reaches a threshold."""
     spans = [timedelta(seconds=span) for span in thresholds]
     times = (expires - span for _, _, expires in _ending(tenant, now) for span in spans)
     return earliest(time for time in times if time > now)
@@ -44,5 +44,5 @@ def _ending(tenant: SecureTenant, now: datetime) -> Iterator[tuple[Direction, In
 
 
 def written_duration(seconds: int) -> str:
-    """As a setting writes it: 1209600 is "14d", 5400 is "90m", 45 is "45s"."""
+    """As in settings: 1209600 is "14d", 5400 is "90m", 45 is "45s"."""
     return next((f"{seconds // size}{unit}" for unit, size in _UNITS if seconds % size == 0), f"{seconds}s")
