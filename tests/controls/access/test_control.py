@@ -78,9 +78,7 @@ def test_a_binding_of_others_is_foreign(policy: str, found: list[bool]) -> None:
     payments = tenant("payments", namespaces=["prod"], access={"foreign": policy})
     result = plan(payments, binding("backdoor", "prod", ALICE, DEVS))
     assert [f.remove for f in result.foreign] == found
-    assert [f.message for f in result.foreign] == ["grants ClusterRole/edit to User alice, Group devs"] * len(
-        found
-    )
+    assert [f.message for f in result.foreign] == ["grants ClusterRole/edit to User alice, Group devs"] * len(found)
 
 
 def test_what_is_ours_is_not_foreign_but_another_tenants_mark_does_not_help() -> None:

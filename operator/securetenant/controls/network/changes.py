@@ -122,7 +122,7 @@ def _why_closed(
     rule: IngressRule | EgressRule | None, direction: Direction, computed: SecureTenantStatus, now: datetime
 ) -> tuple[Change, str, tuple[str, ...]]:
     if rule is None:
-        return "closed", "the rule was removed from the spec", ()
+        return "closed", "the rule was removed", ()
     if whitelist.has_expired(rule.expires, now):
         return "expired", f"the rule expired at {rule.expires:%Y-%m-%dT%H:%M:%SZ}", ()
     listed = computed.whitelist.pending if computed.whitelist is not None else []
