@@ -37,7 +37,7 @@ class Plan:
     superseded: Mapping[Ref, Superseded] = field(default_factory=dict)  # existing, no longer desired
     conditions: Sequence[Condition] = ()
     blocking: Sequence[str] = ()  # why the tenant is not Ready, one sentence each
-    passing: bool = False  # whatever blocks will end without help
+    passing: bool = False  # whatever blocks is temporary
     wake_at: datetime | None = None
     status: Mapping[str, BaseModel | Sequence[str]] = field(default_factory=dict)
     samples: Samples = field(default_factory=dict)

@@ -67,7 +67,7 @@ def given_back(tenant: SecureTenant, world: World) -> list[Observed]:
     """The nodes that carry the tenant's label or taint but no longer belong to it: both are to be removed.
 
     Nodes that another tenant is about to write to are left out: a node that moves between two tenants stays closed.
-    Without `nodes` in the spec, all the tenant's nodes are given back.
+    Without `nodes` in the spec, all the tenant's nodes are released.
     """
     marked = world.indexed(NODE, (_label((names.NODE_LABEL_TENANT, tenant.name)), f"taint:{tenant.name}"))
     found = sorted(marked, key=lambda node: node.ref)

@@ -58,7 +58,7 @@ class Seen:
     assumed: bool = False
 
     def committed(self, resource: str) -> int:
-        """The most that the namespace may come to use as things are."""
+        """The most that the namespace may use."""
         return max(self.hard.get(resource, 0), self.in_force.get(resource, 0), self.used.get(resource, 0))
 
     def stand(self, resource: str, cap: int | None) -> Stand:
