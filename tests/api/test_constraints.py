@@ -9,6 +9,7 @@ import yaml
 
 from securetenant.api.constraints import SpecModel
 from securetenant.api.tenant import SecureTenant
+from tests.support import shelf
 
 SPEC = yaml.safe_load(
     """
@@ -42,4 +43,5 @@ def test_each_rule_is_judged_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
         monkeypatch.setattr(rule, "holds", holds)
     SecureTenant.model_validate({"metadata": {"name": "pay"}, "spec": SPEC})
+    shelf.Shelf.model_validate(shelf.document("oak", boards=3))
     assert judged == dict.fromkeys(rules, 1)

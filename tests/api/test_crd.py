@@ -10,7 +10,10 @@ import yaml
 
 from securetenant.api import crd
 from securetenant.api.constraints import RULES_KEY
+from securetenant.api.definitions import DEFINITIONS, TENANT
 from securetenant.api.tenant import SecureTenantSpec
+from tests.support import shelf
+from tests.support.shelf import SHELF
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,25 +28,42 @@ def _walk(schema: dict[str, Any], path: str = "spec") -> Iterator[tuple[str, dic
         yield from _walk(schema["additionalProperties"], f"{path}{{}}")
 
 
-PARTS = [pytest.param(schema, id=path) for path, schema in _walk(crd.spec_schema())]
+EVERY = (*DEFINITIONS, SHELF)
+PARTS = [pytest.param(schema, id=f"{one.kind}-{path}") for one in EVERY for path, schema in _walk(crd.spec_schema(one))]
 
 
-def test_the_file_is_up_to_date() -> None:
-    assert (ROOT / crd.PATH).read_text() == crd.text(), "run `python -m securetenant.api.crd`"
-    assert yaml.safe_load(crd.text()) == crd.definition()
+def test_the_files_are_up_to_date() -> None:
+    standing = {path.name: path.read_text() for path in (ROOT / crd.FOLDER).iterdir()}
+    assert standing == crd.files(), "run `python -m securetenant.api.crd`"
+    for one in DEFINITIONS:
+        assert yaml.safe_load(standing[f"{one.name}.yaml"]) == crd.definition(one)
 
 
-def test_check_finds_a_stale_file(
+def test_check_finds_what_is_stale_or_missing_or_too_much(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    def run(*arguments: str) -> tuple[int, list[str]]:
+        monkeypatch.setattr(sys, "argv", ["crd", *arguments])
+        return crd.main(), capsys.readouterr().err.splitlines()
+
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["crd", "--check"])
-    assert crd.main() == 1
-    monkeypatch.setattr(sys, "argv", ["crd"])
-    assert crd.main() == 0
-    monkeypatch.setattr(sys, "argv", ["crd", "--check"])
-    assert crd.main() == 0
-    assert "not up to date" in capsys.readouterr().err
+    stale = "is not up to date: run `python -m securetenant.api.crd`"
+    tenants, shelves, folder = (
+        f"crds/{name}" for name in (f"{TENANT.name}.yaml", f"{SHELF.name}.yaml", "Kustomization")
+    )
+    assert run("--check") == (1, [f"{tenants} {stale}", f"{folder} {stale}"])
+    assert run() == (0, [])
+    assert run("--check") == (0, [])
+
+    shelf.add(monkeypatch)
+    assert run("--check") == (1, [f"{shelves} {stale}", f"{folder} {stale}"])
+    assert run() == (0, [])
+    assert run("--check") == (0, [])
+    assert yaml.safe_load(Path(folder).read_text())["resources"] == [f"{TENANT.name}.yaml", f"{SHELF.name}.yaml"]
+
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert run("--check") == (1, [f"{folder} {stale}", f"{shelves} is made by no definition: delete it"])
 
 
 @pytest.mark.parametrize("schema", PARTS)
@@ -79,9 +99,9 @@ def test_the_defaults_of_the_schema_are_those_of_the_models() -> None:
                 filled(inner, value[name])
         return value
 
-    defaulted = SecureTenantSpec.model_validate(filled(crd.spec_schema(), {}))
+    defaulted = SecureTenantSpec.model_validate(filled(crd.spec_schema(TENANT), {}))
     assert defaulted == SecureTenantSpec()
-    assert filled(crd.spec_schema(), {}) == {
+    assert filled(crd.spec_schema(TENANT), {}) == {
         "mode": "Enforce",
         "deletionPolicy": "Retain",
         "access": {"foreign": "Report"},
@@ -91,9 +111,19 @@ def test_the_defaults_of_the_schema_are_those_of_the_models() -> None:
 
 def test_no_default_stands_within_a_list() -> None:
     """An applier replaces lists whole: what the server added there would be a difference to it each time."""
-    assert [path for path, schema in _walk(crd.spec_schema()) if "[]" in path and "default" in schema] == []
+    for one in EVERY:
+        assert [path for path, schema in _walk(crd.spec_schema(one)) if "[]" in path and "default" in schema] == []
 
 
 def test_the_columns() -> None:
-    columns = crd.definition()["spec"]["versions"][0]["additionalPrinterColumns"]
+    columns = crd.definition(TENANT)["spec"]["versions"][0]["additionalPrinterColumns"]
     assert [column["name"] for column in columns] == ["Ready", "Mode", "Namespaces", "Drift", "Age"]
+
+
+def test_a_second_resource_has_a_crd_of_its_own() -> None:
+    made = crd.definition(SHELF)["spec"]
+    assert (made["scope"], made["names"]["plural"], made["names"]["kind"]) == ("Cluster", "shelves", "Shelf")
+    assert "shortNames" not in made["names"]
+    schema = crd.root_schema(SHELF)["properties"]
+    assert [rule["fieldPath"] for rule in schema["spec"][RULES_KEY]] == [".reserved"]
+    assert list(schema["status"]["properties"]) == ["free"]

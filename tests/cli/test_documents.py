@@ -25,7 +25,7 @@ def fault(folder: Path, text: str) -> tuple[int, str]:
 
 
 def names(found: Found) -> list[str]:
-    return [document.name for document in found.tenants]
+    return [document.name for document in found.documents]
 
 
 def test_several_documents_and_other_kinds(tmp_path: Path) -> None:
@@ -33,7 +33,7 @@ def test_several_documents_and_other_kinds(tmp_path: Path) -> None:
     found = read([written(tmp_path, text)])
     assert names(found) == ["a", "b"]
     assert found.skipped == 2
-    assert [document.line for document in found.tenants] == [2, 11]
+    assert [document.line for document in found.documents] == [2, 11]
 
 
 @pytest.mark.parametrize("kind", ["List", "SecureTenantList"])
@@ -53,8 +53,8 @@ items:
 """
     found = read([written(tmp_path, text)])
     assert names(found) == ["a", "b"]
-    assert found.tenants[1].line == 8
-    assert found.tenants[1].mark("metadata.name").line == 11
+    assert found.documents[1].line == 8
+    assert found.documents[1].mark("metadata.name").line == 11
 
 
 def test_a_folder_is_searched_in_order_and_each_file_is_read_once(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_a_folder_is_searched_in_order_and_each_file_is_read_once(tmp_path: Path
 
 @pytest.mark.parametrize("version", ["securetenant.dev/v1alpha1", "securetenant.dev/v9"])
 def test_a_misspelt_kind_or_version_is_ours(version: str) -> None:
-    assert Document("x", {"apiVersion": version, "kind": "SecureTenent"}, 1).is_tenant
+    assert Document("x", {"apiVersion": version, "kind": "SecureTenent"}, 1).is_ours
 
 
 def test_marks_lead_to_the_key_and_to_the_nearest_parent(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from securetenant.api.tenant import SecureTenantSpec
 from securetenant.cli.main import app
+from tests.support import shelf
 
 ROOT = Path(__file__).parents[2]
 BANK = ROOT / "examples" / "bank"
@@ -197,6 +198,43 @@ def test_a_bad_environment_is_usage(monkeypatch: pytest.MonkeyPatch) -> None:
     result = validate(BANK)
     assert result.exit_code == 2
     assert "SECURETENANT_DNS_PORT" in result.stderr
+
+
+def test_a_second_resource_is_judged_by_its_own_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path, shelf_ = tmp_path / "s.yaml", shelf.document
+    sound = [shelf_("oak", boards=3), shelf_("pay", boards=3, reserved=3)]
+    path.write_text(tenant("pay") + yaml.safe_dump_all(sound, explicit_start=True))
+    assert "kind: 'Shelf' is not supported: write 'SecureTenant'" in validate(path).stdout
+    shelf.add(monkeypatch)
+    assert validate(path).stdout == "1 tenant, 2 Shelves in 1 file: 0 errors, 0 warnings\n"
+    assert json.loads(validate("-o", "json", path).stdout)["shelves"] == 2
+    rendered = CliRunner().invoke(app, ["render", str(path)])
+    assert rendered.stderr == "note: 2 Shelves checked: there is nothing to render\n"
+    assert "kind: Namespace" in rendered.stdout
+    planned = CliRunner().invoke(app, ["plan", str(path), "--kubeconfig", str(tmp_path / "none")])
+    assert planned.stderr.startswith("note: 2 Shelves checked: there is nothing to plan\n")
+
+    path.write_text(path.read_text() + "---\n" + yaml.safe_dump(shelf_("elm", boards=3, reserved=4, bords=1)))
+    lines = path.read_text().splitlines()
+    found = problems(path)
+    assert [(one["path"], one["kind"], one["name"], one["tenant"]) for one in found] == [
+        ("spec.bords", "Shelf", "elm", ""),
+        ("spec.reserved", "Shelf", "elm", ""),
+    ]
+    assert [lines[one["line"] - 1].strip() for one in found] == ["bords: 1", "reserved: 4"]
+    assert 'did you mean "boards"?' in found[0]["message"]
+    assert "more is reserved than there is" in found[1]["message"]
+    assert f"error {path}:{found[1]['line']}: elm: spec.reserved: more is reserved" in validate(path).stdout
+
+    (again,) = problems("-", text=yaml.safe_dump({"kind": "ShelfList", **listed(sound[0], sound[0])}))
+    assert again["message"] == "Shelf oak is in stdin:3 as well: only the last applied counts"
+    (header,) = problems("-", text=tenant("pay").replace("kind: SecureTenant", "kind: Shef"))
+    assert header["message"] == "'Shef' is not supported: write 'SecureTenant' or 'Shelf'"
+
+
+def listed(*items: dict[str, object]) -> dict[str, object]:
+    bare = [{key: item[key] for key in ("metadata", "spec")} for item in items]
+    return {"apiVersion": shelf.SHELF.kind.api_version, "items": bare}
 
 
 def test_nothing_of_a_file_steers_the_terminal() -> None:

@@ -1,18 +1,20 @@
 """The CRD on the real API server: it refuses what the models refuse, and takes what they take."""
 
 import asyncio
+import copy
 import json
 from collections.abc import Iterator
 from typing import Any, Final
 
 import pytest
-import yaml
 
 from securetenant.api import crd
 from securetenant.api.constraints import RULES_KEY
+from securetenant.api.definitions import TENANT
 from securetenant.controls.lookup import KINDS
 from securetenant.model import kinds, quantity
 from securetenant.sets.blocks import canonical_cidr
+from tests.support import shelf
 from tests.support.corpus import document, entries
 from tests.support.reading import load, problems
 from tests.support.sandbox import Admin, wait_for
@@ -58,7 +60,7 @@ async def test_each_rule_of_the_crd_refuses_something(admin: Admin) -> None:
     """Each CEL rule is at work: without it the server would say less about the corpus."""
     answers = await asyncio.gather(*(judge(admin, entry) for entry in entries("bad")))
     said = "\n".join(text for _, text in answers)
-    root = crd.definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    root = crd.root_schema(TENANT)
     assert {message for message in _messages(root) if message not in said} == set()
 
 
@@ -240,7 +242,7 @@ async def test_an_update_that_leaves_an_old_mistake_alone_is_let_through(admin: 
 
 async def test_there_is_room_for_twice_as_many_rules(admin: Admin) -> None:
     """The API server estimates what CEL may cost over the whole schema, and refuses a CRD past a limit."""
-    made = yaml.safe_load(crd.text())
+    made = copy.deepcopy(crd.definition(TENANT))
     made["metadata"]["name"] = "doubles.crd-test.dev"
     made["spec"] |= {"group": "crd-test.dev", "names": {"plural": "doubles", "kind": "Double"}}
     properties = made["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
@@ -248,6 +250,28 @@ async def test_there_is_room_for_twice_as_many_rules(admin: Admin) -> None:
     path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     status, body = await admin.request("POST", path, made, params=DRY)
     assert status == 201, body["message"]
+
+
+async def test_the_crd_of_a_second_resource_is_taken_and_judges_as_its_models(admin: Admin) -> None:
+    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    await admin.create(path, crd.definition(shelf.SHELF))
+
+    async def judged(name: str, **spec: object) -> tuple[int, str]:
+        code, body = await admin.request("POST", shelf.SHELF.kind.path(), shelf.document(name, **spec), params=STRICT)
+        return code, str(body)
+
+    async def is_served() -> bool:
+        return (await judged("oak", boards=3))[0] == 201
+
+    try:
+        await wait_for(is_served, 20, "the second resource to be served, and a sound one to be taken")
+        code, said = await judged("oak", boards=3, reserved=4)
+        assert code == 422
+        assert "spec.reserved" in said
+        assert "more is reserved than there is" in said
+        assert (await judged("Oak", boards=3))[0] == 422, "the rule on its name"
+    finally:
+        await admin.delete(f"{path}/{shelf.SHELF.name}")
 
 
 async def test_quantities_come_back_as_canonical(admin: Admin) -> None:

@@ -2,6 +2,7 @@
 changed, stale, released."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ import pytest_asyncio
 
 from sandbox.operator import NAMESPACE, SERVICE_ACCOUNT
 from securetenant.api import crd
+from securetenant.api.definitions import TENANT
 from tests.support import lab, life
 from tests.support.fault import free_lease
 from tests.support.life import NAMESPACES, Json
@@ -21,7 +23,7 @@ pytestmark = pytest.mark.cluster
 ROOT: Final = Path(__file__).parents[2]
 INSTALL: Final = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import tests.support.lab as lab; lab.install()"
 RBAC: Final = "/apis/rbac.authorization.k8s.io/v1"
-CRD: Final = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd.CRD_NAME}"
+CRD: Final = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{TENANT.name}"
 BUDGET: Final = "/apis/policy/v1/namespaces/{}/poddisruptionbudgets/securetenant-lab"
 CLASSES: Final = "/apis/scheduling.k8s.io/v1/priorityclasses"
 VERBS: Final = ["list", "watch", "get", "create", "update", "delete"]
@@ -61,7 +63,7 @@ async def stage(plane: Plane, admin: Admin, manifests: None, tmp_path_factory: A
 
 async def _define(admin: Admin) -> None:
     """Serve the CRD with the section and the part of the status."""
-    made = crd.definition(spec=lab.LabSpec, status=lab.LabStatus)
+    made = crd.definition(replace(TENANT, model=lab.LabResource))
     standing = await admin.get(CRD)
     await admin.request("PUT", CRD, {**made, "metadata": standing["metadata"]})
 

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from securetenant.api.crd import documented_schema
+from securetenant.api.definitions import TENANT
 from securetenant.controls.access.roles import Problem
 from securetenant.controls.lookup import FAMILIES, NAMES
 from securetenant.controls.network import notices
@@ -38,7 +39,7 @@ def fields(schema: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, A
 
 def spec_fields() -> dict[str, dict[str, Any]]:
     """All fields of the spec by their path."""
-    top = documented_schema()["properties"]
+    top = documented_schema(TENANT)["properties"]
     return {**top, **{path: inner for name in top for path, inner in fields(top[name], name)}}
 
 
@@ -101,7 +102,7 @@ def bounds(schema: dict[str, Any], path: str) -> Iterator[tuple[str, tuple[str, 
 
 
 def test_bounds_of_lists_and_maps() -> None:
-    every = dict(bounds(documented_schema(), ""))
+    every = dict(bounds(documented_schema(TENANT), ""))
     limits = {path: bound for path, bound in every.items() if re.search(r"(^|\.)limits\.", path)}
     egress = {path for path in every if path.startswith("network.egress[]")}
     assert set(limits.values()) == {(NONE, "16")}

@@ -53,6 +53,12 @@ class LabStatus(SecureTenantStatus):
     lab: Part | None = None
 
 
+class LabResource(LabTenant):
+    """What generates the CRD: the operator itself reads the part of the status without a model of it."""
+
+    status: LabStatus = LabStatus()
+
+
 def plan(of: SecureTenant, world: World, now: datetime) -> Plan:
     section = cast(LabTenant, of).spec.lab
     if section is None:

@@ -1,18 +1,19 @@
-"""The two halves of `api.load.read`."""
+"""The two halves of `api.load.read`, for SecureTenants."""
 
 from datetime import datetime
 
-from securetenant.api.load import Problem, read
+from securetenant.api.load import Problem, read, warnings
 from securetenant.api.tenant import SecureTenant
 
 
 def problems(document: object, now: datetime | None = None) -> list[Problem]:
     """What is wrong with a document."""
-    return read(document, now)[1]
+    tenant, found = read(document)
+    return warnings(tenant, now) if isinstance(tenant, SecureTenant) else found
 
 
 def load(document: object) -> SecureTenant:
     """The tenant of a sound document."""
     tenant, found = read(document)
-    assert tenant is not None, "\n".join(map(str, found))
+    assert isinstance(tenant, SecureTenant), "\n".join(map(str, found))
     return tenant

@@ -12,6 +12,7 @@ import yaml
 from hypothesis import strategies as st
 
 from securetenant.api import crd
+from securetenant.api.definitions import TENANT
 from tests.support.corpus import FOLDER
 from tests.support.specs import Document, documents, quantities, written
 
@@ -98,7 +99,7 @@ def wild_documents(draw: st.DrawFn, count: int = 10) -> list[Document]:
 def _variant(draw: st.DrawFn, good: Document) -> Document:
     document = copy.deepcopy(good)
     for _ in range(draw(st.sampled_from((1, 1, 1, 2, 3)))):
-        places = list(_places(document["spec"], crd.spec_schema(), document, "spec", "spec"))
+        places = list(_places(document["spec"], crd.spec_schema(TENANT), document, "spec", "spec"))
         # Most places are maps and names; the ones with a syntax of their own are to come up as often.
         special = [place for place in places if place.name in ("cidr", "except") or _kind(place.schema) in _OWN_SYNTAX]
         is_special: bool = draw(st.booleans())

@@ -1,7 +1,7 @@
-"""The CustomResourceDefinition, generated from the models.
+"""The CustomResourceDefinitions, generated from the models.
 
-`python -m securetenant.api.crd` writes it below `crds/` of the working directory; with `--check` it compares
-instead, and exits with 1 if the file is not up to date.
+`python -m securetenant.api.crd` writes them below `crds/` of the working directory; with `--check` it compares
+instead, and exits with 1 if a file is not up to date, or there is one that nothing here makes.
 """
 
 import argparse
@@ -12,15 +12,11 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from securetenant.api.constraints import RULES_KEY, Rule
-from securetenant.api.status import SecureTenantStatus
-from securetenant.api.tenant import SecureTenantSpec
-from securetenant.api.types import is_tenant_name, tenant_name_pattern
-from securetenant.model import names
-from securetenant.model.kinds import SECURE_TENANT
+from securetenant.api import definitions
+from securetenant.api.constraints import RULES_KEY
+from securetenant.api.definitions import Definition
 
-CRD_NAME: Final = f"{SECURE_TENANT.plural}.{names.GROUP}"
-PATH: Final = Path("crds") / f"{CRD_NAME}.yaml"
+FOLDER: Final = Path("crds")
 
 Schema = dict[str, Any]
 
@@ -29,90 +25,90 @@ _KEPT: Final = (
     *("description", "type", "format", "enum", "pattern", "minLength", "maxLength", "minimum", "maximum"),
     *("minItems", "maxItems", "minProperties", "maxProperties", "default", "required"),
 )
-_NAME_RULE: Final = Rule(
-    f"self.metadata.name.matches('{tenant_name_pattern}')",
-    'the name of a SecureTenant is a DNS label: lower-case letters, digits and "-", at most 40 characters; rename it',
-    lambda tenant: is_tenant_name(tenant.metadata.name),
-)
-_COLUMNS: Final = (
-    ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', "Whether the posture is in place."),
-    ("Mode", "string", ".spec.mode", "Enforce, Audit or Paused."),
-    ("Namespaces", "integer", ".status.namespaceCount", "How many namespaces the tenant declares."),
-    ("Drift", "integer", ".status.drift.total", "How many objects are not as they must be."),
-    ("Age", "date", ".metadata.creationTimestamp", "Since when the tenant exists."),
-)
+
+_KUSTOMIZATION: Final = """\
+# The folder as a kustomization, for manifests/. The name without an ending is one that kustomize knows and that
+# `kubectl apply -f crds/` passes over.
+apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+resources:
+"""
 
 
 @cache
-def definition(
-    status: type[SecureTenantStatus] = SecureTenantStatus, spec: type[SecureTenantSpec] = SecureTenantSpec
-) -> Schema:
-    """The whole CustomResourceDefinition; `status` and `spec` are the models of the whole. Cached: not to be changed by
-    the caller."""
+def definition(of: Definition) -> Schema:
+    """The whole CustomResourceDefinition. Cached: not to be changed by the caller."""
+    kind = of.kind
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": CRD_NAME},
+        "metadata": {"name": of.name},
         "spec": {
-            "group": names.GROUP,
+            "group": kind.group,
             "names": {
-                "kind": names.KIND,
-                "listKind": f"{names.KIND}List",
-                "plural": SECURE_TENANT.plural,
-                "singular": names.KIND.lower(),
-                "shortNames": ["stn"],
+                "kind": kind.name,
+                "listKind": f"{kind.name}List",
+                "plural": kind.plural,
+                "singular": kind.name.lower(),
+                **({"shortNames": list(of.short_names)} if of.short_names else {}),
                 "categories": ["securetenant"],
             },
-            "scope": "Cluster",
+            "scope": "Namespaced" if kind.namespaced else "Cluster",
             "versions": [
                 {
-                    "name": names.VERSION,
+                    "name": kind.version,
                     "served": True,
                     "storage": True,
                     "subresources": {"status": {}},
                     "additionalPrinterColumns": [
-                        {"name": name, "type": kind, "jsonPath": path, "description": text}
-                        for name, kind, path, text in _COLUMNS
+                        {"name": name, "type": type_, "jsonPath": path, "description": text}
+                        for name, type_, path, text in of.columns
                     ],
-                    "schema": {"openAPIV3Schema": _root(status, spec)},
+                    "schema": {"openAPIV3Schema": root_schema(of)},
                 }
             ],
         },
     }
 
 
-def _root(status: type[SecureTenantStatus], spec: type[SecureTenantSpec]) -> Schema:
+@cache
+def root_schema(of: Definition) -> Schema:
+    """The structural schema of the whole resource. Cached: not to be changed by the caller."""
     return {
-        "description": "A tenant: the posture that a platform team declares, and what was found of it.",
+        "description": of.description,
         "type": "object",
         "required": ["spec"],
         "properties": {
             "apiVersion": {"type": "string"},
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
-            "spec": spec_schema(spec),
-            "status": _status_schema(status),
+            "spec": _bare_lists(documented_schema(of)),
+            "status": _status_schema(of.status),
         },
-        RULES_KEY: [_NAME_RULE.kubernetes()],
+        RULES_KEY: [of.name_rule.kubernetes()],
     }
 
 
-@cache
-def spec_schema(spec: type[SecureTenantSpec] = SecureTenantSpec) -> Schema:
-    """The structural schema of the spec. Cached: not to be changed by the caller."""
-    return _bare_lists(documented_schema(spec))
+def spec_schema(of: Definition) -> Schema:
+    """The structural schema of the spec. Not to be changed by the caller."""
+    schema: Schema = root_schema(of)["properties"]["spec"]
+    return schema
 
 
 @cache
-def documented_schema(spec: type[SecureTenantSpec] = SecureTenantSpec) -> Schema:
+def documented_schema(of: Definition) -> Schema:
     """The same with all defaults that the models fill in. Cached: not to be changed by the caller."""
-    return _of(spec)
+    return _of(of.spec)
 
 
-def _status_schema(status: type[SecureTenantStatus]) -> Schema:
+def _status_schema(status: type[BaseModel]) -> Schema:
     schema = _without_defaults(_of(status))
-    schema["properties"]["namespaceCount"] = {"type": "integer", "description": "How many namespaces stand below."}
-    schema["properties"]["conditions"] |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
+    properties = schema["properties"]
+    for name, inner in status.model_json_schema(by_alias=True, mode="serialization")["properties"].items():
+        if name not in properties:  # computed: it is only written
+            properties[name] = {key: inner[key] for key in ("type", "description")}
+    if "conditions" in properties:
+        properties["conditions"] |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
     return schema
 
 
@@ -191,12 +187,17 @@ def _with_plain_default(schema: Schema) -> Schema:
     return schema
 
 
-def text() -> str:
-    """The file's content."""
+def files() -> dict[str, str]:
+    """The content of each file in the folder, by its name: a CRD each, and what makes the folder a kustomization."""
     import yaml
 
     header = "# Generated from operator/securetenant/api by `python -m securetenant.api.crd`. Do not edit.\n"
-    return header + yaml.dump(definition(), Dumper=_plain_dumper(), sort_keys=False, width=110, allow_unicode=True)
+    dumped = {
+        f"{one.name}.yaml": header
+        + yaml.dump(definition(one), Dumper=_plain_dumper(), sort_keys=False, width=110, allow_unicode=True)
+        for one in definitions.DEFINITIONS
+    }
+    return {**dumped, "Kustomization": _KUSTOMIZATION + "".join(f"- {name}\n" for name in dumped)}
 
 
 def _plain_dumper() -> Any:
@@ -211,18 +212,21 @@ def _plain_dumper() -> Any:
 
 
 def main() -> int:
-    """Write the file, or compare it with what the models say."""
+    """Write the files, or compare them with what the models say."""
     parser = argparse.ArgumentParser(prog="python -m securetenant.api.crd", description=__doc__)
     parser.add_argument("--check", action="store_true", help="compare only; exit with 1 if they differ")
-    made = text()
+    made = files()
     if not parser.parse_args().check:
-        PATH.parent.mkdir(exist_ok=True)
-        PATH.write_text(made)
+        FOLDER.mkdir(exist_ok=True)
+        for name, text in made.items():
+            (FOLDER / name).write_text(text)
         return 0
-    if PATH.exists() and PATH.read_text() == made:
-        return 0
-    print(f"{PATH} is not up to date: run `python -m securetenant.api.crd`", file=sys.stderr)
-    return 1
+    standing = {path.name: path.read_text() for path in sorted(FOLDER.glob("*"))}
+    for name in (name for name, text in made.items() if standing.get(name) != text):
+        print(f"{FOLDER / name} is not up to date: run `python -m securetenant.api.crd`", file=sys.stderr)
+    for name in (name for name in standing if name not in made):
+        print(f"{FOLDER / name} is made by no definition: delete it", file=sys.stderr)
+    return int(standing != made)
 
 
 if __name__ == "__main__":

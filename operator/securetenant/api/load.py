@@ -1,15 +1,16 @@
-"""Parse a SecureTenant document as users write it, and report all its errors at once, each with its field."""
+"""Parse a document of ours as users write it, and report all its errors at once, each with its field."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from securetenant.api import definitions
+from securetenant.api.definitions import Definition
 from securetenant.api.tenant import EgressRule, IngressRule, SecureTenant
-from securetenant.model import names
 
 Severity: TypeAlias = Literal["error", "warning"]
 Path: TypeAlias = tuple[str | int, ...]
@@ -27,36 +28,40 @@ class Problem:
         return f"{self.path}: {self.message}" if self.path else self.message
 
 
-def read(document: object, now: datetime | None = None) -> tuple[SecureTenant | None, list[Problem]]:
-    """The tenant and all warnings, or None and all errors.
+def read(document: object) -> tuple[BaseModel | None, list[Problem]]:
+    """The resource of a document, by the model of its kind, and no errors; or None and all errors.
 
-    A valid document is validated only once. Warnings that depend on the time are given only with `now`.
+    A valid document is validated only once.
     """
     if not isinstance(document, dict):
-        message = "not a SecureTenant: a document is a mapping with apiVersion, kind, metadata and spec"
-        return None, [Problem("", message)]
-    if found := _header(document):
+        kinds = " or ".join(definition.kind.name for definition in definitions.DEFINITIONS)
+        return None, [Problem("", f"not a {kinds}: a document is a mapping with apiVersion, kind, metadata and spec")]
+    definition = definitions.of_kind(str(document.get("kind")))
+    found = _header(document, (definition,) if definition is not None else definitions.DEFINITIONS)
+    if definition is None or found:
         return None, found
     given = _without_nulls(document)
-    tenant, invalid = _validated(given)
-    if tenant is None:
-        return None, _errors(given, invalid)
-    return tenant, _warnings(tenant, now)
+    resource, invalid = _validated(given, definition)
+    return resource, _errors(given, invalid, definition)
 
 
-def _validated(document: object) -> tuple[SecureTenant | None, list[ErrorDetails]]:
+def _validated(document: object, definition: Definition) -> tuple[BaseModel | None, list[ErrorDetails]]:
     try:
-        return SecureTenant.model_validate(document, by_alias=True, by_name=False), []
+        return definition.model.model_validate(document, by_alias=True, by_name=False), []
     except ValidationError as error:
         return None, error.errors(include_url=False)
 
 
-def _header(document: dict[str, Any]) -> list[Problem]:
-    expected = {"apiVersion": names.API_VERSION, "kind": names.KIND}
+def _header(document: dict[str, Any], known: Sequence[Definition]) -> list[Problem]:
+    """The errors in apiVersion and kind, which must be those of a known resource."""
+    expected = {
+        "apiVersion": list(dict.fromkeys(definition.kind.api_version for definition in known)),
+        "kind": [definition.kind.name for definition in known],
+    }
     return [
-        Problem(field, f"{document.get(field)!r} is not supported: write {value!r}")
-        for field, value in expected.items()
-        if document.get(field) != value
+        Problem(field, f"{document.get(field)!r} is not supported: write {' or '.join(map(repr, values))}")
+        for field, values in expected.items()
+        if document.get(field) not in values
     ]
 
 
@@ -67,7 +72,7 @@ def _without_nulls(value: Any) -> Any:
     return [_without_nulls(inner) for inner in value] if isinstance(value, list) else value
 
 
-def _errors(rest: dict[str, Any], invalid: list[ErrorDetails]) -> list[Problem]:
+def _errors(rest: dict[str, Any], invalid: list[ErrorDetails], definition: Definition) -> list[Problem]:
     """All errors, including those of rules that are checked only once their inputs are valid. `invalid`: the errors of
     the whole document.
 
@@ -84,12 +89,12 @@ def _errors(rest: dict[str, Any], invalid: list[ErrorDetails]) -> list[Problem]:
             context = error.get("ctx", {})
             path = origin.of(owner + tuple(context.get("path", ())))
             if not _is_consequence(error, origin.of(owner), path, cut):
-                found.setdefault((path, _message(error, path)))
+                found.setdefault((path, _message(error, path, definition)))
             faulty.append(_real(rest, owner + tuple(context.get("path", ()))))
         cut += [origin.of(path) for path in faulty]
         if not _cut(rest, faulty, origin):
             break
-        _, invalid = _validated(rest)
+        _, invalid = _validated(rest, definition)
     return [Problem(dotted(path), message) for path, message in sorted(found, key=lambda item: _order(item[0]))]
 
 
@@ -178,10 +183,10 @@ def _present(document: Any, path: Path) -> Path:
     return path
 
 
-def _message(error: ErrorDetails, path: Path) -> str:
+def _message(error: ErrorDetails, path: Path, definition: Definition) -> str:
     kind, message = error["type"], error["msg"]
     if kind == "extra_forbidden":
-        return _unknown(path)
+        return _unknown(path, definition)
     if kind == "missing":
         return "required field is missing: add it"
     if kind == "literal_error":
@@ -218,26 +223,28 @@ _WORDS = {
 }
 
 
-def _unknown(path: Path) -> str:
+def _unknown(path: Path, definition: Definition) -> str:
     """The message for an unknown field, with the most similar known one."""
     import difflib
 
-    near = difflib.get_close_matches(str(path[-1]), _fields(path[:-1]), n=1, cutoff=0.6)
-    hint = f'did you mean "{near[0]}"?' if near else "remove it, or see `kubectl explain securetenant.spec`"
+    near = difflib.get_close_matches(str(path[-1]), _fields(path[:-1], definition), n=1, cutoff=0.6)
+    explained = f"kubectl explain {definition.kind.name.lower()}.spec"
+    hint = f'did you mean "{near[0]}"?' if near else f"remove it, or see `{explained}`"
     return f'unknown field "{path[-1]}": {hint}'
 
 
-def _fields(path: Path) -> list[str]:
+def _fields(path: Path, definition: Definition) -> list[str]:
     """The known fields at this path."""
-    from securetenant.api.crd import definition
+    from securetenant.api.crd import root_schema
 
-    schema = definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    schema = root_schema(definition)
     for part in path:
         schema = schema.get("items", {}) if isinstance(part, int) else schema.get("properties", {}).get(part, {})
     return list(schema.get("properties", {}))
 
 
-def _warnings(tenant: SecureTenant, now: datetime | None) -> list[Problem]:
+def warnings(tenant: SecureTenant, now: datetime | None = None) -> list[Problem]:
+    """What is valid but probably not intended. Warnings that depend on the time are given only with `now`."""
     empty = Problem("spec.namespaces", "no namespaces: nothing is enforced", "warning")
     made = [] if tenant.spec.namespaces else [empty]
     if now is None:

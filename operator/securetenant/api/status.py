@@ -124,7 +124,7 @@ class SecureTenantStatus(StatusModel):
         default_factory=dict, description="The objects that were written, by namespace, as Kind/name."
     )
 
-    @computed_field  # type: ignore[prop-decorator]
+    @computed_field(description="How many namespaces stand below.")  # type: ignore[prop-decorator]
     @property
     def namespace_count(self) -> int:
         """For the printer column: JSONPath cannot count."""

@@ -13,6 +13,7 @@ document of 3 KB, here 3 ms.
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,9 +22,11 @@ from typing import Any, Final, TypeAlias
 
 import yaml
 
+from securetenant.api import definitions
+from securetenant.api.definitions import Definition
 from securetenant.api.load import dotted
 from securetenant.cli.scalars import key_of, value_of
-from securetenant.model import names
+from securetenant.model.kinds import SECURE_TENANT, Kind
 
 Place: TypeAlias = tuple[str | int, ...]
 
@@ -67,20 +70,32 @@ class Document:
         return name if isinstance(name, str) else ""
 
     @property
-    def is_tenant(self) -> bool:
-        """Whether it is, or is meant to be, a SecureTenant."""
+    def at(self) -> str:
+        return f"{self.source}:{self.line}"
+
+    @property
+    def kind(self) -> str:
+        """Its kind, or "" if there is none."""
+        kind = self.body.get("kind") if isinstance(self.body, dict) else None
+        return kind if isinstance(kind, str) else ""
+
+    @property
+    def definition(self) -> Definition | None:
+        """The definition of its kind, if that is one of ours."""
+        return definitions.of_kind(self.kind)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is, or is meant to be, one of our custom resources."""
         if not isinstance(self.body, dict):
             return False
-        version = str(self.body.get("apiVersion") or "")
-        return self.body.get("kind") == names.KIND or version.partition("/")[0] == names.GROUP
+        group = str(self.body.get("apiVersion") or "").partition("/")[0]
+        return self.definition is not None or any(group == one.kind.group for one in definitions.DEFINITIONS)
 
     @property
     def is_namespace(self) -> bool:
         """Whether it is a Namespace."""
-        return isinstance(self.body, dict) and (self.body.get("apiVersion"), self.body.get("kind")) == (
-            "v1",
-            "Namespace",
-        )
+        return self.kind == "Namespace" and self.body.get("apiVersion") == "v1"
 
     def mark(self, path: str) -> Mark:
         """The mark of a field ("spec.network.ingress[0].name"); if it is absent, that of its nearest parent."""
@@ -111,10 +126,21 @@ class Found:
     """Everything in the given files."""
 
     files: int = 0
-    tenants: list[Document] = field(default_factory=list)
+    documents: list[Document] = field(default_factory=list)  # of our kinds
     skipped: int = 0  # documents of other kinds
     namespaces: set[str] = field(default_factory=set)  # the names of the Namespaces in them
     faults: list[Fault] = field(default_factory=list)
+
+    @property
+    def others(self) -> Counter[Kind]:
+        """How many documents there are of each of our kinds other than SecureTenant."""
+        known = (document.definition for document in self.documents)
+        return Counter(one.kind for one in known if one is not None and one.kind is not SECURE_TENANT)
+
+    @property
+    def tenants(self) -> int:
+        """How many are SecureTenants, or of a kind of ours that is not known."""
+        return len(self.documents) - self.others.total()
 
 
 def read(paths: Sequence[str]) -> Found:
@@ -124,8 +150,8 @@ def read(paths: Sequence[str]) -> Found:
         found.files += 1
         try:
             for document in parse(_text(source), "stdin" if source == STDIN else source):
-                if document.is_tenant:
-                    found.tenants.append(document)
+                if document.is_ours:
+                    found.documents.append(document)
                 else:
                     found.skipped += 1
                     if document.is_namespace:
@@ -238,17 +264,18 @@ def _explained(error: yaml.YAMLError) -> tuple[str, int]:
 def _split(document: Document) -> Iterator[Document]:
     """The document itself, or the items of a List."""
     body = document.body
-    kind = body.get("kind") if isinstance(body, dict) else None
     items = body.get("items") if isinstance(body, dict) else None
-    if kind not in ("List", f"{names.KIND}List") or not isinstance(items, list):
+    of = document.kind.removesuffix("List")
+    is_list = document.kind == "List" or (of != document.kind and definitions.of_kind(of) is not None)
+    if not is_list or not isinstance(items, list):
         yield document
         return
     for index, item in enumerate(items):
         place = (*document.place, "items", index)
         mark = document.marks.get(place, Mark(document.line))
-        if kind != "List" and isinstance(item, dict):
+        if of and isinstance(item, dict):
             # Items of a typed list need not have apiVersion and kind.
-            item = {"apiVersion": body.get("apiVersion"), "kind": names.KIND, **item}
+            item = {"apiVersion": body.get("apiVersion"), "kind": of, **item}
         yield from _split(Document(document.source, item, mark.line, place, document.marks))
 
 
@@ -256,9 +283,9 @@ def _value(node: yaml.Node, place: Place, marks: _Marks, above: tuple[int, ...] 
     """A node as a JSON value; adds the marks of everything in it to `marks`."""
     line = node.start_mark.line + 1
     if len(marks) > marks.most:
-        raise _Refused("too many values: its anchors stand for more than any SecureTenant needs", line)
+        raise _Refused("too many values: its anchors stand for more than any document needs", line)
     if len(above) > _DEEPEST:
-        raise _Refused(f"nested deeper than {_DEEPEST} levels, which no SecureTenant needs", line)
+        raise _Refused(f"nested deeper than {_DEEPEST} levels, which no document needs", line)
     if id(node) in above:
         raise _Refused("an anchor holds itself: write the value out", line)
     within = (*above, id(node))

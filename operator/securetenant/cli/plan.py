@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand
 
 from securetenant.cli.output import Form, NoColor, Output, console, fail
-from securetenant.cli.validate import located
+from securetenant.cli.validate import located, note_others
 
 if TYPE_CHECKING:
     from securetenant.api.tenant import SecureTenant
@@ -113,11 +113,13 @@ def _given(files: Sequence[str], settings: "Settings") -> "list[Given]":
     from securetenant.cli.validate_checks import check
 
     try:
-        checked = check(read(files), settings.platform(), datetime.now(UTC))
+        found = read(files)
+        checked = check(found, settings.platform(), datetime.now(UTC))
     except Unreadable as error:
         raise PlanError(str(error)) from error
     if checked.errors:
         raise PlanError("\n".join(located(issue) for issue in checked.errors))
+    note_others(found, "plan")
     return checked.tenants
 
 

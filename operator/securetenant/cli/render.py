@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from securetenant.cli.output import fail, printable
-from securetenant.cli.validate import Files, located
+from securetenant.cli.validate import Files, located, note_others
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -58,6 +58,7 @@ def render(
     checked = check(found, platform, now)
     if checked.errors:
         fail("\n".join(located(issue) for issue in checked.errors), 1)
+    note_others(found, "render")
     tenants = {given.tenant.name: given.tenant for given in checked.tenants}
     if tenant is not None and tenant not in tenants:
         fail(f"no SecureTenant {tenant} in these files; there are: {', '.join(sorted(tenants)) or 'none'}", 1)

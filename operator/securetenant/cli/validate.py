@@ -1,5 +1,6 @@
 """`securetenant validate`: what is wrong with the tenants in some files, before they are applied."""
 
+import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -65,20 +66,28 @@ def validate(
 
 
 def located(issue: "Issue") -> str:
-    """One line: file:line: tenant: field: message."""
-    parts = [f"{issue.file}:{issue.line}", issue.tenant, issue.path, issue.message]
+    """One line: file:line: name: field: message."""
+    parts = [f"{issue.file}:{issue.line}", issue.name, issue.path, issue.message]
     return printable(": ".join(part for part in parts if part))
+
+
+def note_others(found: "Found", doing: str) -> None:
+    """Say on stderr how many of the documents are not SecureTenants: there is nothing to do for them but to check."""
+    for kind, number in found.others.items():
+        what = count(number, kind.name, kind.plural_name)
+        print(f"note: {what} checked: there is nothing to {doing}", file=sys.stderr)
 
 
 def _print_json(found: "Found", checked: "Checked") -> None:
     print_json(
         {
             "files": found.files,
-            "tenants": len(found.tenants),
+            "tenants": found.tenants,
+            **{kind.plural: number for kind, number in found.others.items()},
             "skipped": found.skipped,
             "errors": len(checked.errors),
             "warnings": len(checked.warnings),
-            "problems": [asdict(issue) for issue in checked.issues],
+            "problems": [{**asdict(issue), "tenant": issue.tenant} for issue in checked.issues],
         }
     )
 
@@ -93,7 +102,6 @@ def _print_text(ctx: typer.Context, found: "Found", checked: "Checked", no_color
     errors, warnings = count(len(checked.errors), "error"), count(len(checked.warnings), "warning")
     skipped = f", {count(found.skipped, 'other document')} skipped" if found.skipped else ""
     style = "bold red" if checked.errors else "yellow" if checked.warnings else "green"
-    out.print(
-        f"{count(len(found.tenants), 'tenant')} in {count(found.files, 'file')}: {errors}, {warnings}{skipped}",
-        style=style,
-    )
+    ours = [count(found.tenants, "tenant")]
+    ours += [count(number, kind.name, kind.plural_name) for kind, number in found.others.items()]
+    out.print(f"{', '.join(ours)} in {count(found.files, 'file')}: {errors}, {warnings}{skipped}", style=style)

@@ -1,4 +1,4 @@
-"""What is wrong with the tenants in some files: each by itself, and all of them together."""
+"""What is wrong with the documents in some files: each by itself, and all tenants together."""
 
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
@@ -11,19 +11,25 @@ from securetenant.cache.snapshot import world_without_cluster
 from securetenant.cli.documents import Document, Fault, Found
 from securetenant.controls.registry import CONTROLS
 from securetenant.model import names
+from securetenant.model.kinds import SECURE_TENANT
 from securetenant.model.platform import Platform
 
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """One thing that is wrong, and where: file, line, tenant, field."""
+    """One thing that is wrong, and where: file, line, the document's kind and name, field."""
 
     file: str
     line: int
-    tenant: str
+    kind: str
+    name: str
     path: str
     message: str
     severity: Severity = "error"
+
+    @property
+    def tenant(self) -> str:
+        return self.name if self.kind == SECURE_TENANT.name else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +38,6 @@ class Given:
 
     document: Document
     tenant: SecureTenant
-
-    @property
-    def at(self) -> str:
-        return f"{self.document.source}:{self.document.line}"
 
 
 @dataclass(slots=True)
@@ -57,12 +59,16 @@ class Checked:
 def check(found: Found, platform: Platform, now: datetime, *, strict: bool = False) -> Checked:
     """Check all that was read. `strict`: also warn of what cannot be checked with these files alone."""
     checked = Checked(issues=[_unreadable(fault) for fault in found.faults])
-    for document in found.tenants:
-        tenant, problems = load.read(document.body, now)
+    sound = []
+    for document in found.documents:
+        resource, problems = load.read(document.body)
+        if resource is not None:
+            sound.append(document)
+        if isinstance(resource, SecureTenant):
+            problems = load.warnings(resource, now)
+            checked.tenants.append(Given(document, resource))
         checked.issues += [_own(document, problem) for problem in problems]
-        if tenant is not None:
-            checked.tenants.append(Given(document, tenant))
-    checked.issues += [*_same_names(checked.tenants), *_same_claims(checked.tenants)]
+    checked.issues += [*_same_names(sound), *_same_claims(checked.tenants)]
     checked.issues += _reviewed(checked.tenants, platform, now)
     if strict:
         checked.issues += _undeclared(checked.tenants, found.namespaces, platform, now)
@@ -71,13 +77,13 @@ def check(found: Found, platform: Platform, now: datetime, *, strict: bool = Fal
 
 
 def _unreadable(fault: Fault) -> Issue:
-    return Issue(fault.source, fault.line, "", "", fault.message)
+    return Issue(fault.source, fault.line, "", "", "", fault.message)
 
 
 def _own(document: Document, problem: Problem) -> Issue:
     mark = document.mark(problem.path)
     message = problem.message + _misread(mark.plain, problem.message)
-    return Issue(document.source, mark.line, document.name, problem.path, message, problem.severity)
+    return Issue(document.source, mark.line, document.kind, document.name, problem.path, message, problem.severity)
 
 
 def _misread(plain: str | None, message: str) -> str:
@@ -87,13 +93,13 @@ def _misread(plain: str | None, message: str) -> str:
     return f" (without quotes, YAML does not read {plain} as text)"
 
 
-def _same_names(given: Iterable[Given]) -> Iterator[Issue]:
-    first: dict[str, Given] = {}
-    for one in given:
-        before = first.setdefault(one.tenant.name, one)
+def _same_names(sound: Iterable[Document]) -> Iterator[Issue]:
+    first: dict[tuple[str, str], Document] = {}
+    for one in sound:
+        before = first.setdefault((one.kind, one.name), one)
         if before is not one:
-            message = f"SecureTenant {one.tenant.name} is in {before.at} as well: only the last applied counts"
-            yield _issue(one, "metadata.name", message)
+            message = f"{one.kind} {one.name} is in {before.at} as well: only the last applied counts"
+            yield _own(one, Problem("metadata.name", message))
 
 
 def _same_claims(given: Iterable[Given]) -> Iterator[Issue]:
@@ -104,7 +110,7 @@ def _same_claims(given: Iterable[Given]) -> Iterator[Issue]:
             for claim in control.claims(one.tenant):
                 before = first.setdefault((control.name, claim.key), one)
                 if before.tenant.name != one.tenant.name:
-                    other = f"by SecureTenant {before.tenant.name} as well ({before.at})"
+                    other = f"by SecureTenant {before.tenant.name} as well ({before.document.at})"
                     yield _issue(one, claim.path, f"{claim.taken} {other}: {claim.remedy}")
 
 
@@ -133,5 +139,4 @@ def _undeclared(given: Sequence[Given], namespaces: Set[str], platform: Platform
 
 
 def _issue(given: Given, path: str, message: str, severity: Severity = "error") -> Issue:
-    document = given.document
-    return Issue(document.source, document.mark(path).line, given.tenant.name, path, message, severity)
+    return _own(given.document, Problem(path, message, severity))

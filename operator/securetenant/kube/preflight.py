@@ -15,6 +15,8 @@ from typing import Final
 import msgspec
 import structlog
 
+from securetenant.api import definitions
+from securetenant.api.definitions import Definition
 from securetenant.kube.discovery import is_served
 from securetenant.kube.errors import ApiError, Forbidden, NotFound, Unauthorized, is_away
 from securetenant.kube.reach import Rarely
@@ -69,7 +71,7 @@ class StartError(RuntimeError):
 
 
 async def check(transport: Transport, namespace: str, kinds: Iterable[Kind]) -> None:
-    """Return when everything needed exists: the CRD, the operator's namespace, its rights on its Lease and to list and
+    """Return when everything needed exists: the CRDs, the operator's namespace, its rights on its Lease and to list and
     watch the kinds. Waits for an API server that does not answer. Raises StartError."""
     rights, rarely, since = needed(namespace, kinds), Rarely(), None
     while True:
@@ -99,21 +101,21 @@ async def missing(transport: Transport, namespace: str, rights: Sequence[Right])
 
     Raises ApiError where that cannot be found out (no answer, or a server error).
     """
-    own = dict.fromkeys(right.kind for right in rights if right.kind.group == names.GROUP)
     try:
-        found = [await _crd(transport, kind) for kind in own]
+        found = [await _crd(transport, definition) for definition in definitions.DEFINITIONS]
         found += [await _namespace(transport, namespace), await _refused(transport, rights)]
     except Unauthorized as error:
         return [f"the API server does not accept the credentials from {transport.config.source}: {error.message}"]
     return [sentence for sentence in found if sentence]
 
 
-async def _crd(transport: Transport, kind: Kind) -> str:
+async def _crd(transport: Transport, definition: Definition) -> str:
+    kind = definition.kind
     try:
         await transport.request("GET", kind.path(), params={"limit": "1"}, kind=kind.name, verb="list")
     except NotFound:
         return (
-            f"the API server does not know {kind.plural}.{kind.group} ({kind.version}): "
+            f"the API server does not know {definition.name} ({kind.version}): "
             f"apply the CRD first ({REMEDY}; the CRD alone: kubectl apply -k crds/)"
         )
     except Forbidden:

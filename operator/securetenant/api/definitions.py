@@ -1,0 +1,69 @@
+"""Our custom resources, one row each. A new one needs models, a row in `DEFINITIONS` and a reconciler: CRD generation,
+`validate` and the startup checks use the rows."""
+
+from dataclasses import dataclass
+from typing import Final, cast
+
+from pydantic import BaseModel
+
+from securetenant.api.constraints import Rule
+from securetenant.api.tenant import SecureTenant
+from securetenant.api.types import is_tenant_name, tenant_name_pattern
+from securetenant.model.kinds import SECURE_TENANT, Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A custom resource. `model`: the whole object, with `metadata`, `spec` and `status`. `name_rule`: the rule for its
+    name, in the root of the schema. `columns`: the printer columns, each with name, type, JSONPath and description."""
+
+    kind: Kind
+    model: type[BaseModel]
+    description: str
+    name_rule: Rule
+    columns: tuple[tuple[str, str, str, str], ...]
+    short_names: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The name of its CustomResourceDefinition."""
+        return f"{self.kind.plural}.{self.kind.group}"
+
+    @property
+    def spec(self) -> type[BaseModel]:
+        return self._part("spec")
+
+    @property
+    def status(self) -> type[BaseModel]:
+        return self._part("status")
+
+    def _part(self, field: str) -> type[BaseModel]:
+        return cast(type[BaseModel], self.model.model_fields[field].annotation)
+
+
+TENANT: Final = Definition(
+    SECURE_TENANT,
+    SecureTenant,
+    "A tenant: its declared posture and its observed state.",
+    Rule(
+        f"self.metadata.name.matches('{tenant_name_pattern}')",
+        'the name of a SecureTenant is a DNS label: lower-case letters, digits and "-", at most 40 characters; '
+        "rename it",
+        lambda tenant: is_tenant_name(tenant.metadata.name),
+    ),
+    (
+        ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', "Whether the posture is in force."),
+        ("Mode", "string", ".spec.mode", "Enforce, Audit or Paused."),
+        ("Namespaces", "integer", ".status.namespaceCount", "How many namespaces the tenant declares."),
+        ("Drift", "integer", ".status.drift.total", "How many objects deviate from the posture."),
+        ("Age", "date", ".metadata.creationTimestamp", "Time since creation."),
+    ),
+    ("stn",),
+)
+
+DEFINITIONS: tuple[Definition, ...] = (TENANT,)
+
+
+def of_kind(kind: str) -> Definition | None:
+    """The definition for a document's `kind`; None if it is not one of ours."""
+    return next((definition for definition in DEFINITIONS if definition.kind.name == kind), None)
