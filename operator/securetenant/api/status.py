@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, computed_field, model_validator
 from pydantic.alias_generators import to_camel
@@ -28,6 +28,10 @@ class Condition(StatusModel):
     message: str = ""
     observed_generation: int | None = None
     last_transition_time: str | None = None
+
+    @classmethod
+    def of(cls, kind: str, status: ConditionStatus, reason: str, message: str = "") -> Self:
+        return cls(type=kind, status=status, reason=reason, message=message)
 
 
 class NamespaceStatus(StatusModel):

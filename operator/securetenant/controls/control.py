@@ -120,7 +120,7 @@ class Reference:
     lost: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Control:
     """One control: its name (the same in spec, file, metric label, docs) and its pure plan.
 
@@ -146,7 +146,7 @@ class Control:
     kinds: tuple[Kind, ...]
     looks_at: tuple[Kind, ...] = ()
     only: Mapping[Kind, Collection[str]] = field(default_factory=dict)
-    triggers: Triggers = Triggers()
+    triggers: Triggers | None = None
     indexes: Mapping[Kind, Callable[[Observed], Tokens]] = field(default_factory=dict)
     stale: Callable[[SecureTenant, World], Iterable[Observed]] | None = None
     replaced: Callable[[Observed], bool] | None = None

@@ -6,7 +6,6 @@ from typing import Final
 
 from securetenant.api.status import (
     Condition,
-    ConditionStatus,
     ExpiringRule,
     PendingFlow,
     SecureTenantStatus,
@@ -100,13 +99,13 @@ def _shared(
         return found, *_left_out(tenant, world)
     if world.platform.offline:
         message = "the policy for apiServer: true is not rendered: it depends on the API server's addresses"
-        return found, [_condition("ApiServerOpen", "Unknown", NO_CLUSTER, message)], []
+        return found, [Condition.of("ApiServerOpen", "Unknown", NO_CLUSTER, message)], []
     reached = endpoints.ready(world)
     if not reached:
         message = f"{_UNKNOWN} no ready endpoint; access to the API server stays closed; {_REMEDY}"
-        return found, [_condition("ApiServerOpen", "False", "NoEndpoints", message)], [message]
+        return found, [Condition.of("ApiServerOpen", "False", "NoEndpoints", message)], [message]
     found.append((API_SERVER, policies.to_addresses(reached)))
-    return found, [_condition("ApiServerOpen", "True", "EndpointsKnown", _not_believed(world))], []
+    return found, [Condition.of("ApiServerOpen", "True", "EndpointsKnown", _not_believed(world))], []
 
 
 def _left_out(tenant: SecureTenant, world: World) -> tuple[list[Condition], list[str]]:
@@ -117,16 +116,16 @@ def _left_out(tenant: SecureTenant, world: World) -> tuple[list[Condition], list
         message = (
             "egress to a cidr is rendered without excluding the API server's addresses: they depend on the cluster"
         )
-        return [_condition("ApiServerKnown", "Unknown", NO_CLUSTER, message)], []
+        return [Condition.of("ApiServerKnown", "Unknown", NO_CLUSTER, message)], []
     closed = endpoints.closed(tenant, world)
     if closed.known == "Now":
-        return [_condition("ApiServerKnown", "True", "EndpointsKnown", "")], []
+        return [Condition.of("ApiServerKnown", "True", "EndpointsKnown", "")], []
     if closed.known == "Never":
         message = f"{_UNKNOWN} no endpoint; egress to a cidr, which must exclude them, stays closed; {_REMEDY}"
-        return [_condition("ApiServerKnown", "False", "NoEndpoints", message)], [message]
+        return [Condition.of("ApiServerKnown", "False", "NoEndpoints", message)], [message]
     last = ", ".join(endpoints.record(tenant, world))
     message = f"{_UNKNOWN} no endpoint; egress to a cidr excludes the last known ones, {last}; {_REMEDY}"
-    return [_condition("ApiServerKnown", "False", "LastKnown", message)], [message]
+    return [Condition.of("ApiServerKnown", "False", "LastKnown", message)], [message]
 
 
 def _not_believed(world: World) -> str:
@@ -135,10 +134,6 @@ def _not_believed(world: World) -> str:
         return ""
     told = ", ".join(names[:_FIRST]) + (f" and {len(names) - _FIRST} more" if len(names) > _FIRST else "")
     return f"ignored, since the kube-apiserver writes only EndpointSlice default/{endpoints.SLICE}: {told}"
-
-
-def _condition(kind: str, status: ConditionStatus, reason: str, message: str) -> Condition:
-    return Condition(type=kind, status=status, reason=reason, message=message)
 
 
 def _status(
@@ -172,11 +167,11 @@ def _named(peer: Peer) -> str:
 def _agreement(told: WhitelistStatus) -> Condition:
     """Whether all that is declared (and not expired) is open. A pending flow waits for the other side: no error."""
     if not told.pending_count:
-        return Condition(type="WhitelistAgreed", status="True", reason="Agreed" if told.declared else "NoRules")
+        return Condition.of("WhitelistAgreed", "True", "Agreed" if told.declared else "NoRules")
     first = "; ".join(f"{p.direction} {p.rule} ({p.peer}): {p.reason}" for p in told.pending[:_FIRST])
     more = f"; and {told.pending_count - _FIRST} more" if told.pending_count > _FIRST else ""
     message = f"{told.pending_count} of {told.declared} declared flows are not open yet: {first}{more}"
-    return Condition(type="WhitelistAgreed", status="False", reason="Pending", message=message)
+    return Condition.of("WhitelistAgreed", "False", "Pending", message)
 
 
 def _superseded(
