@@ -113,9 +113,7 @@ def _left_out(tenant: SecureTenant, world: World) -> tuple[list[Condition], list
     if not whitelist.leaves_out_api_server(tenant):
         return [], []
     if world.platform.offline:
-        message = (
-            "egress to a cidr is rendered without excluding the API server's addresses: they depend on the cluster"
-        )
+        message = "egress to a cidr is rendered without excluding the API server's addresses: they are the cluster's"
         return [Condition.of("ApiServerKnown", "Unknown", NO_CLUSTER, message)], []
     closed = endpoints.closed(tenant, world)
     if closed.known == "Now":
