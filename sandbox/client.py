@@ -3,7 +3,6 @@
 import asyncio
 import inspect
 import json
-import re
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -86,13 +85,13 @@ class Admin:
         content_type: str = "application/json",
         params: Mapping[str, str] | None = None,
     ) -> tuple[int, Any, list[str]]:
-        """The same, and the warnings that the API server sends along (kubectl shows them as "Warning: ...")."""
+        """The same, and the texts of the answer's ``Warning`` headers."""
         assert self._session is not None, "use 'async with Admin(plane) as admin'"
         data = None if body is None else json.dumps(body)
         headers = {} if body is None else {"Content-Type": content_type}
         async with self._session.request(method, path, data=data, headers=headers, params=params) as answer:
             text = await answer.text()
-            warnings = [_warning(header) for header in answer.headers.getall("Warning", [])]
+            warnings = answer.headers.getall("Warning", [])
             try:
                 return answer.status, json.loads(text), warnings
             except ValueError:
@@ -157,12 +156,6 @@ def _checked(method: str, path: str, status: int, answer: Any) -> Any:
     if not 200 <= status < 300:
         raise ApiError(method, path, status, answer)
     return answer
-
-
-def _warning(header: str) -> str:
-    """The text of a header such as `299 - "the text"` (RFC 7234)."""
-    quoted = header.split(" ", 2)[2]
-    return re.sub(r"\\(.)", r"\1", quoted[1:-1])
 
 
 def tls(plane: Plane) -> ssl.SSLContext:

@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 
 from securetenant.kube.transport import Transport
-from tests.support import enforced, tenants
+from tests.support import judging, tenants
 from tests.support.lease import Asked, Election, staged, unable_to_watch
 from tests.support.sandbox import ROOT, Admin, Plane
 from tests.support.tenants import Stage
@@ -32,10 +32,11 @@ async def node_rights(admin: Admin, manifests: None) -> AsyncIterator[None]:
     await admin.kubectl("delete", "--ignore-not-found", "-f", str(NODE_RIGHTS))
 
 
-@pytest_asyncio.fixture(scope="session")
-async def policies(plane: Plane, admin: Admin, manifests: None) -> None:
-    """``manifests/admission`` is applied, and in force."""
-    await enforced.policies(plane, admin)
+@pytest_asyncio.fixture(scope="module")
+async def policies(admin: Admin, manifests: None) -> AsyncIterator[None]:
+    """``manifests/admission`` is applied and in force, for all tests of a module."""
+    async with judging.policies(admin):
+        yield
 
 
 @pytest_asyncio.fixture

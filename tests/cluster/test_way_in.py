@@ -299,6 +299,6 @@ async def test_applied_anew_the_policies_open_and_block_nothing(
         finally:
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
-            await enforced.policies(plane, admin)
+            await admin.apply(yaml.safe_dump(ours))
     assert set(answers) == {(403, 201, 201)}
     assert answers.total() > 10

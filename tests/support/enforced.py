@@ -1,7 +1,6 @@
 """Namespaces as the admission policies find them, without an operator: what its controls plan for a spec is written
-with its account.
+with its account. The policies are in force by the fixture `policies`.
 
-    await policies(plane, admin)
     async with namespace(plane, admin, "shop-a", runtime={"hostPorts": [8080]}) as enforced:
         ...
 """
@@ -13,31 +12,18 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from securetenant.api.tenant import SecureTenant
-from securetenant.checks import policies as generated
-from securetenant.controls.admission.manifests import documents
+from securetenant.checks.policies import PROBE
 from securetenant.controls.registry import CONTROLS
 from securetenant.model.kinds import NAMESPACE
 from securetenant.model.objects import Ref, marks
 from tests.support import pods
 from tests.support.life import NAMESPACES, Json
-from tests.support.sandbox import ROOT, Admin, Plane, existing, operator_token, wait_for
+from tests.support.sandbox import Admin, Plane, operator_token, wait_for
 from tests.support.world import StaticWorld, mine, tenant
 
 PODS: Final = "/api/v1/namespaces/{}/pods"
 DEPLOYMENTS: Final = "/apis/apps/v1/namespaces/{}/deployments"
 DRY: Final = {"dryRun": "All"}
-
-
-async def policies(plane: Plane, admin: Admin) -> None:
-    """``kubectl apply -k manifests/admission``, and wait until these very policies are in force."""
-    await admin.kubectl("apply", "-k", str(existing(ROOT / "manifests" / "admission" / "kustomization.yaml").parent))
-    async with namespace(plane, admin, "enforced-probe", runtime={"podSecurity": "Privileged"}) as place:
-
-        async def are_in_force() -> bool:
-            said = await place.probed()
-            return all(version in said for version in versions())
-
-        await wait_for(are_in_force, 20, "the admission policies to be in force")
 
 
 def metadata(held_by: SecureTenant, name: str) -> dict[str, dict[str, str]]:
@@ -67,11 +53,7 @@ class Enforced:
         """Write what the operator keeps on it for a tenant of the same name with this spec, and wait until admission
         knows: it reads namespaces from a cache, some ms late."""
         await self.annotate(**metadata(tenant(self.name, namespaces=[self.name], **spec), self.name))
-
-        async def is_known() -> bool:
-            return bool(await self.probed())
-
-        await wait_for(is_known, 20, f"admission to know the marks of {self.name}")
+        await wait_for(self.is_judged, 20, f"admission to know the marks of {self.name}")
 
     async def annotate(self, **changes: Mapping[str, str | None]) -> None:
         """Change labels and annotations as the operator would, by a merge patch."""
@@ -83,23 +65,12 @@ class Enforced:
         status, answer, warnings = await self.admin.warned("POST", self.pods, body, params=DRY)
         return status, answer.get("message", ""), warnings
 
-    async def probed(self) -> str:
-        """What the policies answer to the operator's probe here; nothing where they do not look."""
-        asked = {"annotations": {generated.PROBE: "true"}}
-        bodies = {self.pods: pod("probe", pods.spec()), DEPLOYMENTS.format(self.name): deployment("probe", pods.spec())}
-        said: list[str] = []
-        for path, body in bodies.items():
-            body = {**body, "metadata": body["metadata"] | asked}
-            _, answer, warnings = await self.admin.warned("POST", path, body, params=DRY)
-            said += [answer.get("message", ""), *warnings]
-        return " ".join(text for text in said if "probe: " in text)
-
-
-def versions() -> list[str]:
-    """What the policies answer to the probe as they are generated here."""
-    wanted = [generated.policy_name(target) for target in ("pods", "workloads")]
-    every = {one["metadata"]["name"]: one for listed in documents().values() for one in listed}
-    return [f"probe: {name} {every[name]['metadata']['annotations'][generated.VERSION]} is in force" for name in wanted]
+    async def is_judged(self) -> bool:
+        """Whether the policies look here, as admission knows the namespace now."""
+        _, answer, warnings = await self.admin.warned(
+            "POST", self.pods, pod("probe", pods.spec(), annotations={PROBE: "true"}), params=DRY
+        )
+        return "probe: " in f"{answer.get('message', '')} {warnings}"
 
 
 @contextlib.asynccontextmanager

@@ -20,6 +20,7 @@ from securetenant.drift import judge
 from securetenant.drift.applied import recorded
 from securetenant.drift.judge import Finding, Owner
 from securetenant.drift.merge import merged
+from securetenant.drift.release import left
 from securetenant.model.kinds import NAMESPACE, Kind
 from securetenant.model.objects import Desired, Observed, Ref
 
@@ -92,6 +93,7 @@ def assess(
         ),
         *(f for plan in plans.values() for f in judge.foreign(plan.foreign)),
     ]
+    findings = [left(finding, tenant, controls) for finding in findings]
     wakes = [plan.wake_at for plan in plans.values() if plan.wake_at is not None]
     entering = frozenset(name for name in held if not ownership.owns(tenant, _namespace(world, name)))
     wake_at = min(wakes, default=None)

@@ -6,7 +6,7 @@ judged as well.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
@@ -27,7 +27,8 @@ class Finding:
     Keep: it is only reported; Recount: the spec is as wanted, but the copy that Kubernetes keeps of it in the status is
     not. `path`: the first field that differs, dotted, e.g. "spec.ingress". `record`: the record of `desired`.
     `superseded`: only for a deletion by rollout. `reserved`: keys of labels and annotations that are ours to remove
-    although no spec can set them. `manager`: the field manager that caused it, where known (engine/attribution.py).
+    although no spec can set them. `leaves`: only for the release of a namespace, the labels that it gets. `manager`:
+    the field manager that caused it, where known (engine/attribution.py).
     """
 
     ref: Ref
@@ -42,6 +43,7 @@ class Finding:
     observed: Observed | None = None
     superseded: Superseded = ""
     reserved: Collection[str] = ()
+    leaves: Mapping[str, str] = field(default_factory=dict)
     manager: str = ""
 
     @property

@@ -2,7 +2,10 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Literal
+
+from msgspec.structs import replace as replace_struct
 
 from securetenant.api.types import is_reserved_key
 from securetenant.controls.lookup import WRITES
@@ -49,7 +52,7 @@ def of(finding: Finding, tenant: str, salt: str, value: str = "") -> list[Reques
         case "Delete" if have is not None:
             return _gone(have)
         case "Release" if have is not None:
-            return _gone(have) if _is_replaced(have) else [release(have)]
+            return _gone(have) if _is_replaced(have) else [release(have, finding.leaves)]
         case _:
             return []
 
@@ -113,17 +116,25 @@ def delete_namespace(have: Observed) -> Request:
     return Request("delete", have.ref, {"uid": have.uid})
 
 
-def release(have: Observed) -> Request:
-    """Remove our marks and leave the rest of the object as it is: from now on it belongs to the administrators."""
+def release(have: Observed, leaves: Mapping[str, str] = MappingProxyType({})) -> Request:
+    """Remove our marks and leave the rest of the object as it is: from now on it belongs to the administrators.
+
+    With the marks of a namespace goes what the admission policies read on it, exemptions included: nobody would keep it
+    from being changed any more. `leaves`: labels that it gets.
+    """
     if have.ref.kind.entry is not None:
         return Request("json", have.ref, _without_entry(have))
     if have.ref.kind.is_shared:
-        gone: Json = {key: None for key in _MARKS if key in have.labels}
+        released = as_released(have, leaves)
         metadata: Json = {
             "uid": have.uid,
             "resourceVersion": have.resource_version,
-            "labels": gone,
-            "annotations": {names.ANNOTATION_APPLIED: None, names.ANNOTATION_CREATION: None},
+            "labels": {**{key: None for key in have.labels if key not in released.labels}, **leaves},
+            "annotations": {
+                **{key: None for key in have.annotations if key not in released.annotations},
+                names.ANNOTATION_APPLIED: None,
+                names.ANNOTATION_CREATION: None,
+            },
         }
         return Request("merge", have.ref, {"metadata": metadata})
     labels: Json = {key: value for key, value in have.labels.items() if key not in _MARKS}
@@ -141,6 +152,19 @@ def release(have: Observed) -> Request:
     return Request(
         "replace", have.ref, {"apiVersion": kind.api_version, "kind": kind.name, "metadata": kept, **content}
     )
+
+
+def as_released(have: Observed, leaves: Mapping[str, str] = MappingProxyType({})) -> Observed:
+    """A namespace as its release leaves it."""
+    if have.ref.kind is not NAMESPACE:
+        return have
+    labels = {key: value for key, value in have.labels.items() if not _is_ours(key)}
+    annotations = {key: value for key, value in have.annotations.items() if not _is_ours(key)}
+    return replace_struct(have, labels={**labels, **leaves}, annotations=annotations, record=None)
+
+
+def _is_ours(key: str) -> bool:
+    return key in _MARKS or key.startswith(f"{names.GROUP}/")
 
 
 def _is_replaced(have: Observed) -> bool:

@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from securetenant.api.status import Condition
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls import ownership
+from securetenant.controls.registry import CONTROLS
 from securetenant.controls.world import World
 from securetenant.drift import writes
 from securetenant.drift.assess import marked
 from securetenant.drift.judge import Finding
+from securetenant.drift.release import left
 from securetenant.drift.writes import Request
 from securetenant.model import kinds, names
 from securetenant.model.objects import Observed, Ref
@@ -32,7 +34,7 @@ def releases(tenant: SecureTenant, world: World) -> list[Finding]:
     """Findings that take our marks off every object of ours that is left: with Retain all of them, with Delete the
     nodes and what is no longer declared. Nothing is touched in namespaces that are not the tenant's."""
     return [
-        Finding(have.ref, control, "Stale", "Release", rollout=True, observed=have)
+        left(Finding(have.ref, control, "Stale", "Release", rollout=True, observed=have), tenant, CONTROLS)
         for control, have in marked(tenant, world)
         if not have.deleting and ownership.may_release(tenant, have, world)
     ]
@@ -53,7 +55,7 @@ def doomed(tenant: SecureTenant, world: World) -> list[Observed]:
 
 
 def deletions(namespaces: Sequence[Observed]) -> list[Request]:
-    return [writes.delete_namespace(have) for have in namespaces if not have.deleting]
+    return [writes.delete_namespace(have) for have in namespaces]
 
 
 def waiting(namespaces: Sequence[Observed]) -> Condition:

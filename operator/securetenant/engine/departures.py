@@ -59,6 +59,7 @@ class Departures:
         todo = deletion.releases(tenant, self._world)
         todo += self._strays.findings(tenant.name, self._world, own={f.ref.place for f in todo})
         outcome = await self._writer.undo(todo, tenant.name, tenant.metadata.uid)
+        self._reporter.departed(tenant, outcome.done)
         if outcome.failed:
             news = [(f, error) for f, error in outcome.failed if outcomes.is_news(error, outcomes.SILENT_RETRIES)]
             if news:
@@ -86,13 +87,14 @@ class Departures:
 
     async def _send_deletions(self, tenant: SecureTenant, remaining: Sequence[Observed]) -> list[str]:
         errors = []
-        for request in deletion.deletions(remaining):
+        going = [have for have in remaining if not have.deleting]
+        for have, request in zip(going, deletion.deletions(going), strict=True):
             try:
                 await self._writer.send(request)
             except ApiError as error:
                 errors.append(f"{request.ref}: {error.message}")
             else:
-                self._reporter.deleted(tenant, request.ref)
+                self._reporter.deleted(tenant, have)
         return errors
 
     async def _report_condition(self, tenant: SecureTenant, condition: Condition) -> None:

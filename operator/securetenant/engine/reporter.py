@@ -21,7 +21,7 @@ from securetenant.drift.judge import Finding
 from securetenant.engine import rollout
 from securetenant.engine.status import Pass
 from securetenant.model.kinds import NAMESPACE
-from securetenant.model.objects import Ref
+from securetenant.model.objects import Observed
 from securetenant.telemetry.events import Events, EventType, Subject, tenant_subject
 from securetenant.telemetry.metrics import Metrics, TenantReport
 
@@ -106,25 +106,33 @@ class Reporter:
             self._events.emit(_subject(tenant), "Normal", condition.reason, condition.message)
             log.info("deletion waits", tenant=tenant.name, reason=condition.reason, cause=condition.message)
 
-    def deleted(self, tenant: SecureTenant, namespace: Ref) -> None:
+    def deleted(self, tenant: SecureTenant, have: Observed) -> None:
         """Report that the deletion of a namespace was requested (deletionPolicy Delete)."""
+        namespace = have.ref
         record.info("namespace deleted", tenant=tenant.name, namespace=namespace.name)
         message = f"{namespace.name}: deleted with the tenant (deletionPolicy Delete), with all that is in it"
         self._note(tenant, "NamespaceDeleted", message, object_=str(namespace))
+        self.departed(tenant, [Finding(namespace, "namespaces", "Stale", "Delete", rollout=True, observed=have)])
+
+    def departed(self, tenant: SecureTenant, done: Sequence[Finding]) -> None:
+        """Report in the controls' own terms what the release or the deletion of a deleted tenant's objects did."""
+        told = rollout.reports(self._controls, tenant, done, tenant.status, self._now())
+        for control, (notices, _) in told.items():
+            self._notices(tenant, control, notices)
 
     def gone(self, tenant: SecureTenant, released: int) -> None:
         """Report that a tenant's deletion is complete; `released`: the number of objects kept without our marks."""
         policy = tenant.spec.deletion_policy
-        endless = [name for control in self._controls for name in control.temporary(tenant)]
+        is_kept = policy == "Retain"
+        endless = [name for control in self._controls for name in control.temporary(tenant)] if is_kept else []
+        over = [name for control in self._controls for name in control.ending(tenant, self._now())] if is_kept else []
         record.info(
-            "tenant released",
-            tenant=tenant.name,
-            policy=policy,
-            objects=released,
-            unending=endless if policy == "Retain" else [],
+            "tenant released", tenant=tenant.name, policy=policy, objects=released, unending=endless, ended=over
         )
         message = f"deletionPolicy {policy}: {released} objects released"
-        if endless and policy == "Retain":
+        if over:
+            message += f"; not enforced any more: {', '.join(over)}"
+        if endless:
             message += f"; nothing ends these rules any more: {', '.join(endless)}"
         self._note(tenant, "Released", message)
 
