@@ -100,6 +100,7 @@ async def is_told(place: Enforced, kind: str, start: str) -> bool:
 
 
 async def test_metadata_and_status_can_be_written(place: Enforced, admin: Admin) -> None:
+    """As the kubelet, controllers and people do."""
     held = pod("held", WORST, finalizers=["bank.example/hold"], labels={"app": "held"})
     await runs(place, held, pod("old", OLD))
     await tightened(place)
