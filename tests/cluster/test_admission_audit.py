@@ -42,14 +42,9 @@ def log(plane: Plane) -> Path:
     return plane.audit_log
 
 
-def written(log: Path) -> int:
-    """How much there is of the log, in bytes."""
-    return log.stat().st_size
-
-
 async def asked(log: Path, place: Enforced, path: str, body: Any) -> tuple[int, dict[str, Any]]:
     """Create something: the status, and its line in the audit log, which is written before the answer."""
-    offset = written(log)
+    offset = audit.end(log)
     status, _ = await place.admin.request("POST", path, body)
     lines, _ = audit.read(log, offset)
     (line,) = [
