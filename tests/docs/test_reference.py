@@ -207,21 +207,10 @@ def _constants(node: ast.AST) -> set[str]:
 
 
 def _reasons_in(tree: ast.Module) -> Iterator[str]:
-    """The reasons that a file gives to conditions, by the four ways in which the code does it."""
+    """The reasons that a file gives to conditions, by the two ways in which the code does it."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            if node.func.id == "Condition":
-                for keyword in node.keywords:
-                    if keyword.arg == "reason" and isinstance(keyword.value, ast.Constant | ast.IfExp):
-                        parts = [keyword.value]
-                        if isinstance(keyword.value, ast.IfExp):
-                            parts = [keyword.value.body, keyword.value.orelse]  # type: ignore[list-item]
-                        for part in parts:
-                            yield from _constants(part)
-            elif node.func.id == "_condition" and len(node.args) == 4:
-                yield from _constants(node.args[2])
-            elif node.func.id == "_not_ready":
-                yield from _constants(node.args[0])
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Condition.of":
+            yield from _constants(node.args[2])
         elif isinstance(node, ast.FunctionDef) and node.name == "obstacle":
             for inner in ast.walk(node):
                 if isinstance(inner, ast.Return) and isinstance(inner.value, ast.Tuple):
@@ -240,7 +229,7 @@ def types() -> set[str]:
     text = "\n".join(
         source.read_text() for folder in ("controls", "engine") for source in (PACKAGE / folder).rglob("*.py")
     )
-    named = re.findall(r'(?:Condition\(\s*type=|_condition\(|^CONDITION(?:: Final)? = )"(\w+)"', text, re.MULTILINE)
+    named = re.findall(r'(?:Condition\.of\(\s*|^CONDITION(?:: Final)? = )"(\w+)"', text, re.MULTILINE)
     return set(named)
 
 

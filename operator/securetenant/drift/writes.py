@@ -36,17 +36,19 @@ def of(finding: Finding, tenant: str, salt: str, value: str = "") -> list[Reques
     want, have = finding.desired, finding.observed
     match finding.action:
         case "Create" if want is not None:
-            return [Request("create", want.ref, body(want, tenant, salt, value=value))]
+            return [Request("create", want.ref, body(want, tenant, finding.record, value=value))]
         case "Replace" if want is not None and have is not None:
-            return [Request("replace", want.ref, body(want, tenant, salt, have))]
+            return [Request("replace", want.ref, body(want, tenant, finding.record, have))]
         case "Recount" if want is not None and have is not None:
-            return [Request("replace", want.ref, body(one, tenant, salt, have)) for one in (nudged(want), want)]
+            first = nudged(want)
+            steps = ((first, annotation(first, tenant, salt)), (want, finding.record))
+            return [Request("replace", want.ref, body(one, tenant, record, have)) for one, record in steps]
         case "Recreate" if want is not None and have is not None:
-            return [*_gone(have), Request("create", want.ref, body(want, tenant, salt))]
+            return [*_gone(have), Request("create", want.ref, body(want, tenant, finding.record))]
         case "Patch" if want is not None and have is not None:
             if want.ref.kind.entry is not None:
-                return [Request("json", want.ref, _with_entry(want, have, annotation(want, tenant, salt)))]
-            return [Request("merge", want.ref, _merge(want, have, tenant, salt, finding.reserved))]
+                return [Request("json", want.ref, _with_entry(want, have, finding.record))]
+            return [Request("merge", want.ref, _merge(want, have, tenant, finding))]
         case "Delete" if have is not None:
             return _gone(have)
         case "Release" if have is not None:
@@ -69,12 +71,11 @@ def nudged(want: Desired) -> Desired:
     return replace(want, body={**want.body, field: changed})
 
 
-def body(want: Desired, tenant: str, salt: str, have: Observed | None = None, value: str = "") -> Json:
-    """The whole object: to create it (a namespace with its `value`), or to replace `have`."""
+def body(want: Desired, tenant: str, record: str, have: Observed | None = None, value: str = "") -> Json:
+    """The whole object with its record: to create it (a namespace with its `value`), or to replace `have`."""
     kind = want.ref.kind
     content = shared(want, tenant) if want.is_shared else whole(want, tenant)
     creation: Json = {names.ANNOTATION_CREATION: value} if value and want.ref.kind is NAMESPACE else {}
-    record = annotation(want, tenant, salt)
     metadata: Json = {
         "name": want.ref.name,
         "labels": content["labels"],
@@ -172,7 +173,7 @@ def _is_replaced(have: Observed) -> bool:
     return replaced is not None and replaced(have)
 
 
-def _merge(want: Desired, have: Observed, tenant: str, salt: str, reserved: Collection[str]) -> Json:
+def _merge(want: Desired, have: Observed, tenant: str, finding: Finding) -> Json:
     """A patch that sets our keys, and removes those that we wrote earlier and no longer want.
 
     A merge patch with the resourceVersion, not server-side apply: the namespace is created with POST (apply would
@@ -190,11 +191,11 @@ def _merge(want: Desired, have: Observed, tenant: str, salt: str, reserved: Coll
     metadata: Json = {
         "uid": have.uid,
         "resourceVersion": have.resource_version,
-        "labels": {**_taken_back(old_labels, have.labels, reserved), **labels},
+        "labels": {**_taken_back(old_labels, have.labels, finding.reserved), **labels},
         "annotations": {
-            **_taken_back(old_annotations, have.annotations, reserved),
+            **_taken_back(old_annotations, have.annotations, finding.reserved),
             **annotations,
-            names.ANNOTATION_APPLIED: annotation(want, tenant, salt),
+            names.ANNOTATION_APPLIED: finding.record,
         },
     }
     return {"metadata": metadata}

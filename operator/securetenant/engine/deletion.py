@@ -61,13 +61,11 @@ def deletions(namespaces: Sequence[Observed]) -> list[Request]:
 def waiting(namespaces: Sequence[Observed]) -> Condition:
     """The condition for a deletion that waits, with the messages of the namespaces' own conditions."""
     message = "; ".join(f"{have.ref.name}: {_why(have)}" for have in namespaces)
-    return Condition(
-        type="Ready", status="False", reason="Deleting", message=f"waiting for namespaces to be deleted: {message}"
-    )
+    return Condition.of("Ready", "False", "Deleting", f"waiting for namespaces to be deleted: {message}")
 
 
 def failed(errors: list[str]) -> Condition:
-    return Condition(type="Ready", status="False", reason="DeletionBlocked", message="; ".join(errors))
+    return Condition.of("Ready", "False", "DeletionBlocked", "; ".join(errors))
 
 
 def released(holders: Sequence[str]) -> Condition:
@@ -76,7 +74,7 @@ def released(holders: Sequence[str]) -> Condition:
         "nothing of this tenant is enforced any more; the SecureTenant itself is held by the finalizers: "
         f"{', '.join(holders)}"
     )
-    return Condition(type="Ready", status="False", reason="Released", message=message)
+    return Condition.of("Ready", "False", "Released", message)
 
 
 def _why(have: Observed) -> str:

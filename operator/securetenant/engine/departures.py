@@ -63,7 +63,7 @@ class Departures:
         if outcome.failed:
             news = [(f, error) for f, error in outcome.failed if outcomes.is_news(error, outcomes.SILENT_RETRIES)]
             if news:
-                await self._report_condition(tenant, deletion.failed([outcomes.told(f, error) for f, error in news]))
+                await self._report_condition(tenant, deletion.failed([outcomes.failure(f, error) for f, error in news]))
             return Again(retry=True)
         await self._report_released(tenant)
         self._released[tenant.name] = self._released.get(tenant.name, 0) + len(outcome.done)
@@ -100,7 +100,7 @@ class Departures:
     async def _report_condition(self, tenant: SecureTenant, condition: Condition) -> None:
         """Report the condition of a tenant that is being deleted; the others are dropped, since nothing is judged any
         more."""
-        reconciling = Condition(type="Reconciling", status="True", reason=condition.reason, message=condition.message)
+        reconciling = Condition.of("Reconciling", "True", condition.reason, condition.message)
         self._reporter.deleting(tenant, condition)
         await self._resource.write_status(tenant, status.unjudged(tenant, [condition, reconciling], self._now()))
 

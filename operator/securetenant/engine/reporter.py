@@ -19,7 +19,7 @@ from securetenant.controls.notice import Notice
 from securetenant.controls.registry import CONTROLS
 from securetenant.drift.judge import Finding
 from securetenant.engine import rollout
-from securetenant.engine.status import Drifted, Pass
+from securetenant.engine.status import Pass
 from securetenant.model.kinds import NAMESPACE
 from securetenant.model.objects import Observed
 from securetenant.telemetry.events import Events, EventType, Subject, tenant_subject
@@ -69,14 +69,12 @@ class Reporter:
     def report(self, result: Pass, computed: SecureTenantStatus, seconds: float) -> None:
         """Report a pass in Enforce, Audit or Paused. `seconds`: from the event that caused it to its last write."""
         tenant = result.tenant
-        for item in result.detected:
-            finding = item.finding
+        for finding in result.detected:
             self._metrics.detected(tenant.name, finding.control, finding.reason)
-            self._drift(tenant, "Warning", "DriftDetected", item)
-        for item in result.corrected:
-            finding = item.finding
+            self._drift(tenant, "Warning", "DriftDetected", finding)
+        for finding in result.corrected:
             self._metrics.corrected(tenant.name, finding.control, finding.reason, seconds)
-            self._drift(tenant, "Normal", "DriftCorrected", item, milliseconds=round(seconds * 1000, 1))
+            self._drift(tenant, "Normal", "DriftCorrected", finding, milliseconds=round(seconds * 1000, 1))
         before = self._reported.get(tenant.name)
         is_first = before is None or before.uid != tenant.metadata.uid
         if before is None or is_first:
@@ -118,7 +116,7 @@ class Reporter:
 
     def departed(self, tenant: SecureTenant, done: Sequence[Finding]) -> None:
         """Report in the controls' own terms what the release or the deletion of a deleted tenant's objects did."""
-        told = rollout.told_by(self._controls, tenant, done, tenant.status, self._now())
+        told = rollout.reports(self._controls, tenant, done, tenant.status, self._now())
         for control, (notices, _) in told.items():
             self._notices(tenant, control, notices)
 
@@ -148,9 +146,8 @@ class Reporter:
         controls = rollout.by_control(written)
         for control, objects in controls.items():
             self._metrics.rolled_out(tenant.name, control, objects)
-        told = rollout.told_by(self._controls, tenant, written, computed, self._now())
-        undone = [item.finding for item in result.corrected]
-        cause = rollout.why(tenant, [*undone, *written], told, first=is_first, controls=self._controls)
+        reports = rollout.reports(self._controls, tenant, written, computed, self._now())
+        cause = rollout.why(tenant, [*result.corrected, *written], reports, first=is_first, controls=self._controls)
         actions = rollout.counts(written)
         line = record.bind(tenant=tenant.name)
         line.info(
@@ -181,7 +178,7 @@ class Reporter:
             line.info("object released", control=finding.control, object=str(finding.ref))
             message = f"{finding.ref}: no longer the tenant's; our marks are taken off"
             self._note(tenant, "Released", message, control=finding.control, object_=str(finding.ref))
-        for control, (notices, _) in told.items():
+        for control, (notices, _) in reports.items():
             self._notices(tenant, control, notices)
 
     def _notices(self, tenant: SecureTenant, control: str, notices: Sequence[Notice]) -> None:
@@ -251,10 +248,9 @@ class Reporter:
         """Emit an Event that may be sent later than what it reports."""
         self._events.emit(_subject(tenant), kind, reason, message, control=control, object_=object_, trails=True)
 
-    def _drift(self, tenant: SecureTenant, kind: EventType, reason: str, item: Drifted, **fields: float) -> None:
-        finding = item.finding
+    def _drift(self, tenant: SecureTenant, kind: EventType, reason: str, finding: Finding, **fields: float) -> None:
         where = f" at {finding.path}" if finding.path else ""
-        by = f" as the field manager {item.manager}" if item.manager else ""
+        by = f" as the field manager {finding.manager}" if finding.manager else ""
         what = f" ({finding.message})" if finding.message else ""
         done = "corrected" if reason == "DriftCorrected" else "found"
         message = f"{finding.reason} {finding.ref}{where}{by}{what}: {done}"
@@ -278,7 +274,7 @@ class Reporter:
             object=str(finding.ref),
             reason=finding.reason,
             path=finding.path,
-            manager=item.manager,
+            manager=finding.manager,
             cause=finding.message,
             **fields,
         )
@@ -330,7 +326,7 @@ def _tenant_report(result: Pass, computed: SecureTenantStatus, controls: Sequenc
         tenant=tenant.name,
         mode=tenant.spec.mode,
         deletion_policy=tenant.spec.deletion_policy,
-        drift=Counter((item.finding.control, item.finding.reason) for item in result.outstanding)
+        drift=Counter((finding.control, finding.reason) for finding in result.outstanding)
         if result.is_judged
         else None,
         contested=Counter(contest.control for contest in result.contested.values()),

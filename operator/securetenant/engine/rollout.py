@@ -55,7 +55,7 @@ def done(action: Action) -> str:
     return _DONE.get(action, action)
 
 
-def told_by(
+def reports(
     controls: Iterable[Control],
     tenant: SecureTenant,
     findings: Iterable[Finding],
@@ -94,12 +94,12 @@ def _concerned(finding: Finding, controls: Iterable[Control]) -> Collection[str]
 def why(
     tenant: SecureTenant,
     written: Sequence[Finding],
-    told: Mapping[str, Rollout],
+    reports: Mapping[str, Rollout],
     *,
     first: bool,
     controls: Iterable[Control] = CONTROLS,
 ) -> str:
-    """The cause of a rollout. `told`: the controls' reports, by control. `first`: this is the instance's first pass
+    """The cause of a rollout. `reports`: the controls' reports, by control. `first`: this is the instance's first pass
     over the tenant."""
     if tenant.status.observed_generation is None:
         return f"created, generation {tenant.metadata.generation}"
@@ -107,7 +107,7 @@ def why(
         return f"generation {tenant.metadata.generation}"
     if made := sorted(f.ref.name for f in written if f.ref.kind is NAMESPACE and f.action == "Create"):
         return f"namespace {', '.join(made)} recreated"
-    if causes := [rollout.cause for rollout in told.values() if rollout.cause]:
+    if causes := [report.cause for report in reports.values() if report.cause]:
         return "; ".join(causes)
     if tenant.is_retried:
         return "what could not be written before"
