@@ -83,7 +83,7 @@ def test_a_release_leaves_the_level_of_the_spec_and_takes_what_the_policies_read
     }
     assert set(metadata["annotations"].values()) == {None}
     assert {"securetenant.dev/exemptions", "securetenant.dev/runtime"} <= metadata["annotations"].keys()
-    reasons = [n.reason for told in rollout.done(CONTROLS, of, [finding], of.status, NOW).values() for n in told[0]]
+    reasons = [n.reason for told in rollout.reports(CONTROLS, of, [finding], of.status, NOW).values() for n in told[0]]
     assert reasons == ["ExemptionEnded"]
 
 
