@@ -46,15 +46,20 @@ _IMAGES: Final = (
     "variables.volumes.filter(v, has(v.image)).map(v, {'at': dyn('volume ' + v.name), "
     "'image': dyn(v.image.?reference.orValue('')), 'pull': dyn(v.image.?pullPolicy.orValue(''))})"
 )
-# The same with the registry and the path written out: nginx is docker.io/library/nginx.
+# The same with the registry and the path written out, without the digest: nginx is docker.io/library/nginx.
 _FULL: Final = (
-    "variables.images.map(i, {'at': dyn(i.at + ' (' + i.image + ')'), 'full': dyn("
+    "variables.images.map(i, {'at': dyn(i.at + ' (' + i.image + ')'), 'full': dyn(("
     "!i.image.contains('/') ? 'docker.io/library/' + i.image : "
     "i.image.startsWith('docker.io/') || i.image.startsWith('index.docker.io/') ? "
     "(i.image.split('/').size() == 2 ? 'docker.io/library/' + i.image.split('/')[1] : "
     "'docker.io/' + i.image.substring(i.image.indexOf('/') + 1)) : "
     "i.image.split('/')[0].contains('.') || i.image.split('/')[0].contains(':') || "
-    "i.image.split('/')[0] == 'localhost' ? i.image : 'docker.io/' + i.image)})"
+    "i.image.split('/')[0] == 'localhost' ? i.image : 'docker.io/' + i.image).split('@')[0])})"
+)
+# The same without the tag: a ":" behind the last "/". What follows the ":" of a registry is its port.
+_REPOSITORIES: Final = (
+    "variables.fullImages.map(i, {'at': i.at, 'name': "
+    "dyn(i.full.lastIndexOf(':') > i.full.lastIndexOf('/') ? i.full.substring(0, i.full.lastIndexOf(':')) : i.full)})"
 )
 
 CHECKS: Final = CheckSet(
@@ -64,7 +69,12 @@ CHECKS: Final = CheckSet(
         Parameter("tags", _tags),
         Parameter("cachedImages", _cached),
     ),
-    variables={"images": _IMAGES, "fullImages": _FULL},
+    variables={
+        "images": _IMAGES,
+        "fullImages": _FULL,
+        "repositories": _REPOSITORIES,
+        "registryStarts": "variables.registries.map(r, r + '/')",
+    },
     checks=(
         Check(
             "reference",
@@ -76,9 +86,8 @@ CHECKS: Final = CheckSet(
         ),
         Check(
             "registries",
-            "variables.registries == ['*'] ? [] : variables.fullImages.filter(i, !variables.registries.exists(r, "
-            "i.full.startsWith(r + '/') || i.full.startsWith(r + ':') || i.full.startsWith(r + '@') || i.full == r))"
-            ".map(i, i.at)",
+            "variables.registries == ['*'] ? [] : variables.repositories.filter(i, "
+            "!variables.registryStarts.exists(r, (i.name + '/').startsWith(r))).map(i, i.at)",
             "the image is from none of the registries in spec.images.registries of the SecureTenant: use one of "
             "them",
             "High",
