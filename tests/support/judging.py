@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from securetenant.checks.policies import ADMISSION, PROBE, VERSION
+from securetenant.checks.policies import ADMISSION, PROBE, VERSION, policy_name
 from securetenant.controls.admission.manifests import documents
 from securetenant.model import names
 from tests.support import attacks, life
@@ -24,7 +24,7 @@ _KINDS: Final = {
 }
 _AT_ONCE: Final = 8
 _KEPT: Final = 3500
-_HINTS: Final = rf"binding '(?:pods-hints|workloads-warn)\.{re.escape(names.GROUP)}': "
+_HINTS: Final = rf"binding '(?:pods-hints|pods-warn|workloads-warn)\.{re.escape(names.GROUP)}': "
 # A check that fails (without a place where that is no good text), and one that could not be evaluated.
 _FAILED: Final = re.compile(
     rf"{_HINTS}(?:([a-z]+/[A-Za-z]+)(?: at |: )|expression '(?:\\?')([a-z]+/[A-Za-z]+)\\?' in )"
@@ -98,22 +98,29 @@ async def policies(admin: Admin) -> AsyncIterator[None]:
     try:
         await admin.kubectl("apply", "-k", folder)
         async with namespace(admin, space, {}):
-            await wait_for(lambda: _in_force(admin, space), 20, "the admission policies to be in force")
+            await wait_for(lambda: _all_in_force(admin, space), 20, "the admission policies to be in force")
         yield
     finally:
         if not were_there:
             await admin.kubectl("delete", "--ignore-not-found", "-k", folder)
 
 
-async def _in_force(admin: Admin, space: str) -> bool:
+async def _all_in_force(admin: Admin, space: str) -> bool:
+    return all([await in_force(admin, space, made[0]) for made in documents().values() if _is_judging(made[0])])
+
+
+def _is_judging(policy: Mapping[str, Any]) -> bool:
+    return policy["metadata"]["name"] in (policy_name("pods"), policy_name("workloads"))
+
+
+async def in_force(admin: Admin, space: str, policy: Mapping[str, Any]) -> bool:
+    """Whether this very policy on pods, or on what holds them, answers its probe in a namespace."""
+    metadata = policy["metadata"]
     pod = attacks.pod()
-    for file, body in (("pods.yaml", pod), ("workloads.yaml", attacks.workload("Deployment", pod))):
-        policy = documents()[file][0]["metadata"]
-        body["metadata"]["annotations"] = {PROBE: "1"}
-        answer = await verdict(admin, "POST", path(body, space), body)
-        if f"probe: {policy['name']} {policy['annotations'][VERSION]} is in force" not in answer.message:
-            return False
-    return True
+    body = pod if metadata["name"] == policy_name("pods") else attacks.workload("Deployment", pod)
+    body["metadata"]["annotations"] = {PROBE: "1"}
+    answer = await verdict(admin, "POST", path(body, space), body)
+    return f"probe: {metadata['name']} {metadata['annotations'][VERSION]} is in force" in answer.message
 
 
 @contextlib.asynccontextmanager
