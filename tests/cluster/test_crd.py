@@ -185,6 +185,9 @@ def _defaults() -> Document:
         "deletionPolicy": "Retain",
         "access": {"foreign": "Report"},
         "network": {"isolation": "Namespace", "dns": True, "apiServer": False, "foreign": "Report"},
+        "admission": "Deny",
+        "runtime": {"podSecurity": "Restricted", "readOnlyRootFilesystem": True, "serviceAccountTokens": True},
+        "locks": {"namespaces": True},
     }
 
 
@@ -222,7 +225,7 @@ async def test_what_kubectl_shows(admin: Admin) -> None:
         row = await wait_for(lambda: shown("stn"), what="kubectl to know the short name")
         assert row.split()[:5] == [name, "True", "Audit", "2", "3"]
         assert name in await admin.kubectl("get", "securetenant", "--no-headers")
-        assert "Enforce: make it so" in await admin.kubectl("explain", "securetenant.spec.mode")
+        assert "Enforce: create and correct objects" in await admin.kubectl("explain", "securetenant.spec.mode")
     finally:
         await admin.delete(kinds.SECURE_TENANT.path(name=name))
 

@@ -22,7 +22,7 @@ from securetenant.drift.assess import assess
 from securetenant.drift.judge import Finding
 from securetenant.engine import status
 from securetenant.engine.reporter import Reporter
-from securetenant.engine.status import Drifted, Pass
+from securetenant.engine.status import Pass
 from securetenant.model.kinds import LIMIT_RANGE
 from securetenant.model.metrics import Family, Samples
 from securetenant.model.objects import Desired, Ref
@@ -114,7 +114,7 @@ class Stage:
         result = Pass(of, found.plans, found.held) if planned else Pass(of, {}, {})
         if planned:
             result.rolled_out = [finding for finding in found.findings if finding.control == NAME]
-            result.outstanding = [Drifted(Finding(Ref(LIMIT_RANGE, "a", "x"), NAME, "Stale", "Keep", rollout=False))]
+            result.outstanding = [Finding(Ref(LIMIT_RANGE, "a", "x"), NAME, "Stale", "Keep", rollout=False)]
         computed = status.compute(result, NOW)
         self.reporter.report(result, computed, 0.0)
         return SecureTenantStatus.model_validate(status.dump(computed))
@@ -188,12 +188,20 @@ def test_what_the_shipped_controls_give_is_declared() -> None:
     """A part of the status that the CRD does not have is pruned by the API server; a family that no row has is shown by
     nobody."""
     rule = {"name": "office", "from": [{"cidr": "10.8.0.0/16"}], "expires": "2027-01-01T00:00:00Z"}
+    exemption = {
+        "control": "runtime",
+        "check": "hostPorts",
+        "namespace": "a",
+        "reason": "r",
+        "expires": rule["expires"],
+    }
     of = tenant(
         "pay",
         namespaces=["a"],
         network={"ingress": [rule]},
         quota={"tenant": {"pods": "10"}},
         nodes={"selector": {"matchLabels": {"pool": "pay"}}},
+        exemptions=[{**exemption, "expires": rule["expires"]}],
     )
     (desired,) = nodes.plan(of, StaticWorld([of], [observed("Node", "n1", labels={"pool": "pay"})]), NOW).desired
     world = StaticWorld([of], [*mine(of), observe(desired, of, labels={"pool": "pay"})])

@@ -100,6 +100,8 @@ class Told:
     def gone(self, tenant: SecureTenant, released: int) -> None:
         self.gone_with.append(released)
 
+    def departed(self, tenant: SecureTenant, done: Any) -> None: ...
+
     def deleting(self, tenant: SecureTenant, condition: Any) -> None: ...
 
     def forget(self, name: str) -> None: ...
@@ -283,7 +285,7 @@ async def test_what_has_our_mark_and_a_record_that_anybody_can_compute_is_drift(
         stage.world.put(observe(want, tenant("pay", uid="uid-pay", namespaces=["pay-a"])))
     await stage.look()
     result, _ = stage.told.passes[-1]
-    assert [item.finding.ref.name for item in result.corrected] == ["open-1"]
+    assert [item.ref.name for item in result.corrected] == ["open-1"]
     assert stage.world.get(Ref(NETWORK_POLICY, "pay-a", "open-1")) is None
 
 
