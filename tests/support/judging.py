@@ -95,9 +95,9 @@ async def _judged(admin: Admin, placed: Iterable[tuple[attacks.Case, str]]) -> l
 async def policies(admin: Admin) -> AsyncIterator[None]:
     """`manifests/admission` is applied and in force; what was not there before is removed at the end."""
     folder = str(ROOT / "manifests" / "admission")
+    were_there = await admin.find(f"{POLICIES}/pods.{names.GROUP}") is not None
     # A namespace of that name may still be going.
     space = f"judging-probe-{next(_PROBES)}"
-    were_there = await admin.find(f"{POLICIES}/pods.{names.GROUP}") is not None
     try:
         await admin.kubectl("apply", "-k", folder)
         async with namespace(admin, space, {}):
