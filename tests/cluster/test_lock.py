@@ -227,7 +227,7 @@ async def test_no_other_namespace_is_ever_refused_anything(stage: Stage, mallory
     name = "lock-free"
     path = f"{NAMESPACES}/{name}"
     await stage.namespace(name)
-    for _ in range(60):
+    for _ in range(40):
         given = strange(chance)
         body = {"metadata": {"name": f"{name}-new", **given}}
         answers = [await mallory.request("POST", NAMESPACES, body, params={"dryRun": "All"})]
