@@ -6,7 +6,8 @@ from sandbox import audit
 from tests.support import life
 from tests.support.life import NAMESPACES, TENANTS
 from tests.support.locked import BREAK_GLASS, CHANGES, ENFORCE, MASTERS, POLICY, TENANT, is_refused, merge
-from tests.support.sandbox import MERGE_PATCH, Admin, Plane
+from tests.support.markdown import blocks
+from tests.support.sandbox import MERGE_PATCH, ROOT, Admin, Plane
 from tests.support.tenants import Stage
 
 pytestmark = pytest.mark.cluster
@@ -84,6 +85,25 @@ async def test_the_glass_is_broken_on_the_record(plane: Plane, stage: Stage, mal
     failure = told[2].pop("validation.policy.admission.k8s.io/validation_failure")
     assert told[2] == on
     assert f"locked: label {TENANT}: " in failure
+
+
+async def test_the_way_in_that_the_docs_tell(plane: Plane, stage: Stage) -> None:
+    """Those on call have nothing but the right to step into the group, and the group may write namespaces."""
+    (block,) = (b for b in blocks(ROOT / "docs" / "operations.md") if "name: break-glass-on-call" in b.text)
+    path = f"{NAMESPACES}/lock-docs-a"
+    await stage.tenant("lock-docs", life.spec("lock-docs-a"))
+    await stage.admin.apply(block.text)
+    try:
+        ask = ("auth", "can-i", "--as=eve", "--as-group=platform-on-call")
+        assert await stage.admin.kubectl(*ask, "impersonate", f"groups/{BREAK_GLASS}") == "yes\n"
+        assert await stage.admin.kubectl(*ask, "impersonate", "users/break-glass") == "yes\n"
+        await life.edit(stage.admin, "lock-docs", {"mode": "Paused"})
+        async with Admin(plane, user="break-glass", groups=[BREAK_GLASS]) as who:
+            await who.patch(path, {"metadata": {"labels": {TENANT: None}}})
+            await who.delete(path)
+        await life.gone(stage.admin, path, 30)
+    finally:
+        await stage.admin.kubectl("delete", "-f", "-", text=block.text)
 
 
 async def test_the_probe_tells_the_version(admin: Admin, manifests: None) -> None:
