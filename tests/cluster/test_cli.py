@@ -16,10 +16,10 @@ import pytest
 import pytest_asyncio
 import yaml
 
-from securetenant.cli.documents import parse
 from securetenant.cli.render import to_yaml
 from securetenant.model import names
 from tests.support.fakeapi import kubeconfig
+from tests.support.reading import parse
 from tests.support.sandbox import ROOT, Admin, Plane, run_operator, wait_for
 
 pytestmark = pytest.mark.cluster
