@@ -39,6 +39,13 @@ _BEGINNING: Final = re.compile(r"^---(?=[ \t\r\n]|\Z)", re.MULTILINE)
 # counts as lines besides "\n".
 _UNDIVIDED: Final = re.compile(r"^%|\r(?!\n)|[\x85\u2028\u2029]", re.MULTILINE)
 
+# Escapes in JSON: any backslash with what belongs to it, so that an escaped backslash hides none; group 1 is a pair.
+_SURROGATES: Final = re.compile(
+    r"(\\(?!u[dD][89a-fA-F])(?:.|\Z)|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+    r"|\\u[dD][89a-fA-F][0-9a-fA-F]{2}",
+    re.DOTALL,
+)
+
 key_of = lru_cache(10_000)(scalars.key_of)
 value_of = lru_cache(10_000)(scalars.value_of)
 
@@ -220,10 +227,15 @@ def _json(text: str, lines: int, error: yaml.YAMLError) -> Any:
         return made
 
     try:
-        return json.loads(text, object_pairs_hook=unique)
+        return json.loads(_SURROGATES.sub(_paired, text), object_pairs_hook=unique)
     except json.JSONDecodeError:
         message, line = _explained(error)
         raise Refused(message, line + lines) from error
+
+
+def _paired(escapes: re.Match[str]) -> str:
+    """Escaped surrogates of which each has its other half: what has none is U+FFFD, as for encoding/json of Go."""
+    return escapes[0] if escapes[1] else "\\ufffd"
 
 
 def _explained(error: yaml.YAMLError) -> tuple[str, int]:

@@ -17,10 +17,14 @@ from securetenant.checks.variables import EXEMPTIONS, Target
 from securetenant.cli.documents import Document
 from securetenant.cli.issues import MALFORMED, NOT_JUDGED, Issue, Level
 from securetenant.cli.parsing import Place
+from securetenant.cli.processes import spread
 from securetenant.controls import ownership
 from securetenant.controls.registry import CHECKS, CONTROLS
 from securetenant.drift.merge import merged
 from securetenant.model.kinds import NAMESPACE
+
+# How many workloads take longer than a process takes to start.
+_WORTH_A_PROCESS: Final = 100
 
 # Where the pod is in each kind of object; its template is there in all others.
 _PODS: Final[Mapping[str, Place]] = {"Pod": (), "CronJob": ("spec", "jobTemplate", "spec", "template")}
@@ -105,15 +109,21 @@ class Judge:
     def judge(self, workloads: Iterable[Document], namespace: str = "") -> Judged:
         """`namespace`: that of the documents that name none."""
         made = Judged()
+        pairs: list[tuple[Document, Rules]] = []
         # One namespace after the other: the evaluator keeps the parameters of the last.
         for document in sorted(workloads, key=lambda one: one.namespace):
             rules = self._of(document.namespace or namespace)
             if rules is None:
                 made.others.append(document)
             else:
-                made.workloads += 1
-                made.issues += self._issues(document, rules)
+                pairs.append((document, rules))
+        made.workloads = len(pairs)
+        for issues in spread(self._judged, pairs, _WORTH_A_PROCESS):
+            made.issues += issues
         return made
+
+    def _judged(self, pairs: Sequence[tuple[Document, Rules]]) -> list[Issue]:
+        return [issue for document, rules in pairs for issue in self._issues(document, rules)]
 
     def unjudged(self, documents: Sequence[Document], namespace: str, *, strict: bool) -> Iterator[Issue]:
         """Say of each namespace in each file that workloads in it are not judged, and why."""
