@@ -82,7 +82,7 @@ def test_each_control_is_asked_of_its_own_objects() -> None:
         one("Node", "n1", "nodes", "Patch"),
     ]
     controls = [control(name) for name in ("network", "nodes", "quota")]
-    told = rollout.told_by(controls, pay(SEEN), findings, SecureTenantStatus(), NOW)
+    told = rollout.reports(controls, pay(SEEN), findings, SecureTenantStatus(), NOW)
     assert {name: each.cause for name, each in told.items()} == {"network": "network", "nodes": "nodes"}
     assert asked["network"] == [
         Written(have.ref, have, want),

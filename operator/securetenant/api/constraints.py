@@ -176,5 +176,5 @@ def _with_rule(schema: JsonSchemaValue, rule: dict[str, str]) -> JsonSchemaValue
     return schema if rule in rules else {**schema, RULES_KEY: [*rules, rule]}
 
 
-def _shown(value: str) -> str:
-    return repr(value if len(value) <= 60 else f"{value[:60]}…")
+def _shown(value: str | int) -> str:
+    return repr(f"{value[:60]}…" if isinstance(value, str) and len(value) > 60 else value)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, computed_field, model_validator
 from pydantic.alias_generators import to_camel
@@ -28,6 +28,10 @@ class Condition(StatusModel):
     message: str = ""
     observed_generation: int | None = None
     last_transition_time: str | None = None
+
+    @classmethod
+    def of(cls, kind: str, status: ConditionStatus, reason: str, message: str = "") -> Self:
+        return cls(type=kind, status=status, reason=reason, message=message)
 
 
 class NamespaceStatus(StatusModel):
@@ -72,6 +76,42 @@ class WhitelistStatus(StatusModel):
         default_factory=list, description="The API server's addresses as last known, if there is egress to addresses."
     )
     expiring: list[ExpiringRule] = Field(default_factory=list)
+
+
+class ExemptionStatus(StatusModel):
+    """An exemption as it is declared. `pods`: the labels of the pods that it is for, "app=web,tier=x"."""
+
+    control: str
+    check: str
+    namespace: str
+    pods: str = ""
+    expires: datetime | None = None
+    reason: str = ""
+    ticket: str = ""
+    approved_by: str = ""
+    ended: bool = False
+
+
+class ExpiringExemption(StatusModel):
+    """An exemption that ends soon. `check`: the ID; `within`: as in ExpiringRule."""
+
+    check: str
+    namespace: str
+    pods: str = ""
+    expires: datetime
+    within: str
+
+
+class ExemptionsStatus(StatusModel):
+    """The declared exemptions. `items` is capped at 20, those that have ended last; the counts are whole. `expiring`
+    is whole: it also tells which warnings were given."""
+
+    active: int = 0
+    by_control: dict[str, int] = Field(default_factory=dict)
+    ended: int = Field(0, description="How many have ended and still stand in the spec.")
+    next_expiry: datetime | None = None
+    items: list[ExemptionStatus] = Field(default_factory=list)
+    expiring: list[ExpiringExemption] = Field(default_factory=list)
 
 
 class DriftItem(StatusModel):
@@ -119,6 +159,7 @@ class SecureTenantStatus(StatusModel):
     )
     whitelist: WhitelistStatus | None = Field(None, description="The declared flows, by state.")
     nodes: list[str] = Field(default_factory=list, description="The nodes that serve this tenant alone.")
+    exemptions: ExemptionsStatus | None = Field(None, description="The declared exemptions; absent if there are none.")
     drift: DriftStatus = Field(default_factory=DriftStatus, description="What is not as it must be.")
     applied: dict[str, list[str]] = Field(
         default_factory=dict, description="What was written, by namespace, as Kind/name."

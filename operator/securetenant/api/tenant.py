@@ -33,7 +33,7 @@ from securetenant.api.types import (
     SubjectName,
     TenantName,
 )
-from securetenant.api.workloads import AdmissionMode, Exemption, Images, Locks, Runtime
+from securetenant.api.workloads import AdmissionMode, Exemptions, Images, Locks, Runtime
 
 __all__ = [
     "Access",
@@ -237,7 +237,7 @@ class SecureTenantSpec(SpecModel):
     runtime: Runtime = Field(default=Runtime(), description="What workloads may never do: checked at admission.")
     images: Images | None = Field(None, description="Which images may run. Default: any.")
     locks: Locks = Field(default=Locks(), description="What nobody but the operator may change.")
-    exemptions: Annotated[list[Exemption], Field(max_length=64)] = Field(
+    exemptions: Exemptions = Field(
         default_factory=list, description="Checks that do not hold for a while, in one namespace each."
     )
 

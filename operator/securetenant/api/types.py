@@ -105,6 +105,8 @@ _UNRESERVED_KEYS: Final = EachEntry(
 NamespaceLabels = Annotated[dict[str, LabelValue], Field(max_length=32), _VALID_KEYS, _UNRESERVED_KEYS]
 NamespaceAnnotations = Annotated[dict[str, AnnotationValue], Field(max_length=32), _VALID_KEYS, _UNRESERVED_KEYS]
 MatchLabels = Annotated[dict[str, LabelValue], Field(max_length=16), _VALID_KEYS]
+# Few, so that all exemptions of a namespace fit in its annotations (256 KiB) and into the budget of a policy.
+ExemptedLabels = Annotated[dict[str, LabelValue], Field(max_length=4), _VALID_KEYS]
 NodeLabels = Annotated[
     dict[str, LabelValue],
     Field(min_length=1, max_length=16),

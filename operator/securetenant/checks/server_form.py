@@ -111,6 +111,8 @@ def _defaulted(spec: dict[str, Any], *, is_pod: bool) -> None:
             for port in container.get("ports", ()):
                 port.setdefault("hostPort", port["containerPort"])
     for volume in spec.get("volumes", ()):
+        if len(volume) == 1:
+            volume["emptyDir"] = {}
         if "image" in volume:
             volume["image"].setdefault("pullPolicy", _pull_policy(volume["image"].get("reference", "")))
 

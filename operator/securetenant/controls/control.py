@@ -121,7 +121,7 @@ class Reference:
     lost: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Control:
     """One control: its name (the same in spec, file, metric label, docs) and its pure plan.
 
@@ -137,6 +137,8 @@ class Control:
     `warnings`: the warnings that follow from a status, by a key that identifies each: each is reported once.
     `rollout`: its report on the objects written, from the SecureTenant before the pass and the status of the pass.
     `temporary`: names of what it ends at a set time; for a deleted tenant's released objects nobody does that any more.
+    `ending`: names of what it enforced or allowed, and what ends where a deleted tenant's namespaces are released.
+    `leaves`: the labels that it gives a namespace when it is released, where they differ from what stands.
     `cause`: why this control writes where no spec changed.
     `claims`, `references` and `review`: what `securetenant validate` can check in files. `review` gets a world of
     nothing but tenants, and reports how the other tenants' specs affect this one.
@@ -148,7 +150,7 @@ class Control:
     kinds: tuple[Kind, ...]
     looks_at: tuple[Kind, ...] = ()
     only: Mapping[Kind, Collection[str]] = field(default_factory=dict)
-    triggers: Triggers = Triggers()
+    triggers: Triggers | None = None
     indexes: Mapping[Kind, Callable[[Observed], Tokens]] = field(default_factory=dict)
     stale: Callable[[SecureTenant, World], Iterable[Observed]] | None = None
     replaced: Callable[[Observed], bool] | None = None
@@ -163,6 +165,8 @@ class Control:
         lambda tenant, written, status, now: Rollout()
     )
     temporary: Callable[[SecureTenant], Sequence[str]] = lambda tenant: ()
+    ending: Callable[[SecureTenant, datetime], Sequence[str]] = lambda tenant, now: ()
+    leaves: Callable[[SecureTenant, Observed], Mapping[str, str]] = lambda tenant, have: {}
     cause: str = ""
     claims: Callable[[SecureTenant], Iterable[Claim]] = _none
     references: Callable[[SecureTenant, datetime], Iterable[Reference]] = _none

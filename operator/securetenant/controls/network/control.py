@@ -6,7 +6,6 @@ from typing import Final
 
 from securetenant.api.status import (
     Condition,
-    ConditionStatus,
     ExpiringRule,
     PendingFlow,
     SecureTenantStatus,
@@ -100,13 +99,13 @@ def _shared(
         return found, *_left_out(tenant, world)
     if world.platform.offline:
         message = "the policy for apiServer: true is not here: it rests on the addresses of the cluster's API server"
-        return found, [_condition("ApiServerOpen", "Unknown", NO_CLUSTER, message)], []
+        return found, [Condition.of("ApiServerOpen", "Unknown", NO_CLUSTER, message)], []
     reached = endpoints.ready(world)
     if not reached:
         message = f"{_UNKNOWN} no ready endpoint; the access that apiServer: true asks for stays closed; {_REMEDY}"
-        return found, [_condition("ApiServerOpen", "False", "NoEndpoints", message)], [message]
+        return found, [Condition.of("ApiServerOpen", "False", "NoEndpoints", message)], [message]
     found.append((API_SERVER, policies.to_addresses(reached)))
-    return found, [_condition("ApiServerOpen", "True", "EndpointsKnown", _not_believed(world))], []
+    return found, [Condition.of("ApiServerOpen", "True", "EndpointsKnown", _not_believed(world))], []
 
 
 def _left_out(tenant: SecureTenant, world: World) -> tuple[list[Condition], list[str]]:
@@ -115,16 +114,16 @@ def _left_out(tenant: SecureTenant, world: World) -> tuple[list[Condition], list
         return [], []
     if world.platform.offline:
         message = "the API server's addresses, which egress by cidr leaves out, are not here: they are the cluster's"
-        return [_condition("ApiServerKnown", "Unknown", NO_CLUSTER, message)], []
+        return [Condition.of("ApiServerKnown", "Unknown", NO_CLUSTER, message)], []
     closed = endpoints.closed(tenant, world)
     if closed.known == "Now":
-        return [_condition("ApiServerKnown", "True", "EndpointsKnown", "")], []
+        return [Condition.of("ApiServerKnown", "True", "EndpointsKnown", "")], []
     if closed.known == "Never":
         message = f"{_UNKNOWN} no endpoint; egress to addresses, which must leave it out, stays closed; {_REMEDY}"
-        return [_condition("ApiServerKnown", "False", "NoEndpoints", message)], [message]
+        return [Condition.of("ApiServerKnown", "False", "NoEndpoints", message)], [message]
     last = ", ".join(endpoints.record(tenant, world))
     message = f"{_UNKNOWN} no endpoint; egress to addresses leaves out {last}, where it was last known; {_REMEDY}"
-    return [_condition("ApiServerKnown", "False", "LastKnown", message)], [message]
+    return [Condition.of("ApiServerKnown", "False", "LastKnown", message)], [message]
 
 
 def _not_believed(world: World) -> str:
@@ -133,10 +132,6 @@ def _not_believed(world: World) -> str:
         return ""
     told = ", ".join(names[:_FIRST]) + (f" and {len(names) - _FIRST} more" if len(names) > _FIRST else "")
     return f"not opened, since the kube-apiserver writes EndpointSlice default/{endpoints.SLICE} alone: {told}"
-
-
-def _condition(kind: str, status: ConditionStatus, reason: str, message: str) -> Condition:
-    return Condition(type=kind, status=status, reason=reason, message=message)
 
 
 def _status(
@@ -170,11 +165,11 @@ def _named(peer: Peer) -> str:
 def _agreement(told: WhitelistStatus) -> Condition:
     """Whether all that is declared (and not expired) is open. What is pending is the other side's to do: no error."""
     if not told.pending_count:
-        return Condition(type="WhitelistAgreed", status="True", reason="Agreed" if told.declared else "NoRules")
+        return Condition.of("WhitelistAgreed", "True", "Agreed" if told.declared else "NoRules")
     first = "; ".join(f"{p.direction} {p.rule} ({p.peer}): {p.reason}" for p in told.pending[:_FIRST])
     more = f"; and {told.pending_count - _FIRST} more" if told.pending_count > _FIRST else ""
     message = f"{told.pending_count} of {told.declared} declared flows are not open yet: {first}{more}"
-    return Condition(type="WhitelistAgreed", status="False", reason="Pending", message=message)
+    return Condition.of("WhitelistAgreed", "False", "Pending", message)
 
 
 def _superseded(
