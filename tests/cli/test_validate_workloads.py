@@ -338,17 +338,19 @@ def exemption(check: str, expires: str, **more: Any) -> dict[str, Any]:
     return {**given, "expires": expires, **more}
 
 
-def test_an_exemption_is_noted_with_its_end_and_ends() -> None:
+def test_an_exemption_is_noted_with_its_end_and_ends(shop: Path) -> None:
     writable = copy.deepcopy(spec()["containers"])
     writable[0]["securityContext"]["readOnlyRootFilesystem"] = False
     body = pod(containers=writable, hostPID=True)
+    body["metadata"]["labels"] = {"app": "web"}
     given = [
         exemption("readOnlyRootFilesystem", "2098-01-01T00:00:00Z"),
-        exemption("readOnlyRootFilesystem", "2099-01-01T00:00:00Z", ticket="CHG-7"),
+        exemption("readOnlyRootFilesystem", "2099-01-01T00:00:00Z", ticket="CHG-7", pods={"app": "web"}),
         exemption("readOnlyRootFilesystem", "2099-06-01T00:00:00Z", pods={"app": "other"}),
         exemption("hostNamespaces", "2020-01-01T00:00:00Z"),
     ]
-    found = told("-", text=text_of(tenant(exemptions=given), body))
+    shop.write_text(text_of(tenant(exemptions=given)))
+    found = told("-t", shop, "-", text=text_of(body))
     assert (found["errors"], found["warnings"], found["exempted"]) == (1, 0, 1)
     noted, standing = sorted(found["problems"], key=lambda one: str(one["severity"]), reverse=True)
     assert (standing["rule"], standing["severity"]) == ("runtime/hostNamespaces", "error")
@@ -356,14 +358,15 @@ def test_an_exemption_is_noted_with_its_end_and_ends() -> None:
     assert noted["exemptedUntil"] == "2099-01-01T00:00:00Z"
     assert noted["message"].startswith("exempted until 2099-01-01T00:00:00Z (vendor, CHG-7): container web: ")
     # It holds in its own namespace and for its own pods alone.
-    both = tenant(exemptions=given, namespaces=[{"name": "shop-prod"}, {"name": "shop-test"}])
-    there = {**body, "metadata": {"name": "web", "namespace": "shop-test"}}
-    assert told("-", text=text_of(both, there))["exempted"] == 0
+    shop.write_text(text_of(tenant(exemptions=given, namespaces=[{"name": "shop-prod"}, {"name": "shop-test"}])))
+    there = {**body, "metadata": {**body["metadata"], "namespace": "shop-test"}}
+    assert told("-t", shop, "-", text=text_of(there))["exempted"] == 0
 
 
-def test_a_used_exemption_does_not_fail_the_run() -> None:
-    text = text_of(tenant(exemptions=[exemption("hostNamespaces", "2099-01-01T00:00:00Z")]), pod(hostPID=True))
-    assert validate("--strict", "-", text=text).exit_code == 0
+def test_a_used_exemption_does_not_fail_the_run(shop: Path) -> None:
+    shop.write_text(text_of(tenant(exemptions=[exemption("hostNamespaces", "2099-01-01T00:00:00Z")])))
+    assert validate("--strict", "-t", shop, "-", text=text_of(pod(hostPID=True))).exit_code == 0
+    assert validate("--strict", "-t", shop, "-", text=text_of(pod(hostPID=True, nodeName="n"))).exit_code == 1
 
 
 def test_annotations_are_those_that_the_operator_writes() -> None:

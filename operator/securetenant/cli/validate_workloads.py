@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from securetenant.cli.issues import MALFORMED, NOT_JUDGED, Issue, Level
 from securetenant.cli.parsing import Place
 from securetenant.cli.processes import spread
 from securetenant.controls import ownership
+from securetenant.controls.admission import exemptions
 from securetenant.controls.registry import CHECKS, CONTROLS
 from securetenant.drift.merge import merged
 from securetenant.model.kinds import NAMESPACE
@@ -64,8 +65,7 @@ class Rules:
     @cached_property
     def exemptions(self) -> list[tuple[Exemption, Mapping[str, str]]]:
         """The exemptions in this namespace that have not ended, each with the annotations that say it alone."""
-        spec = self.tenant.spec
-        current = [one for one in spec.exemptions if one.namespace == self.namespace and one.expires > self.now]
+        current = [one for one in exemptions.current(self.tenant, self.now) if one.namespace == self.namespace]
         alone = ((one, _with_spec(self.tenant, exemptions=[one])) for one in current)
         return [(one, annotations(tenant, self.world, self.now)[self.namespace]) for one, tenant in alone]
 
@@ -190,7 +190,7 @@ class Judge:
         covering = [
             one
             for one, alone in rules.exemptions
-            if (one.control, one.check) == (failure.control, failure.check.name)
+            if one.id == failure.identifier
             and failure.identifier not in {found.identifier for found in evaluator.failures(body, alone)}
         ]
         return max(covering, key=lambda one: one.expires)
@@ -209,7 +209,7 @@ def _told(
             if exemption is None:
                 yield _issue(document, where, said + rules.consequence, rules.severity, failure.identifier, rules)
             else:
-                until = exemption.expires.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+                until = exemptions.until(exemption.expires)
                 why = ", ".join(filter(None, (exemption.reason, exemption.ticket)))
                 said = f"exempted until {until} ({why}): {said}"
                 yield _issue(document, where, said, "note", failure.identifier, rules, until)
