@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -24,8 +25,12 @@ def spread(work: Callable[[Sequence[Item]], Made], items: Sequence[Item], least:
     size = -(-len(items) // number)
     shares = [items[start : start + size] for start in range(0, len(items), size)]
     fork = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(len(shares), fork, initializer=_remember, initargs=(work, shares)) as pool:
-        return list(pool.map(_run, range(len(shares))))
+    try:
+        with ProcessPoolExecutor(len(shares), fork, initializer=_remember, initargs=(work, shares)) as pool:
+            return list(pool.map(_run, range(len(shares))))
+    except (OSError, NotImplementedError, BrokenProcessPool):
+        # No semaphores (/dev/shm cannot be written), no more processes, or one was killed, as for its memory.
+        return [work(items)]
 
 
 def _processors() -> int:

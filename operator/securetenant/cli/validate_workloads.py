@@ -1,9 +1,8 @@
 """What the API server would refuse of the workloads in some files, by the checks of the tenants that they belong to."""
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Final
 
@@ -13,29 +12,21 @@ from securetenant.api.workloads import Exemption
 from securetenant.cache.world import World
 from securetenant.checks import server_form
 from securetenant.checks.evaluator import Evaluator, Failure
+from securetenant.checks.policies import ADMISSION
 from securetenant.checks.variables import EXEMPTIONS, Target
 from securetenant.cli.documents import Document
 from securetenant.cli.issues import MALFORMED, NOT_JUDGED, Issue, Level
 from securetenant.cli.parsing import Place
+from securetenant.cli.places import of_finding, of_path
 from securetenant.cli.processes import spread
 from securetenant.controls import ownership
-from securetenant.controls.admission import exemptions
 from securetenant.controls.registry import CHECKS, CONTROLS
 from securetenant.drift.merge import merged
 from securetenant.model.kinds import NAMESPACE
+from securetenant.model.objects import Desired
 
 # How many workloads take longer than a process takes to start.
 _WORTH_A_PROCESS: Final = 100
-
-# Where the pod is in each kind of object; its template is there in all others.
-_PODS: Final[Mapping[str, Place]] = {"Pod": (), "CronJob": ("spec", "jobTemplate", "spec", "template")}
-_TEMPLATE: Final[Place] = ("spec", "template")
-
-# The places that checks find: "container web (nginx)", "volume data", "annotation example.com/a".
-_PLACE: Final = re.compile(r"(container|volume|annotation) (\S+)( \(.*\))?", re.DOTALL)
-_LISTS: Final = {"container": ("containers", "initContainers", "ephemeralContainers"), "volume": ("volumes",)}
-# The fields that the messages of checks name: "securityContext.privileged", "imagePullPolicy", "image".
-_FIELD: Final = re.compile(r"\b(?!spec\.)(image|[a-z]+[A-Z]\w*(?:\.\w+)*)\b")
 
 
 @dataclass(slots=True)
@@ -49,38 +40,43 @@ class Judged:
 
 @dataclass(frozen=True)
 class Rules:
-    """How a tenant's workloads in one namespace are judged. `annotations`: those of the namespace."""
+    """How a tenant's workloads in one namespace are judged. `marks`: what the operator writes on the namespace."""
 
     tenant: SecureTenant
     namespace: str
-    annotations: Mapping[str, str]
+    marks: Desired
     world: World
     now: datetime
 
     @cached_property
     def strictest(self) -> Mapping[str, str]:
         """The annotations without exemptions."""
-        return {key: value for key, value in self.annotations.items() if key != EXEMPTIONS}
+        return {key: value for key, value in self.marks.annotations.items() if key != EXEMPTIONS}
 
     @cached_property
     def exemptions(self) -> list[tuple[Exemption, Mapping[str, str]]]:
         """The exemptions in this namespace that have not ended, each with the annotations that say it alone."""
-        current = [one for one in exemptions.current(self.tenant, self.now) if one.namespace == self.namespace]
+        given = self.tenant.spec.exemptions
+        current = [one for one in given if one.namespace == self.namespace and one.expires > self.now]
         alone = ((one, _with_spec(self.tenant, exemptions=[one])) for one in current)
-        return [(one, annotations(tenant, self.world, self.now)[self.namespace]) for one, tenant in alone]
+        return [(one, marks(tenant, self.world, self.now)[self.namespace].annotations) for one, tenant in alone]
+
+    @property
+    def refuses(self) -> bool:
+        """Whether pods that break a check are refused in Enforce; else they are admitted with a warning."""
+        return self.marks.labels.get(ADMISSION) != "Warn"
 
     @property
     def severity(self) -> Level:
-        refused = self.tenant.spec.mode == "Enforce" and self.tenant.spec.admission == "Deny"
-        return "error" if refused else "warning"
+        return "error" if self.refuses and self.tenant.spec.mode == "Enforce" else "warning"
 
     @property
     def consequence(self) -> str:
         """Why what breaks a check is no error, in words that follow its message."""
-        name, mode, refuses = self.tenant.name, self.tenant.spec.mode, self.tenant.spec.admission == "Deny"
+        name, mode = self.tenant.name, self.tenant.spec.mode
         if mode == "Enforce":
-            return "" if refuses else f"; a warning only: admission of SecureTenant {name} is Warn"
-        result = "would be refused" if refuses else "would be admitted with this warning"
+            return "" if self.refuses else f"; a warning only: admission of SecureTenant {name} is Warn"
+        result = "would be refused" if self.refuses else "would be admitted with this warning"
         return f"; {result} in Enforce (mode of SecureTenant {name} is {mode})"
 
 
@@ -88,11 +84,11 @@ def _with_spec(tenant: SecureTenant, **changes: Any) -> SecureTenant:
     return tenant.model_copy(update={"spec": tenant.spec.model_copy(update=changes)})
 
 
-def annotations(tenant: SecureTenant, world: World, now: datetime) -> dict[str, Mapping[str, str]]:
-    """The annotations of the tenant's namespaces by name, as the operator writes them: they come from its plan."""
+def marks(tenant: SecureTenant, world: World, now: datetime) -> dict[str, Desired]:
+    """What the operator writes on the tenant's namespaces, by their names: it comes from its plan."""
     plans = (control.plan(tenant, world, now) for control in CONTROLS if NAMESPACE in control.kinds)
     desired = merged(want for plan in plans for want in plan.desired if want.ref.kind is NAMESPACE)
-    return {want.ref.name: want.annotations for want in desired}
+    return {want.ref.name: want for want in desired}
 
 
 class Judge:
@@ -104,7 +100,7 @@ class Judge:
         self._refused = refused or {}
         self._evaluators: dict[str, Evaluator] = {}
         self._rules: dict[str, Rules | None] = {}
-        self._annotations: dict[str, dict[str, Mapping[str, str]]] = {}
+        self._marks: dict[str, dict[str, Desired]] = {}
 
     def judge(self, workloads: Iterable[Document], namespace: str = "") -> Judged:
         """`namespace`: that of the documents that name none."""
@@ -153,9 +149,9 @@ class Judge:
         tenant = ownership.holder(namespace, self._world) if namespace else None
         if tenant is None or tenant.name in self._refused:
             return None
-        if tenant.name not in self._annotations:
-            self._annotations[tenant.name] = annotations(tenant, self._world, self._now)
-        return Rules(tenant, namespace, self._annotations[tenant.name][namespace], self._world, self._now)
+        if tenant.name not in self._marks:
+            self._marks[tenant.name] = marks(tenant, self._world, self._now)
+        return Rules(tenant, namespace, self._marks[tenant.name][namespace], self._world, self._now)
 
     def _evaluator(self, target: Target) -> Evaluator:
         if target.name not in self._evaluators:
@@ -169,16 +165,16 @@ class Judge:
             body = server_form.judged(document.body, self._now)
         except server_form.Malformed as error:
             message = f"{error.message}: the API server refuses the object as it is"
-            yield _issue(document, _at_path(document, error.path), message, "error", MALFORMED, rules)
+            yield _issue(document, of_path(error.path), message, "error", MALFORMED, rules)
             return
         evaluator = self._evaluator(target)
         if not rules.exemptions:
-            yield from _told(document, rules, evaluator.failures(body, rules.annotations))
+            yield from _told(document, rules, evaluator.failures(body, rules.marks.annotations))
             return
         found = evaluator.failures(body, rules.strictest)
         if not found:
             return
-        standing = evaluator.failures(body, rules.annotations)
+        standing = evaluator.failures(body, rules.marks.annotations)
         yield from _told(document, rules, standing)
         kept = {failure.identifier for failure in standing}
         for failure in found:
@@ -204,12 +200,12 @@ def _told(
             message = f"cannot be evaluated, which counts as a refusal: {failure.error}{rules.consequence}"
             yield _issue(document, (), message, rules.severity, failure.identifier, rules)
         for place in failure.places:
-            where = _place(document, place, failure.check.message)
+            where = of_finding(document.body, place, failure.check.message)
             said = failure.check.message if place.startswith("spec.") else f"{place}: {failure.check.message}"
             if exemption is None:
                 yield _issue(document, where, said + rules.consequence, rules.severity, failure.identifier, rules)
             else:
-                until = exemptions.until(exemption.expires)
+                until = exemption.expires.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
                 why = ", ".join(filter(None, (exemption.reason, exemption.ticket)))
                 said = f"exempted until {until} ({why}): {said}"
                 yield _issue(document, where, said, "note", failure.identifier, rules, until)
@@ -239,56 +235,3 @@ def _issue(
         "" if isinstance(rules, str) else rules.tenant.name,
         until,
     )
-
-
-# --- where it is
-
-
-def _at_path(document: Document, path: str) -> Place:
-    """The place of a path like "spec.containers[0].image"."""
-    steps = re.findall(r"\[(\d+)\]|\[([^\]]*)\]|([^.\[]+)", path)
-    return tuple(int(index) if index else key or name for index, key, name in steps)
-
-
-def _place(document: Document, place: str, message: str) -> Place:
-    """Where a check found something; if its message names a field there, that field."""
-    pod = _PODS.get(document.kind, _TEMPLATE)
-    if place.startswith("spec."):
-        return (*pod, *place.split("."))
-    at = _element(document.body, pod, place)
-    value = _value(document.body, at)
-    for name in _FIELD.findall(message):
-        first, *rest = name.split(".")
-        if first == "securityContext" or (isinstance(value, dict) and first in value):
-            return (*at, first, *rest)
-    return at
-
-
-def _element(body: Any, pod: Place, place: str) -> Place:
-    spec: Place = (*pod, "spec")
-    found = _PLACE.fullmatch(place)
-    if found is None:
-        sysctls: Place = (*spec, "securityContext", "sysctls")
-        return _named(body, sysctls, place) or spec
-    kind, name = found[1], found[2]
-    if kind == "annotation":
-        return (*pod, "metadata", "annotations", name)
-    return next((at for key in _LISTS[kind] if (at := _named(body, (*spec, key), name))), spec)
-
-
-def _named(body: Any, place: Place, name: str) -> Place:
-    """The element of that name in a list; () if there is none."""
-    value = _value(body, place)
-    elements = value if isinstance(value, list) else []
-    return next(
-        ((*place, index) for index, one in enumerate(elements) if isinstance(one, dict) and one.get("name") == name), ()
-    )
-
-
-def _value(body: Any, place: Place) -> Any:
-    for step in place:
-        if isinstance(step, int):
-            body = body[step] if isinstance(body, list) and step < len(body) else None
-        else:
-            body = body.get(step) if isinstance(body, dict) else None
-    return body
