@@ -8,8 +8,8 @@ from securetenant.cli.output import printable
 Level: TypeAlias = Literal["error", "warning", "note"]
 
 
-# Rules beside the checks: a document that cannot be read or is not sound; a workload that the API server would refuse to
-# decode; one whose rules are not known.
+# Rules beside the checks: a document that cannot be read or is not sound; a workload that the API server would refuse
+# to decode; one whose rules are not known.
 DOCUMENT: Final = "document"
 MALFORMED: Final = "malformed"
 NOT_JUDGED: Final = "notJudged"
