@@ -187,7 +187,7 @@ async def test_each_threshold_of_each_end_is_told_once(stage: Stage) -> None:
     ((reason, message),) = await stage.told()
     end = f"{NOW + timedelta(hours=2):%Y-%m-%dT%H:%M:%SZ}"
     assert reason == "ExpiresSoon"
-    assert message == f"ingress a (CHG-2) ends at {end}, within 1d: renew it, or let it close"
+    assert message == f"ingress a (CHG-2) expires at {end}, within 1d: renew it or let it expire"
 
 
 async def test_many_flows_are_all_in_the_log_and_few_events(stage: Stage) -> None:

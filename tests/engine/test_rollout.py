@@ -44,8 +44,8 @@ POLICY = one("NetworkPolicy", "securetenant-dns", "network", "Replace")
             "what could not be written before",
         ),
         (SEEN, 1, [POLICY], True, "start of this instance: another version of it, or a change while none ran"),
-        (SEEN, 1, [one("ResourceQuota", "securetenant", "quota", "Replace")], False, "the use of the quota"),
-        (SEEN, 1, [one("Node", "n1", "nodes", "Patch")], False, "nodes came or went"),
+        (SEEN, 1, [one("ResourceQuota", "securetenant", "quota", "Replace")], False, "quota usage"),
+        (SEEN, 1, [one("Node", "n1", "nodes", "Patch")], False, "nodes changed"),
         (SEEN, 1, [POLICY], False, "a peer's declaration, or the cluster, changed"),
     ],
 )

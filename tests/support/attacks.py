@@ -30,7 +30,6 @@ from typing import Any, Final
 
 import yaml
 
-
 from securetenant.api.tenant import SecureTenantSpec
 from securetenant.checks.check import encoded
 from securetenant.controls.registry import CHECKS
@@ -48,8 +47,7 @@ RUNNING: Final = ("update", "patch", "apply-update", "debug")
 _APPS: Final = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet")
 KINDS: Final = (*_APPS, "Job", "CronJob", "ReplicationController")
 _FIELDS: Final = frozenset(
-    "name source check spec at set unset image everywhere hostPath writable windows containers kinds operation "
-    "annotations fails malformed status judged".split()
+    ["name", "source", "check", "spec", "at", "set", "unset", "image", "everywhere", "hostPath", "writable", "windows", "containers", "kinds", "operation", "annotations", "fails", "malformed", "status", "judged"]
 )
 
 

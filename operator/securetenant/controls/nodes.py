@@ -24,7 +24,7 @@ from securetenant.model.record import entries, entry, is_own_entry
 NAME: Final = "nodes"
 CONDITION: Final = "NodesReady"
 DEDICATED: Final = Family(
-    "securetenant_node_dedicated", "gauge", "Nodes dedicated to the tenant and in order.", zeros=((),)
+    "securetenant_node_dedicated", "gauge", "Nodes dedicated to the tenant, with label and taint.", zeros=((),)
 )
 
 _NAMED_AT_MOST: Final = 5  # names in a message; counts include all
@@ -67,7 +67,7 @@ def given_back(tenant: SecureTenant, world: World) -> list[Observed]:
     """The nodes that carry the tenant's label or taint but no longer belong to it: both are to be removed.
 
     Nodes that another tenant is about to write to are left out: a node that moves between two tenants stays closed.
-    Without `nodes` in the spec, all the tenant's nodes are given back.
+    Without `nodes` in the spec, all the tenant's nodes are released.
     """
     marked = world.indexed(NODE, (_label((names.NODE_LABEL_TENANT, tenant.name)), f"taint:{tenant.name}"))
     found = sorted(marked, key=lambda node: node.ref)
@@ -220,6 +220,6 @@ CONTROL: Final = Control(
     rereads=True,
     families=(DEDICATED,),
     figures=figures,
-    cause="nodes came or went",
+    cause="nodes changed",
     claims=claims,
 )

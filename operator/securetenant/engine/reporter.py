@@ -116,7 +116,7 @@ class Reporter:
 
     def departed(self, tenant: SecureTenant, done: Sequence[Finding]) -> None:
         """Report in the controls' own terms what the release or the deletion of a deleted tenant's objects did."""
-        told = rollout.told_by(self._controls, tenant, done, tenant.status, self._now())
+        told = rollout.reports(self._controls, tenant, done, tenant.status, self._now())
         for control, (notices, _) in told.items():
             self._notices(tenant, control, notices)
 

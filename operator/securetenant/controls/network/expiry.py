@@ -1,4 +1,7 @@
-"""Which rules end soon, so that their owners hear of it in time: within which of the platform's thresholds each is."""
+"""Which rules expire soon, for warnings. Pure.
+
+The platform's thresholds are durations before the expiry of a rule, such as 14 days and one day.
+"""
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""The condition QuotaHeld: whether Kubernetes really enforces the limits of spec.quota."""
+"""The condition QuotaHeld: whether Kubernetes actually enforces spec.quota."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -47,7 +47,7 @@ def condition(sums: Sequence[Sum], places: Places) -> Condition | None:
         return found[0].model_copy(update={"message": " ".join(each.message for each in found)})
     if not sums:
         return None
-    return Condition.of(CONDITION, "True", "Held", "The sum over all namespaces is kept.")
+    return Condition.of(CONDITION, "True", "Held", "The total over all namespaces is kept.")
 
 
 def tampered(plan: Plan, told: Sequence[str]) -> Plan:
