@@ -95,7 +95,7 @@ class Judge:
     """Judges workloads by the tenants of a world. `refused`: why the spec of a tenant cannot be read, by its name."""
 
     def __init__(self, world: World, now: datetime, refused: Mapping[str, str] | None = None) -> None:
-        self._world = world
+        self.world = world
         self._now = now
         self._refused = refused or {}
         self._evaluators: dict[str, Evaluator] = {}
@@ -114,12 +114,13 @@ class Judge:
             else:
                 pairs.append((document, rules))
         made.workloads = len(pairs)
-        for issues in spread(self._judged, pairs, _WORTH_A_PROCESS):
+        for issues in spread(self.issues, pairs, _WORTH_A_PROCESS):
             made.issues += issues
         return made
 
-    def _judged(self, pairs: Sequence[tuple[Document, Rules]]) -> list[Issue]:
-        return [issue for document, rules in pairs for issue in self._issues(document, rules)]
+    def issues(self, pairs: Sequence[tuple[Document, Rules]]) -> list[Issue]:
+        """What is to be said of workloads, each by its rules."""
+        return [issue for document, rules in pairs for issue in self._issues_of(document, rules)]
 
     def unjudged(self, documents: Sequence[Document], namespace: str, *, strict: bool) -> Iterator[Issue]:
         """Say of each namespace in each file that workloads in it are not judged, and why."""
@@ -135,7 +136,7 @@ class Judge:
     def _unknown(self, namespace: str) -> str:
         if not namespace:
             return "it has no metadata.namespace: write it, or say with --namespace where it is applied"
-        tenant = ownership.holder(namespace, self._world)
+        tenant = ownership.holder(namespace, self.world)
         if tenant is not None:
             return f"the spec of SecureTenant {tenant.name} is refused: {self._refused[tenant.name]}"
         return f"the namespace {namespace} is in none of the given SecureTenants: give its tenant with --tenant"
@@ -146,19 +147,19 @@ class Judge:
         return self._rules[namespace]
 
     def _found(self, namespace: str) -> Rules | None:
-        tenant = ownership.holder(namespace, self._world) if namespace else None
+        tenant = ownership.holder(namespace, self.world) if namespace else None
         if tenant is None or tenant.name in self._refused:
             return None
         if tenant.name not in self._marks:
-            self._marks[tenant.name] = marks(tenant, self._world, self._now)
-        return Rules(tenant, namespace, self._marks[tenant.name][namespace], self._world, self._now)
+            self._marks[tenant.name] = marks(tenant, self.world, self._now)
+        return Rules(tenant, namespace, self._marks[tenant.name][namespace], self.world, self._now)
 
     def _evaluator(self, target: Target) -> Evaluator:
         if target.name not in self._evaluators:
             self._evaluators[target.name] = Evaluator(target, CHECKS)
         return self._evaluators[target.name]
 
-    def _issues(self, document: Document, rules: Rules) -> Iterator[Issue]:
+    def _issues_of(self, document: Document, rules: Rules) -> Iterator[Issue]:
         target = server_form.target_of(document.body)
         assert target is not None
         try:
