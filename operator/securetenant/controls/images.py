@@ -34,12 +34,10 @@ def _cached(spec: SecureTenantSpec, namespace: str) -> Iterator[str]:
 
 
 # The grammar of github.com/distribution/reference, without upper-case hosts: what does not match is refused, so that no
-# prefix is compared with something that the container runtime reads otherwise. The length of the tag is left out: a tag
-# of more than 128 characters cannot be pulled, and {0,127} would take 0.3 ms more for each image in cel-cpp, which
-# compiles the expression at each evaluation.
+# prefix is compared with something that the container runtime reads otherwise.
 _HOST: Final = r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?(:[0-9]+)?/"
 _PATH: Final = r"[a-z0-9]+((\\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\\.|_|__|-+)[a-z0-9]+)*)*"
-_REFERENCE: Final = f"^({_HOST})?{_PATH}(:[A-Za-z0-9_][-A-Za-z0-9_.]*)?(@sha256:[a-f0-9]{{64}})?$"
+_REFERENCE: Final = f"^({_HOST})?{_PATH}(:[A-Za-z0-9_][-A-Za-z0-9_.]{{0,127}})?(@sha256:[a-f0-9]{{64}})?$"
 
 # Each image of the pod with the place where it stands: {"image": "...", "at": "container web"}.
 _IMAGES: Final = (
