@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from securetenant.cache.snapshot import world_without_cluster
-from securetenant.cli import processes, validate_workloads
+from securetenant.cli import parsing, processes, validate_workloads
 from securetenant.cli.validate_workloads import Judge, marks
 from securetenant.controls.registry import CHECKS
 from securetenant.model.platform import Platform
@@ -272,6 +272,27 @@ def test_processes_find_what_one_finds(monkeypatch: pytest.MonkeyPatch) -> None:
     alone = issues(1)
     assert len(alone) == 22
     assert issues(3) == alone
+
+
+def test_without_processes_the_work_is_done_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError("no semaphores")
+
+    monkeypatch.setattr(processes, "_processors", lambda: 4)
+    monkeypatch.setattr(processes, "ProcessPoolExecutor", refuse)
+    assert processes.spread(list, range(10), 2) == [list(range(10))]
+
+
+def test_lines_are_looked_for_only_where_something_is_found(monkeypatch: pytest.MonkeyPatch, shop: Path) -> None:
+    """Finding them takes as long as everything else together."""
+
+    def careful(*_: object) -> None:
+        raise AssertionError("the careful reader ran")
+
+    monkeypatch.setattr(parsing, "_careful", careful)
+    listed = {"apiVersion": "v1", "kind": "List", "items": [workload("Deployment"), pod()]}
+    assert validate("-t", shop, "-", text=text_of(pod(), workload("CronJob"), listed)).exit_code == 0
+    assert isinstance(validate("-t", shop, "-", text=text_of(pod(hostPID=True))).exception, AssertionError)
 
 
 def test_shares_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
