@@ -23,11 +23,16 @@ def of_path(path: str) -> Place:
     return tuple(int(index) if index else key or name for index, key, name in steps)
 
 
+def is_field(place: str) -> bool:
+    """Whether it is a field by itself: "spec.hostPID", "spec.tolerations (key a)"."""
+    return place.startswith("spec.")
+
+
 def of_finding(body: Any, place: str, message: str) -> Place:
     """Where a check found something; if its message names a field there, that field."""
     pod = _PODS.get(body["kind"], _TEMPLATE)
-    if place.startswith("spec."):
-        return (*pod, *place.split("."))
+    if is_field(place):
+        return (*pod, *place.partition(" ")[0].split("."))
     at = _element(body, pod, place)
     value = _value(body, at)
     for name in _FIELD.findall(message):

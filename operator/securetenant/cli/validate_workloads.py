@@ -17,7 +17,7 @@ from securetenant.checks.variables import EXEMPTIONS, Target
 from securetenant.cli.documents import Document
 from securetenant.cli.issues import MALFORMED, NOT_JUDGED, Issue, Level
 from securetenant.cli.parsing import Place
-from securetenant.cli.places import of_finding, of_path
+from securetenant.cli.places import is_field, of_finding, of_path
 from securetenant.cli.processes import spread
 from securetenant.controls import ownership
 from securetenant.controls.registry import CHECKS, CONTROLS
@@ -202,7 +202,8 @@ def _told(
             yield _issue(document, (), message, rules.severity, failure.identifier, rules)
         for place in failure.places:
             where = of_finding(document.body, place, failure.check.message)
-            said = failure.check.message if place.startswith("spec.") else f"{place}: {failure.check.message}"
+            plain = is_field(place) and " " not in place  # the path says it already
+            said = failure.check.message if plain else f"{place}: {failure.check.message}"
             if exemption is None:
                 yield _issue(document, where, said + rules.consequence, rules.severity, failure.identifier, rules)
             else:
