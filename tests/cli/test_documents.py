@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from securetenant.cli.documents import Document, Found, Unreadable, parse, read
-from tests.support.reading import problems
+from securetenant.cli.documents import Document, Found, Unreadable, read
+from tests.support.reading import parse, problems
 
 TENANT = "apiVersion: securetenant.dev/v1alpha1\nkind: SecureTenant\nmetadata: {name: %s}\n"
 
@@ -32,7 +32,7 @@ def test_several_documents_and_other_kinds(tmp_path: Path) -> None:
     text = f"---\n{TENANT % 'a'}---\n---\nkind: ConfigMap\n---\njust text\n---\n{TENANT % 'b'}"
     found = read([written(tmp_path, text)])
     assert names(found) == ["a", "b"]
-    assert found.skipped == 2
+    assert found.others == 2
     assert [document.line for document in found.documents] == [2, 11]
 
 

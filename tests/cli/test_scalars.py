@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from securetenant.cli.documents import parse
 from securetenant.cli.render import to_yaml
 from securetenant.cli.scalars import is_safe_unquoted, value_of
+from tests.support.reading import parse
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,8 @@ def test_a_sound_tenant_is_validated_once(monkeypatch: pytest.MonkeyPatch, comma
 
 
 def test_no_client_of_a_cluster_is_loaded_for_files() -> None:
-    code = "import sys, securetenant.cli.validate_checks; sys.exit('aiohttp' in sys.modules)"
+    run = f"from securetenant.cli.main import app; app(['validate', {str(BANK)!r}], standalone_mode=False)"
+    code = f"import sys; {run}; sys.exit('aiohttp' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
 
 

@@ -16,11 +16,12 @@ import pytest
 import pytest_asyncio
 import yaml
 
-from securetenant.cli.documents import parse
 from securetenant.cli.render import to_yaml
 from securetenant.model import names
 from tests.support.fakeapi import kubeconfig
+from tests.support.reading import parse
 from tests.support.sandbox import ROOT, Admin, Plane, run_operator, wait_for
+from tests.support.workloads import spec as pod_spec
 
 pytestmark = pytest.mark.cluster
 
@@ -188,6 +189,28 @@ async def test_nothing_to_do_once_it_is_made(made: None, reader: Path, bank: Pat
     for args in ([], [bank]):
         done = await cli(reader, "plan", *args, "--tenant", "cli-payments")
         assert (done.code, done.out) == (0, "No changes. 1 tenant as declared.\n"), done.err
+
+
+async def test_workloads_are_judged_by_the_tenants_of_the_cluster(made: None, reader: Path) -> None:
+    """cli-payments is in Enforce, cli-treasury in Audit."""
+    spaces = ("cli-payments-prod", "cli-treasury-legacy", "elsewhere")
+    pods = [
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "a", "namespace": space},
+            "spec": pod_spec(hostPID=True),
+        }
+        for space in spaces
+    ]
+    done = await cli(reader, "validate", "--cluster", "--output", "json", "-", text=yaml.safe_dump_all(pods))
+    found = [(one["namespace"], one["rule"], one["severity"]) for one in done.json["problems"]]
+    assert sorted(found) == [
+        ("cli-payments-prod", "runtime/hostNamespaces", "error"),
+        ("cli-treasury-legacy", "runtime/hostNamespaces", "warning"),
+        ("elsewhere", "notJudged", "warning"),
+    ]
+    assert done.code == 1
 
 
 async def test_audit_is_reported_and_not_blamed_on_a_rollout(made: None, reader: Path) -> None:

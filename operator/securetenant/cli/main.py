@@ -24,7 +24,7 @@ def root(
 
     \b
     On a laptop or in a pipeline, without a cluster:
-      securetenant validate tenants/       what is wrong with the files
+      securetenant validate tenants/       what is wrong with tenants and workloads in files
       securetenant render tenants/         what would be created
     With a cluster:
       securetenant plan tenants/           what would change, and what has drifted
@@ -33,7 +33,7 @@ def root(
     ctx.obj = no_color
 
 
-app.command("validate", no_args_is_help=True, short_help="What is wrong with tenants in files.")(validate.validate)
+app.command("validate", no_args_is_help=True, short_help="What is wrong with tenants and workloads.")(validate.validate)
 app.command("render", no_args_is_help=True, short_help="What would be created for them, as YAML.")(render.render)
 app.command("plan", cls=plan.PlanCommand, short_help="What would change on a cluster, and what has drifted.")(plan.plan)
 app.command("run", short_help="The operator itself.")(run.command())

@@ -19,6 +19,15 @@ class Form(StrEnum):
     json = "json"
 
 
+class Report(StrEnum):
+    """The forms in which problems are reported."""
+
+    text = "text"
+    json = "json"
+    sarif = "sarif"
+    junit = "junit"
+
+
 NoColor = Annotated[bool, typer.Option("--no-color", help="No colours, as with NO_COLOR in the environment.")]
 Output = Annotated[Form, typer.Option("--output", "-o", help="text for people, json for programs.")]
 

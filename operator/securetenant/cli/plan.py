@@ -1,30 +1,28 @@
 """`securetenant plan`: what would change on the cluster, and what has drifted. It only reads."""
 
 import asyncio
-import contextlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
+from securetenant.cli.cluster import Context, Kubeconfig, explained, read_tenants, refuse_writes
+from securetenant.cli.issues import located
 from securetenant.cli.output import Form, NoColor, Output, console, fail
-from securetenant.cli.validate import located, note_others
+from securetenant.cli.validate import note_others
 
 if TYPE_CHECKING:
     from securetenant.api.tenant import SecureTenant
     from securetenant.cache.world import World
+    from securetenant.cli.cluster import Tenants
     from securetenant.cli.plan_changes import Forecast
-    from securetenant.cli.validate_checks import Given
+    from securetenant.cli.validate_tenants import Given
     from securetenant.controls.control import Deviation
     from securetenant.kube.transport import ApiError, Transport
     from securetenant.settings import Settings
-
-    # By name; each with the reason why the models refuse its spec, "" if they accept it.
-    _Tenants: TypeAlias = dict[str, tuple[SecureTenant, str]]
 
 
 class PlanCommand(TyperCommand):
@@ -49,14 +47,8 @@ def plan(
         typer.Argument(metavar="FILE", help="Tenants that replace or are added to those of the cluster."),
     ] = None,
     tenant: Annotated[str | None, typer.Option("--tenant", "-t", metavar="NAME", help="Show only this one.")] = None,
-    kubeconfig: Annotated[
-        str | None,
-        typer.Option("--kubeconfig", metavar="PATH", help="Default: KUBECONFIG, the pod's account, ~/.kube/config."),
-    ] = None,
-    context: Annotated[
-        str | None,
-        typer.Option("--context", metavar="NAME", help="Context of the kubeconfig; default: its current one."),
-    ] = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
     output: Output = Form.text,
     no_color: NoColor = False,
 ) -> None:
@@ -110,7 +102,7 @@ def _given(files: Sequence[str], settings: "Settings") -> "list[Given]":
     if not files:
         return []
     from securetenant.cli.documents import Unreadable, read
-    from securetenant.cli.validate_checks import check
+    from securetenant.cli.validate_tenants import check
 
     try:
         found = read(files)
@@ -134,14 +126,14 @@ async def _forecasts(
 
     config = await load(settings.kubeconfig, settings.context)
     async with Transport(config, in_flight=settings.requests_in_flight, connect_timeout=5.0) as transport:
-        transport.before_write = _refuse
+        transport.before_write = refuse_writes
         try:
             standing = await _standing(transport, bool(given))
             objects = await snapshot.fetch(transport)
         except snapshot.ListError as error:
             raise PlanError(_unlisted(error.errors, config.server)) from error
         except ApiError as error:
-            raise PlanError(_explained(error, config.server)) from error
+            raise PlanError(explained(error, config.server)) from error
         tenants = _tenants(standing, given)
         world = snapshot.world_of(objects, (tenant for tenant, _ in tenants.values()), settings.platform())
         if only is not None and only not in tenants:
@@ -156,22 +148,12 @@ async def _forecasts(
         return forecasts, [deviation for judged in wide for deviation in judged.deviations(world)]
 
 
-def _refuse() -> None:
-    raise AssertionError("plan must not write")
-
-
-async def _standing(transport: "Transport", may_be_absent: bool) -> "_Tenants":
+async def _standing(transport: "Transport", may_be_absent: bool) -> "Tenants":
     """The SecureTenants of the cluster."""
-    import msgspec
-
-    from securetenant.api.refused import parse
     from securetenant.kube.transport import NotFound
-    from securetenant.model.kinds import SECURE_TENANT
 
     try:
-        async with contextlib.aclosing(transport.pages(SECURE_TENANT)) as pages:
-            bodies = (body async for page in pages for body in msgspec.json.decode(page)["items"])
-            return {body["metadata"]["name"]: parse(body) async for body in bodies}
+        return await read_tenants(transport)
     except NotFound as error:
         if may_be_absent:
             return {}  # not installed yet: a plan for the first tenants is still useful
@@ -181,7 +163,7 @@ async def _standing(transport: "Transport", may_be_absent: bool) -> "_Tenants":
         ) from error
 
 
-def _tenants(standing: "_Tenants", given: "Sequence[Given]") -> "_Tenants":
+def _tenants(standing: "Tenants", given: "Sequence[Given]") -> "Tenants":
     """The cluster's tenants, with those of the files as if they were applied. One that does not exist in the cluster
     yet gets a new UID, and loses the metadata that a file may carry from another cluster."""
     import uuid
@@ -229,28 +211,8 @@ def _unlisted(errors: "Mapping[str, ApiError]", server: str) -> str:
 
     unreachable = next((error for error in errors.values() if isinstance(error, Unreachable)), None)
     if unreachable is not None:
-        return _explained(unreachable, server)
+        return explained(unreachable, server)
     forbidden = sorted(kind for kind, error in errors.items() if isinstance(error, Forbidden))
     if forbidden:
         return f"no right to list {', '.join(forbidden)}: a plan needs get and list on them, cluster-wide"
-    return "; ".join(sorted({_explained(error, server) for error in errors.values()}))
-
-
-def _explained(error: "ApiError", server: str) -> str:
-    from securetenant.kube.transport import Forbidden, Unauthorized, Unreachable
-
-    if isinstance(error, Unreachable):
-        return f"cannot reach the API server at {server}: {_cause(error)}"
-    if isinstance(error, Unauthorized):
-        return f"the API server at {server} does not accept the kubeconfig's credentials: {error.message}"
-    if isinstance(error, Forbidden):
-        return f"the API server at {server} forbids it: {error.message}"
-    return f"the API server at {server}: {error}"
-
-
-def _cause(error: "ApiError") -> str:
-    """The system's error text, such as "Connection refused"; if there is none, the whole message."""
-    cause = error.__cause__
-    if isinstance(cause, OSError) and cause.errno is not None and cause.errno > 1:
-        return os.strerror(cause.errno)
-    return error.message
+    return "; ".join(sorted({explained(error, server) for error in errors.values()}))

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from securetenant.cli.issues import located
 from securetenant.cli.output import fail, printable
-from securetenant.cli.validate import Files, located, note_others
+from securetenant.cli.validate import Files, note_others
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -46,7 +47,7 @@ def render(
 
     from securetenant.cache.snapshot import world_without_cluster
     from securetenant.cli.documents import Unreadable, read
-    from securetenant.cli.validate_checks import check
+    from securetenant.cli.validate_tenants import check
     from securetenant.settings import Settings
 
     now = datetime.now(UTC)

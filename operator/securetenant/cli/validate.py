@@ -1,16 +1,18 @@
-"""`securetenant validate`: what is wrong with the tenants in some files, before they are applied."""
+"""`securetenant validate`: what is wrong with the tenants and the workloads in some files, before they are applied."""
 
 import sys
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from securetenant.cli.output import Form, NoColor, Output, console, count, fail, print_json, printable
+from securetenant.cli.cluster import Context, Kubeconfig
+from securetenant.cli.output import NoColor, Report, count, fail
 
 if TYPE_CHECKING:
+    from securetenant.api.tenant import SecureTenant
+    from securetenant.cli.cluster import Tenants
     from securetenant.cli.documents import Found
-    from securetenant.cli.validate_checks import Checked, Issue
+    from securetenant.settings import Settings
 
 Files = Annotated[
     list[str],
@@ -21,87 +23,123 @@ Files = Annotated[
 def validate(
     ctx: typer.Context,
     files: Files,
+    tenant: Annotated[
+        list[str] | None,
+        typer.Option("--tenant", "-t", metavar="PATH", help="File or folder of SecureTenants to judge workloads by."),
+    ] = None,
+    cluster: Annotated[
+        bool, typer.Option("--cluster", help="Judge workloads by the SecureTenants of the cluster as well.")
+    ] = False,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    namespace: Annotated[
+        str, typer.Option("--namespace", "-n", metavar="NAME", help="Where workloads go that name no namespace.")
+    ] = "",
     strict: Annotated[bool, typer.Option("--strict", help="Warnings fail too, and more things are warned of.")] = False,
-    output: Output = Form.text,
+    output: Annotated[
+        Report,
+        typer.Option("--output", "-o", help="text for people; json; sarif and junit for the tools that read them."),
+    ] = Report.text,
     no_color: NoColor = False,
 ) -> None:
-    """Check SecureTenants in files; needs no cluster.
+    """Check SecureTenants and workloads in files; needs no cluster.
 
     Every error of every document is reported with file, line and field; documents of other kinds are skipped. Conflicts
     between the given tenants are found too: names, namespaces and nodes claimed twice are errors; an expired rule, or a
     flow that the other tenant does not declare, is a warning. With --strict, so is a platform namespace that a rule
     names and no file declares: give the Namespaces too.
 
+    Workloads (Pods, Deployments, StatefulSets, DaemonSets, ReplicaSets, ReplicationControllers, Jobs, CronJobs) are
+    judged as the API server would judge their pods, by the tenant that their namespace belongs to: one of those in
+    the files, of --tenant, or of the cluster (--cluster, or --kubeconfig or --context, which say which). What it would
+    refuse is an error; what it would admit, since admission is Warn or the mode is not Enforce, is a warning. An
+    exemption that is used is noted. A workload in a namespace of no known tenant is not judged: a warning, with
+    --strict an error.
+
     \b
     Examples:
       securetenant validate tenants/
       securetenant validate --strict tenants/payments.yaml tenants/core-banking.yaml
-      kustomize build . | securetenant validate -
+      kustomize build . | securetenant validate --tenant tenants/ -
+      helm template web chart/ | securetenant validate --cluster --namespace payments-prod -
+      securetenant validate --tenant tenants/ --output sarif manifests/ > securetenant.sarif
       kubectl get namespaces -o yaml | securetenant validate --strict tenants/ -
 
     \b
     Exit codes:
       0  nothing is wrong (there may be warnings, unless --strict)
       1  errors were found
-      2  wrong usage, or a file that cannot be read
+      2  wrong usage, a file that cannot be read, or a cluster that cannot be reached
     """
     from datetime import UTC, datetime
 
+    from securetenant import memory
+    from securetenant.cache.snapshot import world_without_cluster
+    from securetenant.cli import validate_output
     from securetenant.cli.documents import Unreadable, read
-    from securetenant.cli.validate_checks import check
+    from securetenant.cli.validate_tenants import check
+    from securetenant.cli.validate_workloads import Judge
     from securetenant.settings import Settings
 
+    memory.prepare()
+    now = datetime.now(UTC)
     try:
-        platform = Settings.load().platform()
-        found = read(files)
+        settings = Settings.load(kubeconfig=kubeconfig, context=context)
+        platform = settings.platform()
+        found, aside = read(files), read(tenant or [])
+        standing = _standing(settings) if cluster or kubeconfig or context else {}
     except (Unreadable, ValueError) as error:
         fail(str(error), 2)
-    checked = check(found, platform, datetime.now(UTC), strict=strict)
-    if output is Form.json:
-        _print_json(found, checked)
-    else:
-        _print_text(ctx, found, checked, no_color)
-    if checked.errors or (strict and checked.warnings):
+    checked, rules = check(found, platform, now, strict=strict), check(aside, platform, now)
+    tenants: dict[str, SecureTenant] = {name: one for name, (one, _) in standing.items()}
+    tenants |= {one.tenant.name: one.tenant for one in (*rules.tenants, *checked.tenants)}
+    refused = {name: problem for name, (one, problem) in standing.items() if problem and tenants[name] is one}
+    judge = Judge(world_without_cluster(tenants.values(), platform), now, refused)
+    judged = judge.judge(found.workloads, namespace)
+    issues = [
+        *checked.issues,
+        *rules.errors,
+        *judged.issues,
+        *judge.unjudged(judged.others, namespace, strict=strict),
+    ]
+    issues.sort(key=lambda issue: (issue.file, issue.line, issue.path, issue.message))
+    result = validate_output.Result(found, issues, judged.workloads, judged.others, strict)
+    validate_output.show(ctx, result, output, no_color)
+    if result.failing:
         raise typer.Exit(1)
 
 
-def located(issue: "Issue") -> str:
-    """One line: file:line: name: field: message."""
-    parts = [f"{issue.file}:{issue.line}", issue.name, issue.path, issue.message]
-    return printable(": ".join(part for part in parts if part))
+def _standing(settings: "Settings") -> "Tenants":
+    """The SecureTenants of the cluster. Raises ValueError if they cannot be read."""
+    import asyncio
+
+    from securetenant.kube.config import ConfigError
+
+    try:
+        return asyncio.run(_read(settings))
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+
+
+async def _read(settings: "Settings") -> "Tenants":
+    from securetenant.cli.cluster import explained, read_tenants, refuse_writes
+    from securetenant.kube.config import load
+    from securetenant.kube.transport import ApiError, NotFound, Transport
+
+    config = await load(settings.kubeconfig, settings.context)
+    async with Transport(config, in_flight=settings.requests_in_flight, connect_timeout=5.0) as transport:
+        transport.before_write = refuse_writes
+        try:
+            return await read_tenants(transport)
+        except NotFound as error:
+            message = "the cluster does not know SecureTenants: apply the CRD first (kubectl apply -k crds/)"
+            raise ValueError(message) from error
+        except ApiError as error:
+            raise ValueError(explained(error, config.server)) from error
 
 
 def note_others(found: "Found", doing: str) -> None:
     """Say on stderr how many of the documents are not SecureTenants: there is nothing to do for them but to check."""
-    for kind, number in found.others.items():
+    for kind, number in found.resources.items():
         what = count(number, kind.name, kind.plural_name)
         print(f"note: {what} checked: there is nothing to {doing}", file=sys.stderr)
-
-
-def _print_json(found: "Found", checked: "Checked") -> None:
-    print_json(
-        {
-            "files": found.files,
-            "tenants": found.tenants,
-            **{kind.plural: number for kind, number in found.others.items()},
-            "skipped": found.skipped,
-            "errors": len(checked.errors),
-            "warnings": len(checked.warnings),
-            "problems": [{**asdict(issue), "tenant": issue.tenant} for issue in checked.issues],
-        }
-    )
-
-
-def _print_text(ctx: typer.Context, found: "Found", checked: "Checked", no_color: bool) -> None:
-    from rich.text import Text
-
-    out = console(ctx, no_color)
-    for issue in checked.issues:
-        style = "bold red" if issue.severity == "error" else "yellow"
-        out.print(Text.assemble((issue.severity, style), " ", located(issue)))
-    errors, warnings = count(len(checked.errors), "error"), count(len(checked.warnings), "warning")
-    skipped = f", {count(found.skipped, 'other document')} skipped" if found.skipped else ""
-    style = "bold red" if checked.errors else "yellow" if checked.warnings else "green"
-    ours = [count(found.tenants, "tenant")]
-    ours += [count(number, kind.name, kind.plural_name) for kind, number in found.others.items()]
-    out.print(f"{', '.join(ours)} in {count(found.files, 'file')}: {errors}, {warnings}{skipped}", style=style)

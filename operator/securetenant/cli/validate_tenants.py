@@ -1,35 +1,20 @@
-"""What is wrong with the documents in some files: each by itself, and all tenants together."""
+"""What is wrong with our own resources in some files: each by itself, and all tenants together."""
 
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Literal
 
 from securetenant.api import load
-from securetenant.api.load import Problem, Severity
+from securetenant.api.load import Problem
 from securetenant.api.tenant import SecureTenant
 from securetenant.cache.snapshot import world_without_cluster
 from securetenant.cli.documents import Document, Fault, Found
+from securetenant.cli.issues import Issue
 from securetenant.controls.registry import CONTROLS
 from securetenant.model import names
 from securetenant.model.kinds import SECURE_TENANT
 from securetenant.model.platform import Platform
-
-
-@dataclass(frozen=True, slots=True)
-class Issue:
-    """One thing that is wrong, and where: file, line, the document's kind and name, field."""
-
-    file: str
-    line: int
-    kind: str
-    name: str
-    path: str
-    message: str
-    severity: Severity = "error"
-
-    @property
-    def tenant(self) -> str:
-        return self.name if self.kind == SECURE_TENANT.name else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +62,23 @@ def check(found: Found, platform: Platform, now: datetime, *, strict: bool = Fal
 
 
 def _unreadable(fault: Fault) -> Issue:
-    return Issue(fault.source, fault.line, "", "", "", fault.message)
+    return Issue(fault.source, fault.line, fault.line, "", "", "", fault.message)
 
 
 def _own(document: Document, problem: Problem) -> Issue:
     mark = document.mark(problem.path)
     message = problem.message + _misread(mark.plain, problem.message)
-    return Issue(document.source, mark.line, document.kind, document.name, problem.path, message, problem.severity)
+    return Issue(
+        document.source,
+        mark.line,
+        document.line,
+        document.kind,
+        document.name,
+        problem.path,
+        message,
+        problem.severity,
+        tenant=document.name if document.kind == SECURE_TENANT.name else "",
+    )
 
 
 def _misread(plain: str | None, message: str) -> str:
@@ -138,5 +133,5 @@ def _undeclared(given: Sequence[Given], namespaces: Set[str], platform: Platform
                 yield _issue(one, reference.path, message, "warning")
 
 
-def _issue(given: Given, path: str, message: str, severity: Severity = "error") -> Issue:
+def _issue(given: Given, path: str, message: str, severity: Literal["error", "warning"] = "error") -> Issue:
     return _own(given.document, Problem(path, message, severity))

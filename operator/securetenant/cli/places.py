@@ -1,0 +1,72 @@
+"""Where in a workload something was found: the places that checks name, as paths of fields."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from securetenant.cli.parsing import Place
+
+# Where the pod is in each kind of object; its template is there in all others.
+_PODS: Final[Mapping[str, Place]] = {"Pod": (), "CronJob": ("spec", "jobTemplate", "spec", "template")}
+_TEMPLATE: Final[Place] = ("spec", "template")
+
+# The places that checks find: "container web (nginx)", "volume data", "annotation example.com/a".
+_PLACE: Final = re.compile(r"(container|volume|annotation) (\S+)( \(.*\))?", re.DOTALL)
+_LISTS: Final = {"container": ("containers", "initContainers", "ephemeralContainers"), "volume": ("volumes",)}
+# The fields that the messages of checks name: "securityContext.privileged", "imagePullPolicy", "image".
+_FIELD: Final = re.compile(r"\b(?!spec\.)(image|[a-z]+[A-Z]\w*(?:\.\w+)*)\b")
+
+
+def of_path(path: str) -> Place:
+    """The place of a path like "spec.containers[0].image"."""
+    steps = re.findall(r"\[(\d+)\]|\[([^\]]*)\]|([^.\[]+)", path)
+    return tuple(int(index) if index else key or name for index, key, name in steps)
+
+
+def is_field(place: str) -> bool:
+    """Whether it is a field by itself: "spec.hostPID", "spec.tolerations (key a)"."""
+    return place.startswith("spec.")
+
+
+def of_finding(body: Any, place: str, message: str) -> Place:
+    """Where a check found something; if its message names a field there, that field."""
+    pod = _PODS.get(body["kind"], _TEMPLATE)
+    if is_field(place):
+        return (*pod, *place.partition(" ")[0].split("."))
+    at = _element(body, pod, place)
+    value = _value(body, at)
+    for name in _FIELD.findall(message):
+        first, *rest = name.split(".")
+        if first == "securityContext" or (isinstance(value, dict) and first in value):
+            return (*at, first, *rest)
+    return at
+
+
+def _element(body: Any, pod: Place, place: str) -> Place:
+    spec: Place = (*pod, "spec")
+    found = _PLACE.fullmatch(place)
+    if found is None:
+        sysctls: Place = (*spec, "securityContext", "sysctls")
+        return _named(body, sysctls, place) or spec
+    kind, name = found[1], found[2]
+    if kind == "annotation":
+        return (*pod, "metadata", "annotations", name)
+    return next((at for key in _LISTS[kind] if (at := _named(body, (*spec, key), name))), spec)
+
+
+def _named(body: Any, place: Place, name: str) -> Place:
+    """The element of that name in a list; () if there is none."""
+    value = _value(body, place)
+    elements = value if isinstance(value, list) else []
+    return next(
+        ((*place, index) for index, one in enumerate(elements) if isinstance(one, dict) and one.get("name") == name), ()
+    )
+
+
+def _value(body: Any, place: Place) -> Any:
+    for step in place:
+        if isinstance(step, int):
+            body = body[step] if isinstance(body, list) and step < len(body) else None
+        else:
+            body = body.get(step) if isinstance(body, dict) else None
+    return body
