@@ -211,21 +211,6 @@ def test_foreign_objects_are_drift(remove: bool, action: str) -> None:
     assert (found.reason, found.action, found.rollout) == ("Foreign", action, False)
 
 
-@pytest.mark.parametrize(
-    ("left", "right", "path"),
-    [
-        pytest.param({"a": 1}, {"a": 1}, "", id="equal"),
-        pytest.param({"a": {"b": [1, 2]}}, {"a": {"b": [1, 3]}}, "a.b[1]", id="in a list"),
-        pytest.param({"a": [1]}, {"a": [1, 2]}, "a[1]", id="longer list"),
-        pytest.param({"a": {}}, {"a": {"x": None}}, "a.x", id="added null"),
-        pytest.param({"a": 1}, {"a": True}, "a", id="type"),
-        pytest.param({"a": 1}, {}, "a", id="missing"),
-    ],
-)
-def test_first_difference(left: dict[str, object], right: dict[str, object], path: str) -> None:
-    assert judge.first_difference(left, right) == path  # type: ignore[arg-type]
-
-
 def _spec(want: Desired) -> dict[str, object]:
     spec = want.body["spec"]
     assert isinstance(spec, dict)

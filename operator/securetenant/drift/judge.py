@@ -13,7 +13,7 @@ from typing import Literal
 from securetenant.api.status import DriftReason
 from securetenant.drift.merge import control_at
 from securetenant.model import names
-from securetenant.model.objects import Desired, Foreign, JsonValue, Observed, Ref, Superseded, at
+from securetenant.model.objects import Desired, Foreign, Observed, Ref, Superseded, at, first_difference
 from securetenant.model.record import annotation, digest, entry, is_recorded, shared, shared_of, whole, whole_of
 
 Action = Literal["Create", "Replace", "Recount", "Recreate", "Patch", "Delete", "Release", "Keep"]
@@ -215,21 +215,3 @@ def foreign(found: Iterable[Foreign]) -> Iterator[Finding]:
         action: Action = "Delete" if item.remove else "Keep"
         have = item.observed
         yield Finding(have.ref, item.control, "Foreign", action, rollout=False, message=item.message, observed=have)
-
-
-def first_difference(left: JsonValue, right: JsonValue, path: str = "") -> str:
-    """The dotted path of the first place where two JSON values differ; "" if they are equal."""
-    if isinstance(left, dict) and isinstance(right, dict):
-        for key in sorted({*left, *right}):
-            here = f"{path}.{key}" if path else key
-            if key not in left or key not in right:
-                return here
-            if found := first_difference(left[key], right[key], here):
-                return found
-        return ""
-    if isinstance(left, list) and isinstance(right, list):
-        for index, (a, b) in enumerate(zip(left, right, strict=False)):
-            if found := first_difference(a, b, f"{path}[{index}]"):
-                return found
-        return "" if len(left) == len(right) else f"{path}[{min(len(left), len(right))}]"
-    return "" if left == right and type(left) is type(right) else path

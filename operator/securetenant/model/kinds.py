@@ -48,6 +48,8 @@ class Kind:
     a control reports the consequences (`World.serves`). Like any kind it needs the right to list and watch it; it also
     needs the right to list and watch CustomResourceDefinitions, from which the operator learns when the kind is added
     or removed.
+    `since`: it is not a custom resource, but part of Kubernetes itself from this version on ("1.36"). An API server
+    that does not serve it will do so after it was upgraded.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Kind:
     within: str = ""
     selector: str = ""
     optional: bool = False
+    since: str = ""
     metadata_only: bool = False
     mark: str = ""
     component: str = ""
@@ -203,5 +206,43 @@ CUSTOM_RESOURCE_DEFINITION: Final = Kind(
     namespaced=False,
     content=(),
     metadata_only=True,
+)
+_ADMISSION: Final = "admissionregistration.k8s.io"
+VALIDATING_POLICY: Final = Kind(
+    "ValidatingAdmissionPolicy",
+    _ADMISSION,
+    "v1",
+    "validatingadmissionpolicies",
+    namespaced=False,
+    extra=("status",),
+    optional=True,
+    since="1.30",
+)
+VALIDATING_BINDING: Final = Kind(
+    "ValidatingAdmissionPolicyBinding",
+    _ADMISSION,
+    "v1",
+    "validatingadmissionpolicybindings",
+    namespaced=False,
+    optional=True,
+    since="1.30",
+)
+MUTATING_POLICY: Final = Kind(
+    "MutatingAdmissionPolicy",
+    _ADMISSION,
+    "v1",
+    "mutatingadmissionpolicies",
+    namespaced=False,
+    optional=True,
+    since="1.36",
+)
+MUTATING_BINDING: Final = Kind(
+    "MutatingAdmissionPolicyBinding",
+    _ADMISSION,
+    "v1",
+    "mutatingadmissionpolicybindings",
+    namespaced=False,
+    optional=True,
+    since="1.36",
 )
 LEASE: Final = Kind("Lease", "coordination.k8s.io", "v1", "leases", namespaced=True)
