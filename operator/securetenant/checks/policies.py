@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from securetenant.checks import accounts
 from securetenant.checks.check import Check, CheckSet
 from securetenant.checks.variables import PODS, WORKLOADS, Target, variables
 from securetenant.model import names
@@ -83,20 +84,22 @@ def _policy(target: Target, sets: Sequence[CheckSet], rules: Sequence[Document])
 
 
 def versioned(name: str, spec: Document) -> Document:
-    """A ValidatingAdmissionPolicy. Its first validation answers the operator's probe with its version, so that the
-    operator knows that this very policy is in force."""
+    """A ValidatingAdmissionPolicy. Its first validation answers the operator's probe, the creation of an object, with
+    its version, so that the operator knows that this very policy is in force. `spec` has the default accounts, if any:
+    a platform that names others (see `accounts`) has the same version."""
     digest = hashlib.sha256(msgspec.json.encode(spec, order="sorted")).hexdigest()[:12]
     probe = {
-        "expression": f"!('{PROBE}' in object.?metadata.?annotations.orValue({{}}))",
+        "expression": f"request.operation != 'CREATE' || !('{PROBE}' in object.?metadata.?annotations.orValue({{}}))",
         "message": f"probe: {name} {digest} is in force",
         "reason": "Forbidden",
     }
-    spec = {**spec, "validations": [probe, *spec["validations"]]}
+    uses_accounts = any(variable["name"] == accounts.VARIABLE for variable in spec["variables"])
+    named = {accounts.ANNOTATION: accounts.text(accounts.DEFAULT)} if uses_accounts else {}
     return {
         "apiVersion": API,
         "kind": "ValidatingAdmissionPolicy",
-        "metadata": {"name": name, "labels": labels(), "annotations": {VERSION: digest}},
-        "spec": spec,
+        "metadata": {"name": name, "labels": labels(), "annotations": {VERSION: digest, **named}},
+        "spec": {**spec, "validations": [probe, *spec["validations"]]},
     }
 
 

@@ -57,7 +57,12 @@ def variables(target: Target, sets: Iterable[CheckSet]) -> dict[str, str]:
 
 
 def _of(checks: CheckSet) -> Mapping[str, str]:
-    """The variables of one control: its annotation, each parameter, and its own."""
+    """The variables of one control: its parameters, and its own."""
+    return {**parameters(checks), **checks.variables}
+
+
+def parameters(checks: CheckSet) -> dict[str, str]:
+    """The variables of a control's annotation and of each parameter in it, read from the variable `annotations`."""
     raw = f"{checks.control}Parameters"
     known = " || ".join(f"variables.{raw}[0] == '{one}'" for one in FORMATS)
     made = {raw: f"variables.annotations[?'{checks.annotation}'].orValue('').split(';')"} if checks.parameters else {}
@@ -67,7 +72,7 @@ def _of(checks: CheckSet) -> Mapping[str, str]:
             f"({known}) ? variables.{raw}.filter(e, e.startsWith('{start}'))"
             f".map(e, e.substring({len(start)})).join(',').split(',').filter(e, e != '') : []"
         )
-    return {**made, **checks.variables}
+    return made
 
 
 def _exempted() -> str:

@@ -1,4 +1,5 @@
-"""How the API server treats the tenant's workloads: the label that the bindings select by, and the exemptions.
+"""How the API server treats the tenant's workloads: the label that the bindings select by, the exemptions, and
+which locks are off.
 
 The policies and their bindings ship with the operator (manifests/admission) and are never written by it.
 """
@@ -9,10 +10,11 @@ from typing import Final
 
 from securetenant.api.tenant import SecureTenant
 from securetenant.api.workloads import Exemption
-from securetenant.checks.check import FORMAT
+from securetenant.checks.check import FORMAT, encoded
 from securetenant.checks.policies import ADMISSION
 from securetenant.checks.variables import EXEMPTIONS
 from securetenant.controls import ownership
+from securetenant.controls.admission.lock import LOCKS
 from securetenant.controls.control import Control, Plan
 from securetenant.controls.world import World
 from securetenant.model.kinds import NAMESPACE
@@ -29,7 +31,10 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
                 Ref(NAMESPACE, "", namespace),
                 NAME,
                 labels={ADMISSION: tenant.spec.admission},
-                annotations={EXEMPTIONS: _encoded(one for one in current if one.namespace == namespace)},
+                annotations={
+                    EXEMPTIONS: _encoded(one for one in current if one.namespace == namespace),
+                    LOCKS.annotation: encoded(LOCKS, tenant.spec, namespace),
+                },
             )
             for namespace in ownership.held(tenant, world)
         ],
