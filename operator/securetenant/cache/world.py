@@ -11,6 +11,7 @@ from securetenant.controls.registry import CONTROLS
 from securetenant.model.kinds import NAMESPACE, Kind
 from securetenant.model.objects import Observed, Ref
 from securetenant.model.platform import Platform
+from securetenant.model.probe import Probed
 
 
 class Cache(Protocol):
@@ -50,7 +51,7 @@ def _mark(observed: Observed) -> Iterable[str]:
 
 
 class World:
-    """Implements `controls.world.World` over the caches."""
+    """Implements `controls.world.World` over the caches. `probes`: the answers to the controls' trials, by control."""
 
     def __init__(
         self,
@@ -65,6 +66,7 @@ class World:
         self._tenants = tenants
         self._platform = platform
         self._serves = serves
+        self.probes: dict[str, Probed] = {}
 
     @property
     def platform(self) -> Platform:
@@ -72,6 +74,9 @@ class World:
 
     def serves(self, kind: Kind) -> bool:
         return self._serves(kind)
+
+    def probed(self, control: str) -> Probed | None:
+        return self.probes.get(control)
 
     def tenant(self, name: str) -> SecureTenant | None:
         return self._tenants.get(name)

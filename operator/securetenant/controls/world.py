@@ -7,6 +7,7 @@ from securetenant.api.tenant import SecureTenant
 from securetenant.model.kinds import Kind
 from securetenant.model.objects import Observed, Ref
 from securetenant.model.platform import Platform
+from securetenant.model.probe import Probed
 
 # The objects of a kind that have one of these keys.
 Lookup: TypeAlias = Callable[[Kind, Iterable[str]], Iterable[Observed]]
@@ -21,6 +22,10 @@ class World(Protocol):
     def serves(self, kind: Kind) -> bool:
         """Whether the API server serves the kind. A kind that is not served (`Kind.optional`) has no objects, and
         desired objects of it are not written: a control that desires some reports that in a condition."""
+
+    def probed(self, control: str) -> Probed | None:
+        """The answers to the control's trials (`Control.probe`). None where nothing is tried: in `plan`, or without a
+        cluster."""
 
     def tenant(self, name: str) -> SecureTenant | None:
         """The SecureTenant of that name, deleting ones included."""

@@ -13,7 +13,7 @@ from typing import Literal
 from securetenant.api.status import DriftReason
 from securetenant.drift.merge import control_at
 from securetenant.model import names
-from securetenant.model.objects import Desired, Foreign, Observed, Ref, Superseded, at, first_difference
+from securetenant.model.objects import Desired, Foreign, JsonValue, Observed, Ref, Superseded, at, first_difference
 from securetenant.model.record import annotation, digest, entry, is_recorded, shared, shared_of, whole, whole_of
 
 Action = Literal["Create", "Replace", "Recount", "Recreate", "Patch", "Delete", "Release", "Keep"]

@@ -17,6 +17,7 @@ from securetenant.cache.roster import Roster
 from securetenant.cache.tenants import Tenants
 from securetenant.cache.world import World, indexes
 from securetenant.controls.lookup import CACHED
+from securetenant.controls.registry import CONTROLS
 from securetenant.engine import health
 from securetenant.engine.cluster import Cluster
 from securetenant.engine.first_look import FirstLook
@@ -24,6 +25,7 @@ from securetenant.engine.following import Following
 from securetenant.engine.health import UNSEEN
 from securetenant.engine.inflight import WritesInFlight
 from securetenant.engine.informers import Informers
+from securetenant.engine.probe import Prober
 from securetenant.engine.reconciler import Reconciler
 from securetenant.engine.reporter import Reporter
 from securetenant.engine.resource import Again, Resource, counts, keys
@@ -44,6 +46,8 @@ log = structlog.get_logger("securetenant.operator")
 
 # How long a clean stop waits for the passes in progress (seconds).
 DRAIN = 15.0
+# How long the first look at all tenants waits for what has to be tried in the cluster (seconds): usually milliseconds.
+TRIED = 2.0
 
 
 class Controller:
@@ -119,6 +123,7 @@ class Controller:
         )
         self._first_look = FirstLook(self._resources.values(), self.queue)
         self._cluster = Cluster(transport, world, metrics, events, stale=self._stale)
+        self._prober = Prober(transport, world, CONTROLS, self._look_again, clock)
         events.give_way(lambda: self.queue.depth + self.queue.active > 1)
         # None where it is unknown, because without a watch edits are not seen.
         metrics.watch_generation_lag(
@@ -166,6 +171,7 @@ class Controller:
         # A DELETED event carries the object's last state: compared with the old one it would look like no change.
         old = None if event.type == "DELETED" else event.old
         self._cluster.observe(event.object, event.old)
+        self._prober.observe(event.object, event.old)
 
         def hand_on() -> None:
             if self._leading:  # else a start would compute it for each of 45,000 objects, for nothing
@@ -237,6 +243,7 @@ class Controller:
                     group.create_task(self._roster.keep(), name="roster"),
                     group.create_task(pulse, name="pulse"),
                     group.create_task(self._cluster.run(), name="cluster"),
+                    group.create_task(self._prober.run(), name="probe"),
                     group.create_task(self._look_at_all(), name="first look"),
                 ]
                 workers = [group.create_task(self._work(stopping), name=f"worker {n}") for n in range(self._workers)]
@@ -251,6 +258,8 @@ class Controller:
         await self._events.flush()
 
     async def _look_at_all(self) -> None:
+        # Before that, each status would be written twice.
+        await self._prober.tried(within=TRIED)
         await self._first_look.queue_all()
         self.is_loading = False
         self._first_look.note()

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from securetenant.checks import accounts, policies
-from securetenant.controls.admission import lock
+from securetenant.controls.admission.shipped import documents
 from securetenant.controls.registry import CHECKS
 
 FOLDER: Final = Path("manifests")
 _POLICIES: Final = "admission"
 _ACCOUNTS: Final = "components/accounts"
+# What stands beside the generated files, written by hand: the namespaces of the operator's probe.
+_WRITTEN: Final = ("probe.yaml",)
 _HEADER: Final = (
     "# Generated from the checks in operator/securetenant/controls by\n"
     "# `python -m securetenant.controls.admission.manifests`. Do not edit.\n"
@@ -27,22 +29,13 @@ _ABOUT_ACCOUNTS: Final = (
 )
 
 
-def documents() -> dict[str, list[policies.Document]]:
-    """The policies and their bindings by file."""
-    return {
-        "pods.yaml": policies.pods(CHECKS),
-        "workloads.yaml": policies.workloads(CHECKS),
-        "namespaces.yaml": lock.namespaces(),
-    }
-
-
 def texts() -> dict[str, str]:
     """The files' contents by path below `FOLDER`."""
-    made = documents()
+    made = documents(CHECKS)
     base = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
-        "resources": list(made),
+        "resources": [*made, *_WRITTEN],
     }
     shipped = [one for given in made.values() for one in given]
     return {
@@ -109,6 +102,7 @@ def main() -> int:
             (FOLDER / name).write_text(text)
         return 0
     paths = [path for folder in (_POLICIES, _ACCOUNTS) for path in (FOLDER / folder).glob("*.yaml")]
+    paths = [path for path in paths if path.name not in _WRITTEN]
     found = {str(path.relative_to(FOLDER)): path.read_text() for path in paths}
     wrong = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
     for name in wrong:
