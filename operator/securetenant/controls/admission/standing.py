@@ -95,7 +95,8 @@ def told(one: Shipped, path: str) -> str:
         return f"{one.ref.kind} {one.ref.name}{of} is missing, so that {_LEFT}: {CURE}"
     return (
         f"{one.ref.kind} {one.ref.name}{of} is not as it ships with version {__version__}: {path} differs, so that it "
-        f"is not sure what is enforced: {CURE}"
+        f"is not sure what is enforced: {CURE}; what somebody added stays then: delete it first (kubectl delete "
+        f"{one.ref.kind.plural} {one.ref.name})"
     )
 
 
