@@ -92,6 +92,7 @@ async def discovering(folder: Path, server: Server) -> AsyncIterator[tuple[Disco
     heard = Heard()
     async with serving(server, folder) as path, transport_to(path) as transport:
         found = Discovery(transport, [WIDGET], heard, lambda kind: heard.append("going"))
+        assert found.crds is not None
         async with running(found.crds):
             task = asyncio.create_task(found.run())
             try:
@@ -122,6 +123,7 @@ async def test_what_agrees_is_asked_once_and_others_crds_are_no_reason(tmp_path:
         await until(lambda: server.asked > before, "the change of its CRD to be looked at")
         assert server.asked == before + 1
         assert heard[-2:] == [True, True]
+        assert found.crds is not None
         assert len(found.crds) == 1
 
 

@@ -105,12 +105,13 @@ class ClusterWide:
 class Probe:
     """What a control has to try in the cluster (`World.probed` has the answers).
 
-    `trials`: what is tried now. `concerns`: whether a change of an object may change the answers: then all is tried
-    again. `settled`: whether nothing more is to be found out; until then it is tried again, at growing intervals.
+    `trials`: what is tried now. `concerns`: whether a change of an object (as it is and as it was; None if it was added
+    or deleted) may change the answers: then all is tried again, and every tenant judged. `settled`: whether nothing
+    more is to be found out; until then it is tried again, at growing intervals.
     """
 
     trials: Callable[[World], Sequence[Trial]]
-    concerns: Callable[[Observed], bool]
+    concerns: Callable[[Observed, Observed | None], bool]
     settled: Callable[[World], bool]
 
 

@@ -171,7 +171,7 @@ class Controller:
         # A DELETED event carries the object's last state: compared with the old one it would look like no change.
         old = None if event.type == "DELETED" else event.old
         self._cluster.observe(event.object, event.old)
-        self._prober.observe(event.object, event.old)
+        self._prober.observe(event.object, old)
 
         def hand_on() -> None:
             if self._leading:  # else a start would compute it for each of 45,000 objects, for nothing

@@ -34,7 +34,7 @@ SETTLES: Final = 1.5
 
 class Prober:
     """`observe` takes every event of the caches; `run` tries, while this is the active instance, and calls `on_news`
-    when an answer changed. `world`: gets the answers."""
+    when the answers changed, or what they rest on. `world`: gets the answers."""
 
     def __init__(
         self,
@@ -57,12 +57,13 @@ class Prober:
             world.probes[name] = Probed()
 
     def observe(self, new: Observed, old: Observed | None) -> None:
-        """An object was added, changed or deleted."""
+        """An object was added, changed or deleted (`old` is None then)."""
         for name, probe in self._probes.items():
-            if probe.concerns(new):
+            if probe.concerns(new, old):
                 self._changed[name] = self._clock()
-                self._put(name, replace(self._world.probes[name], changed=True))
+                self._world.probes[name] = replace(self._world.probes[name], changed=True)
                 self._wanted[name].set()
+                self._on_news()
 
     async def tried(self, within: float) -> None:
         """Return when everything was tried once since `run`, or after so many seconds."""

@@ -19,15 +19,13 @@ from securetenant.controls.admission.lock import LOCKS
 from securetenant.controls.admission.ready import verdict
 from securetenant.controls.admission.shipped import KINDS, Shipped, shipped
 from securetenant.controls.admission.standing import Comparison
-from securetenant.controls.control import Control, Plan, Probe, Triggers
+from securetenant.controls.control import Control, Plan, Probe
 from securetenant.controls.parameters import on_namespaces
 from securetenant.controls.world import World
 from securetenant.model.kinds import NAMESPACE, Kind
 from securetenant.model.objects import Desired, Observed, Ref
 
 NAME: Final = "admission"
-# What every tenant listens to, and every policy and binding of ours says when it changes.
-_NEWS: Final = "admission"
 
 
 def control(sets: Sequence[CheckSet]) -> Control:
@@ -38,8 +36,8 @@ def control(sets: Sequence[CheckSet]) -> Control:
     def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
         return _plan(tenant, world, now, sets, ships, comparison)
 
-    def tokens(new: Observed, old: Observed | None) -> Collection[str]:
-        return () if old is not None and comparison.is_alike(new, old) else (_NEWS,)
+    def concerns(new: Observed, old: Observed | None) -> bool:
+        return new.ref.kind in KINDS and (old is None or not comparison.is_alike(new, old))
 
     return Control(
         NAME,
@@ -47,14 +45,14 @@ def control(sets: Sequence[CheckSet]) -> Control:
         (NAMESPACE,),
         looks_at=KINDS,
         only=_names(ships),
-        triggers=Triggers(tenant=lambda namespaces, section: (_NEWS,), objects=dict.fromkeys(KINDS, tokens)),
         rereads=True,
         cluster=comparison.cluster(),
         probe=Probe(
             trials=lambda world: probes.trials(world, ships),
-            concerns=lambda observed: observed.ref.kind in KINDS,
+            concerns=concerns,
             settled=lambda world: probes.settled(world, NAME, ships, comparison),
         ),
+        shipped=lambda: [one.observed() for one in ships],
     )
 
 
@@ -93,9 +91,9 @@ def _plan(
     found = verdict(tenant, world, NAME, read, ships, comparison)
     return Plan(
         desired=desired,
-        conditions=[found.condition],
-        blocking=[found.message] if found.blocks else [],
-        passing=found.passing,
+        conditions=[found.condition] if found is not None else [],
+        blocking=[found.message] if found is not None and found.status != "True" else [],
+        passing=found is not None and found.passing,
         wake_at=wake_at,
     )
 

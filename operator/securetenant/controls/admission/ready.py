@@ -10,7 +10,6 @@ from securetenant.checks import accounts
 from securetenant.controls.admission import probes, standing
 from securetenant.controls.admission.shipped import Shipped
 from securetenant.controls.admission.standing import CURE, Comparison
-from securetenant.controls.control import NO_CLUSTER
 from securetenant.controls.world import World
 from securetenant.model.kinds import MUTATING_POLICY, NAMESPACE, VALIDATING_BINDING, VALIDATING_POLICY
 from securetenant.model.objects import Desired
@@ -34,11 +33,6 @@ class Verdict:
     def condition(self) -> Condition:
         return Condition(type=CONDITION, status=self.status, reason=self.reason, message=self.message)
 
-    @property
-    def blocks(self) -> bool:
-        """Whether the tenant is not Ready. What was never tried (`plan`) or has no cluster blocks nothing."""
-        return self.status != "True" and self.reason not in (NO_CLUSTER, "NotTried")
-
 
 def verdict(
     tenant: SecureTenant,
@@ -47,21 +41,22 @@ def verdict(
     desired: Sequence[Desired],
     shipped: Sequence[Shipped],
     comparison: Comparison,
-) -> Verdict:
+) -> Verdict | None:
     """The first of what keeps the tenant's rules from being enforced, the worst first. `name`: the control's;
-    `desired`: what it wants on the namespaces."""
+    `desired`: what is wanted on the namespaces. None without a cluster, and where nothing is found by looking and
+    nothing was tried (`plan`)."""
     if world.platform.offline:
-        return Verdict("Unknown", NO_CLUSTER, "only a cluster shows whether its admission policies are in force")
+        return None
     probed = world.probed(name)
-    found = (
+    found: tuple[Verdict | None, ...] = (
         _not_served(world),
         _differing(world, comparison),
         _warned(world, shipped),
-        _account(world, shipped, probed),
-        _unwritten(world, desired),
-        _tried(probed, shipped),
     )
-    return next((each for each in found if each is not None), None) or _enforced(tenant, world, shipped)
+    if probed is not None:
+        found = (*found, _account(world, shipped, probed), _unwritten(world, desired), _tried(probed, shipped))
+    wrong = next((each for each in found if each is not None), None)
+    return _enforced(tenant, world, shipped) if wrong is None and probed is not None else wrong
 
 
 def _enforced(tenant: SecureTenant, world: World, shipped: Sequence[Shipped]) -> Verdict:
@@ -107,9 +102,9 @@ def _warned(world: World, shipped: Sequence[Shipped]) -> Verdict | None:
     return Verdict("False", "NotInForce", _listed(found)) if found else None
 
 
-def _account(world: World, shipped: Sequence[Shipped], probed: Probed | None) -> Verdict | None:
+def _account(world: World, shipped: Sequence[Shipped], probed: Probed) -> Verdict | None:
     """Whether the policies take this operator for the operator: they refuse anybody else's writes."""
-    if probed is None or not probed.user:
+    if not probed.user:
         return None
     for policy, given in _accounts(world, shipped):
         if probed.user not in given.operators:
@@ -154,9 +149,7 @@ def _is_written(world: World, want: Desired) -> bool:
     )
 
 
-def _tried(probed: Probed | None, shipped: Sequence[Shipped]) -> Verdict | None:
-    if probed is None:
-        return Verdict("Unknown", "NotTried", f"nothing was tried in the cluster, {_NOT_KNOWN}")
+def _tried(probed: Probed, shipped: Sequence[Shipped]) -> Verdict | None:
     if not probed.answers:
         return Verdict("Unknown", "NotProbed", f"the operator's probe was not answered yet, {_NOT_KNOWN}", passing=True)
     missing = probes.unseen(probed, shipped)

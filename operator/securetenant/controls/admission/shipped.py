@@ -5,6 +5,8 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
+
 from securetenant.checks import policies
 from securetenant.checks.check import CheckSet
 from securetenant.controls.admission import lock
@@ -15,7 +17,7 @@ from securetenant.model.kinds import (
     VALIDATING_POLICY,
     Kind,
 )
-from securetenant.model.objects import Json, Ref
+from securetenant.model.objects import Json, Observed, Ref
 
 POLICIES: Final = (VALIDATING_POLICY, MUTATING_POLICY)
 KINDS: Final = (*POLICIES, VALIDATING_BINDING, MUTATING_BINDING)
@@ -34,6 +36,21 @@ class Shipped:
     version: str
     resources: frozenset[str]
     metadata: Mapping[str, Any]
+
+    def observed(self) -> Observed:
+        """It as an object of a cluster."""
+        return Observed(
+            ref=self.ref,
+            uid="",
+            resource_version="0",
+            created="",
+            deleting=False,
+            labels=self.metadata.get("labels", {}),
+            annotations=self.metadata.get("annotations", {}),
+            finalizers=(),
+            owners=(),
+            fields={"spec": msgspec.Raw(msgspec.json.encode(self.spec))},
+        )
 
     @property
     def is_policy(self) -> bool:
