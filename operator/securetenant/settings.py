@@ -141,7 +141,14 @@ class Settings(BaseSettings):
     expires_soon: Annotated[tuple[int, ...], NoDecode, BeforeValidator(_durations)] = Field(
         ("14d", "1d"),
         validate_default=True,
-        description="How long before a rule expires its owners are warned: spans such as 14d,1d, or [] for never.",
+        description="How long before a rule or an exemption ends its owners are warned: spans such as 14d,1d, or [] "
+        "for never.",
+    )
+    exemption_longest: Annotated[int, BeforeValidator(_seconds)] = Field(
+        "90d",
+        validate_default=True,
+        description="How far ahead an exemption may end before `securetenant validate` warns of it: a span such as "
+        "90d.",
     )
 
     @field_validator("operator_namespace", "dns_namespace")
@@ -192,6 +199,7 @@ class Settings(BaseSettings):
             dns_port=self.dns_port,
             operator_namespace=self.operator_namespace,
             expires_soon=self.expires_soon,
+            exemption_longest=self.exemption_longest,
         )
 
 

@@ -97,7 +97,7 @@ def test_where_the_operator_probes_nothing_can_be_created() -> None:
         }
         assert found == asked
     hard = {quota["metadata"]["namespace"]: quota["spec"]["hard"] for quota in of_kind("ResourceQuota")}
-    assert hard == dict.fromkeys(PROBE_NAMESPACES, {"pods": "0", "count/deployments.apps": "0"})
+    assert hard == {name: {"pods": "0", "count/deployments.apps": "0"} for name in PROBE_NAMESPACES}
     for namespace in (each for each in of_kind("Namespace") if each["metadata"]["name"] in PROBE_NAMESPACES):
         assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
 

@@ -35,8 +35,10 @@ def nowhere(namespace: str) -> bool:
     return False
 
 
-def owner(applied: Iterable[Ref] = (), settled: bool = True) -> Owner:
-    return Owner("pay", PAY.metadata.uid, frozenset(applied).__contains__, lambda namespace: settled or not namespace)
+def owner(applied: Iterable[Ref] = (), reconciled: bool = True) -> Owner:
+    return Owner(
+        "pay", PAY.metadata.uid, frozenset(applied).__contains__, lambda namespace: reconciled or not namespace
+    )
 
 
 def lookup(*objects: Observed) -> Callable[[Ref], Observed | None]:
@@ -94,7 +96,7 @@ def test_a_stripped_record_is_drift() -> None:
 
 def test_what_stands_in_a_namespace_at_its_adoption_is_no_drift() -> None:
     theirs = observed("NetworkPolicy", DENY.ref.name, "pay", spec={})
-    assert only(judge.wanted(owner(settled=False), [DENY], lookup(theirs))).rollout
+    assert only(judge.wanted(owner(reconciled=False), [DENY], lookup(theirs))).rollout
     assert not only(judge.wanted(owner([DENY.ref]), [DENY], lookup(theirs))).rollout
     # It was given up by a write of which no answer came, and is wanted again.
     doubtful = replace(owner([DENY.ref]), last=lambda ref: ("", "a-record"))
@@ -170,7 +172,7 @@ def test_in_a_namespace_of_others_nothing_is_touched() -> None:
 
 def test_what_is_found_in_a_namespace_that_was_just_adopted_is_no_drift() -> None:
     left = observed("NetworkPolicy", "securetenant-old", "pay", labels=observe(DENY, PAY).labels, spec={})
-    found = only(judge.unwanted(owner(settled=False), of_network(left), [], everywhere, nowhere))
+    found = only(judge.unwanted(owner(reconciled=False), of_network(left), [], everywhere, nowhere))
     assert (found.reason, found.action, found.rollout) == ("Stale", "Delete", True)
 
 
@@ -255,9 +257,10 @@ def test_what_closes_is_told_from_what_may_wait(finding: Finding, is_closing: bo
 
 
 def test_an_answer_that_is_not_what_was_asked_for_is_told_by_its_first_field() -> None:
-    assert judge.difference(DENY, observe(DENY, PAY), "pay", PAY.metadata.uid) == ""
+    stands = observe(DENY, PAY)
+    assert judge.difference(DENY, stands, "pay", stands.record or "") == ""
     opened = replace(DENY, body={"spec": {**DENY.body["spec"], "ingress": [{}]}})  # type: ignore[dict-item]
-    assert judge.difference(DENY, observe(opened, PAY), "pay", PAY.metadata.uid) == "spec.ingress"
+    assert judge.difference(DENY, observe(opened, PAY), "pay", stands.record or "") == "spec.ingress"
 
 
 def test_what_may_have_been_deleted_by_ourselves_is_no_drift() -> None:

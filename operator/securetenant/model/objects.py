@@ -21,24 +21,6 @@ def at(value: JsonValue, path: Iterable[str]) -> JsonValue:
     return value
 
 
-def first_difference(left: JsonValue, right: JsonValue, path: str = "") -> str:
-    """The dotted path of the first place where two JSON values differ; "" if they are equal."""
-    if isinstance(left, dict) and isinstance(right, dict):
-        for key in sorted({*left, *right}):
-            here = f"{path}.{key}" if path else key
-            if key not in left or key not in right:
-                return here
-            if found := first_difference(left[key], right[key], here):
-                return found
-        return ""
-    if isinstance(left, list) and isinstance(right, list):
-        for index, (a, b) in enumerate(zip(left, right, strict=False)):
-            if found := first_difference(a, b, f"{path}[{index}]"):
-                return found
-        return "" if len(left) == len(right) else f"{path}[{min(len(left), len(right))}]"
-    return "" if left == right and type(left) is type(right) else path
-
-
 class Ref(NamedTuple):
     """A reference to an object: kind, namespace ("" if cluster-scoped) and name."""
 
@@ -98,7 +80,7 @@ class Observed(msgspec.Struct, frozen=True, gc=False):
 class Desired:
     """An object that a control wants, in canonical form: equal to what the API server returns after the write.
 
-    An object that is wholly ours may hold nothing but `labels`, `annotations` and `body` (the kind's content fields).
+    An object that is entirely ours may hold nothing but `labels`, `annotations` and `body` (the kind's content fields).
     In one that others write too (`is_shared`: Namespace, Node) only the keys named here are ours; our entry of an
     atomic list is in `body` under `Entry.name`.
     `labels` do not include the ownership marks, which are added to all objects.

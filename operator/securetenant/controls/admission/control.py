@@ -4,17 +4,19 @@ are off; and whether all of it is in force.
 The policies and their bindings ship with the operator (manifests/admission) and are never written by it.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 from typing import Final
 
+from securetenant.api.status import SecureTenantStatus
 from securetenant.api.tenant import SecureTenant
-from securetenant.api.workloads import Exemption
-from securetenant.checks.check import FORMAT, CheckSet, encoded
+from securetenant.api.workloads import EXEMPTIBLE
+from securetenant.checks.check import CheckSet, encoded
 from securetenant.checks.policies import ADMISSION
 from securetenant.checks.variables import EXEMPTIONS
-from securetenant.controls import ownership
-from securetenant.controls.admission import probes
+from securetenant.controls import ownership, thresholds
+from securetenant.controls.admission import exemptions, notices, probes
 from securetenant.controls.admission.lock import LOCKS
 from securetenant.controls.admission.ready import verdict
 from securetenant.controls.admission.shipped import KINDS, Shipped, shipped
@@ -23,9 +25,21 @@ from securetenant.controls.control import Control, Plan, Probe
 from securetenant.controls.parameters import on_namespaces
 from securetenant.controls.world import World
 from securetenant.model.kinds import NAMESPACE, Kind
+from securetenant.model.metrics import Family, Labels, Samples
 from securetenant.model.objects import Desired, Observed, Ref
 
 NAME: Final = "admission"
+
+ACTIVE: Final = Family(
+    "securetenant_exemptions_active",
+    "gauge",
+    "Declared exemptions that have not ended, by the control whose check they suspend.",
+    ("control",),
+    zeros=tuple((control,) for control in EXEMPTIBLE),
+)
+EXPIRY: Final = Family(
+    "securetenant_exemptions_expiry_timestamp_seconds", "gauge", "The next end of an exemption; absent without any."
+)
 
 
 def control(sets: Sequence[CheckSet]) -> Control:
@@ -53,6 +67,12 @@ def control(sets: Sequence[CheckSet]) -> Control:
             settled=lambda world: probes.settled(world, NAME, ships, comparison),
         ),
         shipped=lambda: [one.observed() for one in ships],
+        families=(ACTIVE, EXPIRY),
+        figures=_figures,
+        warnings=notices.warnings,
+        rollout=notices.rollout,
+        ending=notices.ending,
+        review=notices.review,
     )
 
 
@@ -69,41 +89,46 @@ def _plan(
     ships: Sequence[Shipped],
     comparison: Comparison,
 ) -> Plan:
-    current = [one for one in tenant.spec.exemptions if one.expires > now]
     held = ownership.held(tenant, world)
+    current, soon = exemptions.current(tenant, now), world.platform.expires_soon
+    ends = [one.expires for one in current]
+    wakes = [*ends, *([warning] if (warning := thresholds.next_warning(ends, soon, now)) else [])]
     desired = [
         Desired(
             Ref(NAMESPACE, "", namespace),
             NAME,
             labels={ADMISSION: tenant.spec.admission},
             annotations={
-                EXEMPTIONS: _encoded(one for one in current if one.namespace == namespace),
+                EXEMPTIONS: exemptions.encoded(one for one in current if one.namespace == namespace),
                 LOCKS.annotation: encoded(LOCKS, tenant.spec, namespace),
             },
         )
         for namespace in held
     ]
-    wake_at = min((one.expires for one in current), default=None)
+    made = Plan(
+        desired=desired,
+        wake_at=min(wakes, default=None),
+        status={"exemptions": exemptions.told(tenant, held, soon, now)} if tenant.spec.exemptions else {},
+    )
     if tenant.spec.mode == "Audit":
         # Nothing is written, and so nothing of the tenant's is judged at admission.
-        return Plan(desired=desired, wake_at=wake_at)
+        return made
     read = [*desired, *(want for each in sets for want in on_namespaces(each, tenant, held))]
     found = verdict(tenant, world, NAME, read, ships, comparison)
-    return Plan(
-        desired=desired,
-        conditions=[found.condition] if found is not None else [],
-        blocking=[found.message] if found is not None and found.status != "True" else [],
-        passing=found is not None and found.passing,
-        wake_at=wake_at,
+    if found is None:
+        return made
+    return replace(
+        made,
+        conditions=[found.condition],
+        blocking=[found.message] if found.status != "True" else [],
+        passing=found.passing,
     )
 
 
-def _encoded(exemptions: Iterator[Exemption]) -> str:
-    """As `checks.variables` reads it: "v1;runtime/hostPorts|2027-01-01T00:00:00Z|app=web,tier=x"."""
-    return ";".join([FORMAT, *map(_entry, exemptions)])
-
-
-def _entry(exemption: Exemption) -> str:
-    until = exemption.expires.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    labels = ",".join(f"{key}={value}" for key, value in sorted(exemption.pods.items()))
-    return f"{exemption.control}/{exemption.check}|{until}|{labels}"
+def _figures(status: SecureTenantStatus) -> Samples:
+    told = status.exemptions
+    if told is None:
+        return {}
+    counts: dict[Labels, float] = {(control,): count for control, count in told.by_control.items()}
+    ends = told.next_expiry
+    return {ACTIVE.name: counts, **({EXPIRY.name: {(): ends.timestamp()}} if ends is not None else {})}

@@ -5,6 +5,7 @@ new labels alone, so that taking a mark off would also take the lock off. Subres
 (Capsule CVE-2026-30963).
 """
 
+import re
 from typing import Final
 
 from securetenant.checks import accounts
@@ -30,8 +31,12 @@ LOCKS: Final = CheckSet(
     parameters=(Parameter("unlocked", lambda spec, namespace: () if spec.locks.namespaces else ("namespaces",)),),
 )
 
-_OURS: Final = f"{names.GROUP}/"
 _POD_SECURITY: Final = "pod-security.kubernetes.io/"
+# One call per key: where a namespace has thousands, each step over them counts.
+_ANNOTATIONS: Final = f"^{re.escape(names.GROUP)}/"
+_LABELS: Final = (
+    f"^({'|'.join(map(re.escape, (f'{names.GROUP}/', _POD_SECURITY)))}|{re.escape(names.LABEL_MANAGED_BY)}$)"
+)
 _MESSAGE: Final = "only the operator changes this on a namespace: edit the SecureTenant instead"
 
 
@@ -93,8 +98,8 @@ def _variables() -> dict[str, str]:
         "tenants": f"(variables.wasMarked ? [variables.oldLabels[{mark}]] : []) + "
         f"(variables.newLabels[?{mark}] != variables.oldLabels[?{mark}] && {mark} in variables.newLabels "
         f"? [variables.newLabels[{mark}]] : [])",
-        "changedLabels": f"{_keys('Labels', _is_locked_label())}.filter(k, {_differs('Labels')})",
-        "changedAnnotations": f"{_keys('Annotations', _is_ours())}.filter(k, {_differs('Annotations')})",
+        "changedLabels": f"{_changed('Labels', _LABELS)}.filter(k, {_is_locked_label()})",
+        "changedAnnotations": _changed("Annotations", _ANNOTATIONS),
         "changedParts": "request.operation == 'UPDATE' && variables.marked ? "
         "(object.metadata.?ownerReferences.orValue([]) != oldObject.metadata.?ownerReferences.orValue([]) "
         "? ['metadata.ownerReferences'] : []) + "
@@ -110,25 +115,19 @@ def _of(field: str, thing: str, absent: str) -> str:
     return f"{thing} == null ? {absent} : {thing}.metadata.?{field}.orValue({{}})"
 
 
-def _keys(field: str, condition: str) -> str:
-    """The keys `k` of the old and the new map that are locked, each once."""
+def _changed(field: str, pattern: str) -> str:
+    """The changed keys `k` that match a pattern, each once. What a released namespace still carries of ours, everybody
+    may take off."""
     old, new = f"variables.old{field}", f"variables.new{field}"
-    return f"({new}.map(k, {condition}, k) + {old}.map(k, !(k in {new}) && ({condition}), k))"
-
-
-def _differs(field: str) -> str:
-    """Whether the key `k` is changed. What a released namespace still carries of ours, everybody may take off."""
-    old, new = f"variables.old{field}", f"variables.new{field}"
-    return f"{new}[?k] != {old}[?k] && (variables.marked || k in {new})"
-
-
-def _is_ours() -> str:
-    return f"k.startsWith('{_OURS}')"
+    keys, before = (f"{one}.filter(k, k.matches(r'{pattern}'))" for one in (new, old))
+    differs = f"{new}[?k] != {old}[?k] && (variables.marked || k in {new})"
+    return f"({keys} + {before}.filter(k, !(k in {new}))).filter(k, {differs})"
 
 
 def _is_locked_label() -> str:
-    ours = " || ".join(f"variables.{when}Labels[?k].orValue('') == '{names.MANAGED_BY}'" for when in ("old", "new"))
+    """Whether a key `k` that matches `_LABELS` is locked on this very namespace."""
+    values = (f"variables.{when}Labels[?k].orValue('') == '{names.MANAGED_BY}'" for when in ("old", "new"))
     return (
-        f"{_is_ours()} || (k == '{names.LABEL_MANAGED_BY}' && ({ours})) || "
-        f"(k.startsWith('{_POD_SECURITY}') && variables.marked)"
+        f"k == '{names.LABEL_MANAGED_BY}' ? ({' || '.join(values)}) : "
+        f"(!k.startsWith('{_POD_SECURITY}') || variables.marked)"
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from securetenant.checks import accounts, policies
-from securetenant.controls.admission.shipped import documents
+from securetenant.controls.admission import shipped
 from securetenant.controls.registry import CHECKS
 
 FOLDER: Final = Path("manifests")
@@ -29,23 +29,28 @@ _ABOUT_ACCOUNTS: Final = (
 )
 
 
+def documents() -> dict[str, list[policies.Document]]:
+    """The policies and their bindings by file of `manifests/admission`."""
+    return shipped.documents(CHECKS)
+
+
 def texts() -> dict[str, str]:
     """The files' contents by path below `FOLDER`."""
-    made = documents(CHECKS)
+    made = documents()
     base = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         "resources": [*made, *_WRITTEN],
     }
-    shipped = [one for given in made.values() for one in given]
+    given = [one for each in made.values() for one in each]
     return {
-        **{f"{_POLICIES}/{name}": _text(_HEADER, *given) for name, given in made.items()},
+        **{f"{_POLICIES}/{name}": _text(_HEADER, *each) for name, each in made.items()},
         f"{_POLICIES}/kustomization.yaml": _text(_HEADER, base),
-        f"{_ACCOUNTS}/kustomization.yaml": _text(_HEADER + _ABOUT_ACCOUNTS, _component(shipped)),
+        f"{_ACCOUNTS}/kustomization.yaml": _text(_HEADER + _ABOUT_ACCOUNTS, _component(given)),
     }
 
 
-def _component(shipped: Iterable[policies.Document]) -> policies.Document:
+def _component(given: Iterable[policies.Document]) -> policies.Document:
     """A kustomize component that writes the accounts from a ConfigMap into the policies that tell them apart. The
     ConfigMap is a file for kustomize alone, and never reaches the cluster."""
     variable = {
@@ -55,7 +60,7 @@ def _component(shipped: Iterable[policies.Document]) -> policies.Document:
     annotation = {"fieldPaths": [f"metadata.annotations.[{accounts.ANNOTATION}]"]}
     selects = [
         {"select": {"kind": one["kind"], "name": one["metadata"]["name"]}}
-        for one in shipped
+        for one in given
         if accounts.ANNOTATION in one["metadata"].get("annotations", {})
     ]
     return {

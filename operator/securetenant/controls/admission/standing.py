@@ -15,8 +15,9 @@ from securetenant.checks import accounts
 from securetenant.controls.admission.shipped import KINDS, Shipped, canonical
 from securetenant.controls.control import ClusterWide, Deviation
 from securetenant.controls.world import World
+from securetenant.model.difference import differences
 from securetenant.model.kinds import VALIDATING_POLICY
-from securetenant.model.objects import Observed, first_difference
+from securetenant.model.objects import Observed
 
 CURE: Final = f"apply manifests/ of version {__version__} (kubectl apply -k manifests, or your overlay of it)"
 _TYPES: Final = ("status", "typeChecking")
@@ -63,7 +64,7 @@ class Comparison:
         if one.is_policy:
             named = {"metadata": {"annotations": observed.annotations}, "spec": spec}
             spec = accounts.with_defaults(named)["spec"]
-        return first_difference(one.spec, canonical(one.ref.kind, spec), "spec")
+        return next((each.path for each in differences(one.spec, canonical(one.ref.kind, spec), "spec")), "")
 
     def is_alike(self, left: Observed, right: Observed) -> bool:
         """Whether a change of one of them changes nothing that is judged."""
