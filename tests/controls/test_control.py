@@ -13,8 +13,8 @@ from securetenant.api import crd
 from securetenant.api.definitions import TENANT
 from securetenant.api.status import Condition, SecureTenantStatus, StatusModel
 from securetenant.api.tenant import SecureTenant
-from securetenant.controls import nodes
 from securetenant.controls.control import Control, Plan
+from securetenant.controls.nodes import control as nodes
 from securetenant.controls.notice import Notice, Rollout, Written
 from securetenant.controls.registry import CONTROLS
 from securetenant.controls.world import World

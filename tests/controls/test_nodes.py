@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from securetenant.api.tenant import SecureTenant
-from securetenant.controls import nodes
 from securetenant.controls.control import Plan
+from securetenant.controls.nodes import control as nodes
 from securetenant.model import names
 from securetenant.model.kinds import NODE
 from securetenant.model.objects import Desired, Observed, Ref

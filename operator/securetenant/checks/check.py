@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
-from securetenant.api.tenant import SecureTenantSpec
+from securetenant.api.tenant import SecureTenant
 from securetenant.model import names
 
 Severity: TypeAlias = Literal["Critical", "High", "Medium", "Low"]
@@ -23,13 +23,13 @@ FORMATS: Final = (FORMAT,)
 class Parameter:
     """One part of a spec that checks read: in CEL `variables.<name>`, a list of strings.
 
-    `values`: the strings, from a spec and the name of a namespace. None of them contains ";" or ",", and no name and no
+    `values`: the strings, from a tenant and the name of a namespace. None of them contains ";" or ",", and no name and no
     value contains "=" at its first place. An empty list is the strictest value, so that a namespace without parameters
     gets the strictest of all.
     """
 
     name: str
-    values: Callable[[SecureTenantSpec, str], Iterable[str]]
+    values: Callable[[SecureTenant, str], Iterable[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +68,8 @@ class CheckSet:
         return f"{self.control}/{check.name}"
 
 
-def encoded(checks: CheckSet, spec: SecureTenantSpec, namespace: str) -> str:
+def encoded(checks: CheckSet, tenant: SecureTenant, namespace: str) -> str:
     """The annotation's value: "v1;hostPorts=8080,9090;podSecurity=Baseline". Parameters at their strictest are left
     out; the value is never empty, so that its removal is a difference."""
-    given = ((parameter.name, ",".join(parameter.values(spec, namespace))) for parameter in checks.parameters)
+    given = ((parameter.name, ",".join(parameter.values(tenant, namespace))) for parameter in checks.parameters)
     return ";".join([FORMAT, *(f"{name}={values}" for name, values in given if values)])

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Final
 
-from securetenant.api.tenant import SecureTenant, SecureTenantSpec
+from securetenant.api.tenant import SecureTenant
 from securetenant.checks.check import Check, CheckSet, Parameter
 from securetenant.controls import ownership
 from securetenant.controls.control import Control, Plan
@@ -16,20 +16,20 @@ from securetenant.model.kinds import NAMESPACE
 NAME: Final = "images"
 
 
-def _registries(spec: SecureTenantSpec, namespace: str) -> Iterator[str]:
-    if spec.images is None or not spec.images.registries:
+def _registries(tenant: SecureTenant, namespace: str) -> Iterator[str]:
+    if tenant.spec.images is None or not tenant.spec.images.registries:
         yield "*"
     else:
-        yield from spec.images.registries
+        yield from tenant.spec.images.registries
 
 
-def _tags(spec: SecureTenantSpec, namespace: str) -> Iterator[str]:
-    if spec.images is None or not spec.images.digest_required:
+def _tags(tenant: SecureTenant, namespace: str) -> Iterator[str]:
+    if tenant.spec.images is None or not tenant.spec.images.digest_required:
         yield "allowed"
 
 
-def _cached(spec: SecureTenantSpec, namespace: str) -> Iterator[str]:
-    if spec.images is None or not spec.images.always_pull:
+def _cached(tenant: SecureTenant, namespace: str) -> Iterator[str]:
+    if tenant.spec.images is None or not tenant.spec.images.always_pull:
         yield "allowed"
 
 
