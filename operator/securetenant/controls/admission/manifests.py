@@ -1,7 +1,7 @@
-"""manifests/admission, generated from the checks of all controls.
+"""manifests/admission and manifests/components/injection, generated from the checks of all controls.
 
-`python -m securetenant.controls.admission.manifests` writes the files below `manifests/admission/` of the working
-directory; with `--check` it compares instead, and exits with 1 if one is not up to date.
+`python -m securetenant.controls.admission.manifests` writes the files in these folders of the working directory; with
+`--check` it compares instead, and exits with 1 if one is not up to date.
 """
 
 import argparse
@@ -9,13 +9,19 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-from securetenant.checks import policies
+from securetenant.checks import injections, policies
 from securetenant.controls.registry import CHECKS
 
-FOLDER: Final = Path("manifests") / "admission"
+FOLDER: Final = Path("manifests")
+_POLICIES: Final = "admission"
+_INJECTION: Final = "components/injection"
 _HEADER: Final = (
     "# Generated from the checks in operator/securetenant/controls by\n"
     "# `python -m securetenant.controls.admission.manifests`. Do not edit.\n"
+)
+_ABOUT_INJECTION: Final = (
+    "# What the API server writes into the tenants' pods (docs/controls/nodes.md, docs/controls/images.md). It needs\n"
+    "# MutatingAdmissionPolicy v1: Kubernetes 1.36 or newer. Without it pods are judged as their authors wrote them.\n"
 )
 
 
@@ -25,16 +31,30 @@ def documents() -> dict[str, list[policies.Document]]:
 
 
 def texts() -> dict[str, str]:
-    """The files' contents by name."""
+    """The files' contents by path below `FOLDER`."""
+    made = documents()
+    base = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": list(made),
+    }
+    component = {
+        "apiVersion": "kustomize.config.k8s.io/v1alpha1",
+        "kind": "Component",
+        "resources": ["policy.yaml"],
+    }
+    return {
+        **{f"{_POLICIES}/{name}": _text(_HEADER, *given) for name, given in made.items()},
+        f"{_POLICIES}/kustomization.yaml": _text(_HEADER, base),
+        f"{_INJECTION}/policy.yaml": _text(_HEADER, *injections.policy(CHECKS)),
+        f"{_INJECTION}/kustomization.yaml": _text(_HEADER + _ABOUT_INJECTION, component),
+    }
+
+
+def _text(header: str, *given: policies.Document) -> str:
     import yaml
 
-    made = {
-        name: _HEADER + yaml.dump_all(given, Dumper=_dumper(), sort_keys=False, width=110, allow_unicode=True)
-        for name, given in documents().items()
-    }
-    resources = "".join(f"- {name}\n" for name in made)
-    head = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n"
-    return {**made, "kustomization.yaml": f"{_HEADER}{head}{resources}"}
+    return header + yaml.dump_all(given, Dumper=_dumper(), sort_keys=False, width=110, allow_unicode=True)
 
 
 def _dumper() -> Any:
@@ -54,11 +74,12 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="compare only; exit with 1 if one differs")
     wanted = texts()
     if not parser.parse_args().check:
-        FOLDER.mkdir(parents=True, exist_ok=True)
         for name, text in wanted.items():
+            (FOLDER / name).parent.mkdir(parents=True, exist_ok=True)
             (FOLDER / name).write_text(text)
         return 0
-    found = {path.name: path.read_text() for path in FOLDER.glob("*.yaml")}
+    paths = [path for folder in (_POLICIES, _INJECTION) for path in (FOLDER / folder).glob("*.yaml")]
+    found = {str(path.relative_to(FOLDER)): path.read_text() for path in paths}
     wrong = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
     for name in wrong:
         print(f"{FOLDER / name} is not up to date: run `{parser.prog}`", file=sys.stderr)
