@@ -8,13 +8,15 @@ check and no other.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 from cel_expr_python import cel
 from cel_expr_python.ext import ext_optional, ext_strings
 
 from securetenant.checks.check import Check, CheckSet
 from securetenant.checks.variables import VARIABLE, Target, variables
+
+Operation: TypeAlias = Literal["CREATE", "UPDATE"]
 
 _INPUTS: Final = ("object", "namespaceObject", "request", "variables")
 
@@ -49,15 +51,17 @@ class Evaluator:
             extensions=[ext_optional.ExtOptional(), ext_strings.ExtStrings()],
         )
 
-    def failures(self, body: Mapping[str, Any], annotations: Mapping[str, str]) -> list[Failure]:
-        """The checks that an object breaks, as on its creation in a namespace with these annotations.
+    def failures(
+        self, body: Mapping[str, Any], annotations: Mapping[str, str], operation: Operation = "CREATE"
+    ) -> list[Failure]:
+        """The checks that an object breaks, as on its creation in a namespace with these annotations, or its update.
 
         `body` is in the form that the server judges (see `server_form`). A check that cannot be evaluated fails.
         """
         data: dict[str, Any] = {
             "object": body,
             "namespaceObject": {"metadata": {"annotations": annotations}},
-            "request": {"operation": "CREATE"},
+            "request": {"operation": operation},
             "variables": self._of_namespace(annotations),
         }
         value, error = _value(self._whole, data)
