@@ -195,7 +195,7 @@ def test_what_the_shipped_controls_give_is_declared() -> None:
         quota={"tenant": {"pods": "10"}},
         nodes={"selector": {"matchLabels": {"pool": "pay"}}},
     )
-    (desired,) = nodes.plan(of, StaticWorld([of], [observed("Node", "n1", labels={"pool": "pay"})]), NOW).desired
+    desired, *_ = nodes.plan(of, StaticWorld([of], [observed("Node", "n1", labels={"pool": "pay"})]), NOW).desired
     world = StaticWorld([of], [*mine(of), observe(desired, of, labels={"pool": "pay"})])
     for control in CONTROLS:
         planned = control.plan(of, world, NOW)

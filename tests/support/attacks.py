@@ -31,7 +31,7 @@ from typing import Any, Final
 import yaml
 
 
-from securetenant.api.tenant import SecureTenantSpec
+from securetenant.api.tenant import SecureTenant
 from securetenant.checks.check import encoded
 from securetenant.controls.registry import CHECKS
 from securetenant.model import names
@@ -150,21 +150,21 @@ def removed(body: dict[str, Any], pointer: str) -> None:
     del at[last]
 
 
-def spec_of(sections: Mapping[str, Any]) -> SecureTenantSpec:
-    """The spec of a tenant with the namespace `NAMESPACE` and these sections."""
+def tenant_of(sections: Mapping[str, Any]) -> SecureTenant:
+    """The tenant "corpus" with the namespace `NAMESPACE` and these sections."""
     document = {
         "apiVersion": names.API_VERSION,
         "kind": names.KIND,
         "metadata": {"name": "corpus"},
         "spec": {"namespaces": [{"name": NAMESPACE}], **SPEC, **sections},
     }
-    return load(document).spec
+    return load(document)
 
 
 def annotations(sections: Mapping[str, Any], more: Mapping[str, str | None] | None = None) -> dict[str, str]:
     """What the operator writes on a namespace of such a tenant, and `more`."""
-    spec = spec_of(sections)
-    made: dict[str, str | None] = {checks.annotation: encoded(checks, spec, NAMESPACE) for checks in CHECKS}
+    tenant = tenant_of(sections)
+    made: dict[str, str | None] = {checks.annotation: encoded(checks, tenant, NAMESPACE) for checks in CHECKS}
     return {key: value for key, value in {**made, **(more or {})}.items() if value is not None}
 
 
