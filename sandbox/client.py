@@ -68,15 +68,29 @@ class Admin:
 
         ``path`` starts with ``/api`` or ``/apis``. Raises :class:`aiohttp.ClientError` when there is no answer.
         """
+        status, answer, _ = await self.warned(method, path, body, content_type=content_type, params=params)
+        return status, answer
+
+    async def warned(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        content_type: str = "application/json",
+        params: Mapping[str, str] | None = None,
+    ) -> tuple[int, Any, list[str]]:
+        """The same, and the texts of the answer's ``Warning`` headers."""
         assert self._session is not None, "use 'async with Admin(plane) as admin'"
         data = None if body is None else json.dumps(body)
         headers = {} if body is None else {"Content-Type": content_type}
         async with self._session.request(method, path, data=data, headers=headers, params=params) as answer:
             text = await answer.text()
+            warnings = answer.headers.getall("Warning", [])
             try:
-                return answer.status, json.loads(text)
+                return answer.status, json.loads(text), warnings
             except ValueError:
-                return answer.status, text
+                return answer.status, text, warnings
 
     async def get(self, path: str, params: Mapping[str, str] | None = None) -> Any:
         """GET; :class:`ApiError` unless 2xx."""

@@ -23,6 +23,7 @@ judged         false: the policies do not look at it
 
 import copy
 import functools
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,12 +31,11 @@ from typing import Any, Final
 
 import yaml
 
-
-from securetenant.api.tenant import SecureTenant
-from securetenant.checks.check import encoded
-from securetenant.controls.registry import CHECKS
-from securetenant.model import names
-from tests.support.reading import load
+from securetenant.controls.admission.control import CONTROL as ADMISSION
+from securetenant.controls.registry import CONTROLS
+from securetenant.model.kinds import NAMESPACE as NAMESPACE_KIND
+from securetenant.model.objects import Ref
+from tests.support.world import NOW, StaticWorld, tenant
 
 FOLDER: Final = Path(__file__).parents[1] / "corpus" / "admission"
 DIGEST: Final = "sha256:" + "0123456789abcdef" * 4
@@ -48,8 +48,10 @@ RUNNING: Final = ("update", "patch", "apply-update", "debug")
 _APPS: Final = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet")
 KINDS: Final = (*_APPS, "Job", "CronJob", "ReplicationController")
 _FIELDS: Final = frozenset(
-    "name source check spec at set unset image everywhere hostPath writable windows containers kinds operation "
-    "annotations fails malformed status judged".split()
+    {
+        *("name", "source", "check", "spec", "at", "set", "unset", "image", "everywhere", "hostPath", "writable"),
+        *("windows", "containers", "kinds", "operation", "annotations", "fails", "malformed", "status", "judged"),
+    }
 )
 
 
@@ -128,10 +130,7 @@ def changed(body: dict[str, Any], pointer: str, value: Any) -> None:
     *way, last = (step.replace("~1", "/").replace("~0", "~") for step in pointer.removeprefix("/").split("/"))
     at: Any = body
     for step in way:
-        if isinstance(at, list):
-            at = at[int(step)]
-        else:
-            at = at.setdefault(step, {})
+        at = at[int(step)] if isinstance(at, list) else at.setdefault(step, {})
     if not isinstance(at, list):
         if last == "-":
             raise AssertionError(f"{pointer}: not a list")
@@ -150,22 +149,24 @@ def removed(body: dict[str, Any], pointer: str) -> None:
     del at[last]
 
 
-def tenant_of(sections: Mapping[str, Any]) -> SecureTenant:
-    """The tenant "corpus" with the namespace `NAMESPACE` and these sections."""
-    document = {
-        "apiVersion": names.API_VERSION,
-        "kind": names.KIND,
-        "metadata": {"name": "corpus"},
-        "spec": {"namespaces": [{"name": NAMESPACE}], **SPEC, **sections},
-    }
-    return load(document)
-
-
 def annotations(sections: Mapping[str, Any], more: Mapping[str, str | None] | None = None) -> dict[str, str]:
-    """What the operator writes on a namespace of such a tenant, and `more`."""
-    tenant = tenant_of(sections)
-    made: dict[str, str | None] = {checks.annotation: encoded(checks, tenant, NAMESPACE) for checks in CHECKS}
-    return {key: value for key, value in {**made, **(more or {})}.items() if value is not None}
+    """What the policies read on a namespace of a tenant with these sections, and `more`."""
+    made: dict[str, str | None] = {**_written(json.dumps({**SPEC, **sections})), **(more or {})}
+    return {key: value for key, value in made.items() if value is not None}
+
+
+@functools.cache
+def _written(sections: str) -> Mapping[str, str]:
+    one = tenant("corpus", namespaces=[NAMESPACE], **json.loads(sections))
+    world = StaticWorld([one])
+    planning = (control.plan(one, world, NOW) for control in CONTROLS if control.checks or control is ADMISSION)
+    return {
+        key: value
+        for plan in planning
+        for desired in plan.desired
+        if desired.ref == Ref(NAMESPACE_KIND, "", NAMESPACE)
+        for key, value in desired.annotations.items()
+    }
 
 
 @functools.cache
@@ -192,7 +193,12 @@ def _expanded(file: str, entry: Mapping[str, Any]) -> Iterator[Case]:
                 yield case
             for kind in entry.get("kinds", ()):
                 at = ".".join(("spec", *(("jobTemplate", "spec") if kind == "CronJob" else ()), "template", "spec"))
-                yield replace(case, name=f"{case.name} {kind}", body=workload(kind, case.body), malformed=case.malformed.replace("@", at))
+                yield replace(
+                    case,
+                    name=f"{case.name} {kind}",
+                    body=workload(kind, case.body),
+                    malformed=case.malformed.replace("@", at),
+                )
 
 
 def _case(file: str, entry: Mapping[str, Any], place: str, operation: str) -> Case:

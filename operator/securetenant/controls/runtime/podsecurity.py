@@ -144,7 +144,11 @@ CHECKS: Final = (
         "seccomp",
         _at(
             "baseline",
-            _contexts("has(s.seccompProfile) && !(s.seccompProfile.type in ['RuntimeDefault', 'Localhost'])")
+            # Pod Security takes a profile without a name; kubelets once ran it unconfined (CVE-2023-2431).
+            _contexts(
+                "has(s.seccompProfile) && s.seccompProfile.type != 'RuntimeDefault' && "
+                "(s.seccompProfile.type != 'Localhost' || s.seccompProfile.?localhostProfile.orValue('') == '')"
+            )
             + " + (variables.restricted && !variables.windows && !has(variables.podContext.seccompProfile) ? "
             + _containers("!has(c.securityContext) || !has(c.securityContext.seccompProfile)")
             + " : [])",

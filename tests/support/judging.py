@@ -1,0 +1,133 @@
+"""The API server as a judge: objects in namespaces with parameters, under the admission policies as they ship."""
+
+import contextlib
+import re
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from securetenant.checks.policies import ADMISSION, PROBE, VERSION
+from securetenant.controls.admission.manifests import documents
+from securetenant.model import names
+from tests.support import attacks, life
+from tests.support.sandbox import APPLY, JSON_PATCH, ROOT, Admin, wait_for
+
+DRY: Final = {"dryRun": "All"}
+POLICIES: Final = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
+_KINDS: Final = {
+    "Pod": "/api/v1/namespaces/{}/pods",
+    "ReplicationController": "/api/v1/namespaces/{}/replicationcontrollers",
+    **{kind: f"/apis/apps/v1/namespaces/{{}}/{kind.lower()}s" for kind in attacks.KINDS[:4]},
+    "Job": "/apis/batch/v1/namespaces/{}/jobs",
+    "CronJob": "/apis/batch/v1/namespaces/{}/cronjobs",
+}
+_HINTS: Final = rf"binding '(?:pods-hints|workloads-warn)\.{re.escape(names.GROUP)}': "
+# A check that fails (without a place where that is no good text), and one that could not be evaluated.
+_FAILED: Final = re.compile(
+    rf"{_HINTS}(?:([a-z]+/[A-Za-z]+)(?: at |: )|expression '(?:\\?')([a-z]+/[A-Za-z]+)\\?' in )"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """An answer: its status, what it said, the checks that failed by the warnings."""
+
+    status: int
+    message: str
+    fails: frozenset[str]
+
+
+def path(body: Mapping[str, Any], namespace: str) -> str:
+    """The collection of the object's kind."""
+    return _KINDS[body["kind"]].format(namespace)
+
+
+async def verdict(admin: Admin, method: str, where: str, body: Any, **options: Any) -> Verdict:
+    """What the API server says, in a dry run unless told otherwise by `params`."""
+    status, answer, warnings = await admin.warned(method, where, body, **{"params": DRY, **options})
+    message = answer.get("message", "") if isinstance(answer, dict) else str(answer)
+    found = (match for text in warnings for match in _FAILED.finditer(text))
+    return Verdict(status, f"{message} {warnings}", frozenset(match[1] or match[2] for match in found))
+
+
+@contextlib.asynccontextmanager
+async def policies(admin: Admin) -> AsyncIterator[None]:
+    """`manifests/admission` is applied and in force."""
+    folder = str(ROOT / "manifests" / "admission")
+    space = "judging-probe"
+    try:
+        await admin.kubectl("apply", "-k", folder)
+        async with namespace(admin, space, {}):
+            await wait_for(lambda: _in_force(admin, space), 20, "the admission policies to be in force")
+        yield
+    finally:
+        await admin.kubectl("delete", "--ignore-not-found", "-k", folder)
+
+
+async def _in_force(admin: Admin, space: str) -> bool:
+    pod = attacks.pod()
+    for file, body in (("pods.yaml", pod), ("workloads.yaml", attacks.workload("Deployment", pod))):
+        policy = documents()[file][0]["metadata"]
+        body["metadata"]["annotations"] = {PROBE: "1"}
+        answer = await verdict(admin, "POST", path(body, space), body)
+        if f"probe: {policy['name']} {policy['annotations'][VERSION]} is in force" not in answer.message:
+            return False
+    return True
+
+
+@contextlib.asynccontextmanager
+async def namespace(
+    admin: Admin, name: str, annotations: Mapping[str, str], mode: str | None = "Deny"
+) -> AsyncIterator[None]:
+    """A namespace with these parameters in which pods can be made; removed at the end."""
+    labels = {ADMISSION: mode} if mode else {}
+    metadata = {"name": name, "labels": labels, "annotations": dict(annotations)}
+    await admin.create(life.NAMESPACES, {"metadata": metadata})
+    try:
+        account = f"{life.NAMESPACES}/{name}/serviceaccounts/default"
+        await wait_for(lambda: admin.find(account), 20, f"the ServiceAccount of {name}")
+        yield
+    finally:
+        await admin.delete(f"{life.NAMESPACES}/{name}")
+
+
+async def judged(admin: Admin, case: attacks.Case, space: str, number: int) -> Verdict:
+    """The API server's verdict on a case."""
+    body = case.body
+    if not case.is_running:
+        if case.operation == "apply":
+            options = {"content_type": APPLY, "params": {**DRY, "fieldManager": "corpus"}}
+            return await verdict(admin, "PATCH", f"{path(body, space)}/pod", body, **options)
+        return await verdict(admin, "POST", path(body, space), body)
+    name = f"pod-{number}"
+    pods = path(body, space)
+    # What the case changes is not there yet, but what a container for debugging mounts is.
+    there = body if case.operation == "debug" else attacks.pod()
+    spec = {key: value for key, value in there["spec"].items() if key != "ephemeralContainers"}
+    made = await admin.create(pods, {**there, "metadata": {"name": name, "labels": {"app": "web"}}, "spec": spec})
+    if case.operation == "debug":
+        patch = [{"op": "add", "path": "/spec/ephemeralContainers", "value": body["spec"]["ephemeralContainers"]}]
+        where = f"{pods}/{name}/ephemeralcontainers"
+        return await verdict(admin, "PATCH", where, patch, content_type=JSON_PATCH)
+    if case.operation == "apply-update":
+        options = {"content_type": APPLY, "params": {**DRY, "fieldManager": "corpus", "force": "true"}}
+        applied = {**body, "metadata": {**body["metadata"], "name": name}}
+        return await verdict(admin, "PATCH", f"{pods}/{name}", applied, **options)
+    if case.operation == "patch":
+        return await verdict(admin, "PATCH", f"{pods}/{name}", list(_patch(made, body)), content_type=JSON_PATCH)
+    for kind in ("containers", "initContainers"):
+        for old, new in zip(made["spec"][kind], body["spec"][kind], strict=True):
+            old["image"] = new["image"]
+    made["metadata"]["labels"] = body["metadata"]["labels"]
+    del made["metadata"]["resourceVersion"]  # the scheduler writes as well
+    return await verdict(admin, "PUT", f"{pods}/{name}", made)
+
+
+def _patch(made: Mapping[str, Any], body: Mapping[str, Any]) -> Any:
+    for kind in ("containers", "initContainers"):
+        for index, (old, new) in enumerate(zip(made["spec"][kind], body["spec"][kind], strict=True)):
+            if old["image"] != new["image"]:
+                yield {"op": "replace", "path": f"/spec/{kind}/{index}/image", "value": new["image"]}
+    for key in ("labels", "annotations"):
+        if key in body["metadata"]:
+            yield {"op": "add", "path": f"/metadata/{key}", "value": body["metadata"][key]}
