@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 import pytest_asyncio
 
-from tests.support import attacks, judging
+from tests.support import attacks, judging, largest
 from tests.support.attacks import Case
 from tests.support.judging import Verdict
 from tests.support.sandbox import Admin
@@ -73,3 +73,16 @@ async def test_every_case_of_the_corpus_is_judged_as_it_says(judge: Admin) -> No
     found = await verdicts(judge, "corpus", attacks.cases())
     differing = [text for case, verdict in found if (text := wrong(case, verdict))]
     assert not differing, "\n".join(differing)
+
+
+async def test_the_largest_spec_is_judged_within_the_budget(judge: Admin) -> None:
+    """And the last of many containers that breaks a rule is still found, as the only one."""
+    body = largest.pod()
+    annotations = attacks.annotations(largest.sections())
+    async with judging.namespace(judge, "largest", annotations):
+        for made in (body, attacks.workload("Deployment", body)):
+            verdict = await judging.verdict(judge, "POST", judging.path(made, "largest"), made)
+            assert (verdict.status, verdict.fails) == (201, frozenset()), verdict.message[:3000]
+        body["spec"]["containers"][-1]["image"] = f"evil.example/x@{attacks.DIGEST}"
+        verdict = await judging.verdict(judge, "POST", judging.path(body, "largest"), body)
+        assert verdict.fails == {"images/registries"}, verdict.message[:3000]

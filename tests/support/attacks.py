@@ -23,6 +23,7 @@ judged         false: the policies do not look at it
 
 import copy
 import functools
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,11 +31,10 @@ from typing import Any, Final
 
 import yaml
 
-from securetenant.api.tenant import SecureTenantSpec
-from securetenant.checks.check import encoded
-from securetenant.controls.registry import CHECKS
-from securetenant.model import names
-from tests.support.reading import load
+from securetenant.controls.registry import CONTROLS
+from securetenant.model.kinds import NAMESPACE as NAMESPACE_KIND
+from securetenant.model.objects import Ref
+from tests.support.world import NOW, StaticWorld, tenant
 
 FOLDER: Final = Path(__file__).parents[1] / "corpus" / "admission"
 DIGEST: Final = "sha256:" + "0123456789abcdef" * 4
@@ -47,28 +47,10 @@ RUNNING: Final = ("update", "patch", "apply-update", "debug")
 _APPS: Final = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet")
 KINDS: Final = (*_APPS, "Job", "CronJob", "ReplicationController")
 _FIELDS: Final = frozenset(
-    [
-        "name",
-        "source",
-        "check",
-        "spec",
-        "at",
-        "set",
-        "unset",
-        "image",
-        "everywhere",
-        "hostPath",
-        "writable",
-        "windows",
-        "containers",
-        "kinds",
-        "operation",
-        "annotations",
-        "fails",
-        "malformed",
-        "status",
-        "judged",
-    ]
+    {
+        *("name", "source", "check", "spec", "at", "set", "unset", "image", "everywhere", "hostPath", "writable"),
+        *("windows", "containers", "kinds", "operation", "annotations", "fails", "malformed", "status", "judged"),
+    }
 )
 
 
@@ -147,10 +129,7 @@ def changed(body: dict[str, Any], pointer: str, value: Any) -> None:
     *way, last = (step.replace("~1", "/").replace("~0", "~") for step in pointer.removeprefix("/").split("/"))
     at: Any = body
     for step in way:
-        if isinstance(at, list):
-            at = at[int(step)]
-        else:
-            at = at.setdefault(step, {})
+        at = at[int(step)] if isinstance(at, list) else at.setdefault(step, {})
     if not isinstance(at, list):
         if last == "-":
             raise AssertionError(f"{pointer}: not a list")
@@ -169,22 +148,24 @@ def removed(body: dict[str, Any], pointer: str) -> None:
     del at[last]
 
 
-def spec_of(sections: Mapping[str, Any]) -> SecureTenantSpec:
-    """The spec of a tenant with the namespace `NAMESPACE` and these sections."""
-    document = {
-        "apiVersion": names.API_VERSION,
-        "kind": names.KIND,
-        "metadata": {"name": "corpus"},
-        "spec": {"namespaces": [{"name": NAMESPACE}], **SPEC, **sections},
-    }
-    return load(document).spec
-
-
 def annotations(sections: Mapping[str, Any], more: Mapping[str, str | None] | None = None) -> dict[str, str]:
-    """What the operator writes on a namespace of such a tenant, and `more`."""
-    spec = spec_of(sections)
-    made: dict[str, str | None] = {checks.annotation: encoded(checks, spec, NAMESPACE) for checks in CHECKS}
-    return {key: value for key, value in {**made, **(more or {})}.items() if value is not None}
+    """What the policies read on a namespace of a tenant with these sections, and `more`."""
+    made: dict[str, str | None] = {**_written(json.dumps({**SPEC, **sections})), **(more or {})}
+    return {key: value for key, value in made.items() if value is not None}
+
+
+@functools.cache
+def _written(sections: str) -> Mapping[str, str]:
+    one = tenant("corpus", namespaces=[NAMESPACE], **json.loads(sections))
+    world = StaticWorld([one])
+    planning = (control.plan(one, world, NOW) for control in CONTROLS if control.checks or control.name == "admission")
+    return {
+        key: value
+        for plan in planning
+        for desired in plan.desired
+        if desired.ref == Ref(NAMESPACE_KIND, "", NAMESPACE)
+        for key, value in desired.annotations.items()
+    }
 
 
 @functools.cache

@@ -5,7 +5,6 @@ of them one by one, 0.4 ms at once). Only if that fails is each evaluated by its
 check and no other.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,12 +14,11 @@ from cel_expr_python import cel
 from cel_expr_python.ext import ext_optional, ext_strings
 
 from securetenant.checks.check import Check, CheckSet
-from securetenant.checks.variables import Target, variables
+from securetenant.checks.variables import VARIABLE, Target, variables
 
 Operation: TypeAlias = Literal["CREATE", "UPDATE"]
 
 _INPUTS: Final = ("object", "namespaceObject", "request", "variables")
-_VARIABLE: Final = re.compile(r"\bvariables\.([A-Za-z]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +123,7 @@ class Evaluator:
 
 
 def _written_out(text: str, values: Mapping[str, str]) -> str:
-    return _VARIABLE.sub(lambda found: values[found[1]], text)
+    return VARIABLE.sub(lambda found: values[found[1]], text)
 
 
 def _value(expression: Any, data: Mapping[str, Any]) -> tuple[Any, str]:

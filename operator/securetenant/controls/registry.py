@@ -1,11 +1,12 @@
 """All controls, in the order in which they plan and are reported. A new control is one row here."""
 
 from securetenant.checks.check import CheckSet
-from securetenant.controls import images, limits, namespaces, nodes
+from securetenant.controls import images, limits, namespaces
 from securetenant.controls.access import control as access
 from securetenant.controls.admission import control as admission
 from securetenant.controls.control import Control
 from securetenant.controls.network import control as network
+from securetenant.controls.nodes import control as nodes
 from securetenant.controls.quota import control as quota
 from securetenant.controls.runtime import control as runtime
 

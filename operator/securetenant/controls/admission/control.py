@@ -100,7 +100,7 @@ def _plan(
             labels={ADMISSION: tenant.spec.admission},
             annotations={
                 EXEMPTIONS: exemptions.encoded(one for one in current if one.namespace == namespace),
-                LOCKS.annotation: encoded(LOCKS, tenant.spec, namespace),
+                LOCKS.annotation: encoded(LOCKS, tenant, namespace),
             },
         )
         for namespace in held

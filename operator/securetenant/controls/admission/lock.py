@@ -28,7 +28,9 @@ CONTROLLERS: Final = (
 # What a tenant's spec says of its locks, in the annotation `securetenant.dev/locks`: the locks that are off.
 LOCKS: Final = CheckSet(
     "locks",
-    parameters=(Parameter("unlocked", lambda spec, namespace: () if spec.locks.namespaces else ("namespaces",)),),
+    parameters=(
+        Parameter("unlocked", lambda tenant, namespace: () if tenant.spec.locks.namespaces else ("namespaces",)),
+    ),
 )
 
 _POD_SECURITY: Final = "pod-security.kubernetes.io/"

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from securetenant.api.tenant import SecureTenant
-from securetenant.controls import nodes
 from securetenant.controls.control import Plan
+from securetenant.controls.nodes import control as nodes
 from securetenant.model import names
-from securetenant.model.kinds import NODE
+from securetenant.model.kinds import NAMESPACE, NODE
 from securetenant.model.objects import Desired, Observed, Ref
-from tests.support.world import NOW, StaticWorld, observed, tenant
+from tests.support.world import NOW, StaticWorld, mine, observed, tenant
 
 POOL = {"pool": "risk"}
 
@@ -50,7 +50,18 @@ def given_back(owner: SecureTenant, *objects: Observed | SecureTenant) -> list[s
 
 
 def test_without_a_section_there_is_nothing_to_say() -> None:
-    assert look(tenant("risk"), node("n1")) == Plan()
+    assert look(tenant("risk"), node("n1")) == Plan(desired=[])
+
+
+@pytest.mark.parametrize(
+    ("section", "written"), [({}, "v1"), ({"nodes": {"selector": {"matchLabels": POOL}}}, "v1;dedicated=risk")]
+)
+def test_each_namespace_says_whether_there_are_dedicated_nodes(section: dict[str, Any], written: str) -> None:
+    owner = tenant("risk", namespaces=["risk-a"], **section)
+    plan = look(owner, *mine(owner))
+    assert plan.desired == [
+        Desired(Ref(NAMESPACE, "", "risk-a"), "nodes", annotations={"securetenant.dev/nodes": written})
+    ]
 
 
 @pytest.mark.parametrize("effect", ["NoSchedule", "NoExecute"])

@@ -1,4 +1,4 @@
-"""nodes: nodes dedicated to one tenant, by a taint that keeps others out and a label that pods can require.
+"""Label and taint on the nodes that are dedicated to a tenant, and the parameters of the checks on its namespaces.
 
 The label is under `node-restriction.kubernetes.io/`, which a kubelet may not set on its own node (NodeRestriction). The
 labels that the spec selects by may be set by a kubelet, so they only select.
@@ -14,14 +14,15 @@ from securetenant.api.status import Condition, SecureTenantStatus
 from securetenant.api.tenant import Nodes, SecureTenant
 from securetenant.controls import ownership
 from securetenant.controls.control import NO_CLUSTER, Claim, Control, Plan, Triggers
+from securetenant.controls.nodes.checks import CHECKS, NAME
+from securetenant.controls.parameters import on_namespaces
 from securetenant.controls.world import Lookup, World
 from securetenant.model import names
-from securetenant.model.kinds import NODE
+from securetenant.model.kinds import NAMESPACE, NODE
 from securetenant.model.metrics import Family, Samples
 from securetenant.model.objects import Desired, Observed
 from securetenant.model.record import entries, entry, is_own_entry
 
-NAME: Final = "nodes"
 CONDITION: Final = "NodesReady"
 DEDICATED: Final = Family(
     "securetenant_node_dedicated", "gauge", "Nodes dedicated to the tenant, with label and taint.", zeros=((),)
@@ -31,13 +32,15 @@ _NAMED_AT_MOST: Final = 5  # names in a message; counts include all
 
 
 def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
-    """Label and taint for each node that the tenant selects and no older tenant does."""
+    """Label and taint for each node that the tenant selects and no older tenant does, and the parameters."""
     nodes = tenant.spec.nodes
+    parameters = list(on_namespaces(CHECKS, tenant, ownership.held(tenant, world)))
     if nodes is None:
-        return Plan()
+        return Plan(desired=parameters)
     if world.platform.offline:
         message = f"label and taint of the nodes with {_labels(nodes)} are not rendered: they depend on the cluster"
-        return Plan(conditions=[Condition.of(CONDITION, "Unknown", NO_CLUSTER, message)])
+        condition = Condition.of(CONDITION, "Unknown", NO_CLUSTER, message)
+        return Plan(desired=parameters, conditions=[condition])
     selected = _selected(tenant, world)
     owners = [(node, holder(node, world)) for node in selected]
     mine = [node for node, owner in owners if owner is not None and owner.name == tenant.name]
@@ -46,7 +49,7 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
     in_order = [node.ref.name for node, want in zip(mine, desired, strict=True) if is_in_order(node, want)]
     condition = _condition(nodes, selected, mine, lost, in_order)
     return Plan(
-        desired=desired,
+        desired=[*desired, *parameters],
         conditions=[condition],
         blocking=[condition.message] if condition.reason in ("NoNodes", "Conflict") else [],
         status={"nodes": in_order},
@@ -213,7 +216,7 @@ def _rivals(tenant: str, tokens: Collection[str], lookup: Lookup) -> Iterator[st
 CONTROL: Final = Control(
     name=NAME,
     plan=plan,
-    kinds=(NODE,),
+    kinds=(NODE, NAMESPACE),
     triggers=Triggers("nodes", _Section, _listens, {NODE: _changed}, _rivals),
     indexes={NODE: _keys},
     stale=given_back,
@@ -222,4 +225,5 @@ CONTROL: Final = Control(
     figures=figures,
     cause="nodes changed",
     claims=claims,
+    checks=CHECKS,
 )

@@ -1,0 +1,59 @@
+"""The largest spec that the API allows, and a pod of long lists that keeps its rules."""
+
+from typing import Any, Final
+
+from tests.support import attacks
+
+CONTAINERS: Final = 50
+_CAPABILITIES: Final = 41
+_DOMAIN: Final = ".".join(["p" * 63] * 2 + ["p" * 61])
+
+
+def sections() -> dict[str, Any]:
+    """The sections that admission reads, each list as long as it may be, of the longest values; what the pod needs is
+    last."""
+    exemptions = [
+        {
+            "control": "runtime",
+            "check": "readOnlyRootFilesystem",
+            "namespace": attacks.NAMESPACE,
+            "pods": {f"{_DOMAIN}/{key}{'k' * 62}": f"{number:063}" for key in range(4)},
+            "reason": "vendor image",
+            "expires": attacks.EVER,
+        }
+        for number in range(64)
+    ]
+    return {
+        "runtime": {
+            "hostPaths": [*({"path": f"/{number:02}/{'d' * 249}"} for number in range(31)), {"path": host_path()}],
+            "hostPorts": list(range(30000, 30064)),
+            "addCapabilities": [f"X{number:038}" for number in range(_CAPABILITIES)],
+            "runtimeClasses": [*(f"{number:02}.{'c' * 250}" for number in range(31)), "gvisor"],
+            "priorityClasses": [*(f"{number:02}.{'c' * 250}" for number in range(31)), "tenant-high"],
+        },
+        "images": {"registries": [f"r{number:02}.example/{'p' * 187}" for number in range(100)]},
+        "exemptions": exemptions,
+    }
+
+
+def host_path() -> str:
+    return f"/99/{'d' * 249}"
+
+
+def pod() -> dict[str, Any]:
+    """Of many containers, each with many entries in each list."""
+    body = attacks.pod(CONTAINERS)
+    spec = body["spec"]
+    given = sections()
+    mounts = [{"name": f"v{number}", "mountPath": f"/m{number}", "readOnly": True} for number in range(40)]
+    for one in (*spec["containers"], *spec["initContainers"]):
+        one["image"] = f"{given['images']['registries'][-1]}/{one['name']}@{attacks.DIGEST}"
+        one["securityContext"]["capabilities"]["add"] = given["runtime"]["addCapabilities"]
+        one["volumeMounts"] = mounts
+    for number, one in enumerate(spec["containers"]):
+        one["ports"] = [{"containerPort": 1000 + number * 20 + port} for port in range(20)]
+    spec["containers"][-1]["ports"] = [{"containerPort": p, "hostPort": p} for p in given["runtime"]["hostPorts"]]
+    spec["runtimeClassName"] = given["runtime"]["runtimeClasses"][-1]
+    spec["priorityClassName"] = given["runtime"]["priorityClasses"][-1]
+    spec["volumes"] = [{"name": f"v{number}", "hostPath": {"path": f"{host_path()}/{number}"}} for number in range(40)]
+    return body
