@@ -24,6 +24,7 @@ PODS: Final = f"{POLICIES}/pods.securetenant.dev"
 LOCK: Final = f"{POLICIES}/namespaces.securetenant.dev"
 DENY: Final = f"{BINDINGS}/pods-deny.securetenant.dev"
 ADMISSION: Final = ROOT / "manifests" / "admission"
+INJECTION: Final = ROOT / "manifests" / "components" / "injection" / "policy.yaml"
 MINE: Final = {"fieldManager": MANAGER}
 
 
@@ -67,7 +68,8 @@ async def tenants(stage: Stage) -> AsyncIterator[list[Tenant]]:
 
 async def test_installed_it_is_in_force(stage: Stage, tenants: list[Tenant]) -> None:
     deny, warn, audit = tenants
-    assert "message" not in await says(deny, "True", "Enforced")
+    message = (await says(deny, "True", "Enforced"))["message"]
+    assert message == "injection.securetenant.dev is not applied, so pods are judged as their authors wrote them"
     assert "refuses nothing" in (await says(warn, "True", "Warned"))["message"]
     await wait_for(partial(audit.condition, "Ready"), 10, "the tenant in Audit to be judged")
     assert await audit.condition("AdmissionReady") == {}
@@ -137,6 +139,32 @@ async def test_what_is_not_as_shipped_is_told_and_counted(stage: Stage, tenants:
     assert await deviations(stage.operator, "objects") == {"Missing": 0, "Changed": 0}
 
 
+async def test_what_is_injected_is_tried_as_well(stage: Stage, tenants: list[Tenant]) -> None:
+    """A MutatingAdmissionPolicy has no status: its version shows in what it wrote into the probe."""
+    mutating = f"{GROUP}/mutatingadmissionpolicies/injection.securetenant.dev"
+    binding = f"{GROUP}/mutatingadmissionpolicybindings/injection.securetenant.dev"
+    await stage.admin.apply(INJECTION)
+    try:
+
+        async def is_in_force() -> bool:
+            return "message" not in await says(tenants[0], "True", "Enforced")
+
+        await wait_for(is_in_force, 10, "the injection to be in force")
+        await stage.admin.delete(binding)
+        assert "injection" in (await says(tenants[0], "False", "PolicyMissing"))["message"]
+        await stage.admin.apply(INJECTION)
+        await says(tenants[0], "True", "Enforced")
+        await replaced("/spec/mutations/0/jsonPatch/expression", "[JSONPatch{op: 'test', path: '/spec', value: 1}]")(
+            stage.admin, mutating
+        )
+        assert "spec.mutations[0]" in (await says(tenants[0], "False", "PolicyChanged"))["message"]
+    finally:
+        await stage.admin.delete(binding)
+        await stage.admin.delete(mutating)
+    message = (await says(tenants[0], "True", "Enforced"))["message"]
+    assert "is not applied" in message
+
+
 async def test_a_label_taken_off_changes_nothing(stage: Stage, tenants: list[Tenant]) -> None:
     """Ours are found by their names: otherwise this would make one invisible."""
     await removed("/metadata/labels")(stage.admin, DENY)
@@ -169,8 +197,10 @@ async def test_without_the_right_to_probe_nothing_is_claimed(stage: Stage, tenan
     role = "/apis/rbac.authorization.k8s.io/v1/namespaces/securetenant-probe-deny/rolebindings/securetenant-probe"
     await stage.admin.delete(role)
     try:
-        # A change, so that it is probed again.
-        await removed("/metadata/labels")(stage.admin, DENY)
+        # Changed and put right, so that it is probed again.
+        await replaced("/spec/validationActions", ["Audit"])(stage.admin, DENY)
+        await says(tenants[0], "False", "PolicyChanged")
+        await stage.admin.apply(ADMISSION / "pods.yaml")
         message = (await says(tenants[0], "Unknown", "NotProbed"))["message"]
         assert "cannot create resource" in message
     finally:

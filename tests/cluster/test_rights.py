@@ -33,6 +33,7 @@ SHIPPED: Final = (
     ROOT / "manifests" / "rbac" / "operator.yaml",
     ROOT / "manifests" / "rbac" / "operator-namespaced.yaml",
     ROOT / "manifests" / "components" / "nodes" / "role.yaml",
+    ROOT / "manifests" / "admission" / "probe.yaml",
 )
 # A repeated Event is written a minute after the first; here at once.
 IMPATIENT: Final = {"telemetry.events.Events(interval)": 0.1}

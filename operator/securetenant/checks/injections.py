@@ -12,13 +12,11 @@ from typing import Any, Final
 import msgspec
 
 from securetenant.checks.check import FORMATS, CheckSet, decoded
-from securetenant.checks.policies import ADMISSION, API, PROBE, VERSION, Document, binding, labels
+from securetenant.checks.policies import ADMISSION, API, INJECTED, PROBE, VERSION, Document, binding, labels
 from securetenant.checks.variables import EXEMPTIONS, of_injections
 from securetenant.model import names
 
 NAME: Final = f"injection.{names.GROUP}"
-# On the answer to the operator's probe: the version of the policy that is in force.
-INJECTED: Final = f"{names.GROUP}/injected"
 
 _RULES: Final = (
     {"operations": ["CREATE"], "resources": ["pods"]},

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from securetenant.checks.policies import PROBE
-from securetenant.controls.admission.shipped import Shipped
+from securetenant.controls.admission.shipped import Shipped, is_applied
 from securetenant.controls.admission.standing import Comparison
 from securetenant.controls.world import World
 from securetenant.model import names
-from securetenant.model.kinds import NAMESPACE, VALIDATING_BINDING, Kind
+from securetenant.model.kinds import MUTATING_BINDING, NAMESPACE, VALIDATING_BINDING, Kind
 from securetenant.model.objects import Json
 from securetenant.model.probe import Answer, Probed, Trial
 
@@ -55,6 +55,7 @@ _BODIES: Final[Mapping[Kind, Json]] = {
 _SEEN: Final = re.compile(
     r"AdmissionPolicy '([^']+)' with binding '([^']+)'( denied request)?: probe: (\S+) ([0-9a-f]+) is in force"
 )
+_INJECTED: Final = re.compile(r" is in force, injected ([0-9a-f]+)")
 # Refused by what comes after the policies, in the namespaces of the probe: a quota of 0.
 _AFTERWARDS: Final = ("exceeded quota: ", "status unknown for quota: ")
 
@@ -83,13 +84,16 @@ def trials(world: World, shipped: Sequence[Shipped]) -> list[Trial]:
 
 def seen(answers: Iterable[Answer]) -> set[Seen]:
     """Every binding that acted."""
-    texts = (text for answer in answers for text in (answer.message, *answer.warnings))
     return {
         Seen(binding, policy, version, bool(denied))
-        for text in texts
+        for text in _texts(answers)
         for policy, binding, denied, named, version in _SEEN.findall(text)
         if named == policy
     }
+
+
+def _texts(answers: Iterable[Answer]) -> Iterator[str]:
+    return (text for answer in answers for text in (answer.message, *answer.warnings))
 
 
 def failures(answers: Iterable[Answer]) -> Iterator[str]:
@@ -101,11 +105,16 @@ def failures(answers: Iterable[Answer]) -> Iterator[str]:
             yield f"{answer.trial}: {answer.message}"
 
 
-def unseen(probed: Probed, shipped: Iterable[Shipped]) -> list[tuple[Shipped, str]]:
+def unseen(probed: Probed, world: World, shipped: Sequence[Shipped]) -> list[tuple[Shipped, str]]:
     """The bindings that did not act as they should, each with what it did instead."""
     found = seen(probed.answers)
+    injected = {version for text in _texts(probed.answers) for version in _INJECTED.findall(text)}
+    bindings = (one for one in shipped if not one.is_policy and world.serves(one.ref.kind))
     return [
-        (one, instead) for one in shipped if one.ref.kind is VALIDATING_BINDING if (instead := _instead(one, found))
+        (one, instead)
+        for one in bindings
+        if is_applied(one, shipped, world)
+        if (instead := _not_injected(one, injected) if one.ref.kind is MUTATING_BINDING else _instead(one, found))
     ]
 
 
@@ -120,6 +129,14 @@ def _instead(one: Shipped, found: set[Seen]) -> str:
     return ""
 
 
+def _not_injected(one: Shipped, injected: set[str]) -> str:
+    if one.version in injected:
+        return ""
+    if injected:
+        return f"version {min(injected)} of its policy wrote into the operator's probe, and not {one.version}"
+    return "it wrote nothing into the operator's probe"
+
+
 def settled(world: World, name: str, shipped: Sequence[Shipped], comparison: Comparison) -> bool:
     """Whether trying again would show nothing new: every policy and binding that stands as shipped is in force."""
     probed = world.probed(name)
@@ -128,4 +145,4 @@ def settled(world: World, name: str, shipped: Sequence[Shipped], comparison: Com
     if probed is None or not probed.user or any(failures(probed.answers)):
         return False
     wrong = {one.ref.name for one, _, _ in comparison.differences(world)}
-    return all(one.ref.name in wrong or one.policy in wrong for one, _ in unseen(probed, shipped))
+    return all(one.ref.name in wrong or one.policy in wrong for one, _ in unseen(probed, world, shipped))

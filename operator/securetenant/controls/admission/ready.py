@@ -8,7 +8,7 @@ from securetenant.api.status import Condition, ConditionStatus
 from securetenant.api.tenant import SecureTenant
 from securetenant.checks import accounts
 from securetenant.controls.admission import probes, standing
-from securetenant.controls.admission.shipped import Shipped
+from securetenant.controls.admission.shipped import Shipped, is_applied
 from securetenant.controls.admission.standing import CURE, Comparison
 from securetenant.controls.world import World
 from securetenant.model.kinds import MUTATING_POLICY, NAMESPACE, VALIDATING_BINDING, VALIDATING_POLICY
@@ -31,7 +31,7 @@ class Verdict:
 
     @property
     def condition(self) -> Condition:
-        return Condition(type=CONDITION, status=self.status, reason=self.reason, message=self.message)
+        return Condition.of(CONDITION, self.status, self.reason, self.message)
 
 
 def verdict(
@@ -54,7 +54,7 @@ def verdict(
         _warned(world, shipped),
     )
     if probed is not None:
-        found = (*found, _account(world, shipped, probed), _unwritten(world, desired), _tried(probed, shipped))
+        found = (*found, _account(world, shipped, probed), _unwritten(world, desired), _tried(probed, world, shipped))
     wrong = next((each for each in found if each is not None), None)
     return _enforced(tenant, world, shipped) if wrong is None and probed is not None else wrong
 
@@ -63,12 +63,16 @@ def _enforced(tenant: SecureTenant, world: World, shipped: Sequence[Shipped]) ->
     told = []
     if tenant.spec.admission == "Warn":
         told.append("spec.admission is Warn: the API server warns about what breaks a rule, and refuses nothing")
-    idle = [one.ref.name for one in shipped if one.ref.kind is MUTATING_POLICY and not world.serves(one.ref.kind)]
-    if idle:
-        told.append(
-            f"nothing is injected into pods by {', '.join(idle)}: this API server does not serve "
-            f"{MUTATING_POLICY.plural_name} ({MUTATING_POLICY.api_version}, from Kubernetes {MUTATING_POLICY.since} on)"
-        )
+    for one in shipped:
+        if one.ref.kind is not MUTATING_POLICY:
+            continue
+        if not world.serves(one.ref.kind):
+            told.append(
+                f"{one.ref.name} injects nothing into pods, which are judged as their authors wrote them: this API "
+                f"server does not serve {MUTATING_POLICY.plural_name} (from Kubernetes {MUTATING_POLICY.since} on)"
+            )
+        elif not is_applied(one, shipped, world):
+            told.append(f"{one.ref.name} is not applied, so pods are judged as their authors wrote them")
     return Verdict("True", "Warned" if tenant.spec.admission == "Warn" else "Enforced", "; ".join(told))
 
 
@@ -149,10 +153,10 @@ def _is_written(world: World, want: Desired) -> bool:
     )
 
 
-def _tried(probed: Probed, shipped: Sequence[Shipped]) -> Verdict | None:
+def _tried(probed: Probed, world: World, shipped: Sequence[Shipped]) -> Verdict | None:
     if not probed.answers:
         return Verdict("Unknown", "NotProbed", f"the operator's probe was not answered yet, {_NOT_KNOWN}", passing=True)
-    missing = probes.unseen(probed, shipped)
+    missing = probes.unseen(probed, world, shipped)
     if probed.changed:
         return Verdict(
             "False",

@@ -1,15 +1,16 @@
 """The admission policies and bindings that ship with this version, as they must stand in the cluster."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 
-from securetenant.checks import policies
+from securetenant.checks import injections, policies
 from securetenant.checks.check import CheckSet
 from securetenant.controls.admission import lock
+from securetenant.controls.world import World
 from securetenant.model.kinds import (
     MUTATING_BINDING,
     MUTATING_POLICY,
@@ -28,7 +29,7 @@ _KINDS: Final = {kind.name: kind for kind in KINDS}
 class Shipped:
     """A policy or a binding. `spec`: in canonical form. `policy`: the policy's name, of a binding the one that it
     binds. `version`: what the policy calls itself when it answers a probe. `resources`: what the policy matches
-    ("pods"). `metadata`: as shipped."""
+    ("pods"). `metadata`: as shipped. `is_optional`: it is in a component of manifests/ that need not be applied."""
 
     ref: Ref
     spec: Json
@@ -36,6 +37,7 @@ class Shipped:
     version: str
     resources: frozenset[str]
     metadata: Mapping[str, Any]
+    is_optional: bool = False
 
     def observed(self) -> Observed:
         """It as an object of a cluster."""
@@ -73,13 +75,16 @@ def documents(sets: Sequence[CheckSet]) -> dict[str, list[policies.Document]]:
 
 
 def shipped(sets: Sequence[CheckSet]) -> tuple[Shipped, ...]:
-    """All of them, in the order of the files."""
-    given = [one for each in documents(sets).values() for one in each]
-    found = {(one["kind"], one["metadata"]["name"]): one for one in given}
-    return tuple(_shipped(one, found) for one in given)
+    """All of them, in the order of the files, and last those of the component that injects into pods."""
+    base = [one for each in documents(sets).values() for one in each]
+    injecting = injections.policy(sets)
+    found = {(one["kind"], one["metadata"]["name"]): one for one in (*base, *injecting)}
+    return tuple(_shipped(one, found, number >= len(base)) for number, one in enumerate((*base, *injecting)))
 
 
-def _shipped(document: policies.Document, found: Mapping[tuple[str, str], policies.Document]) -> Shipped:
+def _shipped(
+    document: policies.Document, found: Mapping[tuple[str, str], policies.Document], is_optional: bool
+) -> Shipped:
     kind, name = _KINDS[document["kind"]], document["metadata"]["name"]
     policy = document if kind in POLICIES else found[document["kind"].removesuffix("Binding"), _policy_of(document)]
     rules = policy["spec"]["matchConstraints"]["resourceRules"]
@@ -90,7 +95,13 @@ def _shipped(document: policies.Document, found: Mapping[tuple[str, str], polici
         policy["metadata"]["annotations"][policies.VERSION],
         frozenset(resource for rule in rules for resource in rule["resources"]),
         document["metadata"],
+        is_optional,
     )
+
+
+def is_applied(one: Shipped, shipped: Iterable[Shipped], world: World) -> bool:
+    """Whether what it is a part of is applied: always, unless that is optional and nothing of it is there."""
+    return not one.is_optional or any(world.get(each.ref) is not None for each in shipped if each.is_optional)
 
 
 def _policy_of(binding: policies.Document) -> str:

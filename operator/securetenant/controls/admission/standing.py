@@ -12,7 +12,7 @@ import msgspec
 
 from securetenant import __version__
 from securetenant.checks import accounts
-from securetenant.controls.admission.shipped import KINDS, Shipped, canonical
+from securetenant.controls.admission.shipped import KINDS, Shipped, canonical, is_applied
 from securetenant.controls.control import ClusterWide, Deviation
 from securetenant.controls.world import World
 from securetenant.model.difference import differences
@@ -48,9 +48,10 @@ class Comparison:
         self._difference = lru_cache(maxsize=256)(self._compared)
 
     def differences(self, world: World) -> Iterator[tuple[Shipped, Observed | None, str]]:
-        """What is missing (None) or differs, with the first field that does. What is not served is left out."""
+        """What is missing (None) or differs, with the first field that does. What is not served is left out, and a
+        component of which nothing is applied."""
         for number, one in enumerate(self._shipped):
-            if not world.serves(one.ref.kind):
+            if not world.serves(one.ref.kind) or not is_applied(one, self._shipped, world):
                 continue
             observed = world.get(one.ref)
             if observed is None:
