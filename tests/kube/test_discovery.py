@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -178,3 +179,22 @@ async def test_the_pauses_grow_while_a_crd_without_the_version_stays(
     async with discovering(tmp_path, server):
         await until(lambda: None in waits, "the kind to be served")
     assert waits == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 5, 5, None]
+
+
+async def test_a_kind_of_kubernetes_itself_has_no_crd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it is not served it is asked for from time to time, since the API server may be upgraded."""
+    monkeypatch.setattr(discovery, "LONGEST", 0.01)
+    kind = replace(WIDGET, since="1.30")
+    server, heard = Server([], unknown_path), list[bool | ApiError]()
+    async with serving(server, tmp_path) as path, transport_to(path) as transport:
+        found = Discovery(transport, [kind], lambda of, answer: heard.append(answer), lambda of: None)
+        assert found.crds is None
+        task = asyncio.create_task(found.run())
+        await until(lambda: len(heard) >= 3, "it to be asked again")
+        assert set(heard) == {False}
+        server.answers[:] = [served]
+        await until(lambda: heard[-1] is True, "the kind to be served")
+        # Served it is for good: nothing wakes it again.
+        assert found._pause("", kind, True, 1.0) is None
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -25,7 +25,7 @@ KINDS: Final = (*POLICIES, VALIDATING_BINDING, MUTATING_BINDING)
 _KINDS: Final = {kind.name: kind for kind in KINDS}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Shipped:
     """A policy or a binding. `spec`: in canonical form. `policy`: the policy's name, of a binding the one that it
     binds. `version`: what the policy calls itself when it answers a probe. `resources`: what the policy matches
