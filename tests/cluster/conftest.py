@@ -9,6 +9,7 @@ import pytest_asyncio
 from securetenant.kube.transport import Transport
 from tests.support import tenants
 from tests.support.lease import Asked, Election, staged, unable_to_watch
+from tests.support.locked import MASTERS
 from tests.support.sandbox import ROOT, Admin, Plane
 from tests.support.tenants import Stage
 
@@ -46,3 +47,10 @@ async def poller(
     """Who may not watch the Lease."""
     async with unable_to_watch(plane, admin, tmp_path_factory.mktemp("poller")) as poller:
         yield poller
+
+
+@pytest_asyncio.fixture(scope="module")
+async def mallory(plane: Plane) -> AsyncIterator[Admin]:
+    """Somebody with every right of RBAC, and not in the break-glass group."""
+    async with Admin(plane, user="mallory", groups=[MASTERS]) as client:
+        yield client

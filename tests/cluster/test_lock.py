@@ -1,137 +1,32 @@
 """The lock on namespaces on a real API server, under attack by somebody who may do everything but break the glass."""
 
-import copy
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Final
+from typing import Final
 
 import pytest
 import pytest_asyncio
 
-from sandbox import audit
 from securetenant.controls.admission.lock import CONTROLLERS
 from tests.support import life
-from tests.support.life import MARKS, NAMESPACES, TENANTS, Json
-from tests.support.sandbox import APPLY, JSON_PATCH, Admin, Plane
+from tests.support.life import NAMESPACES, Json
+from tests.support.locked import (
+    BREAK_GLASS,
+    CHANGES,
+    ENFORCE,
+    LOCKS,
+    MANAGED_BY,
+    MASTERS,
+    OWNERS,
+    TAKEN,
+    TENANT,
+    WAYS,
+    is_refused,
+    merge,
+)
+from tests.support.sandbox import APPLY, Admin, Plane
 from tests.support.tenants import Stage, Tenant
 
 pytestmark = pytest.mark.cluster
-
-TENANT: Final = "securetenant.dev/tenant"
-LOCKS: Final = "securetenant.dev/locks"
-MANAGED_BY: Final = "app.kubernetes.io/managed-by"
-ENFORCE: Final = "pod-security.kubernetes.io/enforce"
-BREAK_GLASS: Final = "securetenant:break-glass"
-POLICY: Final = "namespaces.securetenant.dev"
-MASTERS: Final = "system:masters"
-OWNERS: Final = [
-    {"apiVersion": "v1", "kind": "Namespace", "name": "nobody", "uid": "00000000-0000-4000-8000-000000000000"}
-]
-
-Answer = tuple[int, Any]
-Way = Callable[[Admin, str, Json], Awaitable[Answer]]
-
-
-# --- ways to write a namespace
-
-
-async def _merge(who: Admin, path: str, metadata: Json) -> Answer:
-    return await who.request("PATCH", path, {"metadata": metadata}, content_type="application/merge-patch+json")
-
-
-async def _json(who: Admin, path: str, metadata: Json) -> Answer:
-    """As a JSON patch that replaces the parts whole."""
-    changed = changed_by((await who.get(path))["metadata"], metadata)
-    operations = [{"op": "add", "path": f"/metadata/{field}", "value": changed[field]} for field in metadata]
-    return await who.request("PATCH", path, operations, content_type=JSON_PATCH)
-
-
-async def _put(who: Admin, path: str, metadata: Json) -> Answer:
-    item = await who.get(path.removesuffix("/finalize"))
-    return await who.request("PUT", path, {**item, "metadata": changed_by(item["metadata"], metadata)})
-
-
-async def _apply(who: Admin, path: str, metadata: Json) -> Answer:
-    """Server-side apply, by force. It takes away what it no longer has, so it takes all first, as others did."""
-    item = await who.get(path)
-    changed = changed_by(item["metadata"], metadata)
-    fields = ("name", "labels", "annotations", "ownerReferences")
-    body: Json = {"apiVersion": "v1", "kind": "Namespace"}
-    answer: Answer = (0, None)
-    for given in (item["metadata"], changed):
-        body["metadata"] = {field: given[field] for field in fields if field in given}
-        params = {"fieldManager": "mallory", "force": "true"}
-        answer = await who.request("PATCH", path, body, content_type=APPLY, params=params)
-    return answer
-
-
-def at(way: Way, suffix: str = "") -> Way:
-    async def on(who: Admin, path: str, metadata: Json) -> Answer:
-        return await way(who, path + suffix, metadata)
-
-    return on
-
-
-WAYS: Final[dict[str, Way]] = {
-    "merge": _merge,
-    "json": _json,
-    "put": _put,
-    "apply": _apply,
-    "status-merge": at(_merge, "/status"),
-    "status-json": at(_json, "/status"),
-    "status-put": at(_put, "/status"),
-    "status-apply": at(_apply, "/status"),
-    "finalize-put": at(_put, "/finalize"),
-}
-
-
-def changed_by(metadata: Json, changes: Json) -> Json:
-    """Metadata after a merge patch."""
-    changed = copy.deepcopy(metadata)
-    for field, given in changes.items():
-        if isinstance(given, dict):
-            merged = {**changed.get(field, {}), **given}
-            changed[field] = {key: value for key, value in merged.items() if value is not None}
-        else:
-            changed[field] = given
-    return changed
-
-
-CHANGES: Final[dict[str, Json]] = {
-    "strip-marks": {"labels": dict.fromkeys(MARKS)},
-    "strip-tenant": {"labels": {TENANT: None}},
-    "strip-managed-by": {"labels": {MANAGED_BY: None}},
-    "other-tenant": {"labels": {TENANT: "lock-other"}},
-    "other-manager": {"labels": {MANAGED_BY: "Helm"}},
-    "admission-warn": {"labels": {"securetenant.dev/admission": "Warn"}},
-    "admission-off": {"labels": {"securetenant.dev/admission": None}},
-    "new-label-of-ours": {"labels": {"securetenant.dev/later": "x"}},
-    "weaken-pod-security": {"labels": {ENFORCE: "privileged"}},
-    "strip-pod-security": {"labels": {ENFORCE: None}},
-    "pin-old-pod-security": {"labels": {f"{ENFORCE}-version": "v1.0"}},
-    "parameters": {"annotations": {"securetenant.dev/runtime": "v1;hostPorts=22"}},
-    "strip-parameters": {"annotations": {"securetenant.dev/runtime": None}},
-    "exemption": {"annotations": {"securetenant.dev/exemptions": "v1;runtime/privileged|2999-01-01T00:00:00Z|"}},
-    "unlock": {"annotations": {LOCKS: "v1;unlocked=namespaces"}},
-    "strip-locks": {"annotations": {LOCKS: None}},
-    "unlock-and-strip": {"annotations": {LOCKS: "v1;unlocked=namespaces"}, "labels": dict.fromkeys(MARKS)},
-    "forge-record": {"annotations": {life.APPLIED: "{}"}},
-    "own": {"ownerReferences": OWNERS},
-}
-
-
-def is_refused(answer: Answer) -> bool:
-    status, body = answer
-    return (
-        status == 403 and f"ValidatingAdmissionPolicy '{POLICY}'" in body["message"] and "locked: " in body["message"]
-    )
-
-
-@pytest_asyncio.fixture(scope="module")
-async def mallory(plane: Plane) -> AsyncIterator[Admin]:
-    """Somebody with every right of RBAC, and not in the break-glass group."""
-    async with Admin(plane, user="mallory", groups=[MASTERS]) as client:
-        yield client
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -166,7 +61,7 @@ async def test_a_tenants_namespace_is_not_changed(shop: Tenant, mallory: Admin, 
     aside = {"resourceVersion": "", "managedFields": []}
     assert {**after, **aside} == {**before, **aside}
     # Server-side apply takes nothing away that others own as well: then there is nothing to refuse.
-    is_kept = "apply" in way and None in CHANGES[change].get("labels", CHANGES[change].get("annotations", {})).values()
+    is_kept = "apply" in way and change in TAKEN
     assert is_refused(answer) or (is_kept and answer[0] == 200), answer
 
 
@@ -268,7 +163,7 @@ async def test_no_namespace_is_taken_over(stage: Stage, mallory: Admin, victim: 
 )
 async def test_nobody_passes_who_looks_alike(plane: Plane, shop: Tenant, user: str, groups: list[str]) -> None:
     async with Admin(plane, user=user, groups=[MASTERS, *groups]) as who:
-        assert is_refused(await _merge(who, SHOP, CHANGES["strip-marks"]))
+        assert is_refused(await merge(who, SHOP, CHANGES["strip-marks"]))
         assert is_refused(await who.request("DELETE", SHOP, params={"dryRun": "All"}))
 
 
@@ -354,101 +249,3 @@ async def test_thousands_of_labels_are_within_the_budget(mallory: Admin, manifes
     body = {"metadata": {"name": "lock-many", "labels": many, "annotations": many}}
     status, answer = await mallory.request("POST", NAMESPACES, body, params={"dryRun": "All"})
     assert status == 201, answer
-
-
-# --- life goes on
-
-
-async def test_the_operators_work_goes_on(stage: Stage, mallory: Admin) -> None:
-    """Create, adopt, drift, heal, a change of the spec, and release; then the namespace is everybody's again."""
-    await stage.namespace("lock-old", labels={"team": "x"})
-    adopted = {"name": "lock-old", "adopt": True}
-    tenant = await stage.tenant("lock-life", life.spec(namespaces=[{"name": "lock-life-a"}, adopted]))
-    for name in ("lock-life-a", "lock-old"):
-        path = f"{NAMESPACES}/{name}"
-        assert is_refused(await mallory.request("DELETE", path))
-        await stage.admin.patch(path, {"metadata": {"labels": {TENANT: None}}})
-        await tenant.healed(("namespaces", "Changed"))
-        assert is_refused(await _merge(mallory, path, CHANGES["strip-marks"]))
-    await tenant.edit({"runtime": {"podSecurity": "Baseline"}})
-    assert (await mallory.get(f"{NAMESPACES}/lock-old"))["metadata"]["labels"][ENFORCE] == "baseline"
-    await tenant.delete()
-    for name in ("lock-life-a", "lock-old"):
-        path = f"{NAMESPACES}/{name}"
-        left = (await mallory.get(path))["metadata"]
-        ours = {
-            field: dict.fromkeys(key for key in left.get(field, {}) if "securetenant.dev/" in key)
-            for field in ("labels", "annotations")
-        }
-        status, answer = await _merge(mallory, path, {**ours, "labels": {**ours["labels"], ENFORCE: "baseline"}})
-        assert status == 200, answer
-        assert is_refused(await _merge(mallory, path, {"labels": {TENANT: "lock-life"}}))
-        await mallory.delete(path)
-        await life.gone(mallory, path)
-
-
-async def test_a_tenants_namespaces_go_with_it(stage: Stage, mallory: Admin) -> None:
-    """The operator deletes, and Kubernetes' controllers empty and finalize."""
-    tenant = await stage.tenant("lock-end", life.spec("lock-end-a", deletionPolicy="Delete"))
-    await mallory.create(f"{NAMESPACES}/lock-end-a/configmaps", {"metadata": {"name": "left"}})
-    await tenant.delete()
-    assert await mallory.find(f"{NAMESPACES}/lock-end-a") is None
-
-
-async def test_a_tenant_without_the_lock(stage: Stage, mallory: Admin) -> None:
-    path = f"{NAMESPACES}/lock-off-a"
-    tenant = await stage.tenant("lock-off", life.spec("lock-off-a", locks={"namespaces": False}))
-    assert (await _merge(mallory, path, CHANGES["strip-managed-by"]))[0] == 200
-    await tenant.healed(("namespaces", "Changed"))
-    assert (await mallory.request("DELETE", path, params={"dryRun": "All"}))[0] == 200
-    await tenant.edit({"locks": {"namespaces": True}})
-    assert is_refused(await _merge(mallory, path, CHANGES["unlock"]))
-    assert is_refused(await mallory.request("DELETE", path))
-
-
-async def test_the_glass_is_broken_on_the_record(plane: Plane, stage: Stage, mallory: Admin) -> None:
-    """Who is in the group passes, and the audit log has what was locked, and who failed."""
-    path = f"{NAMESPACES}/lock-glass-a"
-    tenant = await stage.tenant("lock-glass", life.spec("lock-glass-a"))
-    assert plane.audit_log is not None
-    offset = plane.audit_log.stat().st_size
-    async with Admin(plane, user="alice", groups=[MASTERS, BREAK_GLASS]) as alice:
-        await alice.patch(path, {"metadata": {"labels": {"example.com/note": "x"}}})
-        await alice.patch(path, {"metadata": {"labels": {TENANT: None}}})
-    await tenant.healed(("namespaces", "Changed"))
-    await _merge(mallory, path, CHANGES["strip-tenant"])
-    events, _ = audit.read(plane.audit_log, offset)
-    told = [
-        {key: value for key, value in event.get("annotations", {}).items() if POLICY in key or POLICY in value}
-        for event in events
-        if event.get("impersonatedUser", {}).get("username") in ("alice", "mallory")
-        and event["requestURI"].startswith(path)
-        and event["verb"] == "patch"
-    ]
-    on = {f"{POLICY}/tenant": "lock-glass"}
-    assert told[0] == on
-    assert told[1] == {**on, f"{POLICY}/break-glass": f"label {TENANT}"}
-    failure = told[2].pop("validation.policy.admission.k8s.io/validation_failure")
-    assert told[2] == on
-    assert f"locked: label {TENANT}: " in failure
-
-
-async def test_the_probe_tells_the_version(admin: Admin, manifests: None) -> None:
-    """To everybody, whoever they are, and only for what is created."""
-    path = f"/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/{POLICY}"
-    version = (await admin.get(path))["metadata"]["annotations"]["securetenant.dev/policy-version"]
-    body = {"metadata": {"name": "lock-probe", "annotations": {"securetenant.dev/probe": ""}}}
-    status, answer = await admin.request("POST", NAMESPACES, body, params={"dryRun": "All"})
-    assert (status, f"probe: {POLICY} {version} is in force" in answer["message"]) == (403, True), answer
-
-
-async def test_the_tenants_resource_is_not_what_is_locked(shop: Tenant, mallory: Admin) -> None:
-    """The spec is the platform team's to write, and the way to change what is locked."""
-    status, _ = await mallory.request(
-        "PATCH",
-        f"{TENANTS}/lock-shop",
-        {"spec": {"displayName": "Shop"}},
-        content_type="application/merge-patch+json",
-        params={"dryRun": "All"},
-    )
-    assert status == 200

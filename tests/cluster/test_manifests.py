@@ -12,6 +12,7 @@ import yaml
 
 import securetenant
 from sandbox.plane import Plane
+from securetenant.checks import accounts
 from securetenant.model.names import PROBE_NAMESPACES
 from securetenant.settings import PREFIX, Settings
 from tests.support.sandbox import Admin, wait_for
@@ -209,6 +210,20 @@ async def test_rights_over_nodes_are_asked_for_by_name(plane: Plane) -> None:
         if "nodes" in rule["resources"] and verb not in ("get", "list", "watch")
     ]
     assert written == []
+
+
+@pytest.mark.cluster
+async def test_accounts_are_changed_in_one_file(plane: Plane) -> None:
+    """The policies go by them, show them, and are otherwise the same, their version included."""
+    base, ours = await asyncio.gather(built(plane, "manifests"), built(plane, "examples/with-accounts"))
+    assert base.keys() == ours.keys()
+    changed = {key: one for key, one in ours.items() if one != base[key]}
+    assert {kind for kind, _, _ in changed} == {"ValidatingAdmissionPolicy"}
+    for key, one in changed.items():
+        shown = accounts.read(one["metadata"]["annotations"][accounts.ANNOTATION])
+        assert shown.break_glass_groups == ("bank:break-glass",)
+        assert accounts.with_defaults(one) == base[key]
+    assert ("ValidatingAdmissionPolicy", "", "namespaces.securetenant.dev") in changed
 
 
 @pytest.mark.cluster
