@@ -99,6 +99,16 @@ class DriftStatus(StatusModel):
     last_corrected: str | None = None
 
 
+class IntruderStatus(StatusModel):
+    """A pod on a dedicated node that is not the tenant's. `controller`: what made it, as "StatefulSet/db"; "" for a pod
+    by itself."""
+
+    node: str
+    namespace: str
+    pod: str
+    controller: str = ""
+
+
 class SecureTenantStatus(StatusModel):
     """`applied` is the tenant's own record of what it wrote, by namespace ("" for cluster-scoped objects),
     each as "Kind/name": it tells a deleted object (drift) from one that was never there (a rollout)."""
@@ -119,6 +129,10 @@ class SecureTenantStatus(StatusModel):
     )
     whitelist: WhitelistStatus | None = Field(None, description="The declared flows, by state.")
     nodes: list[str] = Field(default_factory=list, description="The nodes that serve this tenant alone.")
+    intruders: list[IntruderStatus] = Field(
+        default_factory=list, description="Pods of others on these nodes, at most 20 of them."
+    )
+    intruder_count: int = Field(0, description="How many pods of others are on these nodes.")
     drift: DriftStatus = Field(default_factory=DriftStatus, description="What is not as it must be.")
     applied: dict[str, list[str]] = Field(
         default_factory=dict, description="What was written, by namespace, as Kind/name."
