@@ -31,6 +31,10 @@ def _quantiles(key: str) -> Callable[[Result], str]:
     return lambda result: f"{result[key]['p50']:.1f} / {result[key]['p99']:.1f}"
 
 
+def _nested(key: str, inner: str) -> Callable[[Result], str]:
+    return lambda result: f"{result[key][inner]['p50']:.1f} / {result[key][inner]['p99']:.1f}"
+
+
 def _spread(key: str) -> Callable[[Result], str]:
     return lambda result: f"{min(result[key]):.2f} - {max(result[key]):.2f}"
 
@@ -57,6 +61,18 @@ ROWS: Final = (
     ),
     Row("restart to first heal, s (median)", lambda r: f"{r['restart_seconds']:.2f}", "≤ 2"),
     Row("  after kill -9, s", lambda r: f"{r['restart_after_kill_seconds']:.1f}", "≤ 15 more"),
+    Row("create a pod under the admission policies, p50 / p99, ms", _nested("pod_creation", "with_ms")),
+    Row("  without them", _nested("pod_creation", "without_ms")),
+    Row(
+        "  difference at p50",
+        lambda r: f"{r['pod_creation']['with_ms']['p50'] - r['pod_creation']['without_ms']['p50']:.2f}",
+        "≤ 1",
+    ),
+    Row(
+        "API server's heap for the policies, MB",
+        lambda r: f"{r['apiserver_heap']['with_mb'] - r['apiserver_heap']['without_mb']:.1f}",
+        "≤ 20",
+    ),
     Row("quiet: requests per minute", lambda r: f"{r['quiet_requests_per_minute']:g}", "0"),
     Row("  Lease renewals", lambda r: f"{r['quiet']['lease_renewals']:g}"),
     Row("  watch renewals", lambda r: f"{r['quiet']['watch_renewals']:g}"),

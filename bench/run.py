@@ -11,13 +11,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench import converge, fight, heal, restart
+from bench import admission, converge, fight, heal, restart
 from bench.client import Client, connect
 from bench.heal import Spacing, bare_healer, heals, quantiles
 from bench.process import cpu_seconds, memory
 from bench.quiet import quiet, requests_so_far, settle
 from bench.restart import leading
-from bench.tenants import COLLECTION, CRD, MODEL, Template, template
+from bench.tenants import COLLECTION, CRD, MODEL, Template, namespace_name, template
 from sandbox import plane as sandbox_plane
 from sandbox.client import Admin, wait_for
 from sandbox.operator import operator_kubeconfig, operator_token, run_operator
@@ -40,6 +40,7 @@ class Options:
     heals: int = 100
     restarts: int = 3
     quiet_seconds: float = 60.0
+    pods: int = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,15 @@ async def _operator_round(
         assert await operator.stop() == 0, operator.tail()
     await _restarts(at, options, found, figures, say)
     await _heal_floor(at, options, found, figures, say)
+    await _admission(at, options, figures, say)
     return model
+
+
+async def _admission(at: Bed, options: Options, figures: dict[str, Any], say: Say) -> None:
+    say(f"  {options.pods} pods with the admission policies, and as many without")
+    figures["pod_creation"] = await admission.pod_creation(at.admin, namespace_name(1), options.pods)
+    say(f"  {figures['pod_creation']}")
+    figures["apiserver_heap"] = await admission.memory(at.admin)
 
 
 async def _restarts(at: Bed, options: Options, found: list[heal.Policy], figures: dict[str, Any], say: Say) -> None:

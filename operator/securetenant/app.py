@@ -137,7 +137,7 @@ async def _live(controller: Controller, elector: Elector, watcher: Watcher, stop
 
 async def _settle(controller: Controller) -> None:
     await controller.caught_up()
-    memory.settle()
+    memory.freeze()
 
 
 async def _lead(controller: Controller, elector: Elector, stop: asyncio.Event) -> None:

@@ -34,7 +34,7 @@ def prepare() -> None:
         mallopt(_M_ARENA_MAX, 1)
 
 
-def settle() -> None:
+def freeze() -> None:
     """Call this after the start: frees its garbage, and excludes what it built from later garbage collections, since
     that lives on. From then on the collector runs often, over few objects."""
     gc.collect()

@@ -146,7 +146,14 @@ class Settings(BaseSettings):
     expires_soon: Annotated[tuple[int, ...], NoDecode, BeforeValidator(_durations)] = Field(
         ("14d", "1d"),
         validate_default=True,
-        description="How long before a rule expires its owners are warned: spans such as 14d,1d, or [] for never.",
+        description="How long before a rule or an exemption ends its owners are warned: spans such as 14d,1d, or [] "
+        "for never.",
+    )
+    exemption_longest: Annotated[int, BeforeValidator(_seconds)] = Field(
+        "90d",
+        validate_default=True,
+        description="How far ahead an exemption may end before `securetenant validate` warns of it: a span such as "
+        "90d.",
     )
 
     @field_validator("operator_namespace", "dns_namespace")
@@ -203,6 +210,7 @@ class Settings(BaseSettings):
             operator_namespace=self.operator_namespace,
             daemonset_namespaces=self.daemonset_namespaces,
             expires_soon=self.expires_soon,
+            exemption_longest=self.exemption_longest,
         )
 
 

@@ -21,6 +21,7 @@ SPEC = yaml.safe_load(
         from: [{tenant: ledger, pods: {matchExpressions: [{key: app, operator: In, values: [web]}]}}]
         ports: [{protocol: TCP, port: 80}]
     limits: {container: {max: {cpu: "1"}}}
+    exemptions: [{control: runtime, check: hostPorts, namespace: shop, reason: r, expires: "2027-01-01T00:00:00Z"}]
     """
 )
 

@@ -106,6 +106,9 @@ def test_the_defaults_of_the_schema_are_those_of_the_models() -> None:
         "deletionPolicy": "Retain",
         "access": {"foreign": "Report"},
         "network": {"isolation": "Namespace", "dns": True, "apiServer": False, "foreign": "Report"},
+        "admission": "Deny",
+        "runtime": {"podSecurity": "Restricted", "readOnlyRootFilesystem": True, "serviceAccountTokens": True},
+        "locks": {"namespaces": True},
     }
 
 

@@ -119,8 +119,8 @@ def test_a_refused_spec_leaves_the_accepted_one_in_its_place() -> None:
     assert [entry.name for entry in found.spec.namespaces] == ["pay"]
     assert found.spec.network.egress[0].to[0].tenant == "core"
     assert found.metadata.generation == 8
-    assert tenants.interests.tenants(("peer:core", "ns:pay")) == {"pay"}
-    assert tenants.interests.tenants(("ns:other",)) == set()
+    assert tenants.index.tenants(("peer:core", "ns:pay")) == {"pay"}
+    assert tenants.index.tenants(("ns:other",)) == set()
 
 
 def test_the_accepted_spec_outlives_refusals_and_our_own_writes_and_ends_with_the_next_accepted() -> None:
@@ -160,7 +160,7 @@ def test_a_bare_tenant_holds_what_it_names_what_it_recorded_and_its_nodes() -> N
     tenants = Tenants()
     tenants.observe("ADDED", given)
     assert [entry.name for entry in kept(tenants, "pay").spec.namespaces] == ["pay-a", "pay-b"]
-    assert tenants.interests.tenants(("node:pool=pay",)) == {"pay"}
+    assert tenants.index.tenants(("node:pool=pay",)) == {"pay"}
 
 
 @pytest.mark.parametrize("spec", [None, [], "x", {"namespaces": 3, "nodes": "all"}], ids=str)
@@ -225,7 +225,7 @@ def test_who_may_reach_addresses_hears_of_the_api_servers() -> None:
     tenants.observe("ADDED", body("by-address", network={"egress": [everywhere]}))
     tenants.observe("ADDED", body("by-name", network={"apiServer": True}))
     tenants.observe("ADDED", body("neither", network={"ingress": [{"name": "in", "from": [{"cidr": "10.0.0.0/8"}]}]}))
-    assert tenants.interests.tenants(("apiserver",)) == {"by-address", "by-name"}
+    assert tenants.index.tenants(("apiserver",)) == {"by-address", "by-name"}
 
 
 def test_a_refused_spec_keeps_its_deletion_policy() -> None:

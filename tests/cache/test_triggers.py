@@ -65,12 +65,12 @@ def test_loaded_or_observed_it_is_the_same(document: dict[str, Any]) -> None:
     given_ = {**document, "metadata": metadata, "status": {"observedGeneration": 2}}
     one, other = loaded(given_), Tenants()
     other.observe("ADDED", given_)
-    assert one.interests.tokens("pay") == other.interests.tokens("pay")
+    assert one.index.tokens("pay") == other.index.tokens("pay")
     assert one.generation_lag("pay") == other.generation_lag("pay") == 1
     assert one.uids() == other.uids()
     assert one.get("pay") == other.get("pay")
     assert one.problem("pay") == other.problem("pay") == ""
-    assert one.interests.tokens("pay") == other.interests.tokens("pay")
+    assert one.index.tokens("pay") == other.index.tokens("pay")
     assert one.observe("MODIFIED", given_) == set()
 
 
@@ -80,11 +80,11 @@ def test_a_refused_spec_is_found_out_when_it_is_asked_for() -> None:
     bad = {**body("pay", mode="Sometimes", network={"egress": [rule]}), "status": status}
     tenants = loaded(bad)
     # Before it is parsed nobody takes what it holds, and whom it names may hear of it needlessly.
-    assert tenants.interests.tenants(("ns:held",)) == {"pay"}
+    assert tenants.index.tenants(("ns:held",)) == {"pay"}
     assert "mode" in tenants.problem("pay")
-    assert tenants.interests.tenants(("ns:held",)) == {"pay"}
-    assert tenants.interests.tenants(("ns:pay",)) == {"pay"}
-    assert tenants.interests.tenants(("peer:core",)) == set()
+    assert tenants.index.tenants(("ns:held",)) == {"pay"}
+    assert tenants.index.tenants(("ns:pay",)) == {"pay"}
+    assert tenants.index.tenants(("peer:core",)) == set()
     refusal = tenants.refusal("pay")
     assert refusal is not None
     assert refusal.kept == 0
@@ -105,7 +105,7 @@ def test_what_cannot_be_read_is_parsed_at_once() -> None:
     odd["spec"]["namespaces"] = "pay"
     tenants = loaded(odd)
     assert "namespaces" in tenants.problem("pay")
-    assert tenants.interests.tokens("pay") == frozenset()
+    assert tenants.index.tokens("pay") == frozenset()
 
 
 def test_an_older_list_undoes_nothing() -> None:

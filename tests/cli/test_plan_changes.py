@@ -1,53 +1,20 @@
-"""What `plan` makes of findings: differences by field, sums, exit codes."""
+"""What `plan` makes of findings: fields, sums, exit codes."""
 
 import io
 from collections.abc import Sequence
 from typing import Any, Final
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from rich.console import Console
 
-from securetenant.cli.plan_changes import Change, Field, Forecast, Told, changes, differences, sums, told
+from securetenant.cli.plan_changes import Change, Forecast, UnmetCondition, changes, sums, unmet_conditions
 from securetenant.cli.plan_output import print_as_text
 from securetenant.controls.control import Deviation
 from securetenant.drift.assess import assess
+from securetenant.drift.judge import Field
 from securetenant.model.kinds import CLUSTER_ROLE_BINDING, RESOURCE_QUOTA
-from securetenant.model.objects import Desired, JsonValue, Observed, Ref
+from securetenant.model.objects import Desired, Observed, Ref
 from tests.support.world import NOW, StaticWorld, mine, observe, tenant
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "fields"),
-    [
-        pytest.param({"a": 1}, {"a": 1}, [], id="equal"),
-        pytest.param({"a": {"b": 1}}, {"a": {"b": 2}}, [Field("a.b", 1, 2)], id="changed"),
-        pytest.param({"a": 1}, {}, [Field("a", 1, None)], id="added-by-others"),
-        pytest.param({}, {"a": {"b": 1}}, [Field("a", None, {"b": 1})], id="taken-away-by-others"),
-        pytest.param({"a": [1, 2]}, {"a": [1, 3, 4]}, [Field("a[1]", 2, 3), Field("a[2]", None, 4)], id="list"),
-        pytest.param({"a": True}, {"a": 1}, [Field("a", True, 1)], id="another-type"),
-    ],
-)
-def test_differences(old: JsonValue, new: JsonValue, fields: list[Field]) -> None:
-    assert list(differences(old, new)) == fields
-
-
-_JSON: Any = st.recursive(
-    st.booleans() | st.integers(0, 3) | st.sampled_from("ab"),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("xyz"), inner, max_size=3),
-    max_leaves=8,
-)
-
-
-@given(_JSON, _JSON)
-def test_there_are_differences_exactly_where_values_differ(old: JsonValue, new: JsonValue) -> None:
-    same = repr(old) == repr(new) or (isinstance(old, dict) and old == new and str(old) == str(new))
-    found = list(differences(old, new))
-    if same:
-        assert found == []
-    if not found:
-        assert old == new
 
 
 def change(**given: Any) -> Change:
@@ -72,11 +39,11 @@ def forecast(*changes: Change, **given: Any) -> Forecast:
     [
         pytest.param(forecast(), 0, id="nothing"),
         pytest.param(forecast(state="paused"), 0, id="paused"),
-        pytest.param(forecast(told=(Told("WhitelistAgreed", "Pending", "x", False),)), 0, id="pending"),
+        pytest.param(forecast(unmet=(UnmetCondition("WhitelistAgreed", "Pending", "x", False),)), 0, id="pending"),
         pytest.param(forecast(change()), 2, id="rollout"),
         pytest.param(forecast(change(effect="report", drift=True)), 2, id="audit"),
         pytest.param(forecast(change(effect="report", drift=True, reason="Foreign")), 2, id="foreign"),
-        pytest.param(forecast(told=(Told("NodesReady", "NoNodes", "x", True),)), 2, id="blocked"),
+        pytest.param(forecast(unmet=(UnmetCondition("NodesReady", "NoNodes", "x", True),)), 2, id="blocked"),
         pytest.param(forecast(state="invalid", problem="x"), 1, id="invalid"),
     ],
 )
@@ -125,7 +92,7 @@ def test_what_others_wrote_cannot_steer_the_terminal() -> None:
             change(drift=True, manager=evil, ref=Ref(RESOURCE_QUOTA, "n", evil), fields=(Field(evil, evil, None),)),
             change(reason="Foreign", drift=True, effect="report", message=evil, ref=Ref(RESOURCE_QUOTA, evil, "q")),
             tenant=evil,
-            told=(Told("A", "B", evil, True),),
+            unmet=(UnmetCondition("A", "B", evil, True),),
         )
     )
     assert "\x1b" not in text
@@ -143,10 +110,10 @@ PAY = tenant("pay", namespaces=["pay"], quota={"tenant": {"pods": "2"}})
 QUOTA = Desired(Ref(RESOURCE_QUOTA, "pay", "securetenant"), "quota", {"spec": {"hard": {"pods": "2"}}})
 
 
-def of_quota(*objects: Observed) -> tuple[list[Change], list[Told]]:
+def of_quota(*objects: Observed) -> tuple[list[Change], list[UnmetCondition]]:
     """What is said of quotas in a cluster that holds these."""
     found = assess(PAY, StaticWorld([PAY], objects), NOW)
-    return [c for c in changes(found, {}) if c.ref.kind is RESOURCE_QUOTA], told(found)
+    return [c for c in changes(found) if c.ref.kind is RESOURCE_QUOTA], unmet_conditions(found)
 
 
 def test_a_quota_that_is_to_be_made_is_no_obstacle() -> None:

@@ -75,10 +75,10 @@ def test_what_only_a_cluster_knows_is_named() -> None:
     stderr = render(BANK, "-t", "risk").stderr
     assert "note: risk: label and taint of the nodes with pool=risk are not rendered" in stderr
     text = f"{HEAD}metadata: {{name: a}}\nspec: {{namespaces: [{{name: shop}}], network: {{apiServer: true}}}}\n"
-    assert "apiServer: true is not here" in render("-", text=text).stderr
+    assert "apiServer: true is not rendered" in render("-", text=text).stderr
     egress = "[{name: out, to: [{cidr: 10.0.0.0/8}]}]"
     text = f"{HEAD}metadata: {{name: a}}\nspec: {{namespaces: [{{name: shop}}], network: {{egress: {egress}}}}}\n"
-    assert "which egress by cidr leaves out, are not here" in render("-", text=text).stderr
+    assert "egress to a cidr is rendered without excluding" in render("-", text=text).stderr
 
 
 def test_what_is_only_not_there_yet_needs_no_note() -> None:

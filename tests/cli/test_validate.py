@@ -204,7 +204,7 @@ def test_a_second_resource_is_judged_by_its_own_models(monkeypatch: pytest.Monke
     path, shelf_ = tmp_path / "s.yaml", shelf.document
     sound = [shelf_("oak", boards=3), shelf_("pay", boards=3, reserved=3)]
     path.write_text(tenant("pay") + yaml.safe_dump_all(sound, explicit_start=True))
-    assert "kind: 'Shelf' is not what is read here: write 'SecureTenant'" in validate(path).stdout
+    assert "kind: 'Shelf' is not supported: write 'SecureTenant'" in validate(path).stdout
     shelf.add(monkeypatch)
     assert validate(path).stdout == "1 tenant, 2 Shelves in 1 file: 0 errors, 0 warnings\n"
     assert json.loads(validate("-o", "json", path).stdout)["shelves"] == 2
@@ -229,7 +229,7 @@ def test_a_second_resource_is_judged_by_its_own_models(monkeypatch: pytest.Monke
     (again,) = problems("-", text=yaml.safe_dump({"kind": "ShelfList", **listed(sound[0], sound[0])}))
     assert again["message"] == "Shelf oak is in stdin:3 as well: only the last applied counts"
     (header,) = problems("-", text=tenant("pay").replace("kind: SecureTenant", "kind: Shef"))
-    assert header["message"] == "'Shef' is not what is read here: write 'SecureTenant' or 'Shelf'"
+    assert header["message"] == "'Shef' is not supported: write 'SecureTenant' or 'Shelf'"
 
 
 def listed(*items: dict[str, object]) -> dict[str, object]:

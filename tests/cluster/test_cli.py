@@ -268,7 +268,7 @@ async def test_what_is_the_clusters_stands_beside_the_tenants(made: None, admin:
         )
     finally:
         await admin.delete(f"{path}/cli-wide")
-    given = "gives Group system:authenticated the role ClusterRole/view in every namespace"
+    given = "grants ClusterRole/view to Group system:authenticated in every namespace"
     assert f"    ? ClusterRoleBinding/cli-wide foreign: {given}" in done.out
     assert done.out.rstrip().endswith("1 of the cluster's.")
     (deviation,) = as_json.json["cluster"]

@@ -222,7 +222,7 @@ async def test_what_kubectl_shows(admin: Admin) -> None:
         row = await wait_for(lambda: shown("stn"), what="kubectl to know the short name")
         assert row.split()[:5] == [name, "True", "Audit", "2", "3"]
         assert name in await admin.kubectl("get", "securetenant", "--no-headers")
-        assert "Enforce: make it so" in await admin.kubectl("explain", "securetenant.spec.mode")
+        assert "Enforce: create and correct objects" in await admin.kubectl("explain", "securetenant.spec.mode")
     finally:
         await admin.delete(kinds.SECURE_TENANT.path(name=name))
 

@@ -165,7 +165,7 @@ async def test_a_widened_role_is_reported_once_and_its_tenants_are_not_ready(
     await ledger.agrees("Changed", Changed=1)
     for tenant in (one, two):
         condition = await is_shipped(tenant, "False", "Widened")
-        assert "ClusterRole securetenant-viewer gives more than it ships with: get secrets;" in condition["message"]
+        assert "ClusterRole securetenant-viewer grants more than it ships with: get secrets;" in condition["message"]
         assert life.condition(await tenant.get(), "Stalled")["reason"] == "Blocked"
         await tenant.agrees()  # no drift of its own
     await is_shipped(none, "True", "AsShipped")
@@ -208,7 +208,7 @@ async def test_an_event_about_the_role_says_it(stage: Stage, ledger: Ledger, ten
     found = await event(stage.admin, await stage.admin.get(VIEWER))
     assert (found["type"], found["involvedObject"]["name"]) == ("Warning", "securetenant-viewer")
     assert "as the field manager mallory" in found["message"]
-    assert "gives more than it ships with" in found["message"]
+    assert "grants more than it ships with" in found["message"]
     assert "securetenant.dev/tenant" not in found["metadata"]["labels"]
     await put_right(stage.admin)
     await are_right(ledger, tenants)
@@ -217,7 +217,7 @@ async def test_an_event_about_the_role_says_it(stage: Stage, ledger: Ledger, ten
 async def test_a_role_that_gives_less_or_is_gone(stage: Stage, ledger: Ledger, tenants: list[Tenant]) -> None:
     await stage.admin.patch(VIEWER, [{"op": "remove", "path": "/rules/0"}], JSON_PATCH)
     await ledger.agrees("Changed", Changed=1)
-    assert "does not give all" in (await is_shipped(tenants[0], "False", "Narrowed"))["message"]
+    assert "grants less" in (await is_shipped(tenants[0], "False", "Narrowed"))["message"]
     assert told(stage.operator, "detected")[-1]["level"] == "warning"
     await stage.admin.delete(VIEWER)
     await ledger.agrees("Missing", Missing=1)
@@ -270,7 +270,7 @@ async def test_a_role_for_everyone_is_reported_once(
         await ledger.agrees("Foreign", Foreign=1)
         line = told(stage.operator, "detected")[-1]
         assert (line["object"], line["manager"]) == (f"ClusterRoleBinding/{name}", MANAGER)
-        assert f"gives {subject['kind']} {subject['name']} the role ClusterRole/view in every" in line["cause"]
+        assert f"grants ClusterRole/view to {subject['kind']} {subject['name']} in every" in line["cause"]
         about = (await event(stage.admin, await stage.admin.get(path)))["involvedObject"]
         assert (about["kind"], about["name"]) == ("ClusterRoleBinding", name)
         for tenant in tenants:
@@ -291,7 +291,7 @@ async def test_kubernetes_own_for_everyone(stage: Stage, ledger: Ledger, tenants
         await ledger.agrees("Changed", Changed=1)
         line = told(stage.operator, "detected")[-1]
         assert line["object"] == "ClusterRole/system:discovery"
-        assert "gives more than Kubernetes ships it with: get secrets" in line["cause"]
+        assert "grants more than Kubernetes ships it with: get secrets" in line["cause"]
     finally:
         await stage.admin.patch(discovery, {"rules": before})
         await stage.admin.delete(f"{CLUSTER_BINDINGS}/clu-again")

@@ -13,6 +13,13 @@ from tests.support.tenants import Stage, Tenant
 
 pytestmark = pytest.mark.cluster
 CHANGED = ("namespaces", "Changed")
+#: What the admission policies and Pod Security read, of a tenant that says nothing about it.
+PARAMETERS = [f"securetenant.dev/{control}" for control in ("runtime", "images", "exemptions")]
+RULES = {
+    "securetenant.dev/admission": "Deny",
+    **{f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "audit", "warn")},
+    **{f"pod-security.kubernetes.io/{mode}-version": "v1.37" for mode in ("enforce", "audit", "warn")},
+}
 
 
 def entry(name: str, **other: Any) -> dict[str, Any]:
@@ -42,8 +49,8 @@ async def shop(stage: Stage) -> Tenant:
 async def test_created_as_declared(stage: Stage, shop: Tenant) -> None:
     found = (await stage.admin.get(f"{NAMESPACES}/ns-shop-0"))["metadata"]
     system = {"kubernetes.io/metadata.name": "ns-shop-0"}
-    assert found["labels"] == {"env": "prod", **tenants.marks("ns-shop", "namespaces"), **system}
-    assert found["annotations"].keys() == {"bank.example/cost", APPLIED, CREATION}
+    assert found["labels"] == {"env": "prod", **tenants.marks("ns-shop", "namespaces"), **system, **RULES}
+    assert found["annotations"].keys() == {"bank.example/cost", APPLIED, CREATION, *PARAMETERS}
     assert found["annotations"]["bank.example/cost"] == "42"
     status = (await shop.get())["status"]
     assert status["namespaces"][0] == {"name": "ns-shop-0", "uid": found["uid"], "drift": 0}
@@ -95,7 +102,7 @@ async def test_edits_are_rolled_out_and_are_no_drift(stage: Stage) -> None:
     edited = {"name": "ns-edit-a", "labels": {"tier": "1"}, "annotations": {"bank.example/cost": "43"}}
     await tenant.edit({"namespaces": [edited, entry("ns-edit-b")]})
     found = (await stage.admin.get(f"{NAMESPACES}/ns-edit-a"))["metadata"]
-    assert found["labels"].keys() == {"tier", "kubernetes.io/metadata.name", *MARKS}
+    assert found["labels"].keys() == {"tier", "kubernetes.io/metadata.name", *MARKS, *RULES}
     assert found["annotations"]["bank.example/cost"] == "43"
     assert await life.children(stage.admin, "ns-edit-b")
 

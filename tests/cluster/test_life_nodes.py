@@ -10,6 +10,7 @@ import pytest_asyncio
 from sandbox import nodes
 from sandbox.plane import Plane
 from tests.support import life, tenants
+from tests.support import pods as compliant
 from tests.support.life import APPLIED
 from tests.support.sandbox import JSON_PATCH, Admin, wait_for
 from tests.support.tampering import MANAGER
@@ -200,12 +201,7 @@ async def test_only_pods_that_tolerate_it_are_placed(stage: Stage) -> None:
         """It asks for the node by its own label; whether it may is the taint's to say."""
         return {
             "metadata": {"name": pod_name},
-            "spec": {
-                "containers": [{"name": "c", "image": "registry.example/none"}],
-                "nodeSelector": {"pool": "nod-place"},
-                "tolerations": list(tolerations),
-                "automountServiceAccountToken": False,
-            },
+            "spec": compliant.spec(nodeSelector={"pool": "nod-place"}, tolerations=list(tolerations)),
         }
 
     await stage.admin.create(pods, pod("intruder"))

@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from sandbox import nodes
-from tests.support import life, tampering, tenants
+from tests.support import life, pods, tampering, tenants
 from tests.support.life import APPLIED
 from tests.support.sandbox import Admin, wait_for
 from tests.support.tampering import MANAGER
@@ -113,14 +113,7 @@ async def share_is(admin: Admin, tenant: str, expected: list[int]) -> None:
 
 
 def pod(node: str) -> dict[str, Any]:
-    return {
-        "metadata": {"generateName": "p-"},
-        "spec": {
-            "containers": [{"name": "c", "image": "registry.example/none"}],
-            "nodeSelector": {"quota-of": node},
-            "automountServiceAccountToken": False,
-        },
-    }
+    return {"metadata": {"generateName": "p-"}, "spec": pods.spec(nodeSelector={"quota-of": node})}
 
 
 def spec(*namespaces: str, **tenant: str) -> dict[str, Any]:

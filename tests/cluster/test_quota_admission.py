@@ -19,6 +19,7 @@ from securetenant.controls.quota import control as quota
 from securetenant.model import names
 from securetenant.model.objects import Desired, Observed, marks
 from securetenant.model.record import annotation
+from tests.support import pods
 from tests.support.sandbox import Admin, Plane, wait_for
 from tests.support.world import NOW, StaticWorld, observed, tenant
 
@@ -31,11 +32,7 @@ def pod(owner: SecureTenant) -> dict[str, Any]:
     """A pod that no node takes: it counts, and is gone at once when deleted."""
     return {
         "metadata": {"generateName": "p-", "labels": {"quota-of": owner.name}},
-        "spec": {
-            "containers": [{"name": "c", "image": "registry.example/none"}],
-            "nodeSelector": {"no-such": "node"},
-            "automountServiceAccountToken": False,
-        },
+        "spec": pods.spec(nodeSelector={"no-such": "node"}),
     }
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 import pytest_asyncio
 
-from tests.support import life, tampering, tenants
+from tests.support import life, pods, tampering, tenants
 from tests.support.fault import free_lease
 from tests.support.sandbox import Admin, run_operator, wait_for
 from tests.support.tampering import MANAGER
@@ -68,11 +68,7 @@ async def held(tenant: Tenant, reason: str, *words: str) -> dict[str, Any]:
 
 async def pod(admin: Admin, namespace: str) -> int:
     """Try to make a pod that runs nowhere; the answer's status."""
-    spec = {
-        "containers": [{"name": "c", "image": "registry.example/none"}],
-        "nodeSelector": {"none": "such"},
-        "automountServiceAccountToken": False,
-    }
+    spec = pods.spec(nodeSelector={"none": "such"})
     status, _ = await admin.request(
         "POST", f"/api/v1/namespaces/{namespace}/pods", {"metadata": {"generateName": "p-"}, "spec": spec}
     )

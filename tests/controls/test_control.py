@@ -22,7 +22,7 @@ from securetenant.drift.assess import assess
 from securetenant.drift.judge import Finding
 from securetenant.engine import status
 from securetenant.engine.reporter import Reporter
-from securetenant.engine.status import Drifted, Pass
+from securetenant.engine.status import Pass
 from securetenant.model.kinds import LIMIT_RANGE
 from securetenant.model.metrics import Family, Samples
 from securetenant.model.objects import Desired, Ref
@@ -114,7 +114,7 @@ class Stage:
         result = Pass(of, found.plans, found.held) if planned else Pass(of, {}, {})
         if planned:
             result.rolled_out = [finding for finding in found.findings if finding.control == NAME]
-            result.outstanding = [Drifted(Finding(Ref(LIMIT_RANGE, "a", "x"), NAME, "Stale", "Keep", rollout=False))]
+            result.outstanding = [Finding(Ref(LIMIT_RANGE, "a", "x"), NAME, "Stale", "Keep", rollout=False)]
         computed = status.compute(result, NOW)
         self.reporter.report(result, computed, 0.0)
         return SecureTenantStatus.model_validate(status.dump(computed))

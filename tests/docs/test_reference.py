@@ -26,6 +26,8 @@ NONE: Final = "–"
 _WHOLE: Final = re.compile(r"\.pods$|^limits\.\w+$|^namespaces\[\]\.limits$")
 # What one page tells of another control's section.
 _ELSEWHERE: Final = {"quota": {"namespaces[].quota"}, "limits": {"namespaces[].limits"}}
+# The sections of the spec that belong to a control of another name.
+_SECTIONS: Final = {"admission": {"admission", "locks", "exemptions"}}
 
 
 def fields(schema: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -41,6 +43,11 @@ def spec_fields() -> dict[str, dict[str, Any]]:
     """All fields of the spec by their path."""
     top = documented_schema(TENANT)["properties"]
     return {**top, **{path: inner for name in top for path, inner in fields(top[name], name)}}
+
+
+def section(path: str) -> str:
+    """The field of the spec that a path begins with."""
+    return re.split(r"[.\[]", path)[0]
 
 
 def default(schema: dict[str, Any]) -> str:
@@ -63,6 +70,7 @@ def test_fields_of_a_control_are_told_with_their_defaults(control: str) -> None:
     every = spec_fields()
     mirrored = re.compile(r"^network\.egress\[\]")
     wanted = {path for path in every if path.startswith((f"{control}.", f"{control}[]"))}
+    wanted |= {path for path in every if section(path) in _SECTIONS.get(control, ())}
     wanted = {path for path in wanted if not mirrored.match(path)} | _ELSEWHERE.get(control, set())
     told = {code(row[0])[0]: row[1] for row in table(DOCS / "controls" / f"{control}.md", "field", "default")}
     assert told == {path: default(every[path]) for path in wanted}
@@ -70,7 +78,8 @@ def test_fields_of_a_control_are_told_with_their_defaults(control: str) -> None:
 
 def test_fields_at_the_top_are_told_with_their_defaults() -> None:
     every = spec_fields()
-    wanted = {path for path in every if path.partition(".")[0].partition("[")[0] not in NAMES}
+    told_elsewhere = {*NAMES, *(name for own in _SECTIONS.values() for name in own)}
+    wanted = {path for path in every if section(path) not in told_elsewhere}
     told = {code(row[0])[0]: row[1] for row in table(DOCS / "concepts.md", "field", "default")}
     assert told == {path: default(every[path]) for path in wanted}
 
@@ -198,21 +207,10 @@ def _constants(node: ast.AST) -> set[str]:
 
 
 def _reasons_in(tree: ast.Module) -> Iterator[str]:
-    """The reasons that a file gives to conditions, by the four ways in which the code does it."""
+    """The reasons that a file gives to conditions, by the two ways in which the code does it."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            if node.func.id == "Condition":
-                for keyword in node.keywords:
-                    if keyword.arg == "reason" and isinstance(keyword.value, ast.Constant | ast.IfExp):
-                        parts = [keyword.value]
-                        if isinstance(keyword.value, ast.IfExp):
-                            parts = [keyword.value.body, keyword.value.orelse]  # type: ignore[list-item]
-                        for part in parts:
-                            yield from _constants(part)
-            elif node.func.id == "_condition" and len(node.args) == 4:
-                yield from _constants(node.args[2])
-            elif node.func.id == "_not_ready":
-                yield from _constants(node.args[0])
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Condition.of":
+            yield from _constants(node.args[2])
         elif isinstance(node, ast.FunctionDef) and node.name == "obstacle":
             for inner in ast.walk(node):
                 if isinstance(inner, ast.Return) and isinstance(inner.value, ast.Tuple):
@@ -231,7 +229,7 @@ def types() -> set[str]:
     text = "\n".join(
         source.read_text() for folder in ("controls", "engine") for source in (PACKAGE / folder).rglob("*.py")
     )
-    named = re.findall(r'(?:Condition\(\s*type=|_condition\(|^CONDITION(?:: Final)? = )"(\w+)"', text, re.MULTILINE)
+    named = re.findall(r'(?:Condition\.of\(\s*|^CONDITION(?:: Final)? = )"(\w+)"', text, re.MULTILINE)
     return set(named)
 
 

@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from securetenant.drift import judge
-from securetenant.drift.judge import Finding, Owner
+from securetenant.drift.judge import Field, Finding, Owner, differences
 from securetenant.model import names
 from securetenant.model.kinds import NAMESPACE, NETWORK_POLICY, NODE, RESOURCE_QUOTA, ROLE_BINDING
-from securetenant.model.objects import Desired, Foreign, Observed, Ref
+from securetenant.model.objects import Desired, Foreign, JsonValue, Observed, Ref
 from tests.support.world import observe, observed, tenant
 
 PAY = tenant("pay", namespaces=["pay"])
@@ -35,8 +38,10 @@ def nowhere(namespace: str) -> bool:
     return False
 
 
-def owner(applied: Iterable[Ref] = (), settled: bool = True) -> Owner:
-    return Owner("pay", PAY.metadata.uid, frozenset(applied).__contains__, lambda namespace: settled or not namespace)
+def owner(applied: Iterable[Ref] = (), reconciled: bool = True) -> Owner:
+    return Owner(
+        "pay", PAY.metadata.uid, frozenset(applied).__contains__, lambda namespace: reconciled or not namespace
+    )
 
 
 def lookup(*objects: Observed) -> Callable[[Ref], Observed | None]:
@@ -94,7 +99,7 @@ def test_a_stripped_record_is_drift() -> None:
 
 def test_what_stands_in_a_namespace_at_its_adoption_is_no_drift() -> None:
     theirs = observed("NetworkPolicy", DENY.ref.name, "pay", spec={})
-    assert only(judge.wanted(owner(settled=False), [DENY], lookup(theirs))).rollout
+    assert only(judge.wanted(owner(reconciled=False), [DENY], lookup(theirs))).rollout
     assert not only(judge.wanted(owner([DENY.ref]), [DENY], lookup(theirs))).rollout
     # It was given up by a write of which no answer came, and is wanted again.
     doubtful = replace(owner([DENY.ref]), last=lambda ref: ("", "a-record"))
@@ -170,7 +175,7 @@ def test_in_a_namespace_of_others_nothing_is_touched() -> None:
 
 def test_what_is_found_in_a_namespace_that_was_just_adopted_is_no_drift() -> None:
     left = observed("NetworkPolicy", "securetenant-old", "pay", labels=observe(DENY, PAY).labels, spec={})
-    found = only(judge.unwanted(owner(settled=False), of_network(left), [], everywhere, nowhere))
+    found = only(judge.unwanted(owner(reconciled=False), of_network(left), [], everywhere, nowhere))
     assert (found.reason, found.action, found.rollout) == ("Stale", "Delete", True)
 
 
@@ -212,18 +217,35 @@ def test_foreign_objects_are_drift(remove: bool, action: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("left", "right", "path"),
+    ("old", "new", "fields"),
     [
-        pytest.param({"a": 1}, {"a": 1}, "", id="equal"),
-        pytest.param({"a": {"b": [1, 2]}}, {"a": {"b": [1, 3]}}, "a.b[1]", id="in a list"),
-        pytest.param({"a": [1]}, {"a": [1, 2]}, "a[1]", id="longer list"),
-        pytest.param({"a": {}}, {"a": {"x": None}}, "a.x", id="added null"),
-        pytest.param({"a": 1}, {"a": True}, "a", id="type"),
-        pytest.param({"a": 1}, {}, "a", id="missing"),
+        pytest.param({"a": 1}, {"a": 1}, [], id="equal"),
+        pytest.param({"a": {"b": 1}}, {"a": {"b": 2}}, [Field("a.b", 1, 2)], id="changed"),
+        pytest.param({"a": 1}, {}, [Field("a", 1, None)], id="added-by-others"),
+        pytest.param({}, {"a": {"b": 1}}, [Field("a", None, {"b": 1})], id="taken-away-by-others"),
+        pytest.param({"a": [1, 2]}, {"a": [1, 3, 4]}, [Field("a[1]", 2, 3), Field("a[2]", None, 4)], id="list"),
+        pytest.param({"a": True}, {"a": 1}, [Field("a", True, 1)], id="another-type"),
     ],
 )
-def test_first_difference(left: dict[str, object], right: dict[str, object], path: str) -> None:
-    assert judge.first_difference(left, right) == path  # type: ignore[arg-type]
+def test_differences(old: JsonValue, new: JsonValue, fields: list[Field]) -> None:
+    assert list(differences(old, new)) == fields
+
+
+_JSON: Any = st.recursive(
+    st.booleans() | st.integers(0, 3) | st.sampled_from("ab"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("xyz"), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(_JSON, _JSON)
+def test_there_are_differences_exactly_where_values_differ(old: JsonValue, new: JsonValue) -> None:
+    same = repr(old) == repr(new) or (isinstance(old, dict) and old == new and str(old) == str(new))
+    found = list(differences(old, new))
+    if same:
+        assert found == []
+    if not found:
+        assert old == new
 
 
 def _spec(want: Desired) -> dict[str, object]:
@@ -270,9 +292,10 @@ def test_what_closes_is_told_from_what_may_wait(finding: Finding, is_closing: bo
 
 
 def test_an_answer_that_is_not_what_was_asked_for_is_told_by_its_first_field() -> None:
-    assert judge.difference(DENY, observe(DENY, PAY), "pay", PAY.metadata.uid) == ""
+    stands = observe(DENY, PAY)
+    assert judge.difference(DENY, stands, "pay", stands.record or "") == ""
     opened = replace(DENY, body={"spec": {**DENY.body["spec"], "ingress": [{}]}})  # type: ignore[dict-item]
-    assert judge.difference(DENY, observe(opened, PAY), "pay", PAY.metadata.uid) == "spec.ingress"
+    assert judge.difference(DENY, observe(opened, PAY), "pay", stands.record or "") == "spec.ingress"
 
 
 def test_what_may_have_been_deleted_by_ourselves_is_no_drift() -> None:

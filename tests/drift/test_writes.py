@@ -10,6 +10,7 @@ from securetenant.drift.judge import Action, Finding
 from securetenant.model import names
 from securetenant.model.kinds import NAMESPACE, NETWORK_POLICY, NODE, RESOURCE_QUOTA, ROLE_BINDING
 from securetenant.model.objects import Desired, JsonValue, Observed, Ref
+from securetenant.model.record import annotation
 from tests.support.world import observe, observed, tenant
 
 PAY = tenant("pay", namespaces=["pay"])
@@ -26,7 +27,8 @@ def sent(request: writes.Request) -> Any:
 
 def finding(action: Action, desired: Desired | None, have: Observed | None) -> Finding:
     ref = desired.ref if desired else have.ref if have else Ref(NODE, "", "")
-    return Finding(ref, "x", "Changed", action, rollout=False, desired=desired, observed=have)
+    record = annotation(desired, "pay", UID) if desired else ""
+    return Finding(ref, "x", "Changed", action, rollout=False, desired=desired, record=record, observed=have)
 
 
 def test_create_holds_marks_and_record() -> None:

@@ -12,7 +12,7 @@ from securetenant.engine.contention import (
     PLACE_SECONDS,
     WINDOW,
     Contention,
-    Contest,
+    ManagerConflict,
 )
 from securetenant.model.kinds import NETWORK_POLICY
 from securetenant.model.objects import Ref
@@ -45,7 +45,7 @@ def test_many_in_a_short_time_are_and_name_the_manager() -> None:
     clock = Clock()
     contests = Contention(clock)
     fight(contests, clock, CORRECTIONS, 1.0)
-    assert contests.contested("pay") == {DENY: Contest("network", "helm")}
+    assert contests.contested("pay") == {DENY: ManagerConflict("network", "helm")}
     assert contests.wait("pay", DENY, closes=False) == FIRST_WAIT
 
 
@@ -108,7 +108,7 @@ def test_names_that_are_always_new_are_one_fight_by_place_and_manager() -> None:
         contests.removed("pay", Ref(NETWORK_POLICY, "pay", f"open-{number}"), "network", "helm")
         if number < CORRECTIONS:
             assert not contests.contested("pay"), "many at once are one round"
-    assert contests.contested("pay") == {Ref(NETWORK_POLICY, "pay", "*"): Contest("network", "helm")}
+    assert contests.contested("pay") == {Ref(NETWORK_POLICY, "pay", "*"): ManagerConflict("network", "helm")}
 
 
 def test_a_fight_that_lasts_is_said_to() -> None:

@@ -11,9 +11,9 @@ from securetenant.controls.lookup import FAMILIES, NAMES
 from securetenant.drift.assess import assess
 from securetenant.drift.judge import Finding
 from securetenant.engine import status
-from securetenant.engine.contention import Contest
+from securetenant.engine.contention import ManagerConflict
 from securetenant.engine.reporter import Reporter
-from securetenant.engine.status import Drifted, Pass
+from securetenant.engine.status import Pass
 from securetenant.model import names
 from securetenant.model.kinds import NETWORK_POLICY
 from securetenant.model.objects import Observed, Ref
@@ -85,10 +85,10 @@ def shown() -> str:
         return computed
 
     full = looked_at(everything("full"))
-    full.outstanding = [Drifted(finding("network", "Foreign")), Drifted(finding("access", "Foreign"))]
-    full.corrected = full.detected = [Drifted(finding("network", "Missing"))]
+    full.outstanding = [finding("network", "Foreign"), finding("access", "Foreign")]
+    full.corrected = full.detected = [finding("network", "Missing")]
     full.rolled_out = [finding("quota", "Changed", rollout=True), finding("network", "Changed", rollout=True)]
-    full.contested = {finding("network", "Foreign").ref: Contest("network", "mallory", lasting=False)}
+    full.contested = {finding("network", "Foreign").ref: ManagerConflict("network", "mallory", lasting=False)}
     before = status.dump(passed(full))
     passed(Pass(everything("paused", mode="Paused", status=before), {}, {}))
     passed(looked_at(everything("refused", status=before), Refusal("spec.x: no", 0)))

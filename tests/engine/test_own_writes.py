@@ -21,7 +21,7 @@ def after(finding: Finding, outcome: Outcome) -> set[str]:
     """What may stand on the object by our own hand after a pass."""
     found = Assessment(tenant("pay"), {}, [], {}, {}, frozenset(), [finding], None)
     history = OwnWrites(StaticWorld())
-    history.settle(found, outcome, {})
+    history.observe(found, outcome)
     return set(history.last("pay")(finding.ref))
 
 
@@ -39,10 +39,10 @@ def test_what_was_given_up_without_an_answer_is_known_when_it_is_seen() -> None:
     """The next pass finds it given up, and the one after that has to take it in again."""
     finding, nothing = released(), Assessment(tenant("pay"), {}, [], {}, {}, frozenset(), [], None)
     history = OwnWrites(StaticWorld())
-    history.settle(replace(nothing, findings=[finding]), Outcome(failed=[(finding, Unreachable(0, "", "cut"))]), {})
+    history.observe(replace(nothing, findings=[finding]), Outcome(failed=[(finding, Unreachable(0, "", "cut"))]))
     assert "" in history.last("pay")(GIVEN_UP)
-    late = history.settle(nothing, Outcome(), {})
-    assert [item.finding for item in late] == [finding]
+    late = history.observe(nothing, Outcome())
+    assert late == [finding]
     assert set(history.last("pay")(GIVEN_UP)) == {""}
 
 
@@ -70,7 +70,7 @@ class Story:
 
     def look(self, pay: SecureTenant) -> Assessment:
         self.world.put(pay)
-        return assess(pay, self.world, NOW, self.history.last("pay"), believes=self.history.believes("pay"))
+        return assess(pay, self.world, NOW, self.history.last("pay"), trusts=self.history.trusts("pay"))
 
     def rule(self, pay: SecureTenant) -> Finding:
         """What is wrong with the rule's object."""
@@ -83,8 +83,8 @@ class Story:
     def given_up_unseen(self) -> None:
         """The rule's object is created, of which no answer comes; and the rule is gone before the object is seen."""
         unanswered = Outcome(failed=[(self.rule(NARROW), Unreachable(0, "Unreachable", "cut"))])
-        self.history.settle(self.look(NARROW), unanswered, {})
-        assert self.history.settle(self.look(WITHOUT), Outcome(), {}) == [], "nobody has seen that it was carried out"
+        self.history.observe(self.look(NARROW), unanswered)
+        assert self.history.observe(self.look(WITHOUT), Outcome()) == [], "nobody has seen that it was carried out"
 
 
 def test_what_was_created_without_an_answer_is_known_though_it_is_not_seen_yet() -> None:
@@ -116,12 +116,12 @@ def test_what_was_created_without_an_answer_is_known_in_place_of_what_stood_ther
     for before in (WIDE, NARROW):
         story = Story()
         story.world.put(observe(story.wanted(before), before))
-        story.history.settle(story.look(before), Outcome(), {})
+        story.history.observe(story.look(before), Outcome())
         assert story.history.last("pay")(RULE)
         story.world.drop(RULE)
         if before is NARROW:
             stale = Finding(RULE, "network", "Stale", "Delete", rollout=True)
-            story.history.settle(story.look(WITHOUT), Outcome(done=[stale]), {})
+            story.history.observe(story.look(WITHOUT), Outcome(done=[stale]))
         story.given_up_unseen()
         story.world.put(observe(story.wanted(NARROW), NARROW))
         assert story.rule(WITHOUT).rollout

@@ -283,7 +283,7 @@ async def test_what_has_our_mark_and_a_record_that_anybody_can_compute_is_drift(
         stage.world.put(observe(want, tenant("pay", uid="uid-pay", namespaces=["pay-a"])))
     await stage.look()
     result, _ = stage.told.passes[-1]
-    assert [item.finding.ref.name for item in result.corrected] == ["open-1"]
+    assert [item.ref.name for item in result.corrected] == ["open-1"]
     assert stage.world.get(Ref(NETWORK_POLICY, "pay-a", "open-1")) is None
 
 

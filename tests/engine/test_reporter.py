@@ -1,7 +1,7 @@
 """What is told of a pass, and that it is told once: of the tenant by its status, of a rollout by its findings."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -16,7 +16,7 @@ from securetenant.controls.network import control as network
 from securetenant.drift.judge import Action, Finding
 from securetenant.engine import status
 from securetenant.engine.reporter import Reporter
-from securetenant.engine.status import Drifted, Pass
+from securetenant.engine.status import Pass
 from securetenant.model.kinds import NAMESPACE, NETWORK_POLICY
 from securetenant.model.objects import Desired, Ref
 from securetenant.telemetry import events
@@ -125,7 +125,7 @@ async def test_a_status_that_cannot_be_written_has_nothing_told_twice(stage: Sta
 
 async def test_nothing_is_said_of_a_generation_before_its_writes_are_settled(stage: Stage) -> None:
     of = tenant("pay", namespaces=["pay"])
-    of = stage.passed(of, finding("Create"), unsettled=True)
+    of = stage.passed(of, finding("Create"), retrying=True)
     assert stage.said() == ["rolled out", "object written"]
     stage.passed(of, finding("Create"))
     assert stage.said() == ["tenant created", "rolled out", "object written"]
@@ -187,7 +187,7 @@ async def test_each_threshold_of_each_end_is_told_once(stage: Stage) -> None:
     ((reason, message),) = await stage.told()
     end = f"{NOW + timedelta(hours=2):%Y-%m-%dT%H:%M:%SZ}"
     assert reason == "ExpiresSoon"
-    assert message == f"ingress a (CHG-2) ends at {end}, within 1d: renew it, or let it close"
+    assert message == f"ingress a (CHG-2) expires at {end}, within 1d: renew it or let it expire"
 
 
 async def test_many_flows_are_all_in_the_log_and_few_events(stage: Stage) -> None:
@@ -204,7 +204,7 @@ async def test_many_flows_are_all_in_the_log_and_few_events(stage: Stage) -> Non
 
 async def test_what_was_undone_is_told_to_the_platform_and_in_the_namespace(stage: Stage) -> None:
     of = tenant("pay", namespaces=["pay"], status=SEEN)
-    item = Drifted(finding("Delete", "theirs", rollout=False), "mallory")
+    item = replace(finding("Delete", "theirs", rollout=False), manager="mallory")
     stage.passed(of, detected=[item], corrected=[item])
     await stage.events.flush()
     message = "Changed NetworkPolicy/pay/theirs as the field manager mallory (widens): corrected"
@@ -223,7 +223,7 @@ async def test_a_namespace_has_its_event_in_itself_and_a_node_none(stage: Stage)
     node = observed("Node", "n1")
     made = Finding(Ref(NAMESPACE, "", "gone"), "namespaces", "Missing", "Create", rollout=False)
     changed = [Finding(o.ref, "namespaces", "Changed", "Patch", rollout=False, observed=o) for o in (space, node)]
-    stage.passed(of, corrected=[Drifted(f) for f in (*changed, made)])
+    stage.passed(of, corrected=[*changed, made])
     await stage.events.flush()
     about = [body["involvedObject"] for body in stage.sent if "default" not in body["path"]]
     assert about == [
@@ -252,5 +252,5 @@ async def test_rollouts_do_not_take_what_drift_needs(stage: Stage) -> None:
     for number in range(4):
         stage.passed(of, *(opened(f"r{number}{n}") for n in range(10)))
     await stage.told()
-    stage.passed(of, detected=[Drifted(finding("Keep", f"theirs-{n}", rollout=False)) for n in range(10)])
+    stage.passed(of, detected=[finding("Keep", f"theirs-{n}", rollout=False) for n in range(10)])
     assert [reason for reason, _ in await stage.told()] == ["DriftDetected"] * int(events.RESERVE)

@@ -44,8 +44,8 @@ POLICY = one("NetworkPolicy", "securetenant-dns", "network", "Replace")
             "what could not be written before",
         ),
         (SEEN, 1, [POLICY], True, "start of this instance: another version of it, or a change while none ran"),
-        (SEEN, 1, [one("ResourceQuota", "securetenant", "quota", "Replace")], False, "the use of the quota"),
-        (SEEN, 1, [one("Node", "n1", "nodes", "Patch")], False, "nodes came or went"),
+        (SEEN, 1, [one("ResourceQuota", "securetenant", "quota", "Replace")], False, "quota usage"),
+        (SEEN, 1, [one("Node", "n1", "nodes", "Patch")], False, "nodes changed"),
         (SEEN, 1, [POLICY], False, "a peer's declaration, or the cluster, changed"),
     ],
 )
@@ -82,7 +82,7 @@ def test_each_control_is_asked_of_its_own_objects() -> None:
         one("Node", "n1", "nodes", "Patch"),
     ]
     controls = [control(name) for name in ("network", "nodes", "quota")]
-    told = rollout.told_by(controls, pay(SEEN), findings, SecureTenantStatus(), NOW)
+    told = rollout.reports(controls, pay(SEEN), findings, SecureTenantStatus(), NOW)
     assert {name: each.cause for name, each in told.items()} == {"network": "network", "nodes": "nodes"}
     assert asked["network"] == [
         Written(have.ref, have, want),

@@ -10,7 +10,7 @@ from securetenant.api.status import Condition, SecureTenantStatus, WhitelistStat
 from securetenant.controls.control import Plan
 from securetenant.drift.judge import Finding
 from securetenant.engine import known, status
-from securetenant.engine.status import Drifted, Pass
+from securetenant.engine.status import Pass
 from securetenant.model.kinds import NETWORK_POLICY
 from securetenant.model.objects import Ref
 from tests.support.world import NOW, tenant
@@ -23,9 +23,9 @@ PLANS = {
 }
 
 
-def drifted(number: int = 1) -> list[Drifted]:
+def drifted(number: int = 1) -> list[Finding]:
     refs = [Ref(NETWORK_POLICY, "pay-a", f"p{n}") for n in range(number)]
-    return [Drifted(Finding(ref, "network", "Foreign", "Keep", rollout=False)) for ref in refs]
+    return [Finding(ref, "network", "Foreign", "Keep", rollout=False) for ref in refs]
 
 
 def judged(**more: Any) -> Pass:

@@ -13,6 +13,7 @@ from securetenant.engine.inflight import WritesInFlight
 from securetenant.engine.writer import Outcome, Writer
 from securetenant.model.kinds import NAMESPACE, NETWORK_POLICY
 from securetenant.model.objects import Desired, Observed, Ref, Superseded
+from securetenant.model.record import annotation
 from tests.support.fakeapi import serving, status
 from tests.support.kube import transport_to
 from tests.support.world import CREATED, namespace, observe, tenant
@@ -33,9 +34,13 @@ def policy(name: str, place: str = "pay", *, closing: bool = False) -> Desired:
     return Desired(Ref(NETWORK_POLICY, place, name), "network", {"spec": {"podSelector": {}}}, closing=closing)
 
 
+def recorded(want: Desired) -> str:
+    return annotation(want, "pay", "uid")
+
+
 def created(name: str, place: str = "pay", *, closing: bool = False) -> Finding:
     want = policy(name, place, closing=closing)
-    return Finding(want.ref, "network", "Missing", "Create", rollout=True, desired=want)
+    return Finding(want.ref, "network", "Missing", "Create", rollout=True, desired=want, record=recorded(want))
 
 
 def deleted(name: str, superseded: Superseded = "") -> Finding:
@@ -46,8 +51,10 @@ def deleted(name: str, superseded: Superseded = "") -> Finding:
 def space(have: Observed | None, *, rollout: bool) -> Finding:
     """The namespace is missing, or is not as it is wanted."""
     if have is None:
-        return Finding(SPACE.ref, "namespaces", "Missing", "Create", rollout, desired=SPACE)
-    return Finding(SPACE.ref, "namespaces", "Changed", "Patch", rollout, desired=SPACE, observed=have)
+        return Finding(SPACE.ref, "namespaces", "Missing", "Create", rollout, desired=SPACE, record=recorded(SPACE))
+    return Finding(
+        SPACE.ref, "namespaces", "Changed", "Patch", rollout, desired=SPACE, record=recorded(SPACE), observed=have
+    )
 
 
 async def sent(

@@ -43,7 +43,7 @@ class Asked:
 
 
 @dataclass
-class Stage:
+class Election:
     """A Lease of its own. All requests by `transport` are in `asked`."""
 
     plane: Plane
@@ -72,13 +72,13 @@ class Stage:
 
 
 @contextlib.asynccontextmanager
-async def staged(plane: Plane) -> AsyncIterator[Stage]:
+async def staged(plane: Plane) -> AsyncIterator[Election]:
     asked = Asked()
     async with transport_to(plane.kubeconfig, on_request=asked.hear) as transport:
-        stage = Stage(plane, transport, asked)
-        yield stage
+        election = Election(plane, transport, asked)
+        yield election
         with contextlib.suppress(NotFound):
-            await transport.delete(LEASE, stage.ref)
+            await transport.delete(LEASE, election.ref)
 
 
 @contextlib.asynccontextmanager

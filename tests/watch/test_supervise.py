@@ -26,8 +26,8 @@ CLASS = Kind("TenantClass", SECURE_TENANT.group, SECURE_TENANT.version, "tenantc
 
 
 class Starting:
-    """A controller whose caches take 12 s by the watcher's clock, and whose first look 10 s more: half of it goes by
-    while `caught_up` is waited for first, and not long enough."""
+    """A controller whose caches take 12 s by the watcher's clock, and whose initial reconcile takes 10 s more: half of
+    it goes by while `caught_up` is waited for first, and not long enough."""
 
     def __init__(self, clock: Clock) -> None:
         self.is_loading = True
@@ -78,7 +78,7 @@ class Stage:
         self.controller = Starting(self.clock)
         monkeypatch.setattr(supervise, "time", self.clock)
         monkeypatch.setattr(supervise, "Kopf", self._start)
-        for name, seconds in (("FIRST_LOOK", 0.01), ("LOOK", 0.01), ("RESTARTS", (0.0,))):
+        for name, seconds in (("INITIAL_RECONCILE", 0.01), ("CHECK", 0.01), ("RESTARTS", (0.0,))):
             monkeypatch.setattr(supervise, name, seconds)
         self.metrics = Metrics((), ())
         given = cast(ClientConfig, SimpleNamespace(generation=0))
@@ -154,6 +154,24 @@ async def test_a_kind_that_is_stuck_beside_one_that_is_watched(monkeypatch: pyte
         stage.clock.now += 2.0
         assert stage.controller.listed_anew == ["SecureTenant", "TenantClass"]
         assert (stage.watcher.unready(), stage.watcher.unhealthy()) == ([], [])
+
+
+async def test_the_first_watch_has_the_kind_listed_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was deleted between the operator's own list and kopf's first one comes with no event. Later watches of the
+    same kopf go on where the one before them ended."""
+    stage = Stage(monkeypatch, (SECURE_TENANT, CLASS))
+    async with stage.running():
+        stage.ask("list", SECURE_TENANT)
+        stage.ask("watch", SECURE_TENANT, "403")
+        assert stage.controller.listed_anew == [], "it was not accepted"
+        stage.ask("watch", SECURE_TENANT)
+        assert stage.controller.listed_anew == ["SecureTenant"]
+        stage.ask("watch", SECURE_TENANT)
+        assert stage.controller.listed_anew == ["SecureTenant"]
+        stage.ask("list", SECURE_TENANT)
+        assert stage.controller.listed_anew == ["SecureTenant", "SecureTenant"], "its watch was interrupted"
+        stage.watch(CLASS)
+        assert stage.controller.listed_anew[2:] == ["TenantClass"]
 
 
 async def test_when_kopf_ends_all_kinds_are_concerned(monkeypatch: pytest.MonkeyPatch) -> None:

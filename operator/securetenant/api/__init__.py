@@ -1,1 +1,1 @@
-"""The contract: the models of SecureTenant, and the values that pass between the layers."""
+"""The API: the models of the SecureTenant resource, from which the CRD is generated."""

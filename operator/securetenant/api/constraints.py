@@ -1,7 +1,7 @@
-"""Constraints that hold in two places from one text: in the models, and as schema and CEL in the CRD.
+"""Constraints that are written once and enforced twice: by the models, and by the CRD as schema and CEL.
 
-Each is an annotation of a type (`Annotated[str, Text(...)]`) or stands in the `RULES` of a model. The Python side
-and the CEL side of a rule are written beside each other; tests/corpus runs through both and they must agree.
+Each is an annotation of a type (`Annotated[str, Text(...)]`) or part of the `RULES` of a model. The Python side and the
+CEL side of a rule are written next to each other; tests run tests/corpus through both, which must agree.
 """
 
 import re
@@ -19,17 +19,17 @@ RULES_KEY: Final = "x-kubernetes-validations"
 def refusal(message: str, path: tuple[str | int, ...] = (), inputs: tuple[str, ...] = ()) -> PydanticCustomError:
     """An error with exactly this message.
 
-    `path` leads from the place where it is raised to the field at fault; `inputs` are the fields that the rule
-    read, so that a rule whose inputs are wrong by themselves can be passed over (see load.py).
+    `path` is the invalid field, relative to where the error is raised; `inputs` are the fields that the rule read, so
+    that a rule whose inputs are themselves invalid can be skipped (see load.py).
     """
     return PydanticCustomError("constraint", "{message}", {"message": message, "path": path, "inputs": inputs})
 
 
 class Text:
-    """A string of one syntax. `pattern` is without anchors, in the part that Python's re and RE2 share.
+    """A string that matches `pattern` (no anchors, and only syntax that Python's re and RE2 share).
 
-    In the CRD it is CEL, which has a message of its own; where it stands `deep` within lists of lists, the cost that
-    the API server allows for CEL does not suffice, and it is a plain pattern.
+    In the CRD it is a CEL rule, which can have its own message; `deep` within lists of lists, where a CEL rule would
+    exceed the API server's cost budget, it is a plain pattern.
     """
 
     def __init__(self, pattern: str, hint: str, max_length: int, *, deep: bool = False) -> None:
@@ -43,10 +43,10 @@ class Text:
         made = {**handler(schema), "maxLength": self.max_length}
         if self.deep:
             return {**made, "pattern": f"^(?:{self.pattern})$"}
-        return _with_rule(made, {"rule": self.cel("self"), "message": f"refused: write {self.hint}"})
+        return _with_rule(made, {"rule": self.cel("self"), "message": f"must be {self.hint}"})
 
     def cel(self, variable: str) -> str:
-        """The CEL of the same test."""
+        """The same check as a CEL expression."""
         pattern = self.pattern.replace(chr(92), chr(92) * 2).replace("'", f"{chr(92)}'")
         return f"{variable}.matches('^(?:{pattern})$')"
 
@@ -55,12 +55,12 @@ class Text:
 
     def check(self, value: str) -> str:
         if not self.matches(value):
-            raise refusal(f"{_shown(value)} is refused: write {self.hint}")
+            raise refusal(f"{_shown(value)} is invalid: must be {self.hint}")
         return value
 
 
 class Rule:
-    """What must hold of a value. `field` is the field to blame in a model, `inputs` the fields it reads (all)."""
+    """A condition on a value. `field`: the model's field that the error names; `inputs`: all fields that it reads."""
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class Rule:
 
 
 class EachEntry:
-    """What must hold of each entry of a map, by its key and value. In the CEL the key is `k`."""
+    """A condition on each entry of a map, by key and value. In the CEL expression the key is `k`."""
 
     def __init__(self, cel: str, message: str, holds: Callable[[str, Any], bool]) -> None:
         self.cel, self.message, self.holds = f"self.all(k, {' '.join(cel.split())})", message, holds
@@ -110,7 +110,7 @@ class EachEntry:
 
 
 class Unique:
-    """A list without duplicates: of scalars, or of objects by their field `key`."""
+    """A list without duplicates: of scalars, or of objects with distinct values of the field `key`."""
 
     def __init__(self, key: str = "") -> None:
         self.key = key
@@ -129,13 +129,13 @@ class Unique:
                 name = getattr(item, self.key) if self.key else item
                 if name in seen:
                     path = (index, self.key) if self.key else (index,)
-                    raise refusal(f"{_shown(name)} stands here twice: keep one of the two", path)
+                    raise refusal(f"{_shown(name)} is listed twice: remove one", path)
                 seen.add(name)
         return value
 
 
 class SpecModel(BaseModel):
-    """What people write. Strict: what the API server would refuse ("8443" for a number) is refused here as well."""
+    """User input. Strict: what the API server would reject ("8443" for a number) is rejected here as well."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -146,17 +146,17 @@ class SpecModel(BaseModel):
         revalidate_instances="never",
     )
 
-    # The rules that tie the fields of the model together.
+    # Rules that involve several fields of the model.
     RULES: ClassVar[tuple[Rule, ...]] = ()
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
-        """Itself: it is frozen. pydantic copies the default of a section for every tenant that does not give it."""
+        """Itself, since it is frozen: pydantic would copy the default of a section for every tenant that omits it."""
         return self
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         schema = handler(source)
-        # Of a model within another one pydantic gives what was made here before: with the rules in it.
+        # For a nested model, pydantic passes the schema that was made here before, which already has the rules.
         is_made = cls.RULES and schema.get("function", {}).get("function") == cls.RULES[-1].check
         for rule in () if is_made else cls.RULES:
             schema = core_schema.no_info_after_validator_function(rule.check, schema)
@@ -171,10 +171,10 @@ class SpecModel(BaseModel):
 
 
 def _with_rule(schema: JsonSchemaValue, rule: dict[str, str]) -> JsonSchemaValue:
-    """The schema with the rule (once: pydantic asks a model for its schema at more than one level)."""
+    """The schema with the rule, added once: pydantic asks a model for its schema at more than one level."""
     rules = schema.get(RULES_KEY, [])
     return schema if rule in rules else {**schema, RULES_KEY: [*rules, rule]}
 
 
-def _shown(value: str) -> str:
-    return repr(value if len(value) <= 60 else f"{value[:60]}…")
+def _shown(value: str | int) -> str:
+    return repr(f"{value[:60]}…" if isinstance(value, str) and len(value) > 60 else value)

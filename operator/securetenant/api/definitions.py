@@ -1,5 +1,5 @@
-"""The custom resources that are ours, a row each. A new one is its models, its row in `DEFINITIONS` and its
-reconciler: the CRDs, the reading of files and the checks at the start go through the rows."""
+"""Our custom resources, one row each. A new one needs models, a row in `DEFINITIONS` and a reconciler: CRD generation,
+`validate` and the startup checks use the rows."""
 
 from dataclasses import dataclass
 from typing import Final, cast
@@ -14,9 +14,8 @@ from securetenant.model.kinds import SECURE_TENANT, Kind
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """A custom resource. `model`: the whole of it, with `metadata`, `spec` and `status`. `name_rule`: what must hold of
-    its name, in the root of the schema. `columns`: what kubectl prints, each with name, type, JSONPath and
-    description."""
+    """A custom resource. `model`: the whole object, with `metadata`, `spec` and `status`. `name_rule`: the rule for its
+    name, in the root of the schema. `columns`: the printer columns, each with name, type, JSONPath and description."""
 
     kind: Kind
     model: type[BaseModel]
@@ -45,7 +44,7 @@ class Definition:
 TENANT: Final = Definition(
     SECURE_TENANT,
     SecureTenant,
-    "A tenant: the posture that a platform team declares, and what was found of it.",
+    "A tenant: its declared posture and its observed state.",
     Rule(
         f"self.metadata.name.matches('{tenant_name_pattern}')",
         'the name of a SecureTenant is a DNS label: lower-case letters, digits and "-", at most 40 characters; '
@@ -53,11 +52,11 @@ TENANT: Final = Definition(
         lambda tenant: is_tenant_name(tenant.metadata.name),
     ),
     (
-        ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', "Whether the posture is in place."),
+        ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', "Whether the posture is in force."),
         ("Mode", "string", ".spec.mode", "Enforce, Audit or Paused."),
         ("Namespaces", "integer", ".status.namespaceCount", "How many namespaces the tenant declares."),
-        ("Drift", "integer", ".status.drift.total", "How many objects are not as they must be."),
-        ("Age", "date", ".metadata.creationTimestamp", "Since when the tenant exists."),
+        ("Drift", "integer", ".status.drift.total", "How many objects deviate from the posture."),
+        ("Age", "date", ".metadata.creationTimestamp", "Time since creation."),
     ),
     ("stn",),
 )
@@ -66,5 +65,5 @@ DEFINITIONS: tuple[Definition, ...] = (TENANT,)
 
 
 def of_kind(kind: str) -> Definition | None:
-    """The definition of a document's `kind`, if it is one of ours."""
+    """The definition for a document's `kind`; None if it is not one of ours."""
     return next((definition for definition in DEFINITIONS if definition.kind.name == kind), None)

@@ -1,4 +1,4 @@
-"""Reading one document of ours as people write it: all that is wrong with it at once, each with its field."""
+"""Parse a document of ours as users write it, and report all its errors at once, each with its field."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -29,9 +29,9 @@ class Problem:
 
 
 def read(document: object) -> tuple[BaseModel | None, list[Problem]]:
-    """The resource of a document, by the model of its kind, and all errors; there is a resource unless there are some.
+    """The resource of a document, by the model of its kind, and no errors; or None and all errors.
 
-    A sound document is validated once.
+    A valid document is validated only once.
     """
     if not isinstance(document, dict):
         kinds = " or ".join(definition.kind.name for definition in definitions.DEFINITIONS)
@@ -53,30 +53,31 @@ def _validated(document: object, definition: Definition) -> tuple[BaseModel | No
 
 
 def _header(document: dict[str, Any], known: Sequence[Definition]) -> list[Problem]:
-    """What is wrong with apiVersion and kind, where it must be one of the known."""
+    """The errors in apiVersion and kind, which must be those of a known resource."""
     expected = {
         "apiVersion": list(dict.fromkeys(definition.kind.api_version for definition in known)),
         "kind": [definition.kind.name for definition in known],
     }
     return [
-        Problem(field, f"{document.get(field)!r} is not what is read here: write {' or '.join(map(repr, values))}")
+        Problem(field, f"{document.get(field)!r} is not supported: write {' or '.join(map(repr, values))}")
         for field, values in expected.items()
         if document.get(field) not in values
     ]
 
 
 def _without_nulls(value: Any) -> Any:
-    """A field that is null is absent, as for the API server; a null in a list stays, and is refused."""
+    """Without null fields, which the API server treats as absent; a null in a list is kept, and rejected later."""
     if isinstance(value, dict):
         return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
     return [_without_nulls(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _errors(rest: dict[str, Any], invalid: list[ErrorDetails], definition: Definition) -> list[Problem]:
-    """All errors, also those of rules that are judged only once their inputs are sound. `invalid`: those of the whole.
+    """All errors, including those of rules that are checked only once their inputs are valid. `invalid`: the errors of
+    the whole document.
 
-    The faulty parts are cut out (of `rest` itself) and what is left is judged again, until nothing new is found. What
-    the cutting itself breaks (a field that is required, a rule whose inputs were cut) is not reported.
+    The invalid parts are removed (from `rest` itself) and the remainder is validated again, until nothing new is found.
+    Errors caused by the removal (a missing required field, a rule whose inputs were removed) are not reported.
     """
     origin = _Origin()
     found: dict[tuple[Path, str], None] = {}
@@ -98,7 +99,7 @@ def _errors(rest: dict[str, Any], invalid: list[ErrorDetails], definition: Defin
 
 
 class _Origin:
-    """Where the elements of shortened lists stood in the document."""
+    """The original indexes of the elements of lists from which elements were removed."""
 
     def __init__(self) -> None:
         self._kept: dict[Path, list[int]] = {}
@@ -124,7 +125,7 @@ class _Origin:
 
 
 def _real(document: Any, path: Sequence[str | int]) -> Path:
-    """The part of an error's path that leads through the document (the last step may name an absent field)."""
+    """The part of an error's path that exists in the document (its last element may be an absent field)."""
     made: Path = ()
     at = document
     for part in path:
@@ -142,7 +143,7 @@ def _real(document: Any, path: Sequence[str | int]) -> Path:
 
 
 def _is_consequence(error: ErrorDetails, owner: Path, path: Path, cut: Iterable[Path]) -> bool:
-    """Whether the error comes from what was cut out before."""
+    """Whether the error is caused by what was removed before."""
     inputs = error.get("ctx", {}).get("inputs")
     for gone in cut:
         if path == gone or (not inputs and gone[: len(path)] == path):
@@ -154,10 +155,10 @@ def _is_consequence(error: ErrorDetails, owner: Path, path: Path, cut: Iterable[
 
 
 def _cut(document: Any, paths: Sequence[Path], origin: _Origin) -> bool:
-    """Remove these parts, deepest and last first; an absent one takes its parent along. False if all is gone."""
+    """Remove these parts, deepest and last first; for an absent one, its parent. False if nothing is left."""
     done = False
     if any(path[:1] == ("metadata",) for path in paths):
-        document["metadata"], done = {"name": "stand-in"}, True
+        document["metadata"], done = {"name": "placeholder"}, True
     paths = [path for path in paths if path[:1] != ("metadata",)]
     for path in sorted({_present(document, path) for path in paths}, key=_order, reverse=True):
         if not path:
@@ -173,7 +174,7 @@ def _cut(document: Any, paths: Sequence[Path], origin: _Origin) -> bool:
 
 
 def _present(document: Any, path: Path) -> Path:
-    """The path, or its parent if the field that it names is missing."""
+    """The path, or its nearest existing parent."""
     at = document
     for depth, part in enumerate(path):
         if isinstance(at, dict) and part not in at:
@@ -187,15 +188,15 @@ def _message(error: ErrorDetails, path: Path, definition: Definition) -> str:
     if kind == "extra_forbidden":
         return _unknown(path, definition)
     if kind == "missing":
-        return "required, and not given: write it"
+        return "required field is missing: add it"
     if kind == "literal_error":
-        return f"{error['input']!r} is none of the choices: write {error['ctx']['expected']}"
+        return f"{error['input']!r} is not supported: write {error['ctx']['expected']}"
     if kind in ("string_type", "int_type", "bool_type"):
         return f"{error['input']!r} is of the wrong type: write {_WORDS[kind]}"
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         return f"{str(error['input'])[:60]!r} is of the wrong type: write a mapping (fields, indented below)"
     if kind == "too_short":
-        return f"must have at least {_entries(error['ctx']['min_length'])}: add what is missing"
+        return f"must have at least {_entries(error['ctx']['min_length'])}: add more"
     if kind == "too_long":
         return f"must have at most {_entries(error['ctx']['max_length'])}: remove some"
     if kind == "string_too_long":
@@ -203,9 +204,9 @@ def _message(error: ErrorDetails, path: Path, definition: Definition) -> str:
     if kind in ("greater_than_equal", "less_than_equal"):
         return f"{error['input']!r} is out of range: {message.removeprefix('Input ')}"
     if kind.startswith("datetime_"):
-        return f'{str(error["input"])[:60]!r} is not a time: write a time with its zone, as "2027-03-31T00:00:00Z"'
+        return f'{str(error["input"])[:60]!r} is not a time: write a time with a zone, e.g. "2027-03-31T00:00:00Z"'
     if kind == "timezone_aware":
-        return 'the time has no zone: write Z at its end, as "2027-03-31T00:00:00Z"'
+        return 'the time has no zone: append Z, e.g. "2027-03-31T00:00:00Z"'
     if kind == "list_type":
         return f"{str(error['input'])[:60]!r} is of the wrong type: write a list (each entry begins with '- ')"
     return message
@@ -223,17 +224,17 @@ _WORDS = {
 
 
 def _unknown(path: Path, definition: Definition) -> str:
-    """An unknown field, with the nearest known one."""
+    """The message for an unknown field, with the most similar known one."""
     import difflib
 
     near = difflib.get_close_matches(str(path[-1]), _fields(path[:-1], definition), n=1, cutoff=0.6)
     explained = f"kubectl explain {definition.kind.name.lower()}.spec"
-    hint = f': did you mean "{near[0]}"?' if near else f": remove it, or look at `{explained}`"
-    return f'"{path[-1]}" is no field here{hint}'
+    hint = f'did you mean "{near[0]}"?' if near else f"remove it, or see `{explained}`"
+    return f'unknown field "{path[-1]}": {hint}'
 
 
 def _fields(path: Path, definition: Definition) -> list[str]:
-    """The known fields at a place."""
+    """The known fields at this path."""
     from securetenant.api.crd import root_schema
 
     schema = root_schema(definition)
@@ -243,8 +244,9 @@ def _fields(path: Path, definition: Definition) -> list[str]:
 
 
 def warnings(tenant: SecureTenant, now: datetime | None = None) -> list[Problem]:
-    """What is sound and yet not meant so. What rests on the time is told only with `now`."""
-    made = [] if tenant.spec.namespaces else [Problem("spec.namespaces", "no namespaces: nothing is kept", "warning")]
+    """What is valid but probably not intended. Warnings that depend on the time are given only with `now`."""
+    empty = Problem("spec.namespaces", "no namespaces: nothing is enforced", "warning")
+    made = [] if tenant.spec.namespaces else [empty]
     if now is None:
         return made
     network = tenant.spec.network
@@ -259,7 +261,7 @@ def warnings(tenant: SecureTenant, now: datetime | None = None) -> list[Problem]
 
 
 def dotted(path: Path) -> str:
-    """A path as people write it: "spec.namespaces[0].labels[example.com/a]"."""
+    """A path as users write it: "spec.namespaces[0].labels[example.com/a]"."""
     text = ""
     for part in path:
         plain = isinstance(part, str) and part.replace("_", "").replace("-", "").isalnum()

@@ -28,7 +28,7 @@ class LabelExpression(SpecModel):
     """One requirement on a label."""
 
     key: LabelKey = Field(description="The label.")
-    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"] = Field(description="How it relates to the values.")
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"] = Field(description="How to compare the label.")
     values: Annotated[list[LabelValue], Field(max_length=16), Unique()] = Field(
         default_factory=list, description="The values, for In and NotIn."
     )
@@ -67,27 +67,27 @@ def _exceptions_lie_inside(peer: "Peer") -> bool:
 _PEER_RULES: Final = (
     Rule(
         "[has(self.tenant), has(self.__namespace__), has(self.cidr)].filter(given, given).size() == 1",
-        "a peer has exactly one form: write tenant, namespace or cidr (and a second peer for a second one)",
+        "a peer has exactly one form: write one of tenant, namespace and cidr (for more, add more peers)",
         lambda p: (p.tenant is not None) + (p.namespace is not None) + (p.cidr is not None) == 1,
         inputs=("tenant", "namespace", "cidr"),
     ),
     Rule(
         "!has(self.namespaces) || has(self.tenant)",
-        'namespaces go with tenant: add the tenant, or write "namespace" for one platform namespace',
+        'namespaces requires tenant: add tenant, or use "namespace" for a platform namespace',
         lambda p: p.namespaces is None or p.tenant is not None,
         field="namespaces",
         inputs=("tenant", "namespaces"),
     ),
     Rule(
         "!has(self.pods) || !has(self.cidr)",
-        "pods cannot be chosen within a cidr: remove pods, or name a tenant or a namespace",
+        "pods cannot be selected within a cidr: remove pods, or use tenant or namespace instead of cidr",
         lambda p: p.pods is None or p.cidr is None,
         field="pods",
         inputs=("pods", "cidr"),
     ),
     Rule(
         "!has(self.except) || size(self.except) == 0 || has(self.cidr)",
-        "except goes with cidr: add the cidr that it is taken from",
+        "except requires cidr: add the cidr that contains it",
         lambda p: not p.except_ or p.cidr is not None,
         field="except",
         inputs=("cidr", "except"),
@@ -95,7 +95,7 @@ _PEER_RULES: Final = (
     Rule(
         """!has(self.except) || !has(self.cidr) || !isCIDR(self.cidr) || self.except.all(e, !isCIDR(e) ||
         (cidr(self.cidr).containsCIDR(e) && cidr(e).prefixLength() > cidr(self.cidr).prefixLength()))""",
-        "each except must be a part of cidr, and not the whole of it: widen cidr or remove the except",
+        "each except must be part of cidr and smaller than it: widen cidr or remove the except",
         _exceptions_lie_inside,
         field="except",
         inputs=("cidr", "except"),
@@ -107,7 +107,7 @@ class Peer(SpecModel):
     """Exactly one form: `tenant` (with `namespaces`, `pods`), `namespace` (with `pods`), `cidr` (with `except`)."""
 
     tenant: TenantName | None = Field(
-        None, description="Another tenant (or this one). The flow opens when that tenant declares it as well."
+        None, description="Another tenant (or this one). The flow is open once that tenant declares it as well."
     )
     namespaces: NamespaceNames | None = Field(
         None, description="Which namespaces of that tenant. Default: all of them."
@@ -116,16 +116,16 @@ class Peer(SpecModel):
         None, description="A platform namespace: one that belongs to no tenant, such as ingress-nginx."
     )
     pods: PodSelector | None = Field(None, description="Which pods there. Default: all.")
-    cidr: Cidr | None = Field(None, description="Addresses, as 10.8.0.0/16 or 2001:db8::/32.")
+    cidr: Cidr | None = Field(None, description="Addresses, e.g. 10.8.0.0/16 or 2001:db8::/32.")
     except_: Annotated[list[Cidr], Field(max_length=16), Unique()] = Field(
-        default_factory=list, alias="except", description="Parts of cidr that stay closed."
+        default_factory=list, alias="except", description="Parts of cidr that are excluded."
     )
 
     RULES: ClassVar[tuple[Rule, ...]] = _PEER_RULES
 
 
 class Side(SpecModel):
-    """The tenant's own end of a rule."""
+    """The tenant's own side of a rule."""
 
     namespaces: NamespaceNames | None = Field(None, description="Which of this tenant's namespaces. Default: all.")
     pods: PodSelector | None = Field(None, description="Which pods there. Default: all.")
@@ -141,7 +141,7 @@ class Port(SpecModel):
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "!has(self.endPort) || (has(self.port) && self.port <= self.endPort)",
-            "endPort ends a range that begins at port: give a port that is not more than endPort",
+            "endPort is the end of a range that begins at port: set a port that is not more than endPort",
             lambda p: p.end_port is None or (p.port is not None and p.port <= p.end_port),
             field="endPort",
             inputs=("port", "endPort"),
@@ -154,40 +154,40 @@ Ports = Annotated[list[Port], Field(max_length=32)]
 
 
 class IngressRule(SpecModel):
-    """Traffic that may come in."""
+    """Allowed incoming traffic."""
 
     name: RuleName = Field(description="The rule's name, unique among the ingress rules.")
-    to: Side = Field(default=Side(), description="The tenant's own end. Default: all its pods.")
+    to: Side = Field(default=Side(), description="The tenant's own side. Default: all its pods.")
     from_: Peers = Field(alias="from", description="Who may open the connection.")
-    ports: Ports = Field(default_factory=list, description="Which ports. Default: all of all protocols.")
-    ticket: Ticket = Field("", description="The change that this rule rests on.")
-    expires: Time | None = Field(None, description="When the rule closes by itself.")
+    ports: Ports = Field(default_factory=list, description="Which ports. Default: all ports of all protocols.")
+    ticket: Ticket = Field("", description="The change ticket that approves this rule.")
+    expires: Time | None = Field(None, description="When the rule expires: its flows are closed at this time.")
 
 
 class EgressRule(SpecModel):
-    """Traffic that may go out."""
+    """Allowed outgoing traffic."""
 
     name: RuleName = Field(description="The rule's name, unique among the egress rules.")
-    from_: Side = Field(default=Side(), alias="from", description="The tenant's own end. Default: all its pods.")
+    from_: Side = Field(default=Side(), alias="from", description="The tenant's own side. Default: all its pods.")
     to: Peers = Field(description="To whom a connection may be opened.")
-    ports: Ports = Field(default_factory=list, description="Which ports. Default: all of all protocols.")
-    ticket: Ticket = Field("", description="The change that this rule rests on.")
-    expires: Time | None = Field(None, description="When the rule closes by itself.")
+    ports: Ports = Field(default_factory=list, description="Which ports. Default: all ports of all protocols.")
+    ticket: Ticket = Field("", description="The change ticket that approves this rule.")
+    expires: Time | None = Field(None, description="When the rule expires: its flows are closed at this time.")
 
 
 class Network(SpecModel):
-    """Who may talk to whom: everything is closed but what stands here."""
+    """Who may talk to whom: only what is declared here is open."""
 
     isolation: Literal["Namespace", "Tenant"] = Field(
-        "Namespace", description="Namespace: each alone. Tenant: the tenant's namespaces talk freely."
+        "Namespace", description="Which pods may talk freely: those of one Namespace, or of the whole Tenant."
     )
-    dns: bool = Field(True, description="Whether pods may ask the cluster's DNS.")
+    dns: bool = Field(True, description="Whether pods may query the cluster's DNS.")
     api_server: bool = Field(False, description="Whether pods may reach the Kubernetes API server.")
     ingress: Annotated[list[IngressRule], Field(max_length=64), Unique("name")] = Field(
-        default_factory=list, description="Traffic that may come in."
+        default_factory=list, description="Allowed incoming traffic."
     )
     egress: Annotated[list[EgressRule], Field(max_length=64), Unique("name")] = Field(
-        default_factory=list, description="Traffic that may go out."
+        default_factory=list, description="Allowed outgoing traffic."
     )
     foreign: ForeignPolicy = Field(
         "Report", description="What to do with NetworkPolicies that others made: Report, Remove or Ignore."

@@ -1,5 +1,5 @@
-"""A tenant whose spec the models refuse: let through by an older schema, or by ratcheting. It is told so, and takes
-nothing out of force."""
+"""A tenant whose spec the models reject although the API server accepted it: with an older CRD, or by ratcheting.
+The status says so, and what is enforced stays enforced."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple, TypeVar
@@ -19,24 +19,23 @@ from securetenant.api.tenant import (
 from securetenant.model.objects import Json
 
 _Model = TypeVar("_Model", bound=BaseModel)
-# The modes in which nothing is written: of a refused spec they are respected.
+# The modes in which nothing is written: they are respected even in a rejected spec.
 _WRITES_NOTHING: Final = ("Paused", "Audit")
 
 
 class Refusal(NamedTuple):
-    """Why the models refuse the newest spec, and the generation of the one that is `kept` in its place: the last that
-    they accepted. 0: none is known, since this process has seen none."""
+    """Why the models reject the newest spec, and the generation of the one that is `kept` instead: the last that was
+    accepted; 0 if this process has seen none."""
 
     problem: str
     kept: int
 
 
 def parse(body: Mapping[str, Any], accepted: Json | None = None) -> tuple[SecureTenant, str]:
-    """The tenant, and why the models refuse it ("" if they do not).
+    """The tenant, and why the models reject it ("" if they do not).
 
-    A refused spec is as if it were not there: the tenant comes back with the `accepted` one, or with a bare one that
-    says what the tenant holds and no more. Of the refused one count, if they can be read, its deletion policy and a
-    mode in which nothing is written.
+    In place of a rejected spec the tenant gets the `accepted` one, or a minimal one with only what the tenant holds. Of
+    the rejected spec only the deletion policy and a mode in which nothing is written are used, if they can be parsed.
     """
     status = status_of(body.get("status"))
     try:
@@ -62,8 +61,8 @@ def parse(body: Mapping[str, Any], accepted: Json | None = None) -> tuple[Secure
 
 
 def _bare(spec: Json, mode: Mode, policy: DeletionPolicy, recorded: Iterable[str]) -> SecureTenantSpec:
-    """What a tenant still holds whose spec is refused, so that no other can take it: the namespaces that the spec names
-    or the status records, and the nodes that it selects if that much can be read."""
+    """What a tenant with a rejected spec still holds, so that no other tenant can take it: the namespaces that the spec
+    names or the status records, and the nodes that the spec selects, if that part can be parsed."""
     entries = spec.get("namespaces")
     named = [item.get("name") for item in entries if isinstance(item, dict)] if isinstance(entries, list) else []
     distinct = dict.fromkeys([*(name for name in named if isinstance(name, str)), *recorded])
@@ -73,8 +72,8 @@ def _bare(spec: Json, mode: Mode, policy: DeletionPolicy, recorded: Iterable[str
 
 
 def _recorded(body: Mapping[str, Any], status: SecureTenantStatus) -> list[str]:
-    """The namespaces that the tenant holds by its own record. Of one that is deleted they are not asked for: what was
-    taken out of its spec is to stay."""
+    """The namespaces that the status records as the tenant's. None for a tenant that is being deleted: namespaces that
+    were removed from its spec must not be deleted with it."""
     if "deletionTimestamp" in body["metadata"]:
         return []
     return [entry.name for entry in status.namespaces if entry.uid]
@@ -89,7 +88,7 @@ def _readable(model: type[_Model], values: Iterable[object]) -> Iterator[_Model]
 
 
 def metadata_of(raw: Mapping[str, Any]) -> Metadata:
-    """The metadata, also of a tenant whose name the models refuse: it has to be told so in its status."""
+    """The metadata, even if the models reject the name: the tenant's status has to report that."""
     try:
         return Metadata.model_validate(raw)
     except ValidationError:
@@ -97,7 +96,7 @@ def metadata_of(raw: Mapping[str, Any]) -> Metadata:
 
 
 def status_of(raw: object) -> SecureTenantStatus:
-    """The status; empty if it is not one that we could have written. The next pass writes it anew."""
+    """The status; empty if it does not parse, so that the next pass writes a new one."""
     try:
         return SecureTenantStatus.model_validate(raw or {})
     except ValidationError:

@@ -24,9 +24,9 @@ _QUOTA_KEY: Final = (
     rf"{_COUNTED}|((requests|limits)\.)?(cpu|memory|ephemeral-storage)|requests\.storage|"
     rf"(requests\.)?{_HUGEPAGES}|{_QUALIFIED}"
 )
-# Of the names with a "/" ResourceQuota takes any, and counts these alone (k8s.io/kubernetes pkg/quota/v1): objects by
-# kind, of the core API without a group (whose other kinds are cluster-scoped, or Events); extended resources as
-# "requests.NAME"; and what is asked for of a storage class or a device class. "limits.NAME" is never counted.
+# ResourceQuota accepts any name with a "/", but counts only these (k8s.io/kubernetes pkg/quota/v1): objects by kind,
+# without a group for the core API (whose other kinds are cluster-scoped, or Events); extended resources as
+# "requests.NAME"; and requests of a storage class or a device class. "limits.NAME" is never counted.
 _CORE: Final = (
     "configmaps|endpoints|limitranges|persistentvolumeclaims|pods|podtemplates|replicationcontrollers|resourcequotas|"
     "secrets|serviceaccounts|services"
@@ -40,7 +40,7 @@ _EXTENDED: Final = r"requests\.[^/]+/.*"
 _NOT_EXTENDED: Final = r"requests\.requests\..*|[^/]*kubernetes\.io/.*"
 _EVENTS: Final = "count/events.events.k8s.io"
 _LIMIT_KEY: Final = rf"cpu|memory|ephemeral-storage|{_HUGEPAGES}|{_QUALIFIED}"
-# Of these ResourceQuota takes whole numbers only: all that is counted, count/* and extended resources among them.
+# ResourceQuota accepts only whole numbers for these: object counts, including count/*, and extended resources.
 _WHOLE_KEY: Final = rf"{_COUNTED}|{_QUALIFIED}"
 _NOT_WHOLE_KEY: Final = r"requests\..*|.*kubernetes\.io/.*"
 # Extended resources and huge pages cannot be overcommitted.
@@ -55,7 +55,7 @@ def _matcher(pattern: str) -> Callable[[str], bool]:
 
 
 def _matches(variable: str, pattern: str) -> str:
-    """The CEL of the same test."""
+    """The same check as a CEL expression."""
     return f"{variable}.matches('^({pattern})$')".replace("\\", "\\\\")
 
 
@@ -71,8 +71,8 @@ _is_exact_key: Final = _matcher(_EXACT_KEY)
 
 
 def is_countable(resource: str) -> bool:
-    """Whether Kubernetes may count this resource of a quota, as far as the name tells. Whether a kind of that name
-    exists (count/widgets.example.com) it does not tell."""
+    """Whether Kubernetes may count this resource, judged by its name alone: whether such a kind exists
+    (count/widgets.example.com) depends on the cluster."""
     if "/" not in resource:
         return True
     return resource != _EVENTS and (_is_known(resource) or (_is_extended(resource) and not _is_not_extended(resource)))
@@ -87,7 +87,7 @@ Hard = Annotated[
     Field(max_length=32),
     EachEntry(
         f"size(k) <= {_KEY_LENGTH} && {_matches('k', _QUOTA_KEY)}",
-        'no resource of a quota: write one such as "requests.cpu", "limits.memory", "pods", '
+        'not a resource of a ResourceQuota: write one such as "requests.cpu", "limits.memory", "pods", '
         '"count/deployments.apps" or "requests.nvidia.com/gpu"',
         lambda key, _: len(key) <= _KEY_LENGTH and _is_quota_key(key),
     ),
@@ -95,13 +95,13 @@ Hard = Annotated[
         f"""!k.contains('/') || (k != '{_EVENTS}' && ({_matches("k", _KNOWN)} ||
         ({_matches("k", _EXTENDED)} && !{_matches("k", _NOT_EXTENDED)})))""",
         'Kubernetes never counts this: write an extended resource as "requests.nvidia.com/gpu" (neither '
-        '"nvidia.com/gpu" nor "limits.nvidia.com/gpu"), and a kind with its group, as "count/deployments.apps"',
+        '"nvidia.com/gpu" nor "limits.nvidia.com/gpu"), and a kind with its group, e.g. "count/deployments.apps"',
         lambda key, _: is_countable(key),
     ),
     EachEntry(
         f"""!{_matches("k", _WHOLE_KEY)} || {_matches("k", _NOT_WHOLE_KEY)} ||
         {_matches("string(self[k])", _WHOLE)}""",
-        'what is counted (pods, services, count/..., extended resources) needs a whole number, as "20"',
+        'object counts and extended resources must be a whole number, e.g. "20"',
         _is_whole_where_counted,
     ),
 ]
@@ -111,7 +111,7 @@ _Amounts = Annotated[
     Field(max_length=16),
     EachEntry(
         f"size(k) <= {_KEY_LENGTH} && ({_matches('k', _LIMIT_KEY)} || k == 'storage') && !k.startsWith('requests.')",
-        'no resource of a limit: write one such as "cpu", "memory", "ephemeral-storage" or "nvidia.com/gpu" '
+        'not a resource of a LimitRange: write one such as "cpu", "memory", "ephemeral-storage" or "nvidia.com/gpu" '
         '("storage" for persistentVolumeClaim)',
         lambda key, _: (
             len(key) <= _KEY_LENGTH and (_is_limit_key(key) or key == "storage") and not key.startswith("requests.")
@@ -121,7 +121,7 @@ _Amounts = Annotated[
 
 
 def _ordered(low: str, high: str) -> Rule:
-    """`low` <= `high` for each resource that stands in both."""
+    """`low` <= `high` for each resource that is in both."""
 
     def holds(limits: "ObjectLimits") -> bool:
         lows: dict[str, str] = getattr(limits, _FIELDS[low])
@@ -142,7 +142,7 @@ _FIELDS: Final = {"default": "default", "defaultRequest": "default_request", "ma
 
 
 def _ratio_is_reachable(limits: "ObjectLimits") -> bool:
-    """With the tolerance that the CEL side needs, which has floating point alone."""
+    """With a tolerance, like the CEL side, which has only floating point."""
     ratios = limits.max_limit_request_ratio
     return all(quantity.compare(ratio, "1") >= 0 for ratio in ratios.values()) and all(
         (quantity.nanos(ratio) / 1e9) * (quantity.nanos(limits.min[key]) / 1e9)
@@ -153,7 +153,7 @@ def _ratio_is_reachable(limits: "ObjectLimits") -> bool:
 
 
 def _is_exact_where_it_must(limits: "ObjectLimits") -> bool:
-    """LimitRange fills `default` from `max` and then wants `default` == `defaultRequest`."""
+    """LimitRange defaults `default` to `max`, and then requires `default` == `defaultRequest`."""
     filled = {**limits.max, **limits.default}
     return all(
         quantity.compare(value, filled[key]) == 0
@@ -188,7 +188,7 @@ _LIMIT_RULES: Final = (
         ? quantity(string(self.default[k])).compareTo(quantity(string(self.defaultRequest[k]))) == 0
         : !has(self.max) || !(k in self.max) ||
         quantity(string(self.max[k])).compareTo(quantity(string(self.defaultRequest[k]))) == 0))""",
-        "huge pages and extended resources are not overcommitted: give defaultRequest and default (or max) one value",
+        "huge pages and extended resources cannot be overcommitted: defaultRequest must equal default (or max)",
         _is_exact_where_it_must,
         field="defaultRequest",
         inputs=("defaultRequest", "default", "max"),
@@ -203,10 +203,10 @@ class ObjectLimits(SpecModel):
     default_request: _Amounts = Field(
         default_factory=dict, description="The request of a container that sets none; not for pod."
     )
-    max: _Amounts = Field(default_factory=dict, description="The most that one object may ask for.")
-    min: _Amounts = Field(default_factory=dict, description="The least that one object may ask for.")
+    max: _Amounts = Field(default_factory=dict, description="The maximum for one object.")
+    min: _Amounts = Field(default_factory=dict, description="The minimum for one object.")
     max_limit_request_ratio: _Amounts = Field(
-        default_factory=dict, description="How many times its request a limit may be; at least 1."
+        default_factory=dict, description="The maximum ratio of limit to request; at least 1."
     )
 
     RULES: ClassVar[tuple[Rule, ...]] = _LIMIT_RULES
@@ -221,31 +221,31 @@ def _amounts(limits: ObjectLimits) -> tuple[dict[str, str], ...]:
 
 _STORAGE_ONLY: Final = Rule(
     " && ".join(f"(!has(self.{name}) || self.{name}.all(k, k == 'storage'))" for name in _AMOUNTS),
-    'a PersistentVolumeClaim has one resource: write "storage"',
+    'a PersistentVolumeClaim has only one resource: write "storage"',
     lambda limits: all(key == "storage" for amounts in _amounts(limits) for key in amounts),
 )
 _STORAGE_BOUND: Final = Rule(
     "(has(self.min) && 'storage' in self.min) || (has(self.max) && 'storage' in self.max)",
-    "give min or max for storage: a LimitRange for claims needs one of them",
+    "a LimitRange for claims needs min or max: set one of them for storage",
     lambda limits: "storage" in limits.min or "storage" in limits.max,
     inputs=("min", "max"),
 )
 _NO_STORAGE: Final = Rule(
     " && ".join(f"(!has(self.{name}) || !('storage' in self.{name}))" for name in _AMOUNTS),
-    'storage is limited for claims: write it under "persistentVolumeClaim"',
+    'storage can be limited for claims only: move it to "persistentVolumeClaim"',
     lambda limits: not any("storage" in amounts for amounts in _amounts(limits)),
 )
 _NO_DEFAULTS: Final = Rule(
     """(!has(self.default) || size(self.default) == 0) &&
     (!has(self.defaultRequest) || size(self.defaultRequest) == 0)""",
-    'a pod has no defaults of its own: write default and defaultRequest under "container"',
+    'a pod has no defaults of its own: move default and defaultRequest to "container"',
     lambda limits: not limits.default and not limits.default_request,
     inputs=("default", "defaultRequest"),
 )
 
 
 class Limits(SpecModel):
-    """What one container, pod or claim may ask for: written as a LimitRange into each namespace."""
+    """What one container, pod or claim may request: a LimitRange in each namespace."""
 
     container: Annotated[ObjectLimits, _NO_STORAGE] | None = Field(None, description="Limits of each container.")
     pod: Annotated[ObjectLimits, _NO_STORAGE, _NO_DEFAULTS] | None = Field(
@@ -260,6 +260,6 @@ class Quota(SpecModel):
     """How much the tenant may use."""
 
     tenant: Hard = Field(
-        default_factory=dict, description="The sum over all the tenant's namespaces, never passed at any moment."
+        default_factory=dict, description="The total over all the tenant's namespaces, never exceeded at any time."
     )
     namespace: Hard = Field(default_factory=dict, description="What each of the tenant's namespaces may use.")

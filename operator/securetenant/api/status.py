@@ -1,8 +1,8 @@
-"""The status of a SecureTenant: what was found, as the operator writes it."""
+"""The status of a SecureTenant, which only the operator writes."""
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, computed_field, model_validator
 from pydantic.alias_generators import to_camel
@@ -14,7 +14,7 @@ REASONS: tuple[DriftReason, ...] = ("Missing", "Changed", "Foreign", "Stale")
 
 
 class StatusModel(BaseModel):
-    """Lenient on reading: an older or a newer operator may have written the status."""
+    """Unknown fields are ignored: an older or a newer operator may have written the status."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
 
@@ -29,13 +29,17 @@ class Condition(StatusModel):
     observed_generation: int | None = None
     last_transition_time: str | None = None
 
+    @classmethod
+    def of(cls, kind: str, status: ConditionStatus, reason: str, message: str = "") -> Self:
+        return cls(type=kind, status=status, reason=reason, message=message)
+
 
 class NamespaceStatus(StatusModel):
     name: str
     uid: str = ""
-    drift: int | None = Field(None, description="How many objects deviate there; absent while nothing is judged.")
+    drift: int | None = Field(None, description="How many objects in it deviate; absent while nothing is judged.")
     reserved: list[str] = Field(
-        default_factory=list, description="Labels and annotations that no spec can set, and the operator wrote."
+        default_factory=list, description="Labels and annotations that the operator wrote and no spec can set."
     )
 
 
@@ -58,8 +62,8 @@ class ExpiringRule(StatusModel):
 
 
 class WhitelistStatus(StatusModel):
-    """The declared flows (rule x peer) by state. Lists are capped at 20; the counts are whole. `expiring` is whole:
-    it also tells which warnings were given."""
+    """The declared flows (rule x peer) by state. The lists are capped at 20, the counts and `expiring` are not: it also
+    records which warnings were given."""
 
     declared: int = 0
     agreed: int = 0
@@ -69,9 +73,45 @@ class WhitelistStatus(StatusModel):
     expired: list[PendingFlow] = Field(default_factory=list)
     next_expiry: datetime | None = None
     api_server: list[str] = Field(
-        default_factory=list, description="The API server's addresses as last known, if there is egress to addresses."
+        default_factory=list, description="The last known addresses of the API server, if there is egress to a cidr."
     )
     expiring: list[ExpiringRule] = Field(default_factory=list)
+
+
+class ExemptionStatus(StatusModel):
+    """An exemption as it is declared. `pods`: the labels of the pods that it is for, "app=web,tier=x"."""
+
+    control: str
+    check: str
+    namespace: str
+    pods: str = ""
+    expires: datetime | None = None
+    reason: str = ""
+    ticket: str = ""
+    approved_by: str = ""
+    ended: bool = False
+
+
+class ExpiringExemption(StatusModel):
+    """An exemption that ends soon. `check`: the ID; `within`: as in ExpiringRule."""
+
+    check: str
+    namespace: str
+    pods: str = ""
+    expires: datetime
+    within: str
+
+
+class ExemptionsStatus(StatusModel):
+    """The declared exemptions. `items` is capped at 20, those that have ended last; the counts are whole. `expiring`
+    is whole: it also tells which warnings were given."""
+
+    active: int = 0
+    by_control: dict[str, int] = Field(default_factory=dict)
+    ended: int = Field(0, description="How many have ended and still stand in the spec.")
+    next_expiry: datetime | None = None
+    items: list[ExemptionStatus] = Field(default_factory=list)
+    expiring: list[ExpiringExemption] = Field(default_factory=list)
 
 
 class DriftItem(StatusModel):
@@ -85,7 +125,7 @@ class DriftItem(StatusModel):
 
 
 class DriftStatus(StatusModel):
-    """`total` is None while nothing is judged: no number may pass for "none"."""
+    """`total` is None while nothing is judged: 0 would mean that there is no drift."""
 
     total: int | None = Field(None, description="How many objects deviate; absent while nothing is judged.")
     by_control: dict[str, int] = Field(default_factory=dict)
@@ -111,31 +151,32 @@ class IntruderStatus(StatusModel):
 
 class SecureTenantStatus(StatusModel):
     """`applied` is the tenant's own record of what it wrote, by namespace ("" for cluster-scoped objects),
-    each as "Kind/name": it tells a deleted object (drift) from one that was never there (a rollout)."""
+    each as "Kind/name": it tells a deleted object (drift) from one not yet created (a rollout)."""
 
-    # What controls say stands in fields of their own, by the names in `Plan.status`. One that is not declared here
-    # stands as it was given; where it was read, as JSON.
+    # Each control's part is in its own fields, by the names in `Plan.status`. A field that is not declared here keeps
+    # the value it was given, or its JSON when read back.
     model_config = ConfigDict(extra="allow")
 
-    observed_generation: int | None = Field(None, description="The generation of the spec that this speaks of.")
-    mode: str = Field("", description="The mode in which it was looked at.")
-    conditions: list[Condition] = Field(default_factory=list, description="What holds of the tenant, by aspect.")
+    observed_generation: int | None = Field(None, description="The generation of the spec that this status is about.")
+    mode: str = Field("", description="The mode of the last pass.")
+    conditions: list[Condition] = Field(default_factory=list, description="The conditions of the tenant.")
     namespaces: list[NamespaceStatus] = Field(
         default_factory=list,
-        description="The namespaces that it declares, and those that it still lets go; uid: held, now or before.",
+        description="The declared namespaces, and those still being released; uid: set once the tenant held it.",
     )
     used_commitments: list[str] = Field(
-        default_factory=list, description="What of the annotation securetenant.dev/creating counts no more."
+        default_factory=list, description="Digests in the annotation securetenant.dev/creating that are used up."
     )
     whitelist: WhitelistStatus | None = Field(None, description="The declared flows, by state.")
-    nodes: list[str] = Field(default_factory=list, description="The nodes that serve this tenant alone.")
+    nodes: list[str] = Field(default_factory=list, description="The nodes that are dedicated to this tenant.")
     intruders: list[IntruderStatus] = Field(
         default_factory=list, description="Pods of others on these nodes, at most 20 of them."
     )
     intruder_count: int = Field(0, description="How many pods of others are on these nodes.")
-    drift: DriftStatus = Field(default_factory=DriftStatus, description="What is not as it must be.")
+    exemptions: ExemptionsStatus | None = Field(None, description="The declared exemptions; absent if there are none.")
+    drift: DriftStatus = Field(default_factory=DriftStatus, description="The objects that deviate from the posture.")
     applied: dict[str, list[str]] = Field(
-        default_factory=dict, description="What was written, by namespace, as Kind/name."
+        default_factory=dict, description="The objects that were written, by namespace, as Kind/name."
     )
 
     @computed_field(description="How many namespaces stand below.")  # type: ignore[prop-decorator]
@@ -147,5 +188,5 @@ class SecureTenantStatus(StatusModel):
     @model_validator(mode="before")
     @classmethod
     def _without_the_count(cls, given: object) -> object:
-        """What is computed is no field of a control, where it is read back."""
+        """Drop the computed count when the status is read back, or it would count as a control's field."""
         return {key: value for key, value in given.items() if key != _COUNT} if isinstance(given, Mapping) else given

@@ -33,7 +33,7 @@ from securetenant.api.types import (
     SubjectName,
     TenantName,
 )
-from securetenant.api.workloads import AdmissionMode, Exemption, Images, Locks, Runtime
+from securetenant.api.workloads import AdmissionMode, Exemptions, Images, Locks, Runtime
 
 __all__ = [
     "Access",
@@ -82,20 +82,19 @@ class Owner(SpecModel):
 class NamespaceSpec(SpecModel):
     """One namespace of the tenant."""
 
-    name: OwnNamespaceName = Field(description="The namespace's name: a DNS label, and none of the cluster's own.")
+    name: OwnNamespaceName = Field(description="The namespace's name: a DNS label, not a system namespace.")
     labels: NamespaceLabels = Field(default_factory=dict, description="Labels of the namespace.")
     annotations: NamespaceAnnotations = Field(default_factory=dict, description="Annotations of the namespace.")
     adopt: bool = Field(
         False,
-        description="Take over a namespace that exists already (never a system one or another tenant's). "
-        "Default: false.",
+        description="Take over an existing namespace (never a system namespace or another tenant's). Default: false.",
     )
     quota: Hard = Field(default_factory=dict, description="Overrides spec.quota.namespace, resource by resource.")
     limits: Limits | None = Field(None, description="Overrides spec.limits, type by type.")
 
 
 def _is_subdomain(name: str) -> bool:
-    """RFC 1123 as Kubernetes has it: labels without a length of their own."""
+    """An RFC 1123 subdomain as Kubernetes validates it: without a maximum length of each label."""
     allowed = set("abcdefghijklmnopqrstuvwxyz0123456789-")
     return all(part and set(part) <= allowed and part[0] != "-" and part[-1] != "-" for part in name.split("."))
 
@@ -110,15 +109,15 @@ _SUBJECT_RULES: Final = (
     ),
     Rule(
         "self.kind == 'ServiceAccount' || !self.name.startsWith('system:')",
-        "names that begin with system: are the cluster's own: name a user or a group of yours "
-        "(for a ServiceAccount write kind ServiceAccount)",
+        "names that begin with system: are reserved for Kubernetes: use a user or a group of your own "
+        "(for a ServiceAccount, kind ServiceAccount)",
         lambda s: s.kind == "ServiceAccount" or not s.name.startswith("system:"),
         field="name",
         inputs=("kind", "name"),
     ),
     Rule(
         "self.kind != 'ServiceAccount' || !format.dns1123Subdomain().validate(self.name).hasValue()",
-        'a ServiceAccount is named in lower-case letters, digits, "-" and ".", as "deployer": mend the name',
+        'the name of a ServiceAccount has lower-case letters, digits, "-" and ".", e.g. "deployer": correct it',
         lambda s: s.kind != "ServiceAccount" or _is_subdomain(s.name),
         field="name",
         inputs=("kind", "name"),
@@ -137,17 +136,17 @@ class Subject(SpecModel):
 
 
 class Binding(SpecModel):
-    """A role for some subjects."""
+    """A role, and the subjects that it is granted to."""
 
     role: Role = Field(description="One of the five shipped ClusterRoles.")
-    subjects: list[Subject] = Field(min_length=1, max_length=32, description="Who holds the role.")
-    namespaces: NamespaceNames | None = Field(None, description="Where. Default: in all the tenant's namespaces.")
+    subjects: list[Subject] = Field(min_length=1, max_length=32, description="Who is granted the role.")
+    namespaces: NamespaceNames | None = Field(None, description="In which namespaces. Default: all of the tenant's.")
 
 
 class Access(SpecModel):
     """Who may do what."""
 
-    bindings: list[Binding] = Field(default_factory=list, max_length=32, description="Roles and who holds them.")
+    bindings: list[Binding] = Field(default_factory=list, max_length=32, description="Roles, and who is granted them.")
     foreign: ForeignPolicy = Field(
         "Report", description="What to do with RoleBindings that others made: Report, Remove or Ignore."
     )
@@ -160,7 +159,7 @@ class NodeSelector(SpecModel):
 
 
 class Nodes(SpecModel):
-    """Nodes that serve this tenant alone."""
+    """Nodes dedicated to this tenant."""
 
     selector: NodeSelector = Field(description="Which nodes.")
     effect: Effect = Field("NoSchedule", description="The taint's effect: NoSchedule or NoExecute.")
@@ -175,7 +174,7 @@ def _declares(spec: "SecureTenantSpec", used: set[str]) -> bool:
 
 
 _DECLARED: Final = "(has(self.namespaces) ? self.namespaces.map(m, m.name) : [])"
-_UNDECLARED: Final = "names a namespace that is not this tenant's: add it to spec.namespaces or remove it here"
+_UNDECLARED: Final = "names a namespace that is not in spec.namespaces: add it there or remove it here"
 
 _SPEC_RULES: Final = (
     Rule(
@@ -209,17 +208,17 @@ _SPEC_RULES: Final = (
 
 
 class SecureTenantSpec(SpecModel):
-    """The posture that the tenant must have. What is not given is closed; what others make there is reported."""
+    """The desired posture of the tenant. Defaults are closed; what others create there is reported."""
 
     display_name: Line = Field("", description="A name for people.")
     owner: Owner | None = Field(None, description="Who answers for the tenant.")
     mode: Mode = Field(
         "Enforce",
-        description="Enforce: make it so and keep it so. Audit: only report. Paused: do neither.",
+        description="Enforce: create and correct objects. Audit: only report. Paused: do nothing.",
     )
     deletion_policy: DeletionPolicy = Field(
         "Retain",
-        description="On deletion, Retain: namespaces and their closing policies stay. Delete: namespaces go too.",
+        description="On deletion, Retain: keep the namespaces with their policies. Delete: delete the namespaces too.",
     )
     admission: AdmissionMode = Field(
         "Deny",
@@ -232,12 +231,12 @@ class SecureTenantSpec(SpecModel):
     access: Access = Field(default=Access(), description="Who may do what: RoleBindings in each namespace.")
     network: Network = Field(default=Network(), description="Who may talk to whom: NetworkPolicies in each namespace.")
     quota: Quota = Field(default=Quota(), description="How much the tenant may use: ResourceQuotas.")
-    limits: Limits = Field(default=Limits(), description="What one container, pod or claim may ask for: LimitRanges.")
-    nodes: Nodes | None = Field(None, description="Nodes that serve this tenant alone.")
+    limits: Limits = Field(default=Limits(), description="What one container, pod or claim may request: LimitRanges.")
+    nodes: Nodes | None = Field(None, description="Nodes dedicated to this tenant.")
     runtime: Runtime = Field(default=Runtime(), description="What workloads may never do: checked at admission.")
     images: Images | None = Field(None, description="Which images may run. Default: any.")
     locks: Locks = Field(default=Locks(), description="What nobody but the operator may change.")
-    exemptions: Annotated[list[Exemption], Field(max_length=64)] = Field(
+    exemptions: Exemptions = Field(
         default_factory=list, description="Checks that do not hold for a while, in one namespace each."
     )
 
@@ -245,7 +244,7 @@ class SecureTenantSpec(SpecModel):
 
 
 class Metadata(BaseModel):
-    """What the operator reads of ObjectMeta; the rest is the API server's."""
+    """The part of ObjectMeta that the operator reads."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
 
@@ -276,10 +275,10 @@ class SecureTenant(BaseModel):
 
     @property
     def is_edited(self) -> bool:
-        """Whether its spec is newer than the one that its status speaks of."""
+        """Whether its spec is newer than status.observedGeneration."""
         return self.metadata.generation > (self.status.observed_generation or 0)
 
     @property
     def is_retried(self) -> bool:
-        """Whether its status says that something is to be tried again."""
+        """Whether its status says that something is being retried."""
         return any(condition.type == "Reconciling" for condition in self.status.conditions)

@@ -1,4 +1,4 @@
-"""The scalars and maps of the spec, each with its syntax and its bound."""
+"""The scalars and maps of the spec, each with its syntax and its bounds."""
 
 import ipaddress
 import re
@@ -15,15 +15,15 @@ from securetenant.model import names, quantity
 
 _LABEL: Final = "[a-z0-9]([-a-z0-9]{0,%d}[a-z0-9])?"
 _NAMESPACE: Final = Text(
-    _LABEL % 61, 'a DNS label: lower-case letters, digits and "-", at most 63, as "payments-prod"', 63
+    _LABEL % 61, 'a DNS label: lower-case letters, digits and "-", at most 63, e.g. "payments-prod"', 63
 )
 
-_TENANT: Final = Text(_LABEL % 38, 'a DNS label: lower-case letters, digits and "-", at most 40, as "payments"', 40)
+_TENANT: Final = Text(_LABEL % 38, 'a DNS label: lower-case letters, digits and "-", at most 40, e.g. "payments"', 40)
 TenantName = Annotated[str, _TENANT]
 tenant_name_pattern: Final = f"^{_TENANT.pattern}$"
 is_tenant_name: Final = _TENANT.matches
 RuleName = Annotated[
-    str, Text(_LABEL % 38, 'a DNS label: lower-case letters, digits and "-", at most 40, as "from-ledger"', 40)
+    str, Text(_LABEL % 38, 'a DNS label: lower-case letters, digits and "-", at most 40, e.g. "from-ledger"', 40)
 ]
 NamespaceName = Annotated[str, _NAMESPACE]
 NamespaceNames = Annotated[
@@ -42,7 +42,7 @@ OwnNamespaceName = Annotated[
                 *(f"!self.startsWith('{prefix}')" for prefix in names.SYSTEM_NAMESPACE_PREFIXES),
             ]
         ),
-        "this namespace is the cluster's own and can belong to no tenant: name another one",
+        "this is a system namespace and can never be a tenant's: choose another name",
         lambda value: not names.is_system_namespace(value),
     ),
 ]
@@ -65,7 +65,7 @@ _KEY: Final = re.compile(rf"({_PREFIX_PART}/)?{_NAME_PART}", re.ASCII)
 KEY_LENGTH: Final = 253
 LabelKey = Annotated[
     str,
-    Text(rf"({_PREFIX_PART}/)?{_NAME_PART}", 'a label key, as "app" or "example.com/app"', KEY_LENGTH, deep=True),
+    Text(rf"({_PREFIX_PART}/)?{_NAME_PART}", 'a label key, e.g. "app" or "example.com/app"', KEY_LENGTH, deep=True),
 ]
 LabelValue = Annotated[
     str,
@@ -83,14 +83,14 @@ _VALID_KEYS: Final = EachEntry(
     'a key is malformed: write a label key such as "app" or "example.com/app"',
     lambda key, _: len(key) <= KEY_LENGTH and _KEY.fullmatch(key) is not None,
 )
-# kubernetes.io and k8s.io hold what the cluster itself believes (Pod Security levels, node selectors of namespaces,
-# the name label that selectors trust); app.kubernetes.io is the recommended set for people, but for who manages.
+# Kubernetes itself acts on kubernetes.io and k8s.io keys (Pod Security levels, node selectors of namespaces, the name
+# label that selectors rely on). app.kubernetes.io is the recommended set for users, except managed-by.
 _RESERVED: Final = r"([-a-z0-9.]+\.)?(securetenant\.dev|kubernetes\.io|k8s\.io)/.*"
 _RESERVED_KEY: Final = re.compile(_RESERVED, re.ASCII | re.DOTALL)
 
 
 def is_reserved_key(key: str) -> bool:
-    """Whether a label or annotation is the operator's or the cluster's own, and never a spec's."""
+    """Whether a label or annotation is reserved for the operator or the cluster, so that no spec can set it."""
     is_open = key.startswith("app.kubernetes.io/") and key != names.LABEL_MANAGED_BY
     return _RESERVED_KEY.fullmatch(key) is not None and not is_open
 
@@ -99,38 +99,40 @@ _UNRESERVED_KEYS: Final = EachEntry(
     f"""!k.matches('^{_RESERVED.replace(chr(92), chr(92) * 2)}$')
     || (k.startsWith('app.kubernetes.io/') && k != '{names.LABEL_MANAGED_BY}')""",
     "keys under securetenant.dev, kubernetes.io and k8s.io are reserved for the operator and the cluster "
-    "(app.kubernetes.io is open, but for managed-by): choose a prefix of your own",
+    "(app.kubernetes.io is not, except managed-by): use a prefix of your own",
     lambda key, _: not is_reserved_key(key),
 )
 NamespaceLabels = Annotated[dict[str, LabelValue], Field(max_length=32), _VALID_KEYS, _UNRESERVED_KEYS]
 NamespaceAnnotations = Annotated[dict[str, AnnotationValue], Field(max_length=32), _VALID_KEYS, _UNRESERVED_KEYS]
 MatchLabels = Annotated[dict[str, LabelValue], Field(max_length=16), _VALID_KEYS]
+# Few, so that all exemptions of a namespace fit in its annotations (256 KiB) and into the budget of a policy.
+ExemptedLabels = Annotated[dict[str, LabelValue], Field(max_length=4), _VALID_KEYS]
 NodeLabels = Annotated[
     dict[str, LabelValue],
     Field(min_length=1, max_length=16),
     _VALID_KEYS,
     EachEntry(
         f"k != '{names.NODE_LABEL_TENANT}'",
-        "this label is what the operator writes on the nodes that it chose: select by a label of your own",
+        "the operator itself writes this label to the selected nodes: select by a label of your own",
         lambda key, _: key != names.NODE_LABEL_TENANT,
     ),
 ]
 
 
-# JSON knows one kind of number, and the API server lets 443.0 pass for an integer, until a rule reads it.
+# JSON has one type of number, and the API server accepts 443.0 as an integer until a rule reads it.
 PortNumber = Annotated[
-    int, Field(ge=1, le=65535), Rule("self >= 1", "refused: write a whole number, as 443", lambda value: value >= 1)
+    int, Field(ge=1, le=65535), Rule("self >= 1", "must be a whole number, e.g. 443", lambda value: value >= 1)
 ]
 
 
-# So that the sum over 64 namespaces, the most that a tenant has, still fits in what a quantity can hold.
+# The sum over 64 namespaces, the maximum of a tenant, still fits in a quantity.
 _MOST: Final = "100P"
 _MOST_RULE: Final = Rule(
     f"!isQuantity(string(self)) || quantity(string(self)).compareTo(quantity('{_MOST}')) <= 0",
-    f"out of range: write at most {_MOST}",
+    f"out of range: must be at most {_MOST}",
     lambda value: quantity.compare(value, _MOST) <= 0,
 )
-_SYNTAX: Final = Text(quantity.PATTERN.strip("^$"), 'a quantity, as "500m", "4" or "2Gi"', quantity.MAX_LENGTH)
+_SYNTAX: Final = Text(quantity.PATTERN.strip("^$"), 'a quantity, e.g. "500m", "4" or "2Gi"', quantity.MAX_LENGTH)
 
 
 class _Quantity:
@@ -145,7 +147,7 @@ class _Quantity:
             "anyOf": [{"type": "integer"}, {"type": "string"}],
             "maxLength": quantity.MAX_LENGTH,
             RULES_KEY: [
-                {"rule": _SYNTAX.cel("string(self)"), "message": f"refused: write {_SYNTAX.hint}"},
+                {"rule": _SYNTAX.cel("string(self)"), "message": f"must be {_SYNTAX.hint}"},
                 _MOST_RULE.kubernetes(),
             ],
         }
@@ -173,22 +175,22 @@ Quantity = Annotated[str, _Quantity()]
 
 @lru_cache(maxsize=4096)
 def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
-    """The network of a CIDR. Raises ValueError for what the API server refuses as well: host bits, a missing or a
-    padded prefix length, a netmask, a zone, an IPv4-mapped address (::ffff:10.0.0.0). Any other writing of IPv6 is
-    taken, the last 32 bits as IPv4 among them (64:ff9b::10.8.0.0/112)."""
+    """The network of a CIDR. Raises ValueError for what the API server rejects too: host bits, a missing or zero-padded
+    prefix length, a netmask, a zone, an IPv4-mapped address (::ffff:10.0.0.0). Any other notation of IPv6 is accepted,
+    including the last 32 bits as IPv4 (64:ff9b::10.8.0.0/112)."""
     if not _CIDR.fullmatch(text):
-        raise ValueError(f'{text!r} is not a CIDR: write an address and a prefix length, as "10.8.0.0/16"')
+        raise ValueError(f'{text!r} is not a CIDR: write an address and a prefix length, e.g. "10.8.0.0/16"')
     try:
         masked = ipaddress.ip_network(text, strict=False)
     except ValueError:
-        raise ValueError(f'{text!r} is not a CIDR: write an address and a prefix length, as "10.8.0.0/16"') from None
+        raise ValueError(f'{text!r} is not a CIDR: write an address and a prefix length, e.g. "10.8.0.0/16"') from None
     address = ipaddress.ip_address(text.partition("/")[0])
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         raise ValueError(
-            f"{text!r} is IPv4 mapped into IPv6: write the IPv4 network, as {str(address.ipv4_mapped)!r}/..."
+            f"{text!r} is an IPv4-mapped IPv6 address: write the IPv4 network, {str(address.ipv4_mapped)!r}/..."
         )
     if address != masked.network_address:
-        raise ValueError(f"{text!r} has bits set behind its prefix: write {str(masked)!r}")
+        raise ValueError(f"{text!r} has host bits set: write {str(masked)!r}")
     return masked
 
 
@@ -210,20 +212,20 @@ Cidr = Annotated[
     Field(max_length=_CIDR_LENGTH),
     Rule(
         "isCIDR(self) && cidr(self) == cidr(self).masked()",
-        'not a CIDR, or bits are set behind its prefix: write the network address and prefix length, as "10.8.0.0/16"',
+        'not a CIDR, or host bits are set: write the network address and prefix length, e.g. "10.8.0.0/16"',
         _check_cidr,
     ),
 ]
 
 _RFC3339: Final = Text(
     r"[12][0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[-+]([01][0-9]|2[0-3]):[0-5][0-9])",
-    'a time with its zone, as "2027-03-31T00:00:00Z"',
+    'a time with a zone, e.g. "2027-03-31T00:00:00Z"',
     40,
 )
 
 
 class _Time:
-    """RFC 3339 with a zone. A datetime (what a YAML reader makes of such a text) is taken as it is."""
+    """RFC 3339 with a zone. A datetime (as a YAML parser returns) is accepted as it is."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_before_validator_function(self.check, handler(source))
@@ -234,17 +236,15 @@ class _Time:
             "format": "date-time",
             "pattern": f"^(?:{_RFC3339.pattern})$",
             "maxLength": _RFC3339.max_length,
-            # With a format the API server lets a list pass for a text; CEL does not.
-            RULES_KEY: [
-                {"rule": "self > timestamp('0999-12-31T00:00:00Z')", "message": f"refused: write {_RFC3339.hint}"}
-            ],
+            # For a string with a format the API server accepts a list; CEL does not.
+            RULES_KEY: [{"rule": "self > timestamp('0999-12-31T00:00:00Z')", "message": f"must be {_RFC3339.hint}"}],
         }
 
     def check(self, value: Any) -> Any:
         if isinstance(value, datetime):
             return value
         if not isinstance(value, str) or not _RFC3339.matches(value):
-            raise refusal(f"{str(value)[:60]!r} is not a time: write {_RFC3339.hint}")
+            raise refusal(f"{str(value)[:60]!r} is not a time: must be {_RFC3339.hint}")
         return value
 
 

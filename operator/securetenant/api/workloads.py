@@ -4,12 +4,13 @@ Values travel to the admission policies in annotations of the namespace, as list
 one of the separators.
 """
 
-from typing import Annotated, Final, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
 
 from securetenant.api.constraints import Rule, SpecModel, Text, Unique
-from securetenant.api.types import Line, MatchLabels, OwnNamespaceName, PortNumber, Ticket, Time
+from securetenant.api.types import ExemptedLabels, Line, OwnNamespaceName, PortNumber, Ticket, Time
 
 AdmissionMode = Literal["Deny", "Warn"]
 PodSecurityLevel = Literal["Restricted", "Baseline", "Privileged"]
@@ -116,8 +117,18 @@ class Locks(SpecModel):
     )
 
 
-# The checks that can be suspended, by control. tests/checks compare it with the checks that there are.
-EXEMPTIBLE: Final[dict[str, tuple[str, ...]]] = {}
+# The checks that an exemption can name, by control. tests/controls/admission compares them with the controls' own.
+EXEMPTIBLE: Final[Mapping[str, tuple[str, ...]]] = {
+    "runtime": (
+        *("privileged", "hostNamespaces", "hostProcess", "hostProbes", "appArmor", "seLinux", "procMount", "seccomp"),
+        *("sysctls", "volumeTypes", "privilegeEscalation", "runAsNonRoot", "runAsUser", "dropCapabilities"),
+        *("readOnlyRootFilesystem", "hostPaths", "hostPathMounts", "hostPorts", "addCapabilities"),
+        *("serviceAccountTokens", "runtimeClasses", "priorityClasses", "nodeName"),
+    ),
+    "images": ("reference", "registries", "digest", "pullPolicy"),
+    "nodes": (),
+}
+_IDS: Final = tuple(f"{control}/{check}" for control, checks in EXEMPTIBLE.items() for check in checks)
 
 
 class Exemption(SpecModel):
@@ -128,10 +139,44 @@ class Exemption(SpecModel):
         description="The check, as in docs/controls."
     )
     namespace: OwnNamespaceName = Field(description="The namespace, one of the tenant's.")
-    pods: MatchLabels = Field(
+    pods: ExemptedLabels = Field(
         default_factory=dict, description="Only pods created with these labels. Default: all pods of the namespace."
     )
     reason: Line = Field(description="Why.")
     ticket: Ticket = Field("", description="The ticket of the approval.")
     approved_by: Line = Field("", description="Who approved it.")
     expires: Time = Field(description="When it ends, by the API server's clock.")
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            f"(self.control + '/' + self.check) in {list(_IDS)}",
+            "the control has no check of this name: write one from the table of checks in docs/controls",
+            lambda exemption: exemption.id in _IDS,
+            field="check",
+            inputs=("control", "check"),
+        ),
+    )
+
+    @property
+    def id(self) -> str:
+        """The ID of the check: "runtime/privileged"."""
+        return f"{self.control}/{self.check}"
+
+
+def _differ(exemptions: Sequence[Exemption]) -> bool:
+    """Whether no two exemptions are for the same check, namespace and pods."""
+    return len({(e.id, e.namespace, frozenset(e.pods.items())) for e in exemptions}) == len(exemptions)
+
+
+Exemptions = Annotated[
+    list[Exemption],
+    Field(max_length=64),
+    Rule(
+        # Maps are compared entry by entry: the API server does not know how long their keys are, and so what == costs.
+        "self.all(a, self.exists_one(b, a.check == b.check && a.control == b.control && "
+        "a.__namespace__ == b.__namespace__ && (has(a.pods) ? size(a.pods) : 0) == (has(b.pods) ? size(b.pods) : 0) "
+        "&& (!has(a.pods) || a.pods.all(k, k in b.pods && a.pods[k] == b.pods[k]))))",
+        "two exemptions are for the same check, namespace and pods: keep one, with the end that is meant",
+        _differ,
+    ),
+]

@@ -76,12 +76,12 @@ class Roster:
         self._tenants = tenants
         self._observe = observe
         self._enqueue = enqueue
-        self._asked = asyncio.Event()
+        self._relist = asyncio.Event()
         self._failure = ""  # as last logged
 
-    def ask(self) -> None:
+    def relist(self) -> None:
         """Request a list; `keep` makes it."""
-        self._asked.set()
+        self._relist.set()
 
     async def early(self) -> bool:
         """List them once while the informers list too, since thousands take seconds; returns whether that succeeded."""
@@ -95,7 +95,7 @@ class Roster:
     async def first(self) -> None:
         """List them when this instance starts to lead. Raises NotFound where the CRD is not installed, and Blind if it
         fails for too long: another instance may be able to."""
-        self._asked.clear()
+        self._relist.clear()
         started = time.monotonic()
         while (failure := await self._try(self._tenants.load)) is not None:
             if isinstance(failure, NotFound) and not failure.is_uncertain:
@@ -107,11 +107,11 @@ class Roster:
     async def keep(self) -> None:
         """List them on every request, with retries until it succeeds; runs until cancelled."""
         while True:
-            await self._asked.wait()
-            self._asked.clear()
+            await self._relist.wait()
+            self._relist.clear()
             if await self._try(partial(self._observe, "ADDED")) is not None:
                 await asyncio.sleep(AGAIN)
-                self._asked.set()
+                self._relist.set()
 
     async def _try(self, take: Callable[[Mapping[str, Any]], None]) -> ApiError | None:
         try:

@@ -61,9 +61,9 @@ class Models:
 
     def __init__(self, tenants: Iterable[SecureTenant]) -> None:
         self._tenants = {tenant.name: tenant for tenant in tenants}
-        self.interests = TokenIndex()
+        self.index = TokenIndex()
         for name, tenant in self._tenants.items():
-            self.interests.replace(name, tokens_of(tenant))
+            self.index.replace(name, tokens_of(tenant))
 
     def get(self, name: str) -> SecureTenant | None:
         return self._tenants.get(name)

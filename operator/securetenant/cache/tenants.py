@@ -18,7 +18,7 @@ from securetenant.api.tenant import (
     Metadata,
     SecureTenant,
 )
-from securetenant.cache.triggers import TokenIndex, read, spread_by, tokens, tokens_of
+from securetenant.cache.triggers import TokenIndex, read, tokens, tokens_of, tokens_of_change
 from securetenant.controls.world import Lookup
 from securetenant.model import names
 from securetenant.model.kinds import Kind
@@ -83,7 +83,7 @@ class Tenants:
         # was held back, may still contain them.
         self._gone: dict[str, None] = {}
         self._parsed: OrderedDict[str, SecureTenant] = OrderedDict()
-        self.interests = TokenIndex()
+        self.index = TokenIndex()
         # How the triggers look objects up; set to the world's look-up.
         self.lookup: Lookup = _none_known
 
@@ -112,7 +112,7 @@ class Tenants:
             self.observe("ADDED", body)
             return
         self._entries[name] = _entry(_packed(text), metadata, sketch.status.observed_generation, parsed=False)
-        self.interests.replace(name, tokens(sketch, recorded=True))
+        self.index.replace(name, tokens(sketch, recorded=True))
 
     def _known(self, name: str) -> Entry | None:
         """A tenant's entry, parsed if it was not yet; None if unknown."""
@@ -121,7 +121,7 @@ class Tenants:
             return entry
         tenant, problem = parse(_unpacked(entry.packed))
         entry = self._entries[name] = replace(entry, problem=problem, parsed=True)
-        self.interests.replace(name, _tokens(entry, tenant))
+        self.index.replace(name, _tokens(entry, tenant))
         self._keep(name, tenant)
         return entry
 
@@ -148,7 +148,7 @@ class Tenants:
         if before is not None and _same_intent(before, entry):
             # Only the status or metadata changed, and not by us: reconcile this tenant alone.
             return {name}
-        return self._rewire(name, entry)
+        return self._reindex(name, entry)
 
     def store(self, raw: bytes) -> set[str]:
         """Store the answer to our own write, so that the event of that write is no news. Returns the tenants to
@@ -164,7 +164,7 @@ class Tenants:
             return set()
         entry = self._store(body)
         if not _same_intent(before, entry):
-            return self._rewire(name, entry)
+            return self._reindex(name, entry)
         # Somebody removed our finalizer before our write: it has to be put back while there is time.
         return {name} if before.finalized and not entry.finalized and not entry.deleting else set()
 
@@ -173,9 +173,9 @@ class Tenants:
         if self._entries.pop(name, None) is None:
             return set()
         self._parsed.pop(name, None)
-        before = self.interests.tokens(name)
-        self.interests.remove(name)
-        return {name} | self.interests.tenants(spread_by(name, before, self.lookup))
+        before = self.index.tokens(name)
+        self.index.remove(name)
+        return {name} | self.index.tenants(tokens_of_change(name, before, self.lookup))
 
     def get(self, name: str) -> SecureTenant | None:
         """The parsed tenant; None if unknown. If the models refuse its spec, it has the last accepted spec instead, or
@@ -245,12 +245,12 @@ class Tenants:
         self._keep(parsed.name, parsed)
         return entry
 
-    def _rewire(self, name: str, entry: Entry) -> set[str]:
-        before = self.interests.tokens(name)
+    def _reindex(self, name: str, entry: Entry) -> set[str]:
+        before = self.index.tokens(name)
         # A tenant that is being deleted declares nothing to its peers any more, but holds its namespaces until the end.
         after = _tokens(entry, self._parsed[name])
-        self.interests.replace(name, after)
-        return {name} | self.interests.tenants(spread_by(name, before | after, self.lookup))
+        self.index.replace(name, after)
+        return {name} | self.index.tenants(tokens_of_change(name, before | after, self.lookup))
 
 
 def _tokens(entry: Entry, tenant: SecureTenant) -> frozenset[str]:

@@ -17,7 +17,7 @@ from securetenant.model.objects import Observed
 # Up to this many tenants of one token are kept as a tuple: for more, copying it for each new one costs more than a set.
 FEW = 8
 
-_TRIGGERS: Final = tuple(control.triggers for control in CONTROLS)
+_TRIGGERS: Final = tuple(control.triggers for control in CONTROLS if control.triggers is not None)
 _SECTIONS: Final = [each.section for each in _TRIGGERS if each.section]
 if len(set(_SECTIONS)) < len(_SECTIONS) or "namespaces" in _SECTIONS:
     raise ValueError(f"each section of the spec is read by one control's triggers, and namespaces by none: {_SECTIONS}")
@@ -84,7 +84,7 @@ def tokens_of(tenant: SecureTenant) -> frozenset[str]:
     return tokens(sketch) if sketch is not None else frozenset()
 
 
-def told_by(new: Observed, old: Observed | None, *, mirrored: bool) -> set[str]:
+def tokens_of_event(new: Observed, old: Observed | None, *, mirrored: bool) -> set[str]:
     """The tokens of an object that was added, changed or deleted. `mirrored`: only the part of the status that
     Kubernetes copies from the spec has changed (`Kind.mirror`)."""
     kind, found = new.ref.kind, set[str]()
@@ -98,7 +98,7 @@ def told_by(new: Observed, old: Observed | None, *, mirrored: bool) -> set[str]:
     return found
 
 
-def spread_by(tenant: str, tokens: Collection[str], lookup: Lookup) -> set[str]:
+def tokens_of_change(tenant: str, tokens: Collection[str], lookup: Lookup) -> set[str]:
     """The tokens of the tenants that a change of this tenant concerns. `tokens`: its own, before and after."""
     found = {token for token in tokens if token.startswith("ns:")}  # who declares the same namespace
     for each in _TRIGGERS:

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from securetenant.api.tenant import SecureTenant
 from securetenant.cache.index import Index
-from securetenant.cache.triggers import TokenIndex, spread_by, told_by
+from securetenant.cache.triggers import TokenIndex, tokens_of_change, tokens_of_event
 from securetenant.controls import ownership
 from securetenant.controls.lookup import CACHED
 from securetenant.controls.registry import CONTROLS
@@ -26,7 +26,7 @@ class Cache(Protocol):
 class Tenants(Protocol):
     """The SecureTenants: updated by events, or given once."""
 
-    interests: TokenIndex
+    index: TokenIndex
 
     def get(self, name: str) -> SecureTenant | None: ...
 
@@ -88,7 +88,7 @@ class World:
         return list({tenant.name: tenant for tenant in found}.values())
 
     def _parsed(self, token: str) -> list[SecureTenant]:
-        index = self._tenants.interests
+        index = self._tenants.index
         found = [(name, self._tenants.get(name)) for name in index.tenants((token,))]
         # A tenant that is parsed only now may turn out not to have the token.
         return [tenant for name, tenant in found if tenant is not None and token in index.tokens(name)]
@@ -126,7 +126,7 @@ class World:
             return set()
         holder = ownership.holder(pod.ref.namespace, self) if pod is not None else None
         is_own = holder is not None and holder.name == labelled.tenant
-        return set() if is_own else self._tenants.interests.tenants({f"tenant:{labelled.tenant}"})
+        return set() if is_own else self._tenants.index.tenants({f"tenant:{labelled.tenant}"})
 
     def concerned(self, new: Observed, old: Observed | None) -> set[str]:
         """The tenants to reconcile because an object was added, changed or deleted."""
@@ -136,13 +136,15 @@ class World:
                 return set()
             mirror = new.ref.kind.mirror
             mirrored = mirror is not None and _same(old, new, but=mirror.status[0])
-        index = self._tenants.interests
-        found = index.tenants(told_by(new, old, mirrored=mirrored))
+        index = self._tenants.index
+        found = index.tenants(tokens_of_event(new, old, mirrored=mirrored))
         if new.ref.kind is NAMESPACE:
             # Whether a namespace's tenant may write there decides what its peers' flows resolve to.
             held = f"ns:{new.ref.name}"
             owners = index.tenants({held, *(f"tenant:{each.tenant}" for each in (new, old) if each is not None)})
-            found |= index.tenants({token for owner in owners for token in spread_by(owner, (held,), self.indexed)})
+            found |= index.tenants(
+                {token for owner in owners for token in tokens_of_change(owner, (held,), self.indexed)}
+            )
         return found
 
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from securetenant.cli.plan_changes import Forecast
     from securetenant.cli.validate_checks import Given
     from securetenant.controls.control import Deviation
-    from securetenant.drift.assess import Assessment
     from securetenant.kube.transport import ApiError, Transport
     from securetenant.settings import Settings
 
@@ -207,8 +207,9 @@ async def _forecast(
     source: str,
     applied: bool,
 ) -> "Forecast":
-    from securetenant.cli.plan_changes import Forecast, changes, told
+    from securetenant.cli.plan_changes import Forecast, changes, unmet_conditions
     from securetenant.drift.assess import assess
+    from securetenant.engine.attribution import attributed
 
     name, mode = tenant.name, tenant.spec.mode
     if tenant.metadata.deletion_timestamp is not None:
@@ -218,21 +219,8 @@ async def _forecast(
     if mode == "Paused":
         return Forecast(name, mode, "paused", source, applied)
     found = assess(tenant, world, now)
-    managers = await _managers(found, transport)
-    return Forecast(name, mode, "judged", source, applied, "", changes(found, managers), told(found))
-
-
-async def _managers(found: "Assessment", transport: "Transport") -> dict[int, str]:
-    """By the finding's position, the field manager: one GET for each object that others changed or created."""
-    from securetenant.engine.attribution import manager_of
-
-    asked = [
-        (index, finding)
-        for index, finding in enumerate(found.findings)
-        if finding.observed is not None and not finding.rollout
-    ]
-    managers = await asyncio.gather(*(manager_of(transport, finding.ref, finding.path) for _, finding in asked))
-    return {index: manager for (index, _), manager in zip(asked, managers, strict=True)}
+    found = replace(found, findings=await attributed(transport, found.findings))
+    return Forecast(name, mode, "judged", source, applied, "", changes(found), unmet_conditions(found))
 
 
 def _unlisted(errors: "Mapping[str, ApiError]", server: str) -> str:

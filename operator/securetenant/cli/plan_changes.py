@@ -7,7 +7,7 @@ from typing import Literal
 from securetenant.api.status import DriftReason
 from securetenant.controls.control import Deviation
 from securetenant.drift.assess import Assessment
-from securetenant.drift.judge import Finding
+from securetenant.drift.judge import Field, Finding, differences
 from securetenant.model import names
 from securetenant.model.objects import JsonValue, Ref
 from securetenant.model.record import shared, shared_of, shared_record, whole, whole_of
@@ -28,15 +28,6 @@ _EFFECTS: Mapping[str, Effect] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
-    """One field that differs; None: it is absent."""
-
-    path: str
-    old: JsonValue
-    new: JsonValue
-
-
-@dataclass(frozen=True, slots=True)
 class Change:
     """One object that differs. `effect`: what the operator will do; `drift`: others caused the difference, it is no
     rollout; `manager`: their field manager, if known."""
@@ -53,7 +44,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class UnmetCondition:
     """A condition that is not as it should be. `blocking` ones keep the tenant from being Ready."""
 
     type: str
@@ -73,11 +64,11 @@ class Forecast:
     applied: bool = True  # whether the cluster has a SecureTenant of that name
     problem: str = ""
     changes: Sequence[Change] = ()
-    told: Sequence[Told] = field(default_factory=tuple)
+    unmet: Sequence[UnmetCondition] = field(default_factory=tuple)
 
     @property
     def blocked(self) -> bool:
-        return any(told.blocking for told in self.told)
+        return any(each.blocking for each in self.unmet)
 
     @property
     def is_quiet(self) -> bool:
@@ -85,13 +76,12 @@ class Forecast:
         return self.state == "judged" and not self.changes and not self.blocked
 
 
-def changes(assessment: Assessment, managers: Mapping[int, str]) -> list[Change]:
-    """The findings in the order in which they are shown: by namespace, the Namespace itself first. `managers` by the
-    finding's position."""
+def changes(assessment: Assessment) -> list[Change]:
+    """The findings in the order in which they are shown: by namespace, the Namespace itself first."""
     enforced = assessment.tenant.spec.mode == "Enforce"
     found = [
-        _change(finding, assessment.tenant.name, managers.get(index, ""), enforced)
-        for index, finding in enumerate(assessment.findings)
+        _change(finding, assessment.tenant.name, enforced)
+        for finding in assessment.findings
         if not _is_uncounted(finding)
     ]
     return sorted(found, key=lambda c: (c.ref.place, c.ref.namespace != "", c.ref.kind, c.ref.name, c.reason))
@@ -111,9 +101,9 @@ def _mirrored(finding: Finding) -> tuple[JsonValue, JsonValue, str]:
     return have.at(mirror.status), have.at(mirror.spec), ".".join(mirror.status)
 
 
-def told(assessment: Assessment) -> list[Told]:
+def unmet_conditions(assessment: Assessment) -> list[UnmetCondition]:
     """What blocks, and conditions that are False for other reasons than the changes that are listed anyway."""
-    found: list[Told] = []
+    found: list[UnmetCondition] = []
     creating = {finding.control for finding in assessment.findings if finding.action == "Create"}
     for control, plan in assessment.plans.items():
         blocking = set(plan.blocking)
@@ -123,18 +113,18 @@ def told(assessment: Assessment) -> list[Told]:
                 blocking -= {condition.message}
                 continue
             mine = {message for message in blocking if message in condition.message}
-            if condition.status != "True" and (mine or condition.reason in _WORTH_TELLING):
-                found.append(Told(condition.type, condition.reason, condition.message, bool(mine)))
+            if condition.status != "True" and (mine or condition.reason in _REPORTED_REASONS):
+                found.append(UnmetCondition(condition.type, condition.reason, condition.message, bool(mine)))
                 blocking -= mine
-        found += [Told("", "", message, True) for message in plan.blocking if message in blocking]
+        found += [UnmetCondition("", "", message, True) for message in plan.blocking if message in blocking]
     return found
 
 
 # Reasons that do not block and are no difference of an object, but are shown.
-_WORTH_TELLING = frozenset({"Pending"})
+_REPORTED_REASONS = frozenset({"Pending"})
 
 
-def _change(finding: Finding, tenant: str, manager: str, enforced: bool) -> Change:
+def _change(finding: Finding, tenant: str, enforced: bool) -> Change:
     return Change(
         effect=_EFFECTS[finding.action] if enforced else "report",
         # In Audit every difference counts as a deviation, since it is not corrected.
@@ -143,7 +133,7 @@ def _change(finding: Finding, tenant: str, manager: str, enforced: bool) -> Chan
         control=finding.control,
         ref=finding.ref,
         path=finding.path,
-        manager=manager,
+        manager=finding.manager,
         message=finding.message,
         fields=tuple(_fields(finding, tenant)),
     )
@@ -172,26 +162,6 @@ def _fields(finding: Finding, tenant: str) -> Iterator[Field]:
         {*annotations, *(record.annotations if record else ())},
     )
     yield from differences(had, content)
-
-
-def differences(old: JsonValue, new: JsonValue, path: str = "") -> Iterator[Field]:
-    """The leaves at which two JSON values differ. A list's elements are compared by position."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted({*old, *new}):
-            here = f"{path}.{key}" if path else key
-            if key not in old or key not in new:
-                yield Field(here, old.get(key), new.get(key))
-            else:
-                yield from differences(old[key], new[key], here)
-    elif isinstance(old, list) and isinstance(new, list):
-        for index in range(max(len(old), len(new))):
-            here = f"{path}[{index}]"
-            if index >= len(old) or index >= len(new):
-                yield Field(here, old[index] if index < len(old) else None, new[index] if index < len(new) else None)
-            else:
-                yield from differences(old[index], new[index], here)
-    elif old != new or type(old) is not type(new):
-        yield Field(path, old, new)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from securetenant.cli.output import count, print_json, printable
-from securetenant.cli.plan_changes import Change, Effect, Field, Forecast, Told, is_record_only, sums
+from securetenant.cli.plan_changes import Change, Effect, Forecast, UnmetCondition, is_record_only, sums
+from securetenant.drift.judge import Field
 from securetenant.model.objects import JsonValue
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def print_as_json(forecasts: Sequence[Forecast], cluster: "Sequence[Deviation]" 
                     "applied": forecast.applied,
                     "problem": forecast.problem,
                     "changes": [_as_json(change) for change in forecast.changes],
-                    "conditions": [asdict(told) for told in forecast.told],
+                    "conditions": [asdict(unmet) for unmet in forecast.unmet],
                 }
                 for forecast in forecasts
             ],
@@ -92,7 +93,7 @@ def _as_json(change: Change) -> dict[str, object]:
 
 def print_as_text(out: "Console", forecasts: Sequence[Forecast], cluster: "Sequence[Deviation]" = ()) -> None:
     """Print the plan; tenants with nothing to show are only counted."""
-    shown = [forecast for forecast in forecasts if not forecast.is_quiet or forecast.told]
+    shown = [forecast for forecast in forecasts if not forecast.is_quiet or forecast.unmet]
     for forecast in shown:
         for line in _tenant(forecast):
             out.print(line)
@@ -122,8 +123,8 @@ def _tenant(forecast: Forecast) -> Iterator[Text]:
     if forecast.state in _STATES:
         yield _line(2, "", "", _STATES[forecast.state])
         return
-    for told in forecast.told:
-        yield _condition(told)
+    for unmet in forecast.unmet:
+        yield _condition(unmet)
     for place, changes in groupby(forecast.changes, key=lambda change: change.ref.place):
         yield _line(2, place or "(cluster)", "bold", "")
         for change in changes:
@@ -142,9 +143,9 @@ def _header(forecast: Forecast) -> Text:
     )
 
 
-def _condition(told: Told) -> Text:
-    word, style = ("blocked: ", "bold red") if told.blocking else ("waiting: ", "yellow")
-    return _line(2, word, style, f"{told.type} {told.reason}: {told.message}" if told.type else told.message)
+def _condition(unmet: UnmetCondition) -> Text:
+    word, style = ("blocked: ", "bold red") if unmet.blocking else ("waiting: ", "yellow")
+    return _line(2, word, style, f"{unmet.type} {unmet.reason}: {unmet.message}" if unmet.type else unmet.message)
 
 
 def _change(change: Change) -> Iterator[Text]:

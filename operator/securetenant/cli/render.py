@@ -96,8 +96,9 @@ def _body(want: "Desired", tenant: "SecureTenant") -> "Json":
     which the record is computed."""
     from securetenant.drift import writes
     from securetenant.model import names
+    from securetenant.model.record import annotation
 
-    body = writes.body(want, tenant.name, tenant.metadata.uid)
+    body = writes.body(want, tenant.name, annotation(want, tenant.name, tenant.metadata.uid))
     metadata = body["metadata"]
     assert isinstance(metadata, dict)
     annotations = metadata["annotations"]

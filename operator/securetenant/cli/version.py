@@ -16,8 +16,8 @@ def version(output: Output = Form.text) -> None:
     from securetenant import __version__
     from securetenant.model import names
 
-    told = {"version": __version__, "python": platform.python_version(), "api": names.API_VERSION}
+    shown = {"version": __version__, "python": platform.python_version(), "api": names.API_VERSION}
     if output is Form.json:
-        print_json(told)
+        print_json(shown)
     else:
-        print(f"securetenant {told['version']} (Python {told['python']}, API {told['api']})")
+        print(f"securetenant {shown['version']} (Python {shown['python']}, API {shown['api']})")

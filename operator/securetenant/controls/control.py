@@ -1,4 +1,4 @@
-"""What a control is, and what it plans for a tenant. No I/O, no clock: time is an argument."""
+"""What a control is, and what it plans for a tenant. No I/O, no clock: the time is an argument."""
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -38,7 +38,7 @@ class Plan:
     superseded: Mapping[Ref, Superseded] = field(default_factory=dict)  # existing, no longer desired
     conditions: Sequence[Condition] = ()
     blocking: Sequence[str] = ()  # why the tenant is not Ready, one sentence each
-    passing: bool = False  # whatever blocks will end without help
+    passing: bool = False  # whatever blocks is temporary
     wake_at: datetime | None = None
     status: Mapping[str, BaseModel | Sequence[str] | Sequence[BaseModel] | int] = field(default_factory=dict)
     samples: Samples = field(default_factory=dict)
@@ -121,7 +121,7 @@ class Reference:
     lost: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Control:
     """One control: its name (the same in spec, file, metric label, docs) and its pure plan.
 
@@ -129,14 +129,16 @@ class Control:
     for some kinds, the names of the only objects it reads. `indexes`: the keys by which it looks up objects of a kind.
     `stale`: finds the tenant's stale objects where the mark does not show them. `replaced`: whether an object was
     replaced by one that we must not leave behind. `tampered`: its plan where others changed a status that Kubernetes
-    mirrors (one text for each change). `rereads`: its conditions are read off the objects it writes. `cluster`: what it
+    mirrors (one text for each change). `rereads`: its conditions depend on the objects it writes. `cluster`: what it
     judges that belongs to no single tenant. `shipped`: the objects it needs that ship with the operator, for a world
     without a cluster.
     `figures`: the metric samples derived from its part of the status, so that they are exposed even while a tenant is
     not planned (Paused).
     `warnings`: the warnings that follow from a status, by a key that identifies each: each is reported once.
     `rollout`: its report on the objects written, from the SecureTenant before the pass and the status of the pass.
-    `temporary`: names of what it ends at a set time; for a deleted tenant's released objects nobody does that any more.
+    `temporary`: names of what it ends at a set time, which no longer happens for a deleted tenant's released objects.
+    `ending`: names of what it enforced or allowed, and what ends where a deleted tenant's namespaces are released.
+    `leaves`: the labels that it gives a namespace when it is released, where they differ from what stands.
     `cause`: why this control writes where no spec changed.
     `claims`, `references` and `review`: what `securetenant validate` can check in files. `review` gets a world of
     nothing but tenants, and reports how the other tenants' specs affect this one.
@@ -148,7 +150,7 @@ class Control:
     kinds: tuple[Kind, ...]
     looks_at: tuple[Kind, ...] = ()
     only: Mapping[Kind, Collection[str]] = field(default_factory=dict)
-    triggers: Triggers = Triggers()
+    triggers: Triggers | None = None
     indexes: Mapping[Kind, Callable[[Observed], Tokens]] = field(default_factory=dict)
     stale: Callable[[SecureTenant, World], Iterable[Observed]] | None = None
     replaced: Callable[[Observed], bool] | None = None
@@ -163,6 +165,8 @@ class Control:
         lambda tenant, written, status, now: Rollout()
     )
     temporary: Callable[[SecureTenant], Sequence[str]] = lambda tenant: ()
+    ending: Callable[[SecureTenant, datetime], Sequence[str]] = lambda tenant, now: ()
+    leaves: Callable[[SecureTenant, Observed], Mapping[str, str]] = lambda tenant, have: {}
     cause: str = ""
     claims: Callable[[SecureTenant], Iterable[Claim]] = _none
     references: Callable[[SecureTenant, datetime], Iterable[Reference]] = _none

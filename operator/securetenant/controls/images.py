@@ -173,4 +173,8 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
     return Plan(desired=list(on_namespaces(CHECKS, tenant, ownership.held(tenant, world))))
 
 
-CONTROL: Final = Control(NAME, plan, (NAMESPACE,), checks=CHECKS)
+def ending(tenant: SecureTenant, now: datetime) -> list[str]:
+    return ["the checks of images"] if tenant.spec.images is not None else []
+
+
+CONTROL: Final = Control(NAME, plan, (NAMESPACE,), checks=CHECKS, ending=ending)

@@ -1,4 +1,4 @@
-"""How much one container, pod or claim may ask for: a LimitRange in each namespace."""
+"""limits: what one container, pod or claim may request, as a LimitRange in each namespace."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -39,7 +39,7 @@ def _items(general: Limits, special: Limits | None) -> list[JsonValue]:
 
 
 def _item(kind: str, limits: ObjectLimits) -> Json:
-    """One item as the API server gives it back, a type that says nothing as its name alone."""
+    """One item as the API server returns it; only its type if it has no limits."""
     default, request = _quantities(limits.default), _quantities(limits.default_request)
     most, least = _quantities(limits.max), _quantities(limits.min)
     if kind == "Container":

@@ -1,6 +1,7 @@
 """The controls of the registry by name and by kind, and the kinds that they name."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
+from functools import cache
 from typing import Final
 
 from securetenant.controls.control import Control
@@ -19,7 +20,8 @@ ONLY: Final[Mapping[Kind, Collection[str]]] = {kind: names for c in CONTROLS for
 FAMILIES: Final = tuple(family for control in CONTROLS for family in control.families)
 
 
-def writers(controls: Iterable[Control] = CONTROLS) -> dict[Kind, Control]:
+@cache
+def writers(controls: tuple[Control, ...] = CONTROLS) -> dict[Kind, Control]:
     """Which control writes a kind; if several do, the first one, which reports the kind's stale objects."""
     found: dict[Kind, Control] = {}
     for control in controls:

@@ -25,9 +25,9 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
     if problems:
         reason, _ = problems[0]
         message = "; ".join(message for _, message in problems)
-        condition = Condition(type=CONDITION, status="False", reason=reason, message=message)
+        condition = Condition.of(CONDITION, "False", reason, message)
     else:
-        condition = Condition(type=CONDITION, status="True", reason="Held", message=f"{len(desired)} namespaces")
+        condition = Condition.of(CONDITION, "True", "Held", f"{len(desired)} namespaces")
     return Plan(
         desired=desired,
         conditions=[condition],

@@ -1,7 +1,7 @@
-"""What is whose: the one answer to it, used by every control, the judgement and the deletion. Pure.
+"""Which objects belong to which tenant, for controls, drift detection and deletion. Pure.
 
-A namespace is a tenant's by the UID in the tenant's status, or by a commitment that came before its creation. Labels
-and records decide nothing: whoever may write the object can make them.
+A namespace belongs to a tenant by the UID in the tenant's status, or by a commitment made before its creation. Labels
+and records prove nothing: whoever may write the object can forge them.
 """
 
 from collections.abc import Container, Iterable, Sequence
@@ -22,7 +22,7 @@ def holder(namespace: str, world: World) -> SecureTenant | None:
     """The tenant that the namespace belongs to, or None.
 
     Among those that declare it: the one that owns this very namespace, otherwise the oldest. A label on the namespace
-    decides nothing: anybody who may patch the namespace could forge it (Capsule CVE-2024-39690, CVE-2025-55205).
+    proves nothing: anybody who may patch the namespace could forge it (Capsule CVE-2024-39690, CVE-2025-55205).
     """
     if is_system(namespace, world):
         return None
@@ -47,8 +47,7 @@ def records(tenant: SecureTenant, namespace: Observed | None) -> bool:
 
 def owns(tenant: SecureTenant, namespace: Observed | None) -> bool:
     """Whether this very namespace is proved to be the tenant's, declared or not: the status records its UID, or we
-    created it and it is not recorded yet. Nothing else is proof: labels, and digests of what everybody may read, can be
-    forged by anybody who may write the namespace."""
+    created it and it is not recorded yet."""
     return namespace is not None and (records(tenant, namespace) or commitment.proves(tenant, namespace))
 
 
@@ -89,8 +88,8 @@ def is_ours(tenant: SecureTenant, namespace: Observed, world: World) -> bool:
 def as_written(tenant: SecureTenant, have: Observed) -> bool:
     """Whether an object is as it was last written for the tenant, by the record that it carries.
 
-    Whoever may write the object can make it look so: the record is a digest of what everybody may read. So it tells a
-    rollout from drift, and never to whom an object belongs.
+    Whoever may write the object can forge the record, a digest of what everybody may read. So it only distinguishes a
+    rollout from drift, and never decides to whom an object belongs.
     """
     return is_recorded(have, tenant.metadata.uid)
 
@@ -98,8 +97,8 @@ def as_written(tenant: SecureTenant, have: Observed) -> bool:
 def may_release(tenant: SecureTenant, have: Observed, world: World) -> bool:
     """Whether the tenant's marks on an object are ours to take off when the tenant goes.
 
-    A mark may be forged, and so may a record: in a namespace that is not the tenant's by its UID nothing is touched.
-    What is in no namespace (a node) loses the mark in any case: it means nothing without the tenant.
+    Marks and records can be forged: in a namespace that is not the tenant's by its UID nothing is touched. An object in
+    no namespace (a node) loses the mark in any case: it means nothing without the tenant.
     """
     if have.ref.kind is NAMESPACE:
         return owns(tenant, have)
@@ -114,7 +113,7 @@ def may_release(tenant: SecureTenant, have: Observed, world: World) -> bool:
 def made_by_others(
     kind: Kind, tenant: SecureTenant, held: Iterable[str], desired: Container[Ref], world: World
 ) -> list[Observed]:
-    """The foreign objects of a kind in the tenant's namespaces, in order. An object with a name that the tenant writes
+    """The foreign objects of a kind in the tenant's namespaces, sorted. An object with a name that the tenant writes
     is not foreign: it is the tenant's own, changed."""
     found = (
         observed

@@ -3,7 +3,7 @@
 The reconciler acts on it; `securetenant plan` prints it.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -20,7 +20,8 @@ from securetenant.drift import judge
 from securetenant.drift.applied import recorded
 from securetenant.drift.judge import Finding, Owner
 from securetenant.drift.merge import merged
-from securetenant.model.kinds import NAMESPACE
+from securetenant.drift.release import left
+from securetenant.model.kinds import NAMESPACE, Kind
 from securetenant.model.objects import Desired, Observed, Ref
 
 
@@ -55,10 +56,10 @@ def assess(
     now: datetime,
     last: Callable[[Ref], Collection[str]] = lambda ref: (),
     refusal: Refusal | None = None,
-    believes: Callable[[Observed], bool] = lambda have: True,
-    controls: Sequence[Control] = CONTROLS,
+    trusts: Callable[[Observed], bool] = lambda have: True,
+    controls: tuple[Control, ...] = CONTROLS,
 ) -> Assessment:
-    """Assess a tenant in Enforce or Audit. `last`, `believes`: as in `judge.Owner`.
+    """Assess a tenant in Enforce or Audit. `last`, `trusts`: as in `judge.Owner`.
 
     Where the spec is refused and no accepted one is known, only the objects that close whatever the spec says are
     wanted; everything else that was written is compared with its record, reported, and left as it is.
@@ -76,9 +77,9 @@ def assess(
         tenant=tenant.name,
         salt=tenant.metadata.uid,
         applied=record.__contains__,
-        settled=_settled(tenant, world),
+        reconciled=_reconciled(tenant, world),
         last=last,
-        believes=believes,
+        trusts=trusts,
         reserved=partial(_reserved, tenant, world),
     )
     desired = merged(w for plan in plans.values() for w in plan.desired if world.serves(w.ref.kind))
@@ -86,12 +87,13 @@ def assess(
     findings = [
         *judge.wanted(owner, desired, partial(_seen, world)),
         *(
-            _unlike_records(owner, carrying, world, record, held, {want.ref for want in desired}, controls)
+            _unlike_records(owner, carrying, world, record, held, {want.ref for want in desired}, writers(controls))
             if is_bare
             else judge.unwanted(owner, carrying, desired, held.__contains__, owned.__contains__, superseded)
         ),
         *(f for plan in plans.values() for f in judge.foreign(plan.foreign)),
     ]
+    findings = [left(finding, tenant, controls) for finding in findings]
     wakes = [plan.wake_at for plan in plans.values() if plan.wake_at is not None]
     entering = frozenset(name for name in held if not ownership.owns(tenant, _namespace(world, name)))
     wake_at = min(wakes, default=None)
@@ -114,10 +116,9 @@ def _unlike_records(
     record: Collection[Ref],
     held: Collection[str],
     wanted: Collection[Ref],
-    controls: Iterable[Control],
+    control_of: Mapping[Kind, Control],
 ) -> Iterator[Finding]:
     """Objects that were written and are missing or changed, and objects that have our mark but were never written."""
-    control_of = writers(controls)
     for ref in sorted(ref for ref in record if ref not in wanted and ref.kind in control_of and world.serves(ref.kind)):
         have, control = _seen(world, ref), control_of[ref.kind].name
         if have is None:
@@ -131,7 +132,7 @@ def _unlike_records(
         if ref in wanted or ref in record or (ref.place and ref.namespace not in held):
             continue
         # An object of a pass that was aborted before it recorded it, or one with a copied mark: they look the same.
-        is_unfinished = owner.wrote(have) and (not ref.place or not owner.settled(ref.namespace))
+        is_unfinished = owner.wrote(have) and (not ref.place or not owner.reconciled(ref.namespace))
         if not is_unfinished:
             yield _kept(ref, control, "Stale", "carries this tenant's mark, but was never written", have)
 
@@ -142,7 +143,7 @@ def _kept(ref: Ref, control: str, reason: DriftReason, message: str, have: Obser
 
 
 def marked(
-    tenant: SecureTenant, world: World, controls: Iterable[Control] = CONTROLS
+    tenant: SecureTenant, world: World, controls: tuple[Control, ...] = CONTROLS
 ) -> Iterator[tuple[str, Observed]]:
     """All objects that carry the tenant's mark or that a control says are to be given back, each with the control that
     writes its kind. The contents of a Terminating namespace are left out: they are deleted with it."""
@@ -181,10 +182,10 @@ def _is_doomed(have: Observed, world: World) -> bool:
 def _record(tenant: SecureTenant, world: World) -> Iterator[Ref]:
     """What the tenant's status says it applied, as far as that is still valid. For a namespace that was recreated
     since, nothing is, neither its contents nor itself; for one that does not exist, only the namespace itself is."""
-    settled = _settled(tenant, world)
+    reconciled = _reconciled(tenant, world)
     for ref in recorded(tenant.status):
         is_gone = ref.kind is NAMESPACE and _namespace(world, ref.name) is None
-        if is_gone or settled(ref.place):
+        if is_gone or reconciled(ref.place):
             yield ref
 
 
@@ -194,14 +195,14 @@ def _reserved(tenant: SecureTenant, world: World, ref: Ref) -> Collection[str]:
     return next((entry.reserved for entry in tenant.status.namespaces if uid and entry.uid == uid), ())
 
 
-def _settled(tenant: SecureTenant, world: World) -> Callable[[str], bool]:
+def _reconciled(tenant: SecureTenant, world: World) -> Callable[[str], bool]:
     """Whether the status recorded a pass over a namespace, and it is still the same namespace by UID."""
     uids = {entry.name: entry.uid for entry in tenant.status.namespaces if entry.uid}
 
-    def settled(namespace: str) -> bool:
+    def reconciled(namespace: str) -> bool:
         if not namespace:
             return True
         observed = _namespace(world, namespace)
         return observed is not None and uids.get(namespace) == observed.uid
 
-    return settled
+    return reconciled

@@ -6,7 +6,7 @@ judged as well.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
@@ -14,7 +14,7 @@ from securetenant.api.status import DriftReason
 from securetenant.drift.merge import control_at
 from securetenant.model import names
 from securetenant.model.objects import Desired, Foreign, JsonValue, Observed, Ref, Superseded, at
-from securetenant.model.record import annotation, digest, entry, is_recorded, shared, shared_of, whole, whole_of
+from securetenant.model.record import annotation, entry, is_recorded, shared, shared_of, whole, whole_of
 
 Action = Literal["Create", "Replace", "Recount", "Recreate", "Patch", "Delete", "Release", "Keep"]
 
@@ -25,8 +25,10 @@ class Finding:
 
     `rollout`: the desired state changed (an edit, a peer, an expiry, an upgrade); the difference is no drift. `action`
     Keep: it is only reported; Recount: the spec is as wanted, but the copy that Kubernetes keeps of it in the status is
-    not. `path`: the first field that differs, dotted, e.g. "spec.ingress". `superseded`: only for a deletion by
-    rollout. `reserved`: keys of labels and annotations that are ours to remove although no spec can set them.
+    not. `path`: the first field that differs, dotted, e.g. "spec.ingress". `record`: the record of `desired`.
+    `superseded`: only for a deletion by rollout. `reserved`: keys of labels and annotations that are ours to remove
+    although no spec can set them. `leaves`: only for the release of a namespace, the labels that it gets. `manager`:
+    the field manager that caused it, where known (engine/attribution.py).
     """
 
     ref: Ref
@@ -37,19 +39,27 @@ class Finding:
     path: str = ""
     message: str = ""
     desired: Desired | None = None
+    record: str = ""
     observed: Observed | None = None
     superseded: Superseded = ""
     reserved: Collection[str] = ()
+    leaves: Mapping[str, str] = field(default_factory=dict)
+    manager: str = ""
+
+    @property
+    def key(self) -> tuple[Ref, str]:
+        """What it is recognized by in a later pass: the object and the reason."""
+        return self.ref, self.reason
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
     """The tenant whose objects are judged: its name, the salt of its records (its UID), and what it wrote.
 
-    `applied`: whether it wrote this object before. `settled`: whether it has completed a pass over this namespace
-    before ("" is always settled); until then nothing found there can be drift. `last`: the record that was last written
+    `applied`: whether it wrote this object before. `reconciled`: whether it has completed a pass over this namespace
+    before (over "": always); until then nothing found there can be drift. `last`: the record that was last written
     to this object ("": we released or deleted it); several where the outcome of a write is uncertain, none where
-    nothing is known. `believes`: whether an object that no status recorded counts as ours because of its record alone,
+    nothing is known. `trusts`: whether an object that no status recorded counts as ours because of its record alone,
     which is how an aborted pass leaves it. Anybody can compute a record, so this holds only for objects that existed at
     this process's first pass. `reserved`: the labels and annotations that no spec can set and that the tenant's status
     says we wrote. The record on the object says so too, but anybody who may patch the object can change it.
@@ -58,9 +68,9 @@ class Owner:
     tenant: str
     salt: str
     applied: Callable[[Ref], bool]
-    settled: Callable[[str], bool]
+    reconciled: Callable[[str], bool]
     last: Callable[[Ref], Collection[str]] = lambda ref: ()
-    believes: Callable[[Observed], bool] = lambda have: True
+    trusts: Callable[[Observed], bool] = lambda have: True
     reserved: Callable[[Ref], Collection[str]] = lambda ref: ()
 
     def wrote(self, have: Observed) -> bool:
@@ -70,7 +80,7 @@ class Owner:
         is_replayed = bool(last) and (have.record or "") not in last
         return not is_replayed and is_recorded(have, self.salt)
 
-    def meets(self, have: Observed) -> bool:
+    def is_unrecorded(self, have: Observed) -> bool:
         """Whether the object has no record because the tenant never wrote it (it is adopted) or released it."""
         return have.record is None and (not self.applied(have.ref) or "" in self.last(have.ref))
 
@@ -83,39 +93,47 @@ class Owner:
 def wanted(owner: Owner, desired: Iterable[Desired], observed: Callable[[Ref], Observed | None]) -> Iterator[Finding]:
     """Missing and Changed objects."""
     for want in desired:
-        have = observed(want.ref)
+        have, record = observed(want.ref), annotation(want, owner.tenant, owner.salt)
         if have is None:
-            yield Finding(want.ref, want.control, "Missing", "Create", owner.deleted(want.ref), desired=want)
-        elif want.is_shared:
-            yield from _shared(owner, want, have)
-        else:
-            yield from _whole(owner, want, have)
+            rollout = owner.deleted(want.ref)
+            yield Finding(want.ref, want.control, "Missing", "Create", rollout, desired=want, record=record)
+        elif path := difference(want, have, owner.tenant, record):
+            yield _changed(owner, want, have, path, record)
+        elif path := _not_in_force(want, have):
+            yield Finding(
+                *(want.ref, want.control, "Changed", "Recount", False, path), desired=want, record=record, observed=have
+            )
 
 
-def _whole(owner: Owner, want: Desired, have: Observed) -> Iterator[Finding]:
-    path = difference(want, have, owner.tenant, owner.salt)
-    if not path:
-        yield from _in_force(want, have)
-        return
-    content, actual = whole(want, owner.tenant), whole_of(have)
-    action: Action = "Replace" if all(at(content, p) == at(actual, p) for p in want.ref.kind.immutable) else "Recreate"
-    rollout = owner.wrote(have) or not owner.settled(want.ref.namespace) or owner.meets(have)
-    yield Finding(want.ref, want.control, "Changed", action, rollout, path=path, desired=want, observed=have)
+def _changed(owner: Owner, want: Desired, have: Observed, path: str, record: str) -> Finding:
+    kind = want.ref.kind
+    action: Action = "Replace" if all(at(want.body, p) == have.at(p) for p in kind.immutable) else "Recreate"
+    is_new = not (owner.applied(want.ref) if kind.is_shared else owner.reconciled(want.ref.namespace))
+    return Finding(
+        want.ref,
+        control_at(want, path),
+        "Changed",
+        "Patch" if kind.is_shared else action,
+        rollout=owner.wrote(have) or is_new or owner.is_unrecorded(have),
+        path=path,
+        desired=want,
+        record=record,
+        observed=have,
+        reserved=owner.reserved(want.ref),
+    )
 
 
-def difference(want: Desired, have: Observed, tenant: str, salt: str) -> str:
+def difference(want: Desired, have: Observed, tenant: str, record: str) -> str:
     """The path of the first field in which an object (as observed, or as a write returned it) differs from what is
     wanted; "" if none does. In an object that others write too only our fields count. The record counts as a field."""
     if want.is_shared:
         content = shared(want, tenant)
         actual = shared_of(have, _keys(content["labels"]), _keys(content["annotations"]))
-        record = annotation(want, tenant, salt)
     else:
         content, actual = whole(want, tenant), whole_of(have)
-        record = digest(content, want.ref, salt)
     if content == actual and have.record == record:
         return ""
-    return first_difference(content, actual) or f"annotations.{names.ANNOTATION_APPLIED}"
+    return next((field.path for field in differences(content, actual)), f"annotations.{names.ANNOTATION_APPLIED}")
 
 
 def closes(finding: Finding) -> bool:
@@ -135,31 +153,18 @@ def closes(finding: Finding) -> bool:
     return any(have.labels.get(key) != value for key, value in want.labels.items() if key.startswith(kind.guards))
 
 
-def _in_force(want: Desired, have: Observed) -> Iterator[Finding]:
-    """An object whose status is what Kubernetes enforces (`Kind.mirror`), where the status differs from the spec.
+def _not_in_force(want: Desired, have: Observed) -> str:
+    """For an object whose status is what Kubernetes enforces (`Kind.mirror`): the path at which the status differs from
+    the spec; "" if it does not.
 
     The object itself does not show whether the Kubernetes controller has yet to copy the spec or somebody else wrote
     the status: engine/following.py decides that.
     """
     mirror = want.ref.kind.mirror
     if mirror is None:
-        return
-    status = ".".join(mirror.status)
-    if path := first_difference(at(want.body, mirror.spec), have.at(mirror.status) or {}, status):
-        yield Finding(want.ref, want.control, "Changed", "Recount", False, path=path, desired=want, observed=have)
-
-
-def _shared(owner: Owner, want: Desired, have: Observed) -> Iterator[Finding]:
-    path = difference(want, have, owner.tenant, owner.salt)
-    if not path:
-        return
-    rollout = owner.wrote(have) or not owner.applied(want.ref) or owner.meets(have)
-    yield Finding(
-        *(want.ref, control_at(want, path), "Changed", "Patch", rollout, path),
-        desired=want,
-        observed=have,
-        reserved=owner.reserved(want.ref),
-    )
+        return ""
+    found = differences(at(want.body, mirror.spec), have.at(mirror.status) or {}, ".".join(mirror.status))
+    return next((field.path for field in found), "")
 
 
 def _keys(value: JsonValue) -> Iterable[str]:
@@ -185,7 +190,7 @@ def unwanted(
     for control, have in marked:
         if have.ref in wanted_refs or _goes_by_itself(have):
             continue
-        is_known = bool(owner.last(have.ref)) or owner.believes(have)
+        is_known = bool(owner.last(have.ref)) or owner.trusts(have)
         ours = (is_known and owner.wrote(have)) or owner.applied(have.ref)
         message = "carries this tenant's mark, but is not part of its posture"
         if have.ref.kind.entry is not None:
@@ -194,7 +199,7 @@ def unwanted(
             instead = superseded.get(have.ref, "") if ours else ""
             yield Finding(
                 *(have.ref, control, "Stale", "Delete"),
-                rollout=ours or not owner.settled(have.ref.namespace),
+                rollout=ours or not owner.reconciled(have.ref.namespace),
                 message=message,
                 observed=have,
                 superseded=instead,
@@ -217,19 +222,30 @@ def foreign(found: Iterable[Foreign]) -> Iterator[Finding]:
         yield Finding(have.ref, item.control, "Foreign", action, rollout=False, message=item.message, observed=have)
 
 
-def first_difference(left: JsonValue, right: JsonValue, path: str = "") -> str:
-    """The dotted path of the first place where two JSON values differ; "" if they are equal."""
-    if isinstance(left, dict) and isinstance(right, dict):
-        for key in sorted({*left, *right}):
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field that differs; None: it is absent."""
+
+    path: str
+    old: JsonValue
+    new: JsonValue
+
+
+def differences(old: JsonValue, new: JsonValue, path: str = "") -> Iterator[Field]:
+    """The leaves at which two JSON values differ, by dotted path. A list's elements are compared by position."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted({*old, *new}):
             here = f"{path}.{key}" if path else key
-            if key not in left or key not in right:
-                return here
-            if found := first_difference(left[key], right[key], here):
-                return found
-        return ""
-    if isinstance(left, list) and isinstance(right, list):
-        for index, (a, b) in enumerate(zip(left, right, strict=False)):
-            if found := first_difference(a, b, f"{path}[{index}]"):
-                return found
-        return "" if len(left) == len(right) else f"{path}[{min(len(left), len(right))}]"
-    return "" if left == right and type(left) is type(right) else path
+            if key not in old or key not in new:
+                yield Field(here, old.get(key), new.get(key))
+            else:
+                yield from differences(old[key], new[key], here)
+    elif isinstance(old, list) and isinstance(new, list):
+        for index in range(max(len(old), len(new))):
+            here = f"{path}[{index}]"
+            if index >= len(old) or index >= len(new):
+                yield Field(here, old[index] if index < len(old) else None, new[index] if index < len(new) else None)
+            else:
+                yield from differences(old[index], new[index], here)
+    elif old != new or type(old) is not type(new):
+        yield Field(path, old, new)

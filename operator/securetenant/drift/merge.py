@@ -36,7 +36,7 @@ def _joined(one: Desired, other: Desired) -> Desired:
 
 
 def control_at(want: Desired, path: str) -> str:
-    """The control that wants the field at `path`, a path as from `judge.first_difference`."""
+    """The control that wants the field at `path`, a path as from `judge.difference`."""
     section, _, key = path.partition(".")
     for part in want.parts:
         fields = {"labels": part.labels, "annotations": part.annotations}.get(section, part.body)

@@ -2,7 +2,10 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Literal
+
+from msgspec.structs import replace as replace_struct
 
 from securetenant.api.types import is_reserved_key
 from securetenant.controls.lookup import WRITES
@@ -33,21 +36,23 @@ def of(finding: Finding, tenant: str, salt: str, value: str = "") -> list[Reques
     want, have = finding.desired, finding.observed
     match finding.action:
         case "Create" if want is not None:
-            return [Request("create", want.ref, body(want, tenant, salt, value=value))]
+            return [Request("create", want.ref, body(want, tenant, finding.record, value=value))]
         case "Replace" if want is not None and have is not None:
-            return [Request("replace", want.ref, body(want, tenant, salt, have))]
+            return [Request("replace", want.ref, body(want, tenant, finding.record, have))]
         case "Recount" if want is not None and have is not None:
-            return [Request("replace", want.ref, body(one, tenant, salt, have)) for one in (nudged(want), want)]
+            first = nudged(want)
+            steps = ((first, annotation(first, tenant, salt)), (want, finding.record))
+            return [Request("replace", want.ref, body(one, tenant, record, have)) for one, record in steps]
         case "Recreate" if want is not None and have is not None:
-            return [*_gone(have), Request("create", want.ref, body(want, tenant, salt))]
+            return [*_gone(have), Request("create", want.ref, body(want, tenant, finding.record))]
         case "Patch" if want is not None and have is not None:
             if want.ref.kind.entry is not None:
-                return [Request("json", want.ref, _with_entry(want, have, annotation(want, tenant, salt)))]
-            return [Request("merge", want.ref, _merge(want, have, tenant, salt, finding.reserved))]
+                return [Request("json", want.ref, _with_entry(want, have, finding.record))]
+            return [Request("merge", want.ref, _merge(want, have, tenant, finding))]
         case "Delete" if have is not None:
             return _gone(have)
         case "Release" if have is not None:
-            return _gone(have) if _is_replaced(have) else [release(have)]
+            return _gone(have) if _is_replaced(have) else [release(have, finding.leaves)]
         case _:
             return []
 
@@ -66,12 +71,11 @@ def nudged(want: Desired) -> Desired:
     return replace(want, body={**want.body, field: changed})
 
 
-def body(want: Desired, tenant: str, salt: str, have: Observed | None = None, value: str = "") -> Json:
-    """The whole object: to create it (a namespace with its `value`), or to replace `have`."""
+def body(want: Desired, tenant: str, record: str, have: Observed | None = None, value: str = "") -> Json:
+    """The whole object with its record: to create it (a namespace with its `value`), or to replace `have`."""
     kind = want.ref.kind
     content = shared(want, tenant) if want.is_shared else whole(want, tenant)
     creation: Json = {names.ANNOTATION_CREATION: value} if value and want.ref.kind is NAMESPACE else {}
-    record = annotation(want, tenant, salt)
     metadata: Json = {
         "name": want.ref.name,
         "labels": content["labels"],
@@ -112,17 +116,25 @@ def delete_namespace(have: Observed) -> Request:
     return Request("delete", have.ref, {"uid": have.uid})
 
 
-def release(have: Observed) -> Request:
-    """Remove our marks and leave the rest of the object as it is: from now on it belongs to the administrators."""
+def release(have: Observed, leaves: Mapping[str, str] = MappingProxyType({})) -> Request:
+    """Remove our marks and leave the rest of the object as it is: from now on it belongs to the administrators.
+
+    With the marks of a namespace goes what the admission policies read on it, exemptions included: nobody would keep it
+    from being changed any more. `leaves`: labels that it gets.
+    """
     if have.ref.kind.entry is not None:
         return Request("json", have.ref, _without_entry(have))
     if have.ref.kind.is_shared:
-        gone: Json = {key: None for key in _MARKS if key in have.labels}
+        released = as_released(have, leaves)
         metadata: Json = {
             "uid": have.uid,
             "resourceVersion": have.resource_version,
-            "labels": gone,
-            "annotations": {names.ANNOTATION_APPLIED: None, names.ANNOTATION_CREATION: None},
+            "labels": {**{key: None for key in have.labels if key not in released.labels}, **leaves},
+            "annotations": {
+                **{key: None for key in have.annotations if key not in released.annotations},
+                names.ANNOTATION_APPLIED: None,
+                names.ANNOTATION_CREATION: None,
+            },
         }
         return Request("merge", have.ref, {"metadata": metadata})
     labels: Json = {key: value for key, value in have.labels.items() if key not in _MARKS}
@@ -142,13 +154,26 @@ def release(have: Observed) -> Request:
     )
 
 
+def as_released(have: Observed, leaves: Mapping[str, str] = MappingProxyType({})) -> Observed:
+    """A namespace as its release leaves it."""
+    if have.ref.kind is not NAMESPACE:
+        return have
+    labels = {key: value for key, value in have.labels.items() if not _is_ours(key)}
+    annotations = {key: value for key, value in have.annotations.items() if not _is_ours(key)}
+    return replace_struct(have, labels={**labels, **leaves}, annotations=annotations, record=None)
+
+
+def _is_ours(key: str) -> bool:
+    return key in _MARKS or key.startswith(f"{names.GROUP}/")
+
+
 def _is_replaced(have: Observed) -> bool:
     """Whether the object was replaced by something that we must neither leave behind nor write."""
     replaced = WRITES[have.ref.kind].replaced
     return replaced is not None and replaced(have)
 
 
-def _merge(want: Desired, have: Observed, tenant: str, salt: str, reserved: Collection[str]) -> Json:
+def _merge(want: Desired, have: Observed, tenant: str, finding: Finding) -> Json:
     """A patch that sets our keys, and removes those that we wrote earlier and no longer want.
 
     A merge patch with the resourceVersion, not server-side apply: the namespace is created with POST (apply would
@@ -166,11 +191,11 @@ def _merge(want: Desired, have: Observed, tenant: str, salt: str, reserved: Coll
     metadata: Json = {
         "uid": have.uid,
         "resourceVersion": have.resource_version,
-        "labels": {**_taken_back(old_labels, have.labels, reserved), **labels},
+        "labels": {**_taken_back(old_labels, have.labels, finding.reserved), **labels},
         "annotations": {
-            **_taken_back(old_annotations, have.annotations, reserved),
+            **_taken_back(old_annotations, have.annotations, finding.reserved),
             **annotations,
-            names.ANNOTATION_APPLIED: annotation(want, tenant, salt),
+            names.ANNOTATION_APPLIED: finding.record,
         },
     }
     return {"metadata": metadata}

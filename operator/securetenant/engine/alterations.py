@@ -53,27 +53,26 @@ class Alterations:
             return 0.0
         return max(0.0, self._tenants[tenant][have.ref].due - self._clock())
 
-    def settled(self, tenant: str, ref: Ref) -> None:
+    def clear(self, tenant: str, ref: Ref) -> None:
         """The object is as wanted, or no longer wanted: forget it."""
         if standing := self._tenants.get(tenant):
             standing.pop(ref, None)
             if not standing:
                 del self._tenants[tenant]
 
-    def outstanding(self, tenant: str, findings: Iterable[Finding], outcome: Outcome) -> list[tuple[Finding, Finding]]:
-        """Take in a pass. Returns the findings of all objects that are as admission changed them, those written in an
-        earlier pass and not retried now included; each paired with the finding to report instead: a deviation, even
-        where the original was a rollout."""
+    def outstanding(self, tenant: str, findings: Iterable[Finding], outcome: Outcome) -> list[Finding]:
+        """Take in a pass. Returns what to report of all objects that are as admission changed them, those written in an
+        earlier pass and not retried now included: each is a deviation, even where the finding was a rollout."""
         for one in outcome.altered:
             self.note(tenant, one)
         news = {one.finding.ref: one for one in outcome.altered}
         written = {finding.ref for finding in outcome.done} | news.keys()
         kept = {f.ref: f for f in findings if f.ref not in written and self.path(tenant, f.observed)}
         for ref in self._tenants.get(tenant, {}).keys() - news.keys() - kept.keys():
-            self.settled(tenant, ref)
+            self.clear(tenant, ref)
         items = [(one.finding, one.observed, one.path) for one in news.values()]
         items += [(f, f.observed, self.path(tenant, f.observed)) for f in kept.values() if f.observed]
-        return [(finding, _as_it_stands(finding, have, path)) for finding, have, path in items]
+        return [_as_it_stands(finding, have, path) for finding, have, path in items]
 
     def forget(self, tenant: str) -> None:
         self._tenants.pop(tenant, None)
@@ -81,7 +80,10 @@ class Alterations:
 
 def _as_it_stands(finding: Finding, have: Observed, path: str) -> Finding:
     reason = "Changed" if finding.desired is not None else finding.reason
-    return replace(finding, reason=reason, rollout=False, path=path, message=told(path), observed=have)
+    manager = "" if finding.rollout else finding.manager
+    remedy = "find the webhook or MutatingAdmissionPolicy that does, and exempt it there"
+    text = f"admission changed it at {path}: {remedy}"
+    return replace(finding, reason=reason, rollout=False, path=path, message=text, observed=have, manager=manager)
 
 
 def _content(have: Observed) -> int:
@@ -89,8 +91,3 @@ def _content(have: Observed) -> int:
     fields = frozenset((name, bytes(raw)) for name, raw in have.fields.items() if name != "status")
     texts = frozenset(have.labels.items()), frozenset(have.annotations.items())
     return hash((have.uid, have.record, have.deleting, have.finalizers, have.owners, fields, texts))
-
-
-def told(path: str) -> str:
-    """The message for the reader."""
-    return f"admission changed it at {path}: find the webhook or MutatingAdmissionPolicy that does, and exempt it there"

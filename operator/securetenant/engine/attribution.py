@@ -1,10 +1,15 @@
 """Who changed it: the field manager of a drifted field, read from managedFields once, when drift is found."""
 
+import asyncio
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
+from securetenant.drift.judge import Finding
 from securetenant.kube.transport import ApiError, NotFound, Transport
 from securetenant.model import names
 from securetenant.model.objects import Ref
@@ -23,6 +28,17 @@ class _Meta(msgspec.Struct, rename="camel"):
 
 class _Object(msgspec.Struct):
     metadata: _Meta
+
+
+async def attributed(
+    transport: Transport, findings: Sequence[Finding], known: Mapping[tuple[Ref, str], str] = MappingProxyType({})
+) -> list[Finding]:
+    """The findings with their field managers: one GET for each that is not in `known` (by `Finding.key`), but none for
+    rollouts, and none for missing objects, which leave nothing to read."""
+    asked = [f for f in findings if f.observed is not None and not f.rollout and f.key not in known]
+    read = dict(zip(asked, await asyncio.gather(*(manager_of(transport, f.ref, f.path) for f in asked)), strict=True))
+    managers = ((f, read.get(f) or known.get(f.key)) for f in findings)
+    return [replace(finding, manager=manager) if manager else finding for finding, manager in managers]
 
 
 async def manager_of(transport: Transport, ref: Ref, path: str) -> str:

@@ -48,9 +48,9 @@ class Cluster:
         """An object was added, changed or deleted."""
         for _, judged in self._judging:
             if judged.concerns(new) or (old is not None and judged.concerns(old)):
-                self.look_again()
+                self.requeue()
 
-    def look_again(self) -> None:
+    def requeue(self) -> None:
         self._wanted.set()
 
     async def run(self) -> None:
@@ -61,13 +61,13 @@ class Cluster:
             self._wanted.clear()
             for name, judged in self._judging:
                 try:
-                    await self._look(name, judged)
+                    await self._judge(name, judged)
                 except Exception as error:
                     # A bug that an odd role triggers must not stop the work for the tenants.
                     self._metrics.cluster(name, None, ())
                     log.exception("cluster not judged because of a defect", control=name, cause=str(error))
 
-    async def _look(self, name: str, judged: ClusterWide) -> None:
+    async def _judge(self, name: str, judged: ClusterWide) -> None:
         if stale := self._stale():
             self._metrics.cluster(name, None, ())
             log.warning("cluster not judged", control=name, cause=stale)

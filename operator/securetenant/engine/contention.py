@@ -1,4 +1,4 @@
-"""Contested objects: another field manager changes them back as often as we correct them (a fight).
+"""Contested objects: another field manager changes them back as often as we correct them.
 
 A correction that closes (takes access away) is made each time, at most `CLOSING_RATE` times a second per object: while
 it waits, access stays open. Only other corrections (a label, a missing object that allows something) back off. Either
@@ -31,7 +31,7 @@ PLACE_SECONDS = 1.0
 LASTING = 60.0
 
 
-class Contest(NamedTuple):
+class ManagerConflict(NamedTuple):
     """A contest in progress. `manager`: the other field manager, "" if unknown. `lasting`: it has lasted so long that
     somebody has to end it."""
 
@@ -41,7 +41,9 @@ class Contest(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Fight:
+class _Corrections:
+    """The recent corrections of one object."""
+
     control: str
     since: float
     times: deque[float] = field(default_factory=lambda: deque(maxlen=CORRECTIONS))
@@ -57,7 +59,7 @@ class Contention:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._fights: dict[str, dict[_Key, _Fight]] = {}
+        self._corrections: dict[str, dict[_Key, _Corrections]] = {}
 
     def corrected(self, tenant: str, ref: Ref, control: str, manager: str) -> None:
         """Note a correction of an object that `manager` had changed."""
@@ -67,68 +69,69 @@ class Contention:
         """Note the removal of an object that `manager` had created: its next one may have any name."""
         self.corrected(tenant, ref, control, manager)
         place = Ref(ref.kind, ref.namespace, "*"), manager
-        known = self._fights[tenant].get(place)
+        known = self._corrections[tenant].get(place)
         if known is None or self._clock() - known.times[-1] >= PLACE_SECONDS:
             self._note(tenant, place, control, manager)
 
     def _note(self, tenant: str, key: _Key, control: str, manager: str) -> None:
         now = self._clock()
-        fight = self._fights.setdefault(tenant, {}).setdefault(key, _Fight(control, now))
-        if not self._is_contested(fight):
-            fight.since = now
-        fight.times.append(now)
-        fight.manager = manager or fight.manager
-        if self._is_contested(fight):
-            fight.waits += 1
+        recent = self._corrections.setdefault(tenant, {}).setdefault(key, _Corrections(control, now))
+        if not self._is_contested(recent):
+            recent.since = now
+        recent.times.append(now)
+        recent.manager = manager or recent.manager
+        if self._is_contested(recent):
+            recent.waits += 1
 
     def wait(self, tenant: str, ref: Ref, *, closes: bool) -> float:
         """Seconds until this object may be corrected again; 0 if now. `closes`: the correction takes access away."""
-        fight = self._fights.get(tenant, {}).get((ref, ""))
-        if fight is None:
+        recent = self._corrections.get(tenant, {}).get((ref, ""))
+        if recent is None:
             return 0.0
         if closes:
-            full = len(fight.times) >= CLOSING_BURST
+            full = len(recent.times) >= CLOSING_BURST
             window = CLOSING_BURST / CLOSING_RATE
-            return max(0.0, fight.times[-CLOSING_BURST] + window - self._clock()) if full else 0.0
-        if not self._is_contested(fight):
+            return max(0.0, recent.times[-CLOSING_BURST] + window - self._clock()) if full else 0.0
+        if not self._is_contested(recent):
             return 0.0
-        return max(0.0, fight.times[-1] + _spacing(fight) - self._clock())
+        return max(0.0, recent.times[-1] + _spacing(recent) - self._clock())
 
-    def contested(self, tenant: str) -> dict[Ref, Contest]:
+    def contested(self, tenant: str) -> dict[Ref, ManagerConflict]:
         """The contested objects, and places as objects with the name "*". Forgets those whose contest has ended."""
-        fights = self._fights.get(tenant, {})
+        known = self._corrections.get(tenant, {})
         now = self._clock()
-        for key in [key for key, fight in fights.items() if now >= _calm(fight)]:
-            del fights[key]
-        if not fights:
-            self._fights.pop(tenant, None)
-        found: dict[Ref, Contest] = {}
-        for (ref, _), fight in fights.items():
-            if self._is_contested(fight):
+        for key in [key for key, recent in known.items() if now >= _calm(recent)]:
+            del known[key]
+        if not known:
+            self._corrections.pop(tenant, None)
+        found: dict[Ref, ManagerConflict] = {}
+        for (ref, _), recent in known.items():
+            if self._is_contested(recent):
                 others = [found[ref].manager] if ref in found else []
-                managers = ", ".join(filter(None, [*others, fight.manager]))
-                found[ref] = Contest(fight.control, managers, now - fight.since >= LASTING)
+                managers = ", ".join(filter(None, [*others, recent.manager]))
+                found[ref] = ManagerConflict(recent.control, managers, now - recent.since >= LASTING)
         return found
 
     def calm_at(self, tenant: str) -> float:
         """Seconds until the next contest of the tenant may have ended; 0 if there is none."""
         now = self._clock()
-        ends = [_calm(fight) - now for fight in self._fights.get(tenant, {}).values() if self._is_contested(fight)]
+        known = self._corrections.get(tenant, {}).values()
+        ends = [_calm(recent) - now for recent in known if self._is_contested(recent)]
         return max(0.1, min(ends)) if ends else 0.0
 
     def forget(self, tenant: str) -> None:
-        self._fights.pop(tenant, None)
+        self._corrections.pop(tenant, None)
 
-    def _is_contested(self, fight: _Fight) -> bool:
-        if fight.waits:
+    def _is_contested(self, recent: _Corrections) -> bool:
+        if recent.waits:
             return True
-        return len(fight.times) >= CORRECTIONS and fight.times[-1] - fight.times[-CORRECTIONS] <= WINDOW
+        return len(recent.times) >= CORRECTIONS and recent.times[-1] - recent.times[-CORRECTIONS] <= WINDOW
 
 
-def _spacing(fight: _Fight) -> float:
-    return min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(30, fight.waits - 1)) if fight.waits else 0.0
+def _spacing(recent: _Corrections) -> float:
+    return min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(30, recent.waits - 1)) if recent.waits else 0.0
 
 
-def _calm(fight: _Fight) -> float:
+def _calm(recent: _Corrections) -> float:
     """When the contest ends, if nothing more happens."""
-    return fight.times[-1] + max(WINDOW, 2 * _spacing(fight))
+    return recent.times[-1] + max(WINDOW, 2 * _spacing(recent))

@@ -19,11 +19,11 @@ from securetenant.cache.world import World, indexes
 from securetenant.controls.lookup import CACHED
 from securetenant.engine import health
 from securetenant.engine.cluster import Cluster
-from securetenant.engine.first_look import FirstLook
 from securetenant.engine.following import Following
 from securetenant.engine.health import UNSEEN
 from securetenant.engine.inflight import WritesInFlight
 from securetenant.engine.informers import Informers
+from securetenant.engine.initial import InitialReconcile
 from securetenant.engine.node_pods import NodePods
 from securetenant.engine.reconciler import Reconciler
 from securetenant.engine.reporter import Reporter
@@ -91,7 +91,7 @@ class Controller:
             lambda node: enqueue(world.concerned_on(node)),
         )
         hooks.setdefault(NODE, []).append(self._node_pods.change)
-        self._informers = Informers(transport, self._on_event, hooks, self._look_again)
+        self._informers = Informers(transport, self._on_event, hooks, self._resync)
         caches = self._informers.caches
         world = World(caches, indexed, tenants, platform, self._informers.serves, self._node_pods.on)
         tenants.lookup = world.indexed
@@ -116,7 +116,7 @@ class Controller:
             tenants.names(),
             reconciler,
             observe=lambda event_type, body: keys(SECURE_TENANT, tenants.observe(event_type, body)),
-            relist=self._roster.ask,
+            relist=self._roster.relist,
             is_suspect=lambda name: is_suspect(*tenants.applied(name), world.get, world.in_namespace),
             noun="tenant",
         )
@@ -124,7 +124,7 @@ class Controller:
         self._concerned: Callable[[Observed, Observed | None], Iterable[Key]] = lambda new, old: keys(
             SECURE_TENANT, world.concerned(new, old)
         )
-        self._first_look = FirstLook(self._resources.values(), self.queue)
+        self._initial = InitialReconcile(self._resources.values(), self.queue)
         self._cluster = Cluster(transport, world, metrics, events, stale=self._stale)
         events.give_way(lambda: self.queue.depth + self.queue.active > 1)
         # None where it is unknown, because without a watch edits are not seen.
@@ -150,12 +150,12 @@ class Controller:
         """Handle an event of a custom resource. `event_type`: None for an object out of a list."""
         metadata, since = body["metadata"], self._clock()
 
-        def hand_on() -> None:
+        def deliver() -> None:
             self._enqueue(self._resources[kind].observe(event_type, body), since)
 
         ref = Ref(kind, "", metadata["name"])
-        if not self._in_flight.hold(ref, event_type, int(metadata["resourceVersion"]), hand_on):
-            hand_on()
+        if not self._in_flight.hold(ref, event_type, int(metadata["resourceVersion"]), deliver):
+            deliver()
 
     def relisted(self, kind: Kind) -> None:
         """The watcher had to relist the kind: it will send no event for objects that were deleted meanwhile."""
@@ -174,12 +174,12 @@ class Controller:
         old = None if event.type == "DELETED" else event.old
         self._cluster.observe(event.object, event.old)
 
-        def hand_on() -> None:
+        def deliver() -> None:
             if self._leading:  # else a start would compute it for each of 45,000 objects, for nothing
                 self._enqueue(self._concerned(event.object, old), event.received)
 
-        if not self._in_flight.hold(event.object.ref, event.type, int(event.object.resource_version), hand_on):
-            hand_on()
+        if not self._in_flight.hold(event.object.ref, event.type, int(event.object.resource_version), deliver):
+            deliver()
 
     def _on_change(self, old: Observed | None, new: Observed | None) -> None:
         """Our own writes enqueue nothing, except where one tenant releases a namespace or node: another may wait for
@@ -210,7 +210,7 @@ class Controller:
 
     async def caught_up(self) -> None:
         """Return when every object that existed at the start has been reconciled."""
-        await self._first_look.over()
+        await self._initial.over()
 
     async def synced(self) -> None:
         """Return when every cache is synced."""
@@ -236,7 +236,7 @@ class Controller:
         self._leading = self.has_led = True
         log.info("leading", **counts(self._resources.values()), objects=sum(map(len, self._informers.caches.values())))
         stopping = asyncio.Event()
-        pulse = health.pulse(self._clock, self._stale, self._give_up_if_blind, self._look_again)
+        pulse = health.pulse(self._clock, self._stale, self._give_up_if_blind, self._resync)
         try:
             async with asyncio.TaskGroup() as group:
                 background = [
@@ -245,7 +245,7 @@ class Controller:
                     group.create_task(self._roster.keep(), name="roster"),
                     group.create_task(pulse, name="pulse"),
                     group.create_task(self._cluster.run(), name="cluster"),
-                    group.create_task(self._look_at_all(), name="first look"),
+                    group.create_task(self._reconcile_all(), name="initial reconcile"),
                 ]
                 workers = [group.create_task(self._work(stopping), name=f"worker {n}") for n in range(self._workers)]
                 await _either(stop, workers)
@@ -258,15 +258,15 @@ class Controller:
             self._leading = False
         await self._events.flush()
 
-    async def _look_at_all(self) -> None:
-        await self._first_look.queue_all()
+    async def _reconcile_all(self) -> None:
+        await self._initial.queue_all()
         self.is_loading = False
-        self._first_look.note()
+        self._initial.note()
 
-    def _look_again(self) -> None:
+    def _resync(self) -> None:
         for kind, resource in self._resources.items():
             self._enqueue(keys(kind, resource.names), self._clock())
-        self._cluster.look_again()
+        self._cluster.requeue()
 
     def _give_up_if_blind(self) -> None:
         health.give_up_if_blind(self._resources.values(), self.blind_for)
@@ -307,7 +307,7 @@ class Controller:
                 await self._unjudged(resource, name, error)
             finally:
                 self.queue.done(item.key)
-                self._first_look.note()
+                self._initial.note()
                 self._metrics.reconciled(result, self._clock() - started)
 
     async def _unjudged(self, resource: Resource, name: str, defect: Exception) -> None:

@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from securetenant.api.status import Condition
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls import ownership
+from securetenant.controls.registry import CONTROLS
 from securetenant.controls.world import World
 from securetenant.drift import writes
 from securetenant.drift.assess import marked
 from securetenant.drift.judge import Finding
+from securetenant.drift.release import left
 from securetenant.drift.writes import Request
 from securetenant.model import kinds, names
 from securetenant.model.objects import Observed, Ref
@@ -32,7 +34,7 @@ def releases(tenant: SecureTenant, world: World) -> list[Finding]:
     """Findings that take our marks off every object of ours that is left: with Retain all of them, with Delete the
     nodes and what is no longer declared. Nothing is touched in namespaces that are not the tenant's."""
     return [
-        Finding(have.ref, control, "Stale", "Release", rollout=True, observed=have)
+        left(Finding(have.ref, control, "Stale", "Release", rollout=True, observed=have), tenant, CONTROLS)
         for control, have in marked(tenant, world)
         if not have.deleting and ownership.may_release(tenant, have, world)
     ]
@@ -53,19 +55,17 @@ def doomed(tenant: SecureTenant, world: World) -> list[Observed]:
 
 
 def deletions(namespaces: Sequence[Observed]) -> list[Request]:
-    return [writes.delete_namespace(have) for have in namespaces if not have.deleting]
+    return [writes.delete_namespace(have) for have in namespaces]
 
 
 def waiting(namespaces: Sequence[Observed]) -> Condition:
     """The condition for a deletion that waits, with the messages of the namespaces' own conditions."""
     message = "; ".join(f"{have.ref.name}: {_why(have)}" for have in namespaces)
-    return Condition(
-        type="Ready", status="False", reason="Deleting", message=f"waiting for namespaces to be deleted: {message}"
-    )
+    return Condition.of("Ready", "False", "Deleting", f"waiting for namespaces to be deleted: {message}")
 
 
 def failed(errors: list[str]) -> Condition:
-    return Condition(type="Ready", status="False", reason="DeletionBlocked", message="; ".join(errors))
+    return Condition.of("Ready", "False", "DeletionBlocked", "; ".join(errors))
 
 
 def released(holders: Sequence[str]) -> Condition:
@@ -74,7 +74,7 @@ def released(holders: Sequence[str]) -> Condition:
         "nothing of this tenant is enforced any more; the SecureTenant itself is held by the finalizers: "
         f"{', '.join(holders)}"
     )
-    return Condition(type="Ready", status="False", reason="Released", message=message)
+    return Condition.of("Ready", "False", "Released", message)
 
 
 def _why(have: Observed) -> str:

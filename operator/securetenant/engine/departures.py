@@ -59,10 +59,11 @@ class Departures:
         todo = deletion.releases(tenant, self._world)
         todo += self._strays.findings(tenant.name, self._world, own={f.ref.place for f in todo})
         outcome = await self._writer.undo(todo, tenant.name, tenant.metadata.uid)
+        self._reporter.departed(tenant, outcome.done)
         if outcome.failed:
             news = [(f, error) for f, error in outcome.failed if outcomes.is_news(error, outcomes.SILENT_RETRIES)]
             if news:
-                await self._report_condition(tenant, deletion.failed([outcomes.told(f, error) for f, error in news]))
+                await self._report_condition(tenant, deletion.failed([outcomes.failure(f, error) for f, error in news]))
             return Again(retry=True)
         await self._report_released(tenant)
         self._released[tenant.name] = self._released.get(tenant.name, 0) + len(outcome.done)
@@ -86,19 +87,20 @@ class Departures:
 
     async def _send_deletions(self, tenant: SecureTenant, remaining: Sequence[Observed]) -> list[str]:
         errors = []
-        for request in deletion.deletions(remaining):
+        going = [have for have in remaining if not have.deleting]
+        for have, request in zip(going, deletion.deletions(going), strict=True):
             try:
                 await self._writer.send(request)
             except ApiError as error:
                 errors.append(f"{request.ref}: {error.message}")
             else:
-                self._reporter.deleted(tenant, request.ref)
+                self._reporter.deleted(tenant, have)
         return errors
 
     async def _report_condition(self, tenant: SecureTenant, condition: Condition) -> None:
         """Report the condition of a tenant that is being deleted; the others are dropped, since nothing is judged any
         more."""
-        reconciling = Condition(type="Reconciling", status="True", reason=condition.reason, message=condition.message)
+        reconciling = Condition.of("Reconciling", "True", condition.reason, condition.message)
         self._reporter.deleting(tenant, condition)
         await self._resource.write_status(tenant, status.unjudged(tenant, [condition, reconciling], self._now()))
 

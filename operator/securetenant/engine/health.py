@@ -38,9 +38,9 @@ def give_up_if_blind(resources: Iterable[Resource], blind_for: Callable[[Kind], 
 
 
 async def pulse(
-    clock: Callable[[], float], stale: Callable[[], str], give_up: Callable[[], None], look_again: Callable[[], None]
+    clock: Callable[[], float], stale: Callable[[], str], give_up: Callable[[], None], resync: Callable[[], None]
 ) -> None:
-    """Call `look_again` when the clock was set (expiries are wall-clock times, timers are monotonic), and when a cache
+    """Call `resync` when the clock was set (expiries are wall-clock times, timers are monotonic), and when a cache
     went out of date or recovered. `give_up` is called every time, and may raise."""
     offset, reason = time.time() - clock(), stale()
     while True:
@@ -57,4 +57,4 @@ async def pulse(
             else:
                 log.info("all kinds are watched again")
         if stepped or reason != before[1]:
-            look_again()
+            resync()

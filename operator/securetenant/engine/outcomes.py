@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 
 from securetenant.drift.judge import Finding
-from securetenant.engine.status import Drifted
 from securetenant.engine.writer import Outcome
 from securetenant.kube.transport import AlreadyExists, ApiError, Conflict, Forbidden, Invalid, NotFound
 
@@ -12,7 +11,7 @@ SILENT_RETRIES = 4
 
 
 def unwritten(
-    todo: Iterable[Finding], outcome: Outcome, altered: Iterable[Drifted], failures: int
+    todo: Iterable[Finding], outcome: Outcome, altered: Iterable[Finding], failures: int
 ) -> dict[str, list[str]]:
     """By control, the writes that failed, that wait for a failed one, or that admission changed; without those that are
     retried at once."""
@@ -23,10 +22,12 @@ def unwritten(
         if finding in over or (error is not None and not is_news(error, failures)):
             continue
         ref = finding.ref
-        why = told(finding, error) if error is not None else f"{finding.action} {ref}: waits for what failed before it"
+        why = (
+            failure(finding, error) if error is not None else f"{finding.action} {ref}: waits for what failed before it"
+        )
         found.setdefault(finding.control, []).append(why)
     for item in altered:
-        found.setdefault(item.finding.control, []).append(f"{item.finding.ref}: {item.finding.message}")
+        found.setdefault(item.control, []).append(f"{item.ref}: {item.message}")
     return found
 
 
@@ -45,7 +46,8 @@ def is_news(error: ApiError, failures: int) -> bool:
     return not passing or failures >= SILENT_RETRIES
 
 
-def told(finding: Finding, error: ApiError) -> str:
+def failure(finding: Finding, error: ApiError) -> str:
+    """The message about a failed write."""
     hint = ""
     kind = finding.ref.kind
     if isinstance(error, Forbidden) and kind.component:

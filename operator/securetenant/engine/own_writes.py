@@ -5,14 +5,13 @@ still that person's change; and a write that was carried out although its answer
 nothing is known, and the records alone decide.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls.world import World
 from securetenant.drift.assess import Assessment
 from securetenant.drift.judge import Finding
 from securetenant.drift.writes import nudged
-from securetenant.engine.status import Drifted
 from securetenant.engine.uncertain import UncertainWrites
 from securetenant.engine.writer import Outcome
 from securetenant.model.objects import Observed, Ref
@@ -25,7 +24,7 @@ class OwnWrites:
     def __init__(self, world: World) -> None:
         self._world = world
         self._records: dict[str, dict[Ref, str]] = {}
-        self._doubts = UncertainWrites()
+        self._uncertain = UncertainWrites()
         # By tenant: the UIDs of our objects that no status recorded, as found by this process's first pass.
         self._unrecorded: dict[str, frozenset[str]] = {}
 
@@ -46,62 +45,61 @@ class OwnWrites:
         records = self._records.get(name, {})
 
         def last(ref: Ref) -> Collection[str]:
-            known, doubtful = records.get(ref), self._doubts.records(name, ref)
-            return doubtful if known is None else {known, *doubtful}
+            known, uncertain = records.get(ref), self._uncertain.records(name, ref)
+            return uncertain if known is None else {known, *uncertain}
 
         return last
 
-    def believes(self, name: str) -> Callable[[Observed], bool]:
-        """Which objects count as ours because of their record alone, as `judge.Owner.believes`."""
+    def trusts(self, name: str) -> Callable[[Observed], bool]:
+        """Which objects count as ours because of their record alone, as `judge.Owner.trusts`."""
         known = self._unrecorded.get(name)
         return (lambda have: True) if known is None else (lambda have: have.uid in known)
 
-    def settle(self, found: Assessment, outcome: Outcome, blamed: Mapping[Finding, str]) -> list[Drifted]:
+    def observe(self, found: Assessment, outcome: Outcome) -> list[Finding]:
         """Take in the writes of a pass: note those with an unknown outcome, and forget those whose object is no longer
         found to differ. Returns the findings of the latter: every deviation, and the rollouts that are seen to be
-        carried out. `blamed`: the field managers, by finding."""
+        carried out."""
         tenant, standing = found.tenant, {finding.ref for finding in found.findings}
         if tenant.name not in self._unrecorded:
             ours = [f.observed for f in found.findings if f.desired is None and f.rollout and f.observed is not None]
             self._unrecorded[tenant.name] = frozenset(have.uid for have in ours)
-        over = self._doubts.settle(tenant.name, standing)
-        carried = {item.finding for item in over if self._is_carried_out(tenant, item.finding)}
-        late = [item for item in over if not item.finding.rollout or item.finding in carried]
+        over = self._uncertain.resolve(tenant.name, standing)
+        carried = {finding for finding in over if self._is_carried_out(tenant, finding)}
+        late = [finding for finding in over if not finding.rollout or finding in carried]
         for finding in outcome.done:
-            self._doubts.settled(tenant.name, finding.ref)
+            self._uncertain.answered(tenant.name, finding.ref)
         for finding, error in outcome.failed:
             want, have = finding.desired, finding.observed
             if not error.is_uncertain and finding.action != "Recount":
                 continue
             records = {have.record or ""} if have is not None else set[str]()
             if want is not None:
-                records.add(annotation(want, tenant.name, tenant.metadata.uid))
+                records.add(finding.record)
             if want is None or finding.action == "Recreate":
                 records.add("")
             elif finding.action == "Recount":  # two writes, of which only the first may have been carried out
                 records.add(annotation(nudged(want), tenant.name, tenant.metadata.uid))
-            self._doubts.note(tenant.name, finding.ref, records, Drifted(finding, blamed.get(finding, "")))
+            self._uncertain.note(tenant.name, finding, records)
         self._remember(found, {*outcome.done, *carried})
-        for item in over:
+        for finding in over:
             # A create that may have been carried out without being seen yet: what was there before is gone.
-            want = item.finding.desired
-            if want is not None and item.finding not in carried and self._world.get(want.ref) is None:
-                record = annotation(want, tenant.name, tenant.metadata.uid)
-                self._records[tenant.name][want.ref] = record
+            want = finding.desired
+            if want is not None and finding not in carried and self._world.get(want.ref) is None:
+                self._records[tenant.name][want.ref] = finding.record
         return late
 
-    def is_doubtful(self, name: str, ref: Ref) -> bool:
+    def is_uncertain(self, name: str, ref: Ref) -> bool:
         """Whether a write to the object had no certain answer and the object was not seen as wanted since."""
-        return bool(self._doubts.records(name, ref))
+        return bool(self._uncertain.records(name, ref))
 
     def forget(self, name: str) -> None:
         self._records.pop(name, None)
         self._unrecorded.pop(name, None)
-        self._doubts.forget(name)
+        self._uncertain.forget(name)
 
     def _is_carried_out(self, tenant: SecureTenant, finding: Finding) -> bool:
         """Whether the object is as the finding wanted it. (No finding may also mean that the desired state changed.)"""
         have, want = self._world.get(finding.ref), finding.desired
         if want is None:
             return have is None or (finding.action == "Release" and have.tenant != tenant.name)
-        return have is not None and have.record == annotation(want, tenant.name, tenant.metadata.uid)
+        return have is not None and have.record == finding.record

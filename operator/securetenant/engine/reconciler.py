@@ -1,7 +1,6 @@
 """Reconciles one tenant (a pass): assess, attribute, write, report. Idempotent; a pass that finds nothing sends
 nothing."""
 
-import asyncio
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
@@ -20,7 +19,7 @@ from securetenant.drift.assess import Assessment, assess
 from securetenant.drift.judge import Finding, closes
 from securetenant.engine import creation, known, outcomes, rollout, status
 from securetenant.engine.alterations import Alterations
-from securetenant.engine.attribution import manager_of
+from securetenant.engine.attribution import attributed
 from securetenant.engine.contention import Contention
 from securetenant.engine.creation import Creations
 from securetenant.engine.departures import Departures
@@ -30,7 +29,7 @@ from securetenant.engine.known import Known
 from securetenant.engine.own_writes import OwnWrites
 from securetenant.engine.reporter import Reporter
 from securetenant.engine.resource import Again
-from securetenant.engine.status import Drifted, Pass
+from securetenant.engine.status import Pass
 from securetenant.engine.strays import Strays
 from securetenant.engine.tenantwriter import TenantWriter
 from securetenant.engine.writer import Outcome, Writer
@@ -77,7 +76,7 @@ class Reconciler:
         self._reporter = reporter
         self._following = following
         self._stale = stale
-        self._contests = Contention(monotonic)
+        self._contention = Contention(monotonic)
         self._alterations = Alterations(monotonic)
         self._history = OwnWrites(world)
         self._creations = Creations()
@@ -104,10 +103,10 @@ class Reconciler:
         refusal = self._tenants.refusal(name)
         if tenant.spec.mode == "Paused":
             return await self._pause(tenant, refusal)
-        found = assess(
-            tenant, self._world, self._now(), self._history.last(name), refusal, self._history.believes(name)
-        )
+        found = assess(tenant, self._world, self._now(), self._history.last(name), refusal, self._history.trusts(name))
         found = await judged(found, self._following, self._transport)
+        findings = await attributed(self._transport, found.findings, self._known(tenant).managers)
+        found = replace(found, findings=findings)
         if tenant.spec.mode == "Audit":
             return await self._audit(found)
         return await self._enforce(found, since, failures)
@@ -117,7 +116,7 @@ class Reconciler:
         self._standing.pop(name, None)
         self._departures.forget(name)
         self._uids.pop(name, None)
-        self._contests.forget(name)
+        self._contention.forget(name)
         self._alterations.forget(name)
         self._history.forget(name)
         self._creations.forget(name)
@@ -143,18 +142,16 @@ class Reconciler:
     async def _audit(self, found: Assessment) -> Again:
         """Report every difference as a deviation; nothing but status, metrics and events is written."""
         tenant = found.tenant
-        outstanding = await self._attributed(tenant, found.findings)
         applied = recorded(tenant.status)
-        result = Pass(tenant, found.plans, found.held, outstanding, applied=applied, unknown=self._stale())
+        result = Pass(tenant, found.plans, found.held, found.findings, applied=applied, unknown=self._stale())
         result.refusal = found.refusal
-        result.detected = self._newly(tenant, outstanding)
+        result.detected = self._newly(tenant, found.findings)
         await self._report(result)
         return Again(after=self._until(found.wake_at))
 
     async def _enforce(self, found: Assessment, since: float, failures: int) -> Again:
         tenant = found.tenant
         drift = [finding for finding in found.findings if not finding.rollout]
-        blamed = {item.finding: item.manager for item in await self._attributed(tenant, drift)} if drift else {}
         todo = [f for f in found.findings if f.action != "Keep"]
         deferred = {f for f in todo if self._wait(tenant.name, f) > 0}
         todo = [f for f in todo if f not in deferred]
@@ -181,15 +178,13 @@ class Reconciler:
         self._strays.note(tenant.name, outcome, held)
 
         done, failed = set(outcome.done), [*unprepared, *outcome.failed]
-        late = self._history.settle(found, outcome, blamed)
-        now = [Drifted(finding, blamed[finding]) for finding in done if not finding.rollout]
-        corrected = [*now, *(item for item in late if not item.finding.rollout)]
+        late = self._history.observe(found, outcome)
+        corrected = [finding for finding in (*done, *late) if not finding.rollout]
         seconds = self._monotonic() - since
-        self._count_corrections(tenant.name, corrected, outcome, blamed)
-        made = self._alterations.outstanding(tenant.name, found.findings, outcome)
-        altered = [Drifted(finding, blamed.get(of, "")) for of, finding in made]
-        changed = {item.finding.ref for item in altered}
-        left = [Drifted(f, blamed[f]) for f in drift if f not in done and f.ref not in changed]
+        self._count_corrections(tenant.name, corrected, outcome)
+        altered = self._alterations.outstanding(tenant.name, found.findings, outcome)
+        changed = {finding.ref for finding in altered}
+        left = [f for f in drift if f not in done and f.ref not in changed]
         result = Pass(
             tenant,
             found.plans,
@@ -197,17 +192,17 @@ class Reconciler:
             owned=found.owned,
             outstanding=[*left, *altered],
             corrected=corrected,
-            rolled_out=rollout.written(outcome, [item.finding for item in late]),
-            contested=self._contests.contested(tenant.name),
-            open=[item for item in left if item.finding in deferred and closes(item.finding)],
+            rolled_out=rollout.written(outcome, late),
+            contested=self._contention.contested(tenant.name),
+            open=[finding for finding in left if finding in deferred and closes(finding)],
             altered=altered,
             applied=_applied(found, done | {item.finding for item in outcome.altered}),
-            errors=[outcomes.told(f, error) for f, error in failed if outcomes.is_news(error, failures)],
+            errors=[outcomes.failure(f, error) for f, error in failed if outcomes.is_news(error, failures)],
             unwritten=outcomes.unwritten(todo, outcome, altered, failures),
             refusal=found.refusal,
             unknown=self._stale(),
             reserved=_reserved(found, done),
-            unsettled=any(not outcomes.is_news(error, failures) for _, error in failed),
+            retrying=any(not outcomes.is_news(error, failures) for _, error in failed),
         )
         result.detected = self._newly(tenant, [*result.outstanding, *corrected])
         is_failed, is_missing = unrecorded or bool(failed), False
@@ -219,13 +214,13 @@ class Reconciler:
         # What was deferred when the pass began may be due by now. What failed has its own back-off.
         over = {f for f, _ in failed} | deferred
         waits = [self._wait(tenant.name, finding) for finding in deferred]
-        waits += [w for i in result.outstanding if i.finding not in over and (w := self._wait(tenant.name, i.finding))]
+        waits += [w for f in result.outstanding if f not in over and (w := self._wait(tenant.name, f))]
         again = self._again(found, done, waits, is_failed=is_failed)
         return replace(again, missing=is_missing, waiting=bool(deferred))
 
     def _is_reported(self, tenant: SecureTenant, found: Assessment, deferred: Collection[Finding]) -> bool:
-        """Whether every finding is deferred and the status says so already; otherwise each round of a fight would write
-        the status twice."""
+        """Whether every finding is deferred and the status says so already; otherwise each round of a contest would
+        write the status twice."""
         ready = status.ready_before(tenant)
         if ready is None or not deferred or self._stale():
             return False
@@ -236,20 +231,17 @@ class Reconciler:
         )
         return is_current and all(finding in deferred for finding in found.findings)
 
-    def _count_corrections(
-        self, name: str, corrected: Iterable[Drifted], outcome: Outcome, blamed: dict[Finding, str]
-    ) -> None:
+    def _count_corrections(self, name: str, corrected: Iterable[Finding], outcome: Outcome) -> None:
         """Count corrections, by which contests are detected. One that failed with a conflict, because the object
         changed meanwhile, counts too, unless the change may be our own write without an answer."""
         beaten = [
-            Drifted(f, blamed[f])
+            f
             for f, error in outcome.failed
-            if not f.rollout and outcomes.is_beaten(error) and not self._history.is_doubtful(name, f.ref)
+            if not f.rollout and outcomes.is_beaten(error) and not self._history.is_uncertain(name, f.ref)
         ]
-        for item in [*corrected, *beaten]:
-            finding = item.finding
-            note = self._contests.corrected if finding.desired is not None else self._contests.removed
-            note(name, finding.ref, finding.control, item.manager)
+        for finding in (*corrected, *beaten):
+            note = self._contention.corrected if finding.desired is not None else self._contention.removed
+            note(name, finding.ref, finding.control, finding.manager)
 
     def _again(self, found: Assessment, done: Collection[Finding], waits: list[float], *, is_failed: bool) -> Again:
         """When to reconcile again. `waits`: seconds until each of the remaining findings may be corrected."""
@@ -257,7 +249,7 @@ class Reconciler:
             # The control reads its condition off the object: reconcile again, now that it is written.
             return Again(after=0.0)
         name = found.tenant.name
-        calm = self._contests.calm_at(name)
+        calm = self._contention.calm_at(name)
         # A recalculated quota's last event may arrive before this pass reports the tampering, and no other may follow.
         waits = waits + [_RECOUNTED for finding in done if finding.action == "Recount"]
         times = [*waits, *([calm] if calm else []), *([until] if (until := self._until(found.wake_at)) else [])]
@@ -266,8 +258,8 @@ class Reconciler:
     def _wait(self, name: str, finding: Finding) -> float:
         """Seconds until this finding may be corrected: the back-off of a contest, or of a write that admission
         changes."""
-        fight = 0.0 if finding.rollout else self._contests.wait(name, finding.ref, closes=closes(finding))
-        return max(fight, self._alterations.wait(name, finding.observed))
+        contested = 0.0 if finding.rollout else self._contention.wait(name, finding.ref, closes=closes(finding))
+        return max(contested, self._alterations.wait(name, finding.observed))
 
     async def _prepare_creations(
         self, found: Assessment, todo: list[Finding]
@@ -311,34 +303,20 @@ class Reconciler:
         # Not the answer: it may hold an edit, and this pass goes on with the spec that it judged.
         return tenant.model_copy(update={"status": shrunk})
 
-    async def _attributed(self, tenant: SecureTenant, findings: Sequence[Finding]) -> list[Drifted]:
-        """The findings with their field managers. A manager is read once per deviation, and not for missing objects,
-        which leave nothing to read."""
-        standing = self._known(tenant)
-
-        async def manager(finding: Finding) -> str:
-            by = standing.managers.get((finding.ref, finding.reason))
-            if by is not None or finding.observed is None or finding.rollout:
-                return by or ""
-            return await manager_of(self._transport, finding.ref, finding.path)
-
-        managers = await asyncio.gather(*map(manager, findings))
-        return [Drifted(finding, by) for finding, by in zip(findings, managers, strict=True)]
-
     def _known(self, tenant: SecureTenant) -> Known:
         """The deviations after the last pass; after a restart, those that the status recorded."""
         if tenant.name not in self._standing:
             self._standing[tenant.name] = known.of_status(tenant.status.drift)
         return self._standing[tenant.name]
 
-    def _newly(self, tenant: SecureTenant, drifted: Iterable[Drifted]) -> list[Drifted]:
+    def _newly(self, tenant: SecureTenant, findings: Iterable[Finding]) -> list[Finding]:
         before = self._known(tenant)
-        return [item for item in drifted if item.key not in before]
+        return [finding for finding in findings if finding.key not in before]
 
     def _remember(self, tenant: SecureTenant, result: Pass) -> None:
         """Remember the outstanding deviations. Where nothing was judged, those known before are kept."""
         if result.plans:
-            self._standing[tenant.name] = Known({item.key: item.manager for item in result.outstanding})
+            self._standing[tenant.name] = Known({finding.key: finding.manager for finding in result.outstanding})
 
     async def _report(self, result: Pass, seconds: float = 0.0) -> None:
         """Report metrics and events, and write the status where it differs, all from the same value."""

@@ -19,9 +19,9 @@ from securetenant.controls.notice import Notice
 from securetenant.controls.registry import CONTROLS
 from securetenant.drift.judge import Finding
 from securetenant.engine import rollout
-from securetenant.engine.status import Drifted, Pass
+from securetenant.engine.status import Pass
 from securetenant.model.kinds import NAMESPACE
-from securetenant.model.objects import Ref
+from securetenant.model.objects import Observed
 from securetenant.telemetry.events import Events, EventType, Subject, tenant_subject
 from securetenant.telemetry.metrics import Metrics, TenantReport
 
@@ -69,14 +69,12 @@ class Reporter:
     def report(self, result: Pass, computed: SecureTenantStatus, seconds: float) -> None:
         """Report a pass in Enforce, Audit or Paused. `seconds`: from the event that caused it to its last write."""
         tenant = result.tenant
-        for item in result.detected:
-            finding = item.finding
+        for finding in result.detected:
             self._metrics.detected(tenant.name, finding.control, finding.reason)
-            self._drift(tenant, "Warning", "DriftDetected", item)
-        for item in result.corrected:
-            finding = item.finding
+            self._drift(tenant, "Warning", "DriftDetected", finding)
+        for finding in result.corrected:
             self._metrics.corrected(tenant.name, finding.control, finding.reason, seconds)
-            self._drift(tenant, "Normal", "DriftCorrected", item, milliseconds=round(seconds * 1000, 1))
+            self._drift(tenant, "Normal", "DriftCorrected", finding, milliseconds=round(seconds * 1000, 1))
         before = self._reported.get(tenant.name)
         is_first = before is None or before.uid != tenant.metadata.uid
         if before is None or is_first:
@@ -108,25 +106,33 @@ class Reporter:
             self._events.emit(_subject(tenant), "Normal", condition.reason, condition.message)
             log.info("deletion waits", tenant=tenant.name, reason=condition.reason, cause=condition.message)
 
-    def deleted(self, tenant: SecureTenant, namespace: Ref) -> None:
+    def deleted(self, tenant: SecureTenant, have: Observed) -> None:
         """Report that the deletion of a namespace was requested (deletionPolicy Delete)."""
+        namespace = have.ref
         record.info("namespace deleted", tenant=tenant.name, namespace=namespace.name)
         message = f"{namespace.name}: deleted with the tenant (deletionPolicy Delete), with all that is in it"
         self._note(tenant, "NamespaceDeleted", message, object_=str(namespace))
+        self.departed(tenant, [Finding(namespace, "namespaces", "Stale", "Delete", rollout=True, observed=have)])
+
+    def departed(self, tenant: SecureTenant, done: Sequence[Finding]) -> None:
+        """Report in the controls' own terms what the release or the deletion of a deleted tenant's objects did."""
+        told = rollout.reports(self._controls, tenant, done, tenant.status, self._now())
+        for control, (notices, _) in told.items():
+            self._notices(tenant, control, notices)
 
     def gone(self, tenant: SecureTenant, released: int) -> None:
         """Report that a tenant's deletion is complete; `released`: the number of objects kept without our marks."""
         policy = tenant.spec.deletion_policy
-        endless = [name for control in self._controls for name in control.temporary(tenant)]
+        is_kept = policy == "Retain"
+        endless = [name for control in self._controls for name in control.temporary(tenant)] if is_kept else []
+        over = [name for control in self._controls for name in control.ending(tenant, self._now())] if is_kept else []
         record.info(
-            "tenant released",
-            tenant=tenant.name,
-            policy=policy,
-            objects=released,
-            unending=endless if policy == "Retain" else [],
+            "tenant released", tenant=tenant.name, policy=policy, objects=released, unending=endless, ended=over
         )
         message = f"deletionPolicy {policy}: {released} objects released"
-        if endless and policy == "Retain":
+        if over:
+            message += f"; not enforced any more: {', '.join(over)}"
+        if endless:
             message += f"; nothing ends these rules any more: {', '.join(endless)}"
         self._note(tenant, "Released", message)
 
@@ -140,9 +146,8 @@ class Reporter:
         controls = rollout.by_control(written)
         for control, objects in controls.items():
             self._metrics.rolled_out(tenant.name, control, objects)
-        told = rollout.told_by(self._controls, tenant, written, computed, self._now())
-        undone = [item.finding for item in result.corrected]
-        cause = rollout.why(tenant, [*undone, *written], told, first=is_first, controls=self._controls)
+        reports = rollout.reports(self._controls, tenant, written, computed, self._now())
+        cause = rollout.why(tenant, [*result.corrected, *written], reports, first=is_first, controls=self._controls)
         actions = rollout.counts(written)
         line = record.bind(tenant=tenant.name)
         line.info(
@@ -173,7 +178,7 @@ class Reporter:
             line.info("object released", control=finding.control, object=str(finding.ref))
             message = f"{finding.ref}: no longer the tenant's; our marks are taken off"
             self._note(tenant, "Released", message, control=finding.control, object_=str(finding.ref))
-        for control, (notices, _) in told.items():
+        for control, (notices, _) in reports.items():
             self._notices(tenant, control, notices)
 
     def _notices(self, tenant: SecureTenant, control: str, notices: Sequence[Notice]) -> None:
@@ -243,10 +248,9 @@ class Reporter:
         """Emit an Event that may be sent later than what it reports."""
         self._events.emit(_subject(tenant), kind, reason, message, control=control, object_=object_, trails=True)
 
-    def _drift(self, tenant: SecureTenant, kind: EventType, reason: str, item: Drifted, **fields: float) -> None:
-        finding = item.finding
+    def _drift(self, tenant: SecureTenant, kind: EventType, reason: str, finding: Finding, **fields: float) -> None:
         where = f" at {finding.path}" if finding.path else ""
-        by = f" as the field manager {item.manager}" if item.manager else ""
+        by = f" as the field manager {finding.manager}" if finding.manager else ""
         what = f" ({finding.message})" if finding.message else ""
         done = "corrected" if reason == "DriftCorrected" else "found"
         message = f"{finding.reason} {finding.ref}{where}{by}{what}: {done}"
@@ -270,7 +274,7 @@ class Reporter:
             object=str(finding.ref),
             reason=finding.reason,
             path=finding.path,
-            manager=item.manager,
+            manager=finding.manager,
             cause=finding.message,
             **fields,
         )
@@ -322,7 +326,7 @@ def _tenant_report(result: Pass, computed: SecureTenantStatus, controls: Sequenc
         tenant=tenant.name,
         mode=tenant.spec.mode,
         deletion_policy=tenant.spec.deletion_policy,
-        drift=Counter((item.finding.control, item.finding.reason) for item in result.outstanding)
+        drift=Counter((finding.control, finding.reason) for finding in result.outstanding)
         if result.is_judged
         else None,
         contested=Counter(contest.control for contest in result.contested.values()),

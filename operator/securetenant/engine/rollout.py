@@ -4,7 +4,7 @@ All of it is derived from the findings that were carried out, never from what wa
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
@@ -15,8 +15,10 @@ from securetenant.controls.control import Control
 from securetenant.controls.notice import Rollout, Written
 from securetenant.controls.registry import CONTROLS
 from securetenant.drift.judge import Action, Finding
+from securetenant.drift.writes import as_released
 from securetenant.engine.writer import Outcome
 from securetenant.model.kinds import NAMESPACE
+from securetenant.model.objects import Desired, Observed
 
 _DONE: Final[Mapping[Action, str]] = {
     "Create": "created",
@@ -53,7 +55,7 @@ def done(action: Action) -> str:
     return _DONE.get(action, action)
 
 
-def told_by(
+def reports(
     controls: Iterable[Control],
     tenant: SecureTenant,
     findings: Iterable[Finding],
@@ -62,10 +64,11 @@ def told_by(
 ) -> dict[str, Rollout]:
     """By control, its report on those of its findings that were carried out. `computed`: the status of the same
     pass."""
+    controls = list(controls)
     written: dict[str, list[Written]] = {}
     for finding in findings:
-        stands = finding.observed if finding.action == "Release" else finding.desired
-        written.setdefault(finding.control, []).append(Written(finding.ref, finding.observed, stands))
+        for control in _concerned(finding, controls):
+            written.setdefault(control, []).append(Written(finding.ref, finding.observed, _now(finding)))
     return {
         control.name: control.rollout(tenant, written[control.name], computed, now)
         for control in controls
@@ -73,15 +76,30 @@ def told_by(
     }
 
 
+def _now(finding: Finding) -> Desired | Observed | None:
+    """The object as it stands after the finding was carried out."""
+    have = finding.observed
+    return as_released(have, finding.leaves) if finding.action == "Release" and have is not None else finding.desired
+
+
+def _concerned(finding: Finding, controls: Iterable[Control]) -> Collection[str]:
+    """The controls to which the object tells something: all that want a part of it, whichever part differed first. A
+    namespace is given up with the parts of all."""
+    if finding.ref.kind is NAMESPACE and finding.action in ("Release", "Delete"):
+        return [control.name for control in controls if NAMESPACE in control.kinds]
+    parts = finding.desired.parts if finding.desired is not None else ()
+    return dict.fromkeys((finding.control, *(part.control for part in parts)))
+
+
 def why(
     tenant: SecureTenant,
     written: Sequence[Finding],
-    told: Mapping[str, Rollout],
+    reports: Mapping[str, Rollout],
     *,
     first: bool,
     controls: Iterable[Control] = CONTROLS,
 ) -> str:
-    """The cause of a rollout. `told`: the controls' reports, by control. `first`: this is the instance's first pass
+    """The cause of a rollout. `reports`: the controls' reports, by control. `first`: this is the instance's first pass
     over the tenant."""
     if tenant.status.observed_generation is None:
         return f"created, generation {tenant.metadata.generation}"
@@ -89,7 +107,7 @@ def why(
         return f"generation {tenant.metadata.generation}"
     if made := sorted(f.ref.name for f in written if f.ref.kind is NAMESPACE and f.action == "Create"):
         return f"namespace {', '.join(made)} recreated"
-    if causes := [rollout.cause for rollout in told.values() if rollout.cause]:
+    if causes := [report.cause for report in reports.values() if report.cause]:
         return "; ".join(causes)
     if tenant.is_retried:
         return "what could not be written before"

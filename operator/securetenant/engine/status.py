@@ -7,7 +7,6 @@ from datetime import datetime
 from securetenant.api.refused import Refusal
 from securetenant.api.status import (
     Condition,
-    ConditionStatus,
     DriftItem,
     DriftStatus,
     NamespaceStatus,
@@ -19,25 +18,12 @@ from securetenant.controls.control import Plan
 from securetenant.drift.applied import grouped
 from securetenant.drift.judge import Finding
 from securetenant.engine import known
-from securetenant.engine.contention import Contest
-from securetenant.engine.known import Key
+from securetenant.engine.contention import ManagerConflict
 from securetenant.model.objects import Json, Ref
 
 ITEMS = 20  # at most this many entries of a list go into the status; totals count all
 _NAMED = 3  # at most this many go into a message
 MESSAGE = 1024  # characters of a condition's message
-
-
-@dataclass(frozen=True, slots=True)
-class Drifted:
-    """One deviation, with the field manager that caused it, where known."""
-
-    finding: Finding
-    manager: str = ""
-
-    @property
-    def key(self) -> Key:
-        return self.finding.ref, self.finding.reason
 
 
 @dataclass(slots=True)
@@ -48,21 +34,21 @@ class Pass:
     plans: Mapping[str, Plan]
     # Name -> UID of the namespace that was judged to be the tenant's, or that our Create returned; "" without one.
     held: Mapping[str, str]
-    outstanding: list[Drifted] = field(default_factory=list)
-    corrected: list[Drifted] = field(default_factory=list)
-    detected: list[Drifted] = field(default_factory=list)
+    outstanding: list[Finding] = field(default_factory=list)
+    corrected: list[Finding] = field(default_factory=list)
+    detected: list[Finding] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     unwritten: Mapping[str, Sequence[str]] = field(default_factory=dict)  # control -> what it could not write, and why
-    contested: Mapping[Ref, Contest] = field(default_factory=dict)
-    open: Sequence[Drifted] = ()  # of `outstanding`, what leaves access open until it may be corrected again
-    altered: Sequence[Drifted] = ()  # of `outstanding`, our own writes that admission changed
+    contested: Mapping[Ref, ManagerConflict] = field(default_factory=dict)
+    open: Sequence[Finding] = ()  # of `outstanding`, what leaves access open until it may be corrected again
+    altered: Sequence[Finding] = ()  # of `outstanding`, our own writes that admission changed
     rolled_out: Sequence[Finding] = ()  # written because the desired state changed: no drift
     applied: Collection[Ref] = ()
     owned: Mapping[str, str] = field(default_factory=dict)  # as `held`, for namespaces that are to be released
     refusal: Refusal | None = None  # the models refuse the spec
     unknown: str = ""  # why the result of this pass is not reliable, or there is none
     reserved: Mapping[str, Collection[str]] = field(default_factory=dict)  # by namespace: reserved keys, see the API
-    unsettled: bool = False  # a write is retried at once: this generation cannot be reported as observed yet
+    retrying: bool = False  # a write is retried at once: this generation cannot be reported as observed yet
 
     @property
     def is_judged(self) -> bool:
@@ -79,7 +65,7 @@ def compute(result: Pass, now: datetime) -> SecureTenantStatus:
     """The whole status. A condition keeps its lastTransitionTime unless its status changed; where nothing was planned
     from the spec, the controls' parts of the status stay as they were."""
     tenant = result.tenant
-    generation = tenant.status.observed_generation if result.unsettled else tenant.metadata.generation
+    generation = tenant.status.observed_generation if result.retrying else tenant.metadata.generation
     conditions = [
         _ready(result),
         _drifted(result),
@@ -178,30 +164,32 @@ def _blocking(result: Pass) -> list[str]:
 def _ready(result: Pass) -> Condition:
     mode = result.tenant.spec.mode
     if result.refusal is not None:
-        return _condition("Ready", "False", "InvalidSpec", _refused(result, result.refusal))
+        return Condition.of("Ready", "False", "InvalidSpec", _refused(result, result.refusal))
     if mode == "Paused":
-        return _condition("Ready", "Unknown", "Paused", "mode is Paused: nothing is judged and nothing is corrected")
+        return Condition.of("Ready", "Unknown", "Paused", "mode is Paused: nothing is judged and nothing is corrected")
     if result.unknown:
-        return _condition("Ready", "Unknown", "NotJudged", result.unknown)
+        return Condition.of("Ready", "Unknown", "NotJudged", result.unknown)
     if result.errors:
-        return _condition("Ready", "False", "WriteFailed", "; ".join(result.errors))
+        return Condition.of("Ready", "False", "WriteFailed", "; ".join(result.errors))
     if result.altered:
-        return _condition("Ready", "False", "AdmissionChanged", _alterations(result))
+        return Condition.of("Ready", "False", "AdmissionChanged", _alterations(result))
     if blocking := _blocking(result):
-        return _condition("Ready", "False", "Blocked", "; ".join(blocking))
+        return Condition.of("Ready", "False", "Blocked", "; ".join(blocking))
     if result.contested:
         # Between two corrections the object is as the other manager wants it.
-        return _condition("Ready", "False", "Contested", _contested(result))
+        return Condition.of("Ready", "False", "Contested", _contested(result))
     if result.open:
         listed = ", ".join(_described(item) for item in result.open[:3])
-        return _condition("Ready", "False", "Contested", f"changed back at once, corrected again in a moment: {listed}")
-    if result.unsettled:
-        return ready_before(result.tenant) or _condition(
+        return Condition.of(
+            "Ready", "False", "Contested", f"changed back at once, corrected again in a moment: {listed}"
+        )
+    if result.retrying:
+        return ready_before(result.tenant) or Condition.of(
             "Ready", "Unknown", "Retrying", "its objects are being written"
         )
     if mode == "Audit":
-        return _condition("Ready", "True", "Audited", "mode is Audit: deviations are reported, nothing is written")
-    return _condition("Ready", "True", "Enforced", f"posture in force in {len(result.held)} namespaces")
+        return Condition.of("Ready", "True", "Audited", "mode is Audit: deviations are reported, nothing is written")
+    return Condition.of("Ready", "True", "Enforced", f"posture in force in {len(result.held)} namespaces")
 
 
 def _as_written(condition: Condition, control: str, unwritten: Sequence[str]) -> Condition:
@@ -210,7 +198,7 @@ def _as_written(condition: Condition, control: str, unwritten: Sequence[str]) ->
         return condition
     more = f"; and {len(unwritten) - _NAMED} more" if len(unwritten) > _NAMED else ""
     message = f"not everything of {control} could be written: {'; '.join(unwritten[:_NAMED])}{more}"
-    return _condition(condition.type, "False", "WriteFailed", message)
+    return Condition.of(condition.type, "False", "WriteFailed", message)
 
 
 def ready_before(tenant: SecureTenant) -> Condition | None:
@@ -225,41 +213,41 @@ def _drifted(result: Pass) -> Condition:
             if result.is_bare and result.plans
             else "nothing is judged while Paused"
         )
-        return _condition("Drifted", "Unknown", "NotJudged", message)
+        return Condition.of("Drifted", "Unknown", "NotJudged", message)
     if not result.outstanding:
-        return _condition("Drifted", "False", "InSync", "")
+        return Condition.of("Drifted", "False", "InSync", "")
     first = ", ".join(_described(item) for item in result.outstanding[:3])
     more = f" and {len(result.outstanding) - 3} more" if len(result.outstanding) > 3 else ""
-    return _condition("Drifted", "True", "DriftDetected", f"{len(result.outstanding)} deviations: {first}{more}")
+    return Condition.of("Drifted", "True", "DriftDetected", f"{len(result.outstanding)} deviations: {first}{more}")
 
 
-def _described(item: Drifted) -> str:
-    by = f" as the field manager {item.manager}" if item.manager else ""
-    return f"{item.finding.reason} {item.finding.ref}{by}"
+def _described(finding: Finding) -> str:
+    by = f" as the field manager {finding.manager}" if finding.manager else ""
+    return f"{finding.reason} {finding.ref}{by}"
 
 
 def _abnormal(result: Pass) -> list[Condition]:
     """Conditions that are present only while true (kstatus: Reconciling means in progress, Stalled means failed)."""
     found = []
     if result.refusal is not None:
-        found.append(_condition("Stalled", "True", "InvalidSpec", _refused(result, result.refusal)))
+        found.append(Condition.of("Stalled", "True", "InvalidSpec", _refused(result, result.refusal)))
     elif result.tenant.spec.mode != "Paused":
         waiting = any(plan.blocking and plan.passing for plan in result.plans.values())
         blocking = _blocking(result)
         if result.errors or waiting:
-            found.append(_condition("Reconciling", "True", "Retrying", "; ".join(result.errors or blocking)))
+            found.append(Condition.of("Reconciling", "True", "Retrying", "; ".join(result.errors or blocking)))
         elif result.altered:
-            found.append(_condition("Stalled", "True", "AdmissionChanged", _alterations(result)))
+            found.append(Condition.of("Stalled", "True", "AdmissionChanged", _alterations(result)))
         elif blocking:
-            found.append(_condition("Stalled", "True", "Blocked", "; ".join(blocking)))
+            found.append(Condition.of("Stalled", "True", "Blocked", "; ".join(blocking)))
     if result.contested:
         lasting = any(contest.lasting for contest in result.contested.values())
-        found.append(_condition("Contested", "True", "ContestLasts" if lasting else "Contested", _contested(result)))
+        found.append(Condition.of("Contested", "True", "ContestLasts" if lasting else "Contested", _contested(result)))
     return found
 
 
 def _alterations(result: Pass) -> str:
-    return "; ".join(f"{item.finding.ref}: {item.finding.message}" for item in result.altered)
+    return "; ".join(f"{item.ref}: {item.message}" for item in result.altered)
 
 
 def _refused(result: Pass, refusal: Refusal) -> str:
@@ -291,10 +279,6 @@ def _contested(result: Pass) -> str:
     )
 
 
-def _condition(kind: str, status: ConditionStatus, reason: str, message: str) -> Condition:
-    return Condition(type=kind, status=status, reason=reason, message=message)
-
-
 def _namespaces(result: Pass) -> list[NamespaceStatus]:
     """The declared namespaces, and those no longer declared that are still to be released. The recorded UID is that of
     the namespace that this pass judged or created, never of one that has the name by now. Where the tenant does not
@@ -307,7 +291,7 @@ def _namespaces(result: Pass) -> list[NamespaceStatus]:
     reserved = {entry.name: entry.reserved for entry in before if entry.uid and entry.uid == uids.get(entry.name)}
     drift: dict[str, int] = {}
     for item in result.outstanding:
-        place = item.finding.ref.place
+        place = item.ref.place
         drift[place] = drift.get(place, 0) + 1
     declared = [spec.name for spec in tenant.spec.namespaces]
     going = sorted({ref.place for ref in result.applied} - {"", *declared})
@@ -326,7 +310,7 @@ def _drift(result: Pass, now: datetime) -> DriftStatus:
     before = result.tenant.status.drift
     by_control: dict[str, int] = {}
     for item in result.outstanding:
-        by_control[item.finding.control] = by_control.get(item.finding.control, 0) + 1
+        by_control[item.control] = by_control.get(item.control, 0) + 1
     beyond = [known.digest(item.key) for item in result.outstanding[ITEMS:]]
     return DriftStatus(
         total=len(result.outstanding) if result.is_judged else None,
@@ -338,8 +322,7 @@ def _drift(result: Pass, now: datetime) -> DriftStatus:
     )
 
 
-def drift_item(item: Drifted) -> DriftItem:
-    finding = item.finding
+def drift_item(finding: Finding) -> DriftItem:
     return DriftItem(
         control=finding.control,
         kind=finding.ref.kind.key,
@@ -347,5 +330,5 @@ def drift_item(item: Drifted) -> DriftItem:
         name=finding.ref.name,
         reason=finding.reason,
         path=finding.path,
-        manager=item.manager,
+        manager=finding.manager,
     )

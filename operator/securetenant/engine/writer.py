@@ -120,7 +120,7 @@ class Writer:
                     continue
                 if result is not None:
                     outcome.answers[finding.ref] = result
-                if result is not None and (path := _alteration(finding, result, tenant, salt)):
+                if result is not None and (path := _alteration(finding, result, tenant)):
                     outcome.altered.append(Altered(finding, result, path))
                 else:
                     outcome.done.append(finding)
@@ -221,10 +221,10 @@ def _decoded(ref: Ref, raw: bytes) -> Observed:
     return observed
 
 
-def _alteration(finding: Finding, answer: Observed, tenant: str, salt: str) -> str:
+def _alteration(finding: Finding, answer: Observed, tenant: str) -> str:
     """The path of the first field in which the answer differs from what was sent; "" if none does."""
     if finding.desired is not None:
-        return judge.difference(finding.desired, answer, tenant, salt)
+        return judge.difference(finding.desired, answer, tenant, finding.record)
     return "labels" if finding.action == "Release" and answer.tenant == tenant else ""
 
 

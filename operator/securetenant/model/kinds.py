@@ -35,7 +35,7 @@ class Mirror:
 class Kind:
     """One kind of the Kubernetes API. There is one value of each: kinds are compared by identity, and sorted by name.
 
-    `content`: the top-level fields with the declared content (compared exactly in objects that are wholly ours);
+    `content`: the top-level fields with the declared content (compared exactly in objects that are entirely ours);
     `extra`: further fields that are cached because a control reads them.
     `immutable`: fields that the API server refuses to change in place. `restricts`: an object of this kind only takes
     rights away, so that a missing one leaves something open. `guards`: prefixes of labels whose values close access, on

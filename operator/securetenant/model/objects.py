@@ -82,7 +82,7 @@ class Observed(msgspec.Struct, frozen=True, gc=False):
 class Desired:
     """An object that a control wants, in canonical form: equal to what the API server returns after the write.
 
-    An object that is wholly ours may hold nothing but `labels`, `annotations` and `body` (the kind's content fields).
+    An object that is entirely ours may hold nothing but `labels`, `annotations` and `body` (the kind's content fields).
     In one that others write too (`is_shared`: Namespace, Node) only the keys named here are ours; our entry of an
     atomic list is in `body` under `Entry.name`.
     `labels` do not include the ownership marks, which are added to all objects.

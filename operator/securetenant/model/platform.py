@@ -16,4 +16,5 @@ class Platform:
     daemonset_namespaces: tuple[str, ...] = ("kube-system",)
     # There is no cluster to read: what only a cluster knows (its namespaces, its API server's address) is ignored.
     offline: bool = False
-    expires_soon: tuple[int, ...] = (14 * 86400, 86400)  # when its owners are warned: seconds before a rule expires
+    expires_soon: tuple[int, ...] = (14 * 86400, 86400)  # when its owners are warned: seconds before an end
+    exemption_longest: int = 90 * 86400  # seconds ahead; `validate` warns of an exemption that ends later

@@ -1,10 +1,10 @@
-"""Kubernetes quantities ("500m", "1Gi", "2e3") in ResourceQuota and LimitRange: exact, and with the text that the API
-server returns.
+"""Kubernetes quantities ("500m", "1Gi", "2e3") in ResourceQuota and LimitRange: exact, and as the API server returns
+them.
 
-That text is rounded twice: by the parser (k8s.io/apimachinery/pkg/api/resource, up to the next 1n) and in resource
+The server rounds twice: in the parser (k8s.io/apimachinery/pkg/api/resource, up to the next 1n) and in resource
 lists (SetDefaults_ResourceList, up to the next 1m). Both round up, so one step to 1m does both.
-Negative quantities and those above 2^63-1 are refused: neither has a meaning in a quota or a limit, and the server's
-own text for the latter is wrong.
+Negative quantities and those above 2^63-1 are rejected: neither is meaningful in a quota or a limit, and what the
+server returns for the latter is wrong.
 """
 
 import re
@@ -18,8 +18,8 @@ Family: TypeAlias = Literal["DecimalSI", "BinarySI", "DecimalExponent"]
 MAX_LENGTH: Final = 32
 LIMIT: Final = 2**63 - 1
 
-# Signs, a bare dot ("1.", ".5") and exponents of three digits are legal in Go's parser; nobody means them, and
-# an exponent without a bound would be a way to fill the memory.
+# Go's parser also accepts signs, a bare dot ("1.", ".5") and exponents of three digits; nobody needs them, and an
+# unbounded exponent could exhaust the memory.
 PATTERN: Final = r"^[0-9]+(\.[0-9]+)?([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]{1,2})?$"
 
 _SYNTAX: Final = re.compile(r"([0-9]+)(?:\.([0-9]+))?(?:([numkMGTPE])|([KMGTPE]i)|[eE]([+-]?[0-9]{1,2}))?", re.ASCII)
@@ -61,7 +61,7 @@ def compare(a: str, b: str) -> int:
 
 @lru_cache(maxsize=4096)
 def nanos(text: str) -> int:
-    """Billionths of a unit, rounded up: the precision of the parser, and so of the CEL that judges the same texts."""
+    """Billionths of a unit, rounded up: the precision of the parser, and so of CEL."""
     value, _ = _exact(text)
     return -(-value.numerator * 10**9 // value.denominator)
 
@@ -77,7 +77,7 @@ def _read(text: str) -> tuple[int, Family]:
 def _exact(text: str) -> tuple[Fraction, Family]:
     match = _SYNTAX.fullmatch(text) if len(text) <= MAX_LENGTH else None
     if match is None:
-        raise ValueError(f'{text[:MAX_LENGTH]!r} is not a quantity: write a number with a suffix, as "500m" or "2Gi"')
+        raise ValueError(f'{text[:MAX_LENGTH]!r} is not a quantity: write a number with a suffix, e.g. "500m" or "2Gi"')
     whole, decimals, suffix, binary, exponent = match.groups(default="")
     value = Fraction(int(whole + decimals), 10 ** len(decimals))
     if binary:

@@ -31,7 +31,7 @@ def digest(content: Json, ref: Ref, salt: str) -> str:
 
 
 def whole(desired: Desired, tenant: str) -> Json:
-    """Everything that an object which is wholly ours may hold, except the record itself."""
+    """Everything that an object that is entirely ours may hold, except the record itself."""
     return {
         "labels": {**desired.labels, **marks(tenant, desired.control)},
         "annotations": dict(desired.annotations),

@@ -1,1 +1,1 @@
-"""Exact algebra of ports, selectors and addresses, pure."""
+"""Ports, label selectors and CIDR blocks as exact sets, and NetworkPolicies as values. Pure."""

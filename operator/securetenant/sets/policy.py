@@ -1,12 +1,11 @@
-"""NetworkPolicies as values: parsed from the `spec` that the API server gives, and rendered to the one that we write.
+"""NetworkPolicies as values: parsed from a `spec`, and rendered to one.
 
-What the API's own text says in passing is plain in them
-(https://kubernetes.io/docs/concepts/services-networking/network-policies/): a direction that the policy is not for is
-None, also where `policyTypes` is left out; a peer with both selectors is one peer (AND), two peers are OR; a rule
-without peers, or without ports, is for all of them, and that is None, never an empty list.
+The API's implicit rules (https://kubernetes.io/docs/concepts/services-networking/network-policies/) are explicit here:
+a direction that the policy does not affect is None, also if `policyTypes` is omitted; a peer with both selectors is one
+peer (AND), two peers are OR; a rule without peers or without ports applies to all, which is None, never an empty list.
 
-A rule or a policy that is not understood (a field of a later Kubernetes, a value that no API server takes) is an
-`Unclear`: whoever asks what it opens must take it for open to anything, never for closed.
+A rule or a policy that cannot be parsed (a field of a later Kubernetes, an invalid value) is an `Unclear`: callers must
+treat it as if it opens everything.
 """
 
 import json
@@ -28,7 +27,7 @@ PEERS: Final[Mapping[Direction, str]] = {"ingress": "from", "egress": "to"}
 
 
 class NamedPort(NamedTuple):
-    """The port that each pod itself calls so, if it has one: a number only where the pod is known."""
+    """A named port: its number depends on the pod."""
 
     protocol: str
     name: str
@@ -36,7 +35,7 @@ class NamedPort(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PodPeer:
-    """The `pods` of some namespaces; `namespaces` None: of the policy's own."""
+    """The selected pods of the selected namespaces; `namespaces` None: the policy's own namespace."""
 
     namespaces: Selector | None
     pods: Selector = selectors.ALL
@@ -49,7 +48,7 @@ Peer: TypeAlias = Block | PodPeer
 class Rule:
     """One rule: each of the peers (None: everyone) on each of the ports, by number and by name.
 
-    ValueError for a rule without any peer or port: JSON cannot say it, an empty list there means all of them.
+    Raises ValueError for a rule without any peer or port: in JSON, an empty list would mean all of them.
     """
 
     peers: tuple[Peer, ...] | None = None
@@ -58,12 +57,12 @@ class Rule:
 
     def __post_init__(self) -> None:
         if self.peers == () or (self.ports == ports.NONE and not self.named) or (self.ports is None and self.named):
-            raise ValueError("a rule is for some peers and some ports, or for all: leave out a rule that opens nothing")
+            raise ValueError("a rule needs peers and ports, or None for all: omit a rule that opens nothing")
 
 
 @dataclass(frozen=True, slots=True)
 class Unclear:
-    """A rule, or a whole policy, that is not understood: its JSON, with sorted keys."""
+    """A rule, or a whole policy, that cannot be parsed: its JSON, with sorted keys."""
 
     text: str
 
@@ -77,10 +76,10 @@ Rules: TypeAlias = tuple[Rule | Unclear, ...] | None
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The `pods` of the policy's namespace, and what it opens for them in each direction.
+    """The selected `pods` of the policy's namespace, and the rules for each direction.
 
-    `None`: the policy is not for this direction, and closes nothing there; `()`: it closes all and opens nothing.
-    ValueError if it is for neither: JSON cannot say it.
+    `None`: the policy does not affect this direction; `()`: it closes it and opens nothing. Raises ValueError if both
+    are None: that cannot be expressed in JSON.
     """
 
     pods: Selector = selectors.ALL
@@ -89,14 +88,14 @@ class Policy:
 
     def __post_init__(self) -> None:
         if self.ingress is None and self.egress is None:
-            raise ValueError("a policy is for ingress, egress or both")
+            raise ValueError("a policy must affect ingress, egress or both")
 
     def rules(self, direction: Direction) -> Rules:
         return self.ingress if direction == "ingress" else self.egress
 
 
 class _Given(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
-    """JSON that is read strictly. A null is what is left out, as the API server reads it."""
+    """Strictly parsed JSON. A null field counts as omitted, as in the API server."""
 
 
 class _Expression(_Given):
@@ -106,7 +105,7 @@ class _Expression(_Given):
 
     def __post_init__(self) -> None:
         if bool(self.values) != (self.operator in ("In", "NotIn")):
-            raise ValueError("values go with In and NotIn")
+            raise ValueError("In and NotIn need values, other operators have none")
 
 
 class _Selector(_Given):
@@ -127,7 +126,7 @@ class _Peer(_Given):
     def __post_init__(self) -> None:
         selects = self.namespace_selector is not None or self.pod_selector is not None
         if selects == (self.ip_block is not None):
-            raise ValueError("a peer is a block of addresses, or pods by selectors")
+            raise ValueError("a peer has either ipBlock or selectors")
 
 
 _Number: TypeAlias = Annotated[int, msgspec.Meta(ge=ports.LOWEST, le=ports.HIGHEST)]
@@ -140,7 +139,7 @@ class _Port(_Given):
 
     def __post_init__(self) -> None:
         if self.end_port is not None and not (isinstance(self.port, int) and self.port <= self.end_port):
-            raise ValueError("endPort ends a range that begins at a number")
+            raise ValueError("endPort needs a numeric port that is not more than endPort")
 
 
 class _Ingress(_Given):
@@ -156,18 +155,18 @@ class _Egress(_Given):
 class _Spec(_Given):
     pod_selector: _Selector | None = None
     policy_types: list[Literal["Ingress", "Egress"]] | None = None
-    ingress: list[Any] | None = None  # each rule is understood, or not, by itself
+    ingress: list[Any] | None = None  # each rule is parsed by itself
     egress: list[Any] | None = None
 
     def is_for(self, direction: Direction) -> bool:
-        """`policyTypes` left out means Ingress, and Egress where there are such rules."""
+        """If `policyTypes` is omitted: always Ingress, and Egress if there are egress rules."""
         if self.policy_types:
             return TYPE[direction] in self.policy_types
         return direction == "ingress" or bool(self.egress)
 
 
 def parsed(spec: JsonValue) -> Policy | Unclear:
-    """What a `spec` says; of one that is left out, what the API server takes it for: all pods, no ingress."""
+    """The policy of a `spec`; an omitted one selects all pods and opens no ingress, as in the API server."""
     try:
         given = msgspec.convert({} if spec is None else spec, _Spec)
     except msgspec.ValidationError:
@@ -224,8 +223,7 @@ def _unclear(value: JsonValue) -> Unclear:
 
 
 def rendered(policy: Policy | Unclear) -> JsonValue:
-    """The `spec`, in the form that the API server gives back: without empty fields, but always with `policyTypes`,
-    which left out would mean Ingress only."""
+    """The `spec` as the API server returns it: without empty fields, but always with `policyTypes`."""
     if isinstance(policy, Unclear):
         return policy.json()
     types: list[JsonValue] = [kind for direction, kind in TYPE.items() if policy.rules(direction) is not None]

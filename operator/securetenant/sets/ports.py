@@ -1,8 +1,7 @@
-"""Sets of ports: what a rule allows, as a value that can be intersected and joined.
+"""Sets of ports, with intersection and union.
 
-`None` is everything, whatever its protocol: NetworkPolicy has no other way to say it, and it is more than all
-ports of TCP, UDP and SCTP together (ICMP is in it). Otherwise a set is a sorted tuple of disjoint ranges that
-do not touch, so that equal sets are equal values.
+`None` is all traffic of every protocol, as in NetworkPolicy: more than all ports of TCP, UDP and SCTP, since it
+includes ICMP. Any other set is a sorted tuple of disjoint, non-adjacent ranges, so that equal sets are equal values.
 """
 
 from collections.abc import Iterable
@@ -29,7 +28,7 @@ NONE: Final[tuple[Range, ...]] = ()
 
 
 def declared(ports: Iterable[Port]) -> Ports:
-    """The set that a rule's `ports` stand for; none listed: everything."""
+    """The set for a rule's `ports`; all traffic if none are listed."""
     return merged(_range(port) for port in ports) or None
 
 
@@ -40,7 +39,7 @@ def _range(port: Port) -> Range:
 
 
 def merged(ranges: Iterable[Range]) -> tuple[Range, ...]:
-    """The same ports with overlapping and adjacent ranges made one."""
+    """The same ports with overlapping and adjacent ranges merged."""
     result: list[Range] = []
     for item in sorted(ranges):
         last = result[-1] if result else None
@@ -52,7 +51,7 @@ def merged(ranges: Iterable[Range]) -> tuple[Range, ...]:
 
 
 def intersection(one: Ports, other: Ports) -> Ports:
-    """What both allow; `NONE` if nothing."""
+    """The ports in both sets; `NONE` if there are none."""
     if one is None or one == other:
         return other
     if other is None:
@@ -66,14 +65,14 @@ def intersection(one: Ports, other: Ports) -> Ports:
 
 
 def union(one: Ports, other: Ports) -> Ports:
-    """What either allows."""
+    """The ports in either set."""
     if one is None or other is None:
         return None
     return one if one == other else merged((*one, *other))
 
 
 def rendered(ports: tuple[Range, ...]) -> list[JsonValue]:
-    """The `ports` of a NetworkPolicy rule. Not for everything (then the field is left out)."""
+    """The `ports` of a NetworkPolicy rule; for all traffic (None), the field is omitted instead."""
     return [_rendered(item) for item in ports]
 
 
@@ -86,7 +85,7 @@ def _rendered(item: Range) -> Json:
 
 
 def described(ports: Ports) -> str:
-    """For a reader: "TCP 8443, UDP 53-60"."""
+    """As text: "TCP 8443, UDP 53-60"."""
     return "all ports" if ports is None else ", ".join(_described(item) for item in ports)
 
 

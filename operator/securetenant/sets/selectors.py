@@ -1,4 +1,4 @@
-"""Selections of pods or namespaces: label selectors as values, joined by AND and tested for emptiness."""
+"""Label selectors as values: intersected, and checked for whether anything can match."""
 
 import hashlib
 import json
@@ -17,10 +17,10 @@ class Expression(NamedTuple):
 
 
 class Selector(NamedTuple):
-    """A LabelSelector, its labels sorted. Without any term it selects all.
+    """A LabelSelector with sorted labels. An empty one selects everything.
 
-    What is made of a spec is canonical: the expressions sorted too, nothing twice. What was parsed from a policy
-    (policy.py) lists its expressions as they stand there.
+    From a spec it is canonical: expressions are sorted too, without duplicates. From a policy (policy.py) it keeps the
+    policy's order of expressions.
     """
 
     labels: tuple[tuple[str, str], ...] = ()
@@ -42,7 +42,7 @@ def selector(pods: PodSelector | None) -> Selector | None:
 
 
 def both(one: Selector | None, other: Selector | None) -> Selector | None:
-    """The pods that both select; None if there can be none."""
+    """The intersection of two selectors; None if nothing can match both."""
     if one is None or other is None:
         return None
     if one == other or other == ALL:
@@ -63,7 +63,7 @@ def _possible(labels: tuple[tuple[str, str], ...], terms: set[Expression]) -> Se
 
 
 def _satisfiable(labels: Iterable[tuple[str, str]], expressions: Iterable[Expression]) -> bool:
-    """Whether some pod's labels meet all terms. Keys are independent, so each is judged by itself."""
+    """Whether any set of labels can match all terms. Keys are independent, so each is checked by itself."""
     allowed: dict[str, set[str]] = {key: {value} for key, value in labels}
     present, absent = set(allowed), set()
     refused: dict[str, set[str]] = {}
@@ -81,14 +81,14 @@ def _satisfiable(labels: Iterable[tuple[str, str]], expressions: Iterable[Expres
 
 
 def of_namespaces(namespaces: Sequence[str]) -> Selector:
-    """The namespaces of these names, sorted: by the label that the API server itself keeps, which nobody can forge."""
+    """A selector for namespaces by name: by the label that the API server sets, which nobody can forge."""
     if len(namespaces) == 1:
         return Selector(((names.LABEL_NAMESPACE_NAME, namespaces[0]),))
     return Selector((), (Expression(names.LABEL_NAMESPACE_NAME, "In", tuple(sorted(namespaces))),))
 
 
 def namespaces_of(selected: Selector) -> tuple[str, ...]:
-    """The namespaces that a selector names, one by one; none if it selects by anything else."""
+    """The namespaces that a selector from `of_namespaces` selects; empty for any other selector."""
     match selected:
         case Selector(((names.LABEL_NAMESPACE_NAME, namespace),), ()):
             return (namespace,)
@@ -98,7 +98,7 @@ def namespaces_of(selected: Selector) -> tuple[str, ...]:
 
 
 def rendered(selected: Selector) -> Json:
-    """As the API server gives it back: without empty fields."""
+    """As the API server returns it: without empty fields."""
     result: Json = {}
     if selected.labels:
         result["matchLabels"] = dict(selected.labels)
@@ -115,12 +115,12 @@ def _expression(term: Expression) -> JsonValue:
 
 
 def described(selected: Selector) -> str:
-    """For a reader: "app=ledger, tier In (a, b)"."""
+    """As text: "app=ledger, tier In (a, b)"."""
     labels = (f"{key}={value}" for key, value in selected.labels)
     terms = (f"{key} {operator}" + (f" ({', '.join(v)})" if v else "") for key, operator, v in selected.expressions)
     return ", ".join((*labels, *terms))
 
 
 def fingerprint(selected: Selector) -> str:
-    """Sixteen hexadecimal digits that tell one selector from another in the name of a policy."""
+    """Sixteen hexadecimal digits that identify a selector in the name of a policy."""
     return hashlib.sha256(json.dumps(selected).encode()).hexdigest()[:16]

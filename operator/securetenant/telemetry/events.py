@@ -248,7 +248,7 @@ class Events:
         return True
 
     async def _write(self, account: _Account, key: _Key, entry: _Entry, now: float) -> None:
-        told = entry.unwritten
+        sent = entry.unwritten
         if entry.written is not None and now - entry.written > LIFETIME:
             entry.name = ""
         try:
@@ -267,7 +267,7 @@ class Events:
             self._failed(account, key, entry, now, error)
             return
         entry.attempts, entry.written = 0, now
-        entry.unwritten -= told
+        entry.unwritten -= sent
         if entry.unwritten:
             self._schedule(now + self._interval, account.subject.uid, key, entry)
 

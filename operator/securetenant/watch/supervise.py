@@ -32,12 +32,12 @@ log = structlog.get_logger("securetenant.watch")
 # kopf.
 CACHES = 15.0
 # Then for the first pass over all tenants, which a standby does not make; and how much longer if it is in progress.
-FIRST_LOOK = 1.0
+INITIAL_RECONCILE = 1.0
 MORE_TO_LOAD = 5.0
 # The pauses before kopf is restarted (seconds); the last one is repeated.
 RESTARTS: Final = (0.1, 0.5, 1.0, 2.0, 3.0)
 # How often kopf is checked (seconds), and how many abandoned ones may still run before the process has to exit.
-LOOK = 0.5
+CHECK = 0.5
 LEFTOVERS = 8
 # No request for this long (seconds) is more than a pause: nothing restarts kopf any more.
 UNASKED = 45.0
@@ -107,7 +107,7 @@ class Watcher:
         not wait long.
         """
         await _within(CACHES, self._controller.synced())
-        await _within(FIRST_LOOK, self._controller.caught_up())
+        await _within(INITIAL_RECONCILE, self._controller.caught_up())
         if self._controller.is_loading:
             await _within(MORE_TO_LOAD, self._controller.caught_up())
         for watched in self._watched.values():
@@ -133,7 +133,7 @@ class Watcher:
         """Wait until this kopf has failed or has stopped requesting some kinds; returns those kinds, and why."""
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK):
+                async with asyncio.timeout(CHECK):
                     await kopf.failed.wait()
             self._log_blindness()
             if kopf.failed.is_set():

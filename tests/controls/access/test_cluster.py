@@ -57,7 +57,7 @@ def test_as_kubernetes_and_the_manifests_have_it_nothing_deviates() -> None:
 def test_a_role_for_everyone_is_foreign(subject: dict[str, str], role: str) -> None:
     (deviation,) = found(binding("wide", role, {"kind": "User", "name": "alice"}, subject))
     assert (str(deviation.ref), deviation.reason, deviation.widens) == ("ClusterRoleBinding/wide", "Foreign", True)
-    given = f"gives {subject['kind']} {subject['name']} the role ClusterRole/{role} in every namespace"
+    given = f"grants ClusterRole/{role} to {subject['kind']} {subject['name']} in every namespace"
     assert deviation.message.startswith(given)
 
 
@@ -110,7 +110,7 @@ def test_kubernetes_own_role_that_gives_everyone_more() -> None:
         "Changed",
         "rules",
     )
-    assert deviation.message.startswith("gives more than Kubernetes ships it with: get /debug/*;")
+    assert deviation.message.startswith("grants more than Kubernetes ships it with: get /debug/*;")
     assert "Group system:authenticated" in deviation.message or "Group system:serviceaccounts" in deviation.message
     assert found(wide) == []  # nobody has it
     less = observed("ClusterRole", "system:discovery", rules=[])
@@ -162,7 +162,7 @@ def test_what_is_for_everyone_is_no_tenants() -> None:
     # One that names the tenant's people beside everyone is both.
     world.put(binding("wide", "edit", AUTHENTICATED, people))
     (foreign,) = access.CONTROL.plan(payments, world, NOW).foreign
-    assert foreign.message == "gives Group devs the role ClusterRole/edit in every namespace"
+    assert foreign.message == "grants ClusterRole/edit to Group devs in every namespace"
     assert len(deviations(world)) == 1
 
 

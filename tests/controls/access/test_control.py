@@ -78,9 +78,7 @@ def test_a_binding_of_others_is_foreign(policy: str, found: list[bool]) -> None:
     payments = tenant("payments", namespaces=["prod"], access={"foreign": policy})
     result = plan(payments, binding("backdoor", "prod", ALICE, DEVS))
     assert [f.remove for f in result.foreign] == found
-    assert [f.message for f in result.foreign] == ["gives User alice, Group devs the role ClusterRole/edit"] * len(
-        found
-    )
+    assert [f.message for f in result.foreign] == ["grants ClusterRole/edit to User alice, Group devs"] * len(found)
 
 
 def test_what_is_ours_is_not_foreign_but_another_tenants_mark_does_not_help() -> None:
@@ -123,7 +121,8 @@ def test_a_cluster_role_binding_of_its_subjects_is_reported_and_never_removed(
     assert not found.remove
     assert subject["name"] in found.message
     assert "stranger" not in found.message
-    assert found.message.endswith("the role ClusterRole/cluster-admin in every namespace")
+    assert found.message.startswith("grants ClusterRole/cluster-admin to ")
+    assert found.message.endswith(" in every namespace")
 
 
 @pytest.mark.parametrize(
@@ -167,7 +166,7 @@ def test_index_keys_meet_whatever_a_service_account_is_called() -> None:
 def test_a_binding_without_subjects_is_described_too() -> None:
     bare = observed("RoleBinding", "bare", "prod", roleRef={"kind": "Role", "name": "reader"})
     assert [f.message for f in plan(tenant("payments", namespaces=["prod"]), bare).foreign] == [
-        "gives nobody the role Role/reader"
+        "grants Role/reader to nobody"
     ]
 
 
@@ -200,7 +199,7 @@ def test_the_worst_of_several_roles_is_the_reason_and_all_are_told() -> None:
     standing["securetenant-developer"] = cluster_role("securetenant-developer")  # nobody here holds it
     (condition,) = plan(payments, *standing.values()).conditions
     assert condition.reason == "Widened"
-    assert "securetenant-viewer gives more" in condition.message
+    assert "securetenant-viewer grants more" in condition.message
     assert "securetenant-admin is missing" in condition.message
     assert "developer" not in condition.message
 

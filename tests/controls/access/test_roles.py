@@ -61,7 +61,7 @@ def test_widened(rule: dict[str, Any], told: str) -> None:
     assert found is not None
     assert (found.problem, found.removed) == ("Widened", frozenset())
     message = roles.told(VIEWER, found)
-    assert message.startswith(f"ClusterRole {VIEWER} gives more than it ships with: {told}; if nobody changed it,")
+    assert message.startswith(f"ClusterRole {VIEWER} grants more than it ships with: {told}; either it was changed")
     assert f"manifests/ of version {__version__}" in message
 
 
@@ -78,7 +78,7 @@ def test_narrowed() -> None:
     found = verdict(role(drop=1))
     assert found is not None
     assert (found.problem, found.added) == ("Narrowed", frozenset())
-    assert "does not give all that it ships with: get pods.metrics.k8s.io, list pods" in roles.told(VIEWER, found)
+    assert "grants less than it ships with: get pods.metrics.k8s.io, list pods" in roles.told(VIEWER, found)
 
 
 @pytest.mark.parametrize("rules", [pytest.param({"rules": []}, id="empty"), pytest.param({}, id="absent")])

@@ -51,7 +51,7 @@ FLOW = "ingress to all pods from 10.8.0.0/16 on TCP 8443"
 
 def test_a_new_rule_opens_and_one_that_left_the_spec_closes() -> None:
     assert told(changes(pay(), pay(OFFICE, status={}))) == [("opened", "ingress office (CHG-2)", [FLOW], "declared")]
-    assert told(changes(pay(OFFICE), pay())) == [("closed", "ingress office", [FLOW], "the rule left the spec")]
+    assert told(changes(pay(OFFICE), pay())) == [("closed", "ingress office", [FLOW], "the rule was removed")]
 
 
 def test_only_what_differs_is_told() -> None:
@@ -70,7 +70,9 @@ def test_a_rule_that_ended_is_expired_with_its_ticket() -> None:
     end = NOW + timedelta(hours=1)
     rule = {**OFFICE, "expires": end.isoformat()}
     found = changes(pay(rule), pay(rule), now=end)
-    assert told(found) == [("expired", "ingress office (CHG-2)", [FLOW], f"the rule ended at {end:%Y-%m-%dT%H:%M:%SZ}")]
+    assert told(found) == [
+        ("expired", "ingress office (CHG-2)", [FLOW], f"the rule expired at {end:%Y-%m-%dT%H:%M:%SZ}")
+    ]
     assert cause(found) == "expiry of ingress office (CHG-2)"
 
 

@@ -184,12 +184,12 @@ class TestWhitelist:
 PENDING = [
     pytest.param(
         [],
-        "there is no tenant core-banking: create it, or take the peer out",
+        "there is no tenant core-banking: create it, or remove the peer",
         id="nobody",
     ),
     pytest.param(
         [banking(deleting=True, egress=[reaches()])],
-        "tenant core-banking is being deleted: take the peer out",
+        "tenant core-banking is being deleted: remove the peer",
         id="being deleted",
     ),
     pytest.param(

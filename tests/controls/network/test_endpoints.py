@@ -74,7 +74,7 @@ class TestApiServer:
         assert [c.type for c in found.conditions] == ["WhitelistAgreed"]
 
 
-OURS = "it names the API server's address and no other: set network.apiServer: true, or take the peer out"
+OURS = "its cidr contains only the API server's addresses: set network.apiServer: true, or remove the peer"
 
 
 class TestClosedToTheApiServer:
@@ -221,7 +221,7 @@ class TestUnknown:
         assert whitelist(found) == before.status.whitelist
         condition = found.conditions[1]
         assert (condition.type, condition.status, condition.reason) == ("ApiServerKnown", "False", "LastKnown")
-        assert "leaves out 192.0.2.10, 192.0.2.12" in condition.message
+        assert "excludes the last known ones, 192.0.2.10, 192.0.2.12" in condition.message
         assert found.blocking == [condition.message]
 
     def test_a_forged_slice_does_not_stand_for_the_missing_one(self) -> None:

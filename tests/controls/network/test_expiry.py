@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from securetenant.controls import thresholds
 from securetenant.controls.network import control as network
 from securetenant.controls.network import expiry
 from securetenant.model.platform import Platform
@@ -78,4 +79,4 @@ def test_the_control_wakes_for_it_and_says_so_in_the_status(spans: tuple[int, ..
 
 @pytest.mark.parametrize(("seconds", "written"), [(14 * DAY, "14d"), (5400, "90m"), (7200, "2h"), (45, "45s")])
 def test_a_span_is_written_as_a_setting_writes_it(seconds: int, written: str) -> None:
-    assert expiry.written_duration(seconds) == written
+    assert thresholds.written_duration(seconds) == written

@@ -72,13 +72,13 @@ class TestForeign:
             ),
             pytest.param(
                 {"ingress": [{"from": [{"podSelector": {"matchLabels": {"a": x}}}]} for x in "bcde"] + [{"deny": 1}]},
-                "admits ingress from something not understood, pods with a=b in this namespace, pods with a=c in this "
+                "admits ingress from unknown peers, pods with a=b in this namespace, pods with a=c in this "
                 "namespace and 2 more to all pods",
                 id="a rule that is not understood, and not hidden behind others",
             ),
             pytest.param(
                 {"podSelector": {}, "policyTypes": ["Audit"]},
-                "may open anything: it holds what this version of SecureTenant does not understand",
+                "may open anything: it has fields or values that this version of SecureTenant does not know",
                 id="not understood",
             ),
         ],

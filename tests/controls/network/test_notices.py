@@ -44,7 +44,7 @@ def test_each_rule_that_ends_soon_is_a_warning_by_its_end_and_its_threshold() ->
         "within": "1d",
     }
     assert notice.message == (
-        "ingress office (CHG-2) ends at 2026-11-01T14:00:00Z, within 1d: renew it, or let it close"
+        "ingress office (CHG-2) expires at 2026-11-01T14:00:00Z, within 1d: renew it or let it expire"
     )
     assert notices.warnings(pay(RULE), SecureTenantStatus()) == {}
 

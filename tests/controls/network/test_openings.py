@@ -118,8 +118,8 @@ def test_the_fixed_policies() -> None:
         pytest.param(
             {"ingress": ["?", {"from": ["?"], "ports": ["?"]}, {"from": [{"podSelector": {}}]}]},
             {
-                'ingress to all pods from something not understood ("?") on unknown ports',
-                'ingress to all pods from something not understood ({"from": ["?"], "ports": ["?"]}) on unknown ports',
+                'ingress to all pods from unknown peers ("?") on unknown ports',
+                'ingress to all pods from unknown peers ({"from": ["?"], "ports": ["?"]}) on unknown ports',
                 "ingress to all pods from this namespace on all ports",
             },
             id="nonsense among rules",
@@ -127,8 +127,8 @@ def test_the_fixed_policies() -> None:
         pytest.param(
             {"egress": "?"},
             {
-                'ingress to unknown pods from something not understood ({"egress": "?"}) on unknown ports',
-                'egress from unknown pods to something not understood ({"egress": "?"}) on unknown ports',
+                'ingress to unknown pods from unknown peers ({"egress": "?"}) on unknown ports',
+                'egress from unknown pods to unknown peers ({"egress": "?"}) on unknown ports',
             },
             id="nonsense",
         ),

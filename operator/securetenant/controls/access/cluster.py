@@ -1,7 +1,7 @@
 """Deviations of the cluster as a whole: changed tenant roles, and rights for everyone. Pure.
 
-A ClusterRoleBinding gives rights to everyone if it names a group of all users or all ServiceAccounts. What Kubernetes
-itself gives these groups (discovery, and reviews of one's own rights) is no deviation, unless it was extended.
+A ClusterRoleBinding grants rights to everyone if it names a group of all users or all ServiceAccounts. What Kubernetes
+itself grants these groups (discovery, and reviews of one's own rights) is no deviation, unless it was extended.
 """
 
 from collections.abc import Iterator
@@ -58,8 +58,8 @@ def _roles(world: World) -> Iterator[Deviation]:
 
 
 def _for_everyone(world: World) -> Iterator[Deviation]:
-    """Bindings that give everyone rights that Kubernetes does not, and Kubernetes' own roles for everyone where they
-    give more than it ships."""
+    """Bindings that grant everyone rights that Kubernetes does not, and Kubernetes' own roles for everyone that grant
+    more than as shipped."""
     for binding in world.indexed(CLUSTER_ROLE_BINDING, _KEYS):
         role = _role(binding)
         everyone = [subject for subject in subjects_of(binding) if subject[:2] in _EVERYONE]
@@ -77,7 +77,7 @@ def _discovery(role: str, given: str, binding: Observed, world: World) -> Iterat
     if observed is None or verdict is None or verdict.problem == "Narrowed":
         return
     more = roles.listed(verdict.added) or "the rules of other roles, by its aggregationRule"
-    message = f"gives more than Kubernetes ships it with: {more}; {binding.ref} {given} in every namespace"
+    message = f"grants more than Kubernetes ships it with: {more}; {binding.ref} {given} in every namespace"
     yield Deviation(observed.ref, observed.uid, "Changed", message, "rules", widens=True, details=verdict.added)
 
 

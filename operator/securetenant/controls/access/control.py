@@ -10,7 +10,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from securetenant.api.status import Condition, ConditionStatus
+from securetenant.api.status import Condition
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls import ownership
 from securetenant.controls.access import cluster, roles
@@ -64,17 +64,13 @@ def _as_shipped(tenant: SecureTenant, world: World) -> Condition | None:
         return None
     wrong = {name: verdict for name in bound if (verdict := roles.judged(name, world)) is not None}
     if not wrong:
-        return _condition(CONDITION, "True", "AsShipped", "")
+        return Condition.of(CONDITION, "True", "AsShipped", "")
     worst = min(wrong.values(), key=lambda verdict: _GRAVITY.index(verdict.problem)).problem
     message = "; ".join(roles.told(name, verdict) for name, verdict in wrong.items())
-    return _condition(CONDITION, "False", worst, message)
+    return Condition.of(CONDITION, "False", worst, message)
 
 
 _GRAVITY: Final[Sequence[roles.Problem]] = ("Widened", "Aggregated", "Missing", "Narrowed")
-
-
-def _condition(kind: str, status: ConditionStatus, reason: str, message: str) -> Condition:
-    return Condition(type=kind, status=status, reason=reason, message=message)
 
 
 def _granted(tenant: SecureTenant, namespace: str) -> dict[str, set[Subject]]:

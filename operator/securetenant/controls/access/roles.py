@@ -128,23 +128,23 @@ def _is_within(right: Right, given: set[Right]) -> bool:
 @lru_cache(maxsize=64)
 def told(name: str, verdict: Verdict) -> str:
     """What is wrong with a tenant role, and what to do."""
-    return f"ClusterRole {name} {_wrong(verdict)}; if nobody changed it, it is from another version: {_CURE}"
+    return f"ClusterRole {name} {_wrong(verdict)}; either it was changed or it is of another version: {_CURE}"
 
 
-# The role does not show which of the two is the case.
-_CURE: Final = f"the audit log says who wrote it last, and applying manifests/ of version {__version__} restores it"
+# The role itself does not show which of the two is the case.
+_CURE: Final = f"look up the last write in the audit log, and apply manifests/ of version {__version__}"
 
 
 def _wrong(verdict: Verdict) -> str:
     if verdict.problem == "Missing":
-        return "is missing, so that those who are bound to it have no rights by it"
+        return "is missing, so RoleBindings to it grant nothing"
     if verdict.problem == "Aggregated":
         return "has an aggregationRule, which adds the rules of other roles to it"
     if verdict.problem == "Narrowed":
-        return f"does not give all that it ships with: {listed(verdict.removed)}"
+        return f"grants less than it ships with: {listed(verdict.removed)}"
     if verdict.countless:
-        return f"gives more than it ships with: its rules hold more than {MOST} rights, {listed(verdict.added)}"
-    return f"gives more than it ships with: {listed(verdict.added)}"
+        return f"grants more than it ships with: its rules hold more than {MOST} rights, {listed(verdict.added)}"
+    return f"grants more than it ships with: {listed(verdict.added)}"
 
 
 def listed(found: Iterable[Right]) -> str:

@@ -59,12 +59,12 @@ def _account(subject: Subject) -> tuple[str, str] | None:
 
 
 def described(binding: Observed, subjects: Sequence[Subject]) -> str:
-    """What a binding does, in words: "gives User alice the role ClusterRole/edit"."""
+    """What a binding does, in words: "grants ClusterRole/edit to User alice"."""
     role = binding.field("roleRef")
     named = f"{role.get('kind')}/{role.get('name')}" if isinstance(role, dict) else "?"
     whom = [f"{kind} {f'{namespace}/' if namespace else ''}{name}" for kind, name, namespace in subjects]
     more = f" and {len(whom) - _SHOWN} more" if len(whom) > _SHOWN else ""
-    return f"gives {', '.join(whom[:_SHOWN]) or 'nobody'}{more} the role {named}"
+    return f"grants {named} to {', '.join(whom[:_SHOWN]) or 'nobody'}{more}"
 
 
 def subject_keys_of_binding(binding: Observed) -> set[str]:

@@ -2,11 +2,11 @@
 
 whitelist.py   which declared flows are open
 policies.py    the whitelist turned into NetworkPolicies
-endpoints.py   where the API server is
-expiry.py      which rules end soon
-openings.py    what a NetworkPolicy opens, for a reader
+endpoints.py   the addresses of the API server
+expiry.py      which rules expire soon
+openings.py    what a NetworkPolicy opens, as text
 changes.py     which flows a rollout opened and closed, and why
-notices.py     what people are told of that
+notices.py     Events and log lines about these changes
 triggers.py    which events concern a tenant's whitelist
-control.py     the plan, and what there is to say of it
+control.py     the plan, its status and conditions
 """

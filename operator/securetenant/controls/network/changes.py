@@ -1,6 +1,6 @@
 """Which flows a rollout opened and closed, and why. Pure.
 
-All of it is read off the objects that were written, never off what was meant to be: what is told was written.
+All of it is derived from the objects that were written, not from the plan.
 """
 
 import re
@@ -20,14 +20,14 @@ from securetenant.sets.policy import Direction, parsed
 Change = Literal["opened", "closed", "expired"]
 Rules = Mapping[tuple[Direction, str], IngressRule | EgressRule]
 
-# A narrowed rule's policy was called so by versions up to 0.1.
+# How versions up to 0.1 named the policy of a narrowed rule.
 _OLD_NAME: Final = re.compile(r"(.+)-[0-9a-f]{8}")
 
 
 @dataclass(frozen=True, slots=True)
 class FlowChange:
-    """What changed of a rule's flows in one namespace. `ticket` is "" where the rule is not in the spec any more;
-    `peers` are those whose declaration opened or closed them, where it was not the tenant's own."""
+    """A change of a rule's flows in one namespace. `ticket`: "" if the rule is no longer in the spec. `peers`: the
+    tenants whose declaration opened or closed the flows, if it was not this tenant's own."""
 
     change: Change
     namespace: str
@@ -40,15 +40,15 @@ class FlowChange:
 
     @property
     def name(self) -> str:
-        """The rule, with the ticket that it rests on: "ingress from-ledger (CHG-20931)"."""
+        """The rule, with its ticket: "ingress from-ledger (CHG-20931)"."""
         return f"{self.direction} {self.rule}" + (f" ({self.ticket})" if self.ticket else "")
 
 
 def flow_changes(
     tenant: SecureTenant, written: Iterable[Written], computed: SecureTenantStatus, now: datetime
 ) -> list[FlowChange]:
-    """What the policies that were written opened and closed, by rule and namespace. `computed`: the status of the same
-    pass, which says of what is declared and closed why it is."""
+    """What the written policies opened and closed, by rule and namespace. `computed`: the status of the same pass, with
+    the reason for each flow that is declared but closed."""
     declared = _rules(tenant)
     before: dict[tuple[str, Direction, str], set[Opening]] = {}
     after: dict[tuple[str, Direction, str], set[Opening]] = {}
@@ -75,7 +75,7 @@ def flow_changes(
 
 
 def cause(changes: Iterable[FlowChange]) -> str:
-    """Why policies were written, where their flows tell: an expiry, or what peers declare; else ""."""
+    """Why policies were written, if their flows show it: an expiry, or what peers declare; otherwise ""."""
     changes = list(changes)
     if expired := list(dict.fromkeys(flow.name for flow in changes if flow.change == "expired")):
         return f"expiry of {', '.join(expired)}"
@@ -99,7 +99,7 @@ def _rules(tenant: SecureTenant) -> Rules:
 
 
 def _rule_of(policy: str, declared: Rules) -> tuple[Direction, str] | None:
-    """The rule that a policy of that name is for, if it is for one."""
+    """The rule that the policy of this name implements, if any."""
     named = policies.rule_of(policy)
     if named is None or named in declared:
         return named
@@ -115,17 +115,17 @@ def _why_opened(tenant: SecureTenant, direction: Direction, rule: str) -> tuple[
     peers = tuple(sorted({flow.peer for flow in pending if (flow.direction, flow.rule) == (direction, rule)}))
     if peers:
         return f"agreed: {', '.join(peers)} declares it too", peers
-    return "could not be written before" if tenant.is_retried else "what it rests on changed", ()
+    return "could not be written before" if tenant.is_retried else "the cluster changed", ()
 
 
 def _why_closed(
     rule: IngressRule | EgressRule | None, direction: Direction, computed: SecureTenantStatus, now: datetime
 ) -> tuple[Change, str, tuple[str, ...]]:
     if rule is None:
-        return "closed", "the rule left the spec", ()
+        return "closed", "the rule was removed", ()
     if whitelist.has_expired(rule.expires, now):
-        return "expired", f"the rule ended at {rule.expires:%Y-%m-%dT%H:%M:%SZ}", ()
+        return "expired", f"the rule expired at {rule.expires:%Y-%m-%dT%H:%M:%SZ}", ()
     listed = computed.whitelist.pending if computed.whitelist is not None else []
     pending = [flow for flow in listed if (flow.direction, flow.rule) == (direction, rule.name)]
-    cause = "; ".join(flow.reason for flow in pending) or "the rule, or what it rests on, is narrower now"
+    cause = "; ".join(flow.reason for flow in pending) or "the rule or its peer now allows less"
     return "closed", cause, tuple(sorted({flow.peer for flow in pending}))

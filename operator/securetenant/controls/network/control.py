@@ -1,4 +1,4 @@
-"""Who may talk to whom: default deny, then what the tenant declares and, between tenants, the other one agrees to."""
+"""network: default deny, then what the tenant declares and, between tenants, what the other one declares too."""
 
 from collections.abc import Container, Sequence
 from datetime import datetime
@@ -6,7 +6,6 @@ from typing import Final
 
 from securetenant.api.status import (
     Condition,
-    ConditionStatus,
     ExpiringRule,
     PendingFlow,
     SecureTenantStatus,
@@ -40,12 +39,12 @@ EXPIRY: Final = Family(
     "securetenant_whitelist_expiry_timestamp_seconds", "gauge", "The next expiry of a rule; absent if none expires."
 )
 
-LISTED: Final = 20  # how many flows the status names; the counts are whole
-_FIRST = 3  # how many a condition names
+LISTED: Final = 20  # flows that the status lists; the counts include all
+_FIRST = 3  # flows that a condition names
 
-_UNKNOWN: Final = "where the API server is, is not known: EndpointSlice default/kubernetes is missing, or names"
+_UNKNOWN: Final = "the API server's addresses are unknown: EndpointSlice default/kubernetes is missing or has"
 _REMEDY: Final = (
-    "the kube-apiserver makes it within 10 s; where that runs with --endpoint-reconciler-type=none, make it yourself, "
+    "the kube-apiserver creates it within 10 s; if that runs with --endpoint-reconciler-type=none, create it yourself, "
     "with the label kubernetes.io/service-name: kubernetes"
 )
 
@@ -89,7 +88,7 @@ def figures(status: SecureTenantStatus) -> Samples:
 def _shared(
     tenant: SecureTenant, held: Sequence[str], world: World
 ) -> tuple[list[tuple[str, Json]], list[Condition], list[str]]:
-    """What each of the tenant's namespaces gets alike, the closing policy first; and what there is to say of it."""
+    """The policies that all of the tenant's namespaces share, the closing one first; conditions; blocking messages."""
     network = tenant.spec.network
     found = [(DENY, policies.default_deny())]
     if network.dns and (body := policies.dns(world.platform)):
@@ -99,44 +98,40 @@ def _shared(
     if not network.api_server:
         return found, *_left_out(tenant, world)
     if world.platform.offline:
-        message = "the policy for apiServer: true is not here: it rests on the addresses of the cluster's API server"
-        return found, [_condition("ApiServerOpen", "Unknown", NO_CLUSTER, message)], []
+        message = "the policy for apiServer: true is not rendered: it depends on the API server's addresses"
+        return found, [Condition.of("ApiServerOpen", "Unknown", NO_CLUSTER, message)], []
     reached = endpoints.ready(world)
     if not reached:
-        message = f"{_UNKNOWN} no ready endpoint; the access that apiServer: true asks for stays closed; {_REMEDY}"
-        return found, [_condition("ApiServerOpen", "False", "NoEndpoints", message)], [message]
+        message = f"{_UNKNOWN} no ready endpoint; access to the API server stays closed; {_REMEDY}"
+        return found, [Condition.of("ApiServerOpen", "False", "NoEndpoints", message)], [message]
     found.append((API_SERVER, policies.to_addresses(reached)))
-    return found, [_condition("ApiServerOpen", "True", "EndpointsKnown", _not_believed(world))], []
+    return found, [Condition.of("ApiServerOpen", "True", "EndpointsKnown", _not_believed(world))], []
 
 
 def _left_out(tenant: SecureTenant, world: World) -> tuple[list[Condition], list[str]]:
-    """What there is to say of the API server's addresses, which egress to addresses leaves out."""
+    """Condition and blocking messages about the API server's addresses, which egress to a cidr excludes."""
     if not whitelist.leaves_out_api_server(tenant):
         return [], []
     if world.platform.offline:
-        message = "the API server's addresses, which egress by cidr leaves out, are not here: they are the cluster's"
-        return [_condition("ApiServerKnown", "Unknown", NO_CLUSTER, message)], []
+        message = "egress to a cidr is rendered without excluding the API server's addresses: they are the cluster's"
+        return [Condition.of("ApiServerKnown", "Unknown", NO_CLUSTER, message)], []
     closed = endpoints.closed(tenant, world)
     if closed.known == "Now":
-        return [_condition("ApiServerKnown", "True", "EndpointsKnown", "")], []
+        return [Condition.of("ApiServerKnown", "True", "EndpointsKnown", "")], []
     if closed.known == "Never":
-        message = f"{_UNKNOWN} no endpoint; egress to addresses, which must leave it out, stays closed; {_REMEDY}"
-        return [_condition("ApiServerKnown", "False", "NoEndpoints", message)], [message]
+        message = f"{_UNKNOWN} no endpoint; egress to a cidr, which must exclude them, stays closed; {_REMEDY}"
+        return [Condition.of("ApiServerKnown", "False", "NoEndpoints", message)], [message]
     last = ", ".join(endpoints.record(tenant, world))
-    message = f"{_UNKNOWN} no endpoint; egress to addresses leaves out {last}, where it was last known; {_REMEDY}"
-    return [_condition("ApiServerKnown", "False", "LastKnown", message)], [message]
+    message = f"{_UNKNOWN} no endpoint; egress to a cidr excludes the last known ones, {last}; {_REMEDY}"
+    return [Condition.of("ApiServerKnown", "False", "LastKnown", message)], [message]
 
 
 def _not_believed(world: World) -> str:
-    """A hint at what looks like the API server's, and is not."""
+    """A hint at EndpointSlices that look like the API server's but are not."""
     if not (names := endpoints.others(world)):
         return ""
     told = ", ".join(names[:_FIRST]) + (f" and {len(names) - _FIRST} more" if len(names) > _FIRST else "")
-    return f"not opened, since the kube-apiserver writes EndpointSlice default/{endpoints.SLICE} alone: {told}"
-
-
-def _condition(kind: str, status: ConditionStatus, reason: str, message: str) -> Condition:
-    return Condition(type=kind, status=status, reason=reason, message=message)
+    return f"ignored, since the kube-apiserver writes only EndpointSlice default/{endpoints.SLICE}: {told}"
 
 
 def _status(
@@ -168,20 +163,20 @@ def _named(peer: Peer) -> str:
 
 
 def _agreement(told: WhitelistStatus) -> Condition:
-    """Whether all that is declared (and not expired) is open. What is pending is the other side's to do: no error."""
+    """Whether all that is declared (and not expired) is open. A pending flow waits for the other side: no error."""
     if not told.pending_count:
-        return Condition(type="WhitelistAgreed", status="True", reason="Agreed" if told.declared else "NoRules")
+        return Condition.of("WhitelistAgreed", "True", "Agreed" if told.declared else "NoRules")
     first = "; ".join(f"{p.direction} {p.rule} ({p.peer}): {p.reason}" for p in told.pending[:_FIRST])
     more = f"; and {told.pending_count - _FIRST} more" if told.pending_count > _FIRST else ""
     message = f"{told.pending_count} of {told.declared} declared flows are not open yet: {first}{more}"
-    return Condition(type="WhitelistAgreed", status="False", reason="Pending", message=message)
+    return Condition.of("WhitelistAgreed", "False", "Pending", message)
 
 
 def _superseded(
     tenant: SecureTenant, held: Sequence[str], desired: Sequence[Desired], wanted: Container[Ref], world: World
 ) -> dict[Ref, Superseded]:
-    """The policies of ours that stand and are wanted no more, of which others open the same (a rule was renamed, or
-    has another name since an upgrade) or something of it (its peer narrowed the rule)."""
+    """Our policies that are no longer desired, where desired ones open the same (a rule was renamed, or an upgrade
+    names its policy differently) or a part of it (its peer narrowed the rule)."""
     found: dict[Ref, Superseded] = {}
     for namespace in held:
         given_up = [
@@ -204,7 +199,7 @@ def _superseded(
 
 
 def _foreign(tenant: SecureTenant, held: Sequence[str], ours: Container[Ref], world: World) -> list[Foreign]:
-    """Policies that others made. Policies only ever add up, so each of them widens the whitelist."""
+    """Policies that others created. NetworkPolicies are additive, so each of them widens the whitelist."""
     wanted = tenant.spec.network.foreign
     if wanted == "Ignore":
         return []

@@ -1,8 +1,8 @@
-"""Where the API server is, as packets see it after the Service's address was translated: default/kubernetes.
+"""The API server's addresses (after Service translation), from EndpointSlice default/kubernetes.
 
-The API servers write one EndpointSlice, of just that name, with the addresses of all of them, and write it again
-within 10 s where others changed or deleted it (Kubernetes' pkg/controlplane/reconcilers). Only that one is believed
-when it opens something: a second one with the service's label is anybody's who may write in `default`.
+The API servers write one EndpointSlice of exactly this name, with the addresses of all of them, and restore it within
+10 s if others change or delete it (Kubernetes' pkg/controlplane/reconcilers). Only this one may open anything: others
+with the service's label can be created by anybody who may write in `default`.
 """
 
 from collections.abc import Iterator
@@ -28,9 +28,9 @@ class _Endpoint(NamedTuple):
 
 
 class Closed(NamedTuple):
-    """What egress by addresses must not open: the API server's addresses.
+    """The API server's addresses, which egress to a cidr must not open.
 
-    `known`: whether they are so now, were so when the tenant's status was last written, or never.
+    `known`: whether they are known now, or only from the tenant's status, or not at all.
     """
 
     addresses: frozenset[Address]
@@ -38,10 +38,10 @@ class Closed(NamedTuple):
 
 
 def closed(tenant: SecureTenant, world: World) -> Closed:
-    """The addresses to close, ready or not and whatever their ports: what is closed must not depend on either.
+    """The addresses to close, regardless of readiness and ports.
 
-    Of every EndpointSlice with the service's label: whoever forges one closes more, and opens nothing. But one that
-    is forged does not stand for the one that is missing: then what the tenant's status recorded stays closed, too.
+    All EndpointSlices with the service's label count: a forged one closes more and opens nothing. But it does not
+    replace the genuine one: while that is missing, the addresses recorded in the tenant's status stay closed too.
     """
     addresses = frozenset(end.address for observed in _slices(world) for end in _endpoints(observed.field("endpoints")))
     if believed(world):
@@ -51,7 +51,7 @@ def closed(tenant: SecureTenant, world: World) -> Closed:
 
 
 def believed(world: World) -> frozenset[Address]:
-    """The addresses of the slice that the API servers themselves write, ready or not."""
+    """The addresses in the slice that the API servers write, ready or not."""
     return frozenset(
         end.address
         for observed in _slices(world)
@@ -61,7 +61,7 @@ def believed(world: World) -> frozenset[Address]:
 
 
 def ready(world: World) -> dict[Address, Ports]:
-    """The ready ones of that slice and their ports: what there is to open."""
+    """The ready addresses in that slice, with their ports: what may be opened."""
     found: dict[Address, Ports] = {}
     for observed in _slices(world):
         allowed = ports.merged(_ports(observed.field("ports"))) if observed.ref.name == SLICE else ports.NONE
@@ -72,17 +72,17 @@ def ready(world: World) -> dict[Address, Ports]:
 
 
 def others(world: World) -> list[str]:
-    """The names of further slices that carry the service's label."""
+    """The names of other slices with the service's label."""
     return sorted(observed.ref.name for observed in _slices(world) if observed.ref.name != SLICE)
 
 
 def record(tenant: SecureTenant, world: World) -> list[str]:
-    """The addresses to keep in the tenant's status: those known now, else those kept so far."""
+    """The addresses to record in the tenant's status: those known now, otherwise those recorded before."""
     return [str(address) for address in sorted(believed(world) or _recorded(tenant), key=lambda a: (a.version, a))]
 
 
 def _recorded(tenant: SecureTenant) -> frozenset[Address]:
-    """What the status says, which is written by us alone. What is no address there tells nothing."""
+    """The addresses in the status; invalid ones are ignored."""
     found: set[Address] = set()
     for text in tenant.status.whitelist.api_server if tenant.status.whitelist is not None else ():
         with suppress(ValueError):
@@ -109,8 +109,8 @@ def _endpoints(listed: JsonValue) -> Iterator[_Endpoint]:
         if not isinstance(endpoint, dict):
             continue
         conditions, given = endpoint.get("conditions"), endpoint.get("addresses")
-        # Unknown readiness counts as ready, so the API's own words (EndpointConditions.ready).
+        # Unknown readiness counts as ready (EndpointConditions.ready).
         is_ready = not (isinstance(conditions, dict) and conditions.get("ready") is False)
         for text in given if isinstance(given, list) else []:
-            with suppress(ValueError):  # as older API servers take it (010.0.0.1): nobody's address
+            with suppress(ValueError):  # older API servers accept 010.0.0.1, which is not an address
                 yield _Endpoint(ip_address(str(text)), is_ready)

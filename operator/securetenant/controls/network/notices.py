@@ -1,4 +1,4 @@
-"""What people are told of a tenant's rules: that one ends soon, and what a rollout opened and closed."""
+"""Events and log lines about a tenant's rules: which expire soon, and what a rollout opened and closed."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from datetime import datetime
@@ -11,11 +11,11 @@ from securetenant.controls.network.changes import Change, FlowChange
 from securetenant.controls.notice import Notice, Rollout, Written
 
 REASONS: Final[Mapping[Change, str]] = {"opened": "FlowOpened", "closed": "FlowClosed", "expired": "FlowExpired"}
-_SHOWN: Final = 3  # flows of a rule in an Event; the line has all
+_SHOWN: Final = 3  # flows of a rule that an Event names; the log line has all
 
 
 def warnings(tenant: SecureTenant, status: SecureTenantStatus) -> Mapping[Hashable, Notice]:
-    """The rules that end soon, the next to end first. Another end, or a narrower threshold, is another warning."""
+    """The rules that expire soon, the next first. A new expiry, or a smaller threshold, is another warning."""
     expiring = status.whitelist.expiring if status.whitelist is not None else []
     return {rule: _ends_soon(tenant, rule) for rule in expiring}
 
@@ -27,7 +27,7 @@ def rollout(tenant: SecureTenant, written: Sequence[Written], computed: SecureTe
 
 
 def temporary(tenant: SecureTenant) -> list[str]:
-    """The rules that have an end: "ingress office"."""
+    """The rules that have an expiry: "ingress office"."""
     return [f"{d} {r.name}" for d in whitelist.OPPOSITE for r, _, _ in whitelist.rules(tenant, d) if r.expires]
 
 
@@ -47,7 +47,7 @@ def _ends_soon(tenant: SecureTenant, rule: ExpiringRule) -> Notice:
             "within": rule.within,
         },
         reason="ExpiresSoon",
-        message=f"{name} ends at {end}, within {rule.within}: renew it, or let it close",
+        message=f"{name} expires at {end}, within {rule.within}: renew it or let it expire",
         about=f"{rule.direction}/{rule.rule}",
         is_warning=True,
     )

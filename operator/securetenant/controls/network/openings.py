@@ -1,6 +1,6 @@
-"""What a NetworkPolicy opens, for a reader: of one of ours flow by flow, of a stranger's in short.
+"""What a NetworkPolicy opens, as text: our own policies flow by flow, others in brief.
 
-What is not understood of a policy is named as such, and counts as something that it opens.
+Parts that cannot be parsed are named as such, and count as open.
 """
 
 from collections.abc import Container, Iterable, Iterator
@@ -11,19 +11,19 @@ from securetenant.sets.blocks import Block
 from securetenant.sets.policy import PEERS, Direction, Peer, Policy, Rule, Unclear
 from securetenant.sets.selectors import Selector
 
-_SHOWN: Final = 3  # how many ends a message names
+_SHOWN: Final = 3  # peers that a message names
 _EVERYWHERE: Final = "everywhere"
 _ALL_PODS: Final = "all pods"
-_UNCLEAR: Final = "something not understood"
+_UNCLEAR: Final = "unknown peers"
 _OWN: Final[dict[Direction, str]] = {"ingress": "to", "egress": "from"}
 _ADMITS: Final[dict[Direction, str]] = {"ingress": "to", "egress": "of"}
 
 
 class Opening(NamedTuple):
-    """One end that the policy's own pods may talk with in a direction, on some ports; all as text for a reader.
+    """One peer (`end`) that the policy's pods may talk to in a direction, on some ports; all as text.
 
-    Equal openings are equal values, whatever the order in which a policy lists them. An end is one namespace or
-    one block of addresses: where a policy names several, there are several openings.
+    A peer is one namespace or one CIDR block: a policy that lists several has several openings. Equal openings are
+    equal values, regardless of the order in the policy.
     """
 
     direction: Direction
@@ -36,7 +36,7 @@ class Opening(NamedTuple):
 
 
 def openings(policy: Policy | Unclear) -> frozenset[Opening]:
-    """All that a NetworkPolicy opens."""
+    """Everything that a NetworkPolicy opens."""
     if isinstance(policy, Unclear):
         return frozenset(_unclear(direction, "unknown pods", policy) for direction in PEERS)
     own = _pods(policy.pods) or _ALL_PODS
@@ -62,8 +62,8 @@ def _each_opening(direction: Direction, own: str, rule: Rule | Unclear) -> Itera
 
 
 def covered(opening: Opening, wanted: Container[Opening]) -> bool:
-    """Whether the wanted ones open this too: it is among them, or is for all pods there. Wider ends and ports are not
-    looked for: "no" is the safe answer."""
+    """Whether the wanted openings include this one, for the same pods or for all. Wider peers and ports are not
+    considered: False is the safe answer."""
     return opening in wanted or opening._replace(own=_ALL_PODS) in wanted
 
 
@@ -93,9 +93,9 @@ def _allowed(rule: Rule) -> str:
 
 
 def described(policy: Policy | Unclear) -> str:
-    """What a policy that others made opens, shortly: "admits ingress from everywhere to all pods"."""
+    """What a policy that others created opens, in brief: "admits ingress from everywhere to all pods"."""
     if isinstance(policy, Unclear):
-        return "may open anything: it holds what this version of SecureTenant does not understand"
+        return "may open anything: it has fields or values that this version of SecureTenant does not know"
     chosen = _ALL_PODS if policy.pods == selectors.ALL else f"pods with {selectors.described(policy.pods)}"
     opened = [
         f"admits {direction} {PEERS[direction]} {_ends(rules)} {_ADMITS[direction]} {chosen}"
@@ -109,7 +109,7 @@ def _ends(rules: Iterable[Rule | Unclear]) -> str:
     distinct = list(dict.fromkeys(end for rule in rules for end in _short_ends(rule)))
     if _EVERYWHERE in distinct:
         return _EVERYWHERE
-    distinct.sort(key=lambda end: end != _UNCLEAR)  # first, so that it is never among the "more"
+    distinct.sort(key=lambda end: end != _UNCLEAR)  # first, so that it is always named
     return ", ".join(distinct[:_SHOWN]) + (f" and {len(distinct) - _SHOWN} more" if len(distinct) > _SHOWN else "")
 
 

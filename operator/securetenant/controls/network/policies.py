@@ -1,7 +1,7 @@
-"""The whitelist turned into NetworkPolicies: what each of ours is called, and what stands in it.
+"""The whitelist as NetworkPolicies: their names and bodies.
 
-A peer in the cluster is one peer with both selectors (AND; two peers would be OR), its namespaces by the label that
-the API server itself keeps. The bodies are in the form that the API server gives back (sets/policy.py).
+A peer in the cluster is one peer with both selectors (AND; two peers would be OR), with namespaces selected by the
+label that the API server sets. The bodies equal what the API server returns (sets/policy.py).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,12 +29,12 @@ class Within(NamedTuple):
 
 End: TypeAlias = Block | Within
 
-# A policy's place: its namespace, direction, rule, and the pods it is for.
+# What identifies a policy: its namespace, direction, rule, and the pods it selects.
 _Place: TypeAlias = tuple[str, Direction, str, Selector]
 
 
 def of_whitelist(declared: Iterable[Declaration]) -> dict[str, list[tuple[str, Json]]]:
-    """The policies of the whitelist by namespace, each with its name: one per rule and selection of pods."""
+    """The policies of the whitelist by namespace, each with its name: one per rule and pod selector."""
     places: dict[_Place, dict[End, Ports]] = {}
     plain: dict[tuple[Direction, str], Selector | None] = {}
     for d in declared:
@@ -57,16 +57,16 @@ def of_whitelist(declared: Iterable[Declaration]) -> dict[str, list[tuple[str, J
 
 
 def name(direction: Direction, rule: str, narrowed: Selector | None = None) -> str:
-    """What a rule's policy is called; `narrowed` to fewer pods than the rule's own, it has a name for these.
+    """The name of a rule's policy. `narrowed`: its pod selector, if it selects fewer pods than the rule.
 
-    A policy's name may hold a dot and a rule's may not, so that no rule's policy has another's name.
+    The suffix begins with a dot, which no rule name can contain, so names cannot collide.
     """
     suffix = "" if narrowed is None else f".{selectors.fingerprint(narrowed)}"
     return f"{_PREFIX[direction]}{rule}{suffix}"
 
 
 def rule_of(name: str) -> tuple[Direction, str] | None:
-    """The direction and the name of the rule that a policy of ours is for; None if it is for no rule."""
+    """The direction and the name of the rule that a policy of ours implements; None if it is not for a rule."""
     for direction, prefix in _PREFIX.items():
         if name.startswith(prefix):
             return direction, name.removeprefix(prefix).partition(".")[0]
@@ -74,19 +74,19 @@ def rule_of(name: str) -> tuple[Direction, str] | None:
 
 
 def default_deny() -> Json:
-    """Nothing in, nothing out, for every pod of the namespace."""
+    """No ingress and no egress, for every pod of the namespace."""
     return _body(Policy(ingress=(), egress=()))
 
 
 def among(namespaces: Sequence[str]) -> Json:
-    """All pods of these namespaces, the policy's own among them, with each other; of its own alone if none is given."""
+    """Traffic among all pods of these namespaces, which include the policy's own; within its own if none are given."""
     together = (Rule((PodPeer(selectors.of_namespaces(namespaces) if namespaces else None),)),)
     return _body(Policy(ingress=together, egress=together))
 
 
 @lru_cache(maxsize=8)
 def dns(platform: Platform) -> Json:
-    """To the platform's DNS: its pods, and the addresses that no pod selector matches. Empty if it has neither."""
+    """Egress to the platform's DNS: its pods, and addresses that no pod selector matches. Empty if it has neither."""
     allowed = (Range("TCP", platform.dns_port, platform.dns_port), Range("UDP", platform.dns_port, platform.dns_port))
     ends: dict[End, Ports] = {blocks.declared(cidr): allowed for cidr in platform.dns_cidrs}
     if platform.dns_namespace:
@@ -95,12 +95,12 @@ def dns(platform: Platform) -> Json:
 
 
 def to_addresses(reached: Mapping[Address, Ports]) -> Json:
-    """From all pods to these addresses, each on its ports."""
+    """Egress from all pods to these addresses, each on its ports."""
     return opening("egress", selectors.ALL, {blocks.host(address): allowed for address, allowed in reached.items()})
 
 
 def opening(direction: Direction, own: Selector, ends: Mapping[End, Ports]) -> Json:
-    """For the `own` pods, in one direction, each end on its ports. Equal openings give equal bodies."""
+    """For the `own` pods, in one direction: each peer on its ports. Equal openings give equal bodies."""
     by_ports: dict[Ports, dict[Selector, list[str]]] = {}
     reached: dict[Ports, list[Block]] = {}
     for end, allowed in ends.items():

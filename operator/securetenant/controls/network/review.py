@@ -1,4 +1,4 @@
-"""What files alone tell of a tenant's rules, for `securetenant validate`."""
+"""Checks of a tenant's rules that need only files, for `securetenant validate`."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -13,7 +13,7 @@ from securetenant.sets.policy import PEERS
 
 
 def references(tenant: SecureTenant, now: datetime) -> Iterator[Reference]:
-    """The namespaces that its rules name as peers, the expired ones aside."""
+    """The namespaces that its rules name as peers, except expired rules."""
     for direction, others in PEERS.items():
         for index, (rule, _, peers) in enumerate(whitelist.rules(tenant, direction)):
             for number, peer in enumerate(peers):
@@ -23,7 +23,7 @@ def references(tenant: SecureTenant, now: datetime) -> Iterator[Reference]:
 
 
 def one_sided(tenant: SecureTenant, world: World, now: datetime) -> Iterator[Problem]:
-    """Flows that stay closed because of the other side, which is in this world too, or by themselves."""
+    """Flows that stay closed, because of the other side (if that tenant is in this world) or of the rule itself."""
     for declared in whitelist.declarations(tenant, ownership.held(tenant, world), world, now):
         peer = declared.peer.tenant
         if declared.expired or declared.opened.flows or (peer is not None and world.tenant(peer) is None):

@@ -1,4 +1,4 @@
-"""Which events concern a tenant's whitelist: of its peers, of platform namespaces, of where the API server is."""
+"""Which events concern a tenant's whitelist: changes of peers, platform namespaces and the API server's addresses."""
 
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final
@@ -34,8 +34,8 @@ class _Section(Struct, rename="camel"):
 
 
 def _listens(namespaces: Sequence[str], section: _Section) -> Iterator[str]:
-    """The tenants and the platform's namespaces that its rules name; and the API server's addresses, where it may
-    reach them, or has egress to addresses, which they are taken from."""
+    """The tenants and platform namespaces that its rules name; and the API server's addresses, if it may reach them, or
+    has egress to a cidr, which excludes them."""
     ingress = [peer for rule in section.ingress for peer in rule.peers]
     egress = [peer for rule in section.egress for peer in rule.peers]
     for peer in (*ingress, *egress):
@@ -56,7 +56,7 @@ def _endpoints(new: Observed, old: Observed | None) -> list[str]:
 
 
 def _peers(tenant: str, tokens: Collection[str], lookup: Lookup) -> Iterator[str]:
-    """Those that name the tenant, or a namespace that is its own now or was; and those that it names, or named."""
+    """Tenants that name this tenant or one of its namespaces, and tenants that it names; both before and after."""
     yield f"peer:{tenant}"
     for kind, _, value in (token.partition(":") for token in tokens):
         if kind == "ns":

@@ -1,7 +1,7 @@
-"""Which declared flows are open: the matching of both sides' declarations. Pure values, no Kubernetes objects.
+"""Which declared flows are open, by matching the declarations of both sides. Pure values, no Kubernetes objects.
 
-A flow between two tenants is open only where both declare it, and exactly so far: the intersection of the
-namespaces, the pods and the ports that the two name. Nothing is matched by the names of rules.
+A flow between two tenants is open only if both declare it, and only the intersection of the namespaces, pods and ports
+that they name. The names of the rules do not matter.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,20 +23,20 @@ from securetenant.sets.selectors import Selector
 
 OPPOSITE: Final[dict[Direction, Direction]] = {"ingress": "egress", "egress": "ingress"}
 
-# The other end's part of a flow, for a reader: what a tenant's ingress needs is the peer's "egress to" it.
+# What the peer has to declare: a tenant's ingress needs the peer's "egress to" it.
 _COUNTERPART: Final[dict[Direction, str]] = {"ingress": "egress to", "egress": "ingress from"}
-_NAMED = 3  # how many namespaces a message names
+_NAMED = 3  # namespaces that a message names
 
 
 class Pods(NamedTuple):
-    """Pods of some namespaces of the cluster."""
+    """The selected pods of some namespaces."""
 
     namespaces: tuple[str, ...]
     selector: Selector
 
 
 class Flow(NamedTuple):
-    """Something open: `own` pods in `namespaces` with `peer` on `ports`."""
+    """An open flow: `own` pods in `namespaces` with `peer` on `ports`."""
 
     namespaces: tuple[str, ...]
     own: Selector
@@ -45,7 +45,7 @@ class Flow(NamedTuple):
 
 
 class Offer(NamedTuple):
-    """What a rule and one of its peers declare of a flow between two tenants. Namespaces None: all of them."""
+    """What one tenant declares about a flow: a rule and one of its peers. Namespaces None: all of them."""
 
     rule: str
     own_namespaces: frozenset[str] | None
@@ -57,9 +57,9 @@ class Offer(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """What became of a declaration: open if there are `flows`, else `reason` says why not and what to do.
+    """The result of a declaration: open if there are `flows`, otherwise `reason` says why not and what to do.
 
-    `until` is the first expiry of a counterpart that the flows rest on.
+    `until`: the first expiry among the peer's rules that the flows depend on.
     """
 
     flows: Sequence[Flow] = ()
@@ -68,7 +68,7 @@ class Opened(NamedTuple):
 
 
 class Declaration(NamedTuple):
-    """One of the tenant's own (rule x peer)."""
+    """One rule and peer of the tenant, with the result."""
 
     direction: Direction
     rule: IngressRule | EgressRule
@@ -80,10 +80,10 @@ class Declaration(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What one look at a tenant's whitelist shares between its rules: the arguments, and what was worked out.
+    """What the evaluation of a tenant's rules shares: the arguments, and cached results.
 
-    `closed` are the addresses that no egress rule opens: the API server's, unless the tenant may reach it. None: they
-    are not known, and so no block of addresses can be opened.
+    `closed`: the addresses that no egress rule opens, the API server's unless the tenant may reach it. None: they are
+    not known, so no egress to a cidr can be opened.
     """
 
     tenant: SecureTenant
@@ -95,7 +95,7 @@ class Scope:
     _writable: dict[tuple[str, str], bool] = field(default_factory=dict)
 
     def writable(self, tenant: SecureTenant, names: Iterable[str]) -> tuple[str, ...]:
-        """Those of the names that are really the tenant's now, sorted."""
+        """The names of namespaces that are actually the tenant's now, sorted."""
         if tenant.name == self.tenant.name:
             return tuple(sorted(name for name in names if name in self.held))
         return tuple(sorted(name for name in names if self._may_write(tenant, name)))
@@ -107,7 +107,7 @@ class Scope:
         return self._writable[key]
 
     def offers(self, other: SecureTenant, direction: Direction) -> list[Offer]:
-        """What another tenant declares in that direction with this one, expired rules included."""
+        """What another tenant declares in that direction about this one, including expired rules."""
         key = other.name, direction
         if key not in self._offers:
             self._offers[key] = list(_offers(other, direction, self.tenant, self.world))
@@ -115,12 +115,12 @@ class Scope:
 
 
 def has_expired(expires: datetime | None, now: datetime) -> bool:
-    """A rule is over at its very time, not after it."""
+    """Whether the time has come: a rule expires at its time, not after it."""
     return expires is not None and expires <= now
 
 
 def rules(tenant: SecureTenant, direction: Direction) -> Iterator[tuple[IngressRule | EgressRule, Side, list[Peer]]]:
-    """A tenant's rules of one direction, each with its own end and the other ends."""
+    """A tenant's rules of one direction, each with its own side and its peers."""
     if direction == "ingress":
         for admitting in tenant.spec.network.ingress:
             yield admitting, admitting.to, admitting.from_
@@ -130,7 +130,7 @@ def rules(tenant: SecureTenant, direction: Direction) -> Iterator[tuple[IngressR
 
 
 def declarations(tenant: SecureTenant, held: Sequence[str], world: World, now: datetime) -> list[Declaration]:
-    """All that the tenant declares, in the spec's order, each with the flows that are open because of it."""
+    """All that the tenant declares, in the spec's order, each with the flows that it opens."""
     scope = Scope(tenant, held, world, now, _closed(tenant, world))
     found: list[Declaration] = []
     for direction in OPPOSITE:
@@ -154,13 +154,13 @@ def declarations(tenant: SecureTenant, held: Sequence[str], world: World, now: d
 
 
 def leaves_out_api_server(tenant: SecureTenant) -> bool:
-    """Whether it has egress to addresses, which the API server's have to be taken out of."""
+    """Whether it has egress to a cidr that must exclude the API server's addresses."""
     network = tenant.spec.network
     return not network.api_server and reaches_addresses(tenant)
 
 
 def reaches_addresses(tenant: SecureTenant) -> bool:
-    """Whether it declares egress to addresses."""
+    """Whether it declares egress to a cidr."""
     return any(peer.cidr is not None for rule in tenant.spec.network.egress for peer in rule.to)
 
 
@@ -210,11 +210,11 @@ def _holds(tenant: SecureTenant, namespace: str, world: World) -> bool:
 
 
 def _open(scope: Scope, direction: Direction, mine: Offer, peer: Peer) -> Opened:
-    """What the declaration opens, by the peer's form."""
+    """What the declaration opens, depending on the form of the peer."""
     here = scope.writable(scope.tenant, _within(scope.held, mine.own_namespaces))
     if not here:
         wanted = _listed(sorted(mine.own_namespaces)) if mine.own_namespaces else "any namespace"
-        return Opened(reason=f"this tenant does not hold {wanted}: see the condition of its namespaces")
+        return Opened(reason=f"this tenant does not hold {wanted}: see its condition NamespacesReady")
     if mine.own is None or mine.peer is None:
         return Opened(reason="its pod selector contradicts itself and matches no pod: correct it")
     if peer.cidr is not None:
@@ -222,16 +222,16 @@ def _open(scope: Scope, direction: Direction, mine: Offer, peer: Peer) -> Opened
         if direction == "ingress":
             return Opened((Flow(here, mine.own, block, mine.ports),))
         if scope.closed is None:
-            return Opened(reason="where the API server is, which must stay closed, is not known: see ApiServerKnown")
+            return Opened(reason="the API server's addresses, which must stay closed, are unknown: see ApiServerKnown")
         left = blocks.without(block, scope.closed)
         if left is None:
-            remedy = "set network.apiServer: true, or take the peer out"
-            return Opened(reason=f"it names the API server's address and no other: {remedy}")
+            remedy = "set network.apiServer: true, or remove the peer"
+            return Opened(reason=f"its cidr contains only the API server's addresses: {remedy}")
         return Opened((Flow(here, mine.own, left, mine.ports),))
     if peer.namespace is None:
         return _between(scope, direction, mine, peer.tenant or "", here)
     owner = ownership.holder(peer.namespace, scope.world)
-    if owner is None:  # the platform's: nobody is there who could declare the other half
+    if owner is None:  # a platform namespace: nobody could declare the other side
         if not scope.world.platform.offline and scope.world.get(Ref(NAMESPACE, "", peer.namespace)) is None:
             return Opened(reason=f"there is no namespace {peer.namespace}: create it, or correct the peer")
         return Opened((Flow(here, mine.own, Pods((peer.namespace,), mine.peer), mine.ports),))
@@ -243,14 +243,14 @@ def _open(scope: Scope, direction: Direction, mine: Offer, peer: Peer) -> Opened
 
 
 def _between(scope: Scope, direction: Direction, mine: Offer, name: str, here: tuple[str, ...]) -> Opened:
-    """The flows with another tenant (or with itself) that both declare."""
+    """The flows with another tenant (or the tenant itself) that both sides declare."""
     other = scope.world.tenant(name)
     if other is None:
-        return Opened(reason=f"there is no tenant {name}: create it, or take the peer out")
+        return Opened(reason=f"there is no tenant {name}: create it, or remove the peer")
     if other.metadata.deletion_timestamp is not None:
-        return Opened(reason=f"tenant {name} is being deleted: take the peer out")
+        return Opened(reason=f"tenant {name} is being deleted: remove the peer")
     if scope.tenant.metadata.deletion_timestamp is not None:
-        return Opened(reason="this tenant is being deleted: nobody declares the other half of its flows any more")
+        return Opened(reason="this tenant is being deleted: its flows with other tenants are closed")
     there = scope.writable(other, _within(_declared_names(other), mine.peer_namespaces))
     if not there:
         wanted = _listed(sorted(mine.peer_namespaces)) if mine.peer_namespaces else "any namespace"
@@ -279,7 +279,7 @@ def _between(scope: Scope, direction: Direction, mine: Offer, name: str, here: t
 
 
 def _common(mine: Offer, theirs: Offer, here: Iterable[str], there: Iterable[str]) -> Flow | None:
-    """What two offers that point at each other both allow; None if nothing."""
+    """What two opposite declarations both allow; None if nothing."""
     own_namespaces = _within(here, theirs.peer_namespaces)
     peer_namespaces = _within(there, theirs.own_namespaces)
     if not own_namespaces or not peer_namespaces:
@@ -294,7 +294,7 @@ def _common(mine: Offer, theirs: Offer, here: Iterable[str], there: Iterable[str
 
 
 def _nearest(mine: Offer, offers: Iterable[Offer], here: Iterable[str], there: Iterable[str]) -> str:
-    """Which of the other tenant's rules comes nearest to answering, and in what it differs; "" if none is near."""
+    """The other tenant's rule that almost matches, and how it differs; "" if there is none."""
     near = [o for o in offers if _within(here, o.peer_namespaces) and _within(there, o.own_namespaces)]
     if not near:
         return ""
@@ -305,7 +305,7 @@ def _nearest(mine: Offer, offers: Iterable[Offer], here: Iterable[str], there: I
 
 
 def earliest(times: Iterable[datetime | None]) -> datetime | None:
-    """The first of the times that are given at all."""
+    """The earliest of the times that are not None."""
     return min((time for time in times if time is not None), default=None)
 
 

@@ -26,7 +26,7 @@ from securetenant.model.record import entries, entry, is_own_entry
 
 CONDITION: Final = "NodesReady"
 DEDICATED: Final = Family(
-    "securetenant_node_dedicated", "gauge", "Nodes dedicated to the tenant and in order.", zeros=((),)
+    "securetenant_node_dedicated", "gauge", "Nodes dedicated to the tenant, with label and taint.", zeros=((),)
 )
 
 _NAMED_AT_MOST: Final = 5  # names in a message; counts include all
@@ -40,7 +40,7 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
         return Plan(desired=parameters)
     if world.platform.offline:
         message = f"label and taint of the nodes with {_labels(nodes)} are not rendered: they depend on the cluster"
-        condition = Condition(type=CONDITION, status="Unknown", reason=NO_CLUSTER, message=message)
+        condition = Condition.of(CONDITION, "Unknown", NO_CLUSTER, message)
         return Plan(desired=parameters, conditions=[condition])
     selected = _selected(tenant, world)
     owners = [(node, holder(node, world)) for node in selected]
@@ -74,7 +74,7 @@ def given_back(tenant: SecureTenant, world: World) -> list[Observed]:
     """The nodes that carry the tenant's label or taint but no longer belong to it: both are to be removed.
 
     Nodes that another tenant is about to write to are left out: a node that moves between two tenants stays closed.
-    Without `nodes` in the spec, all the tenant's nodes are given back.
+    Without `nodes` in the spec, all the tenant's nodes are released.
     """
     marked = world.indexed(NODE, (_label((names.NODE_LABEL_TENANT, tenant.name)), f"taint:{tenant.name}"))
     found = sorted(marked, key=lambda node: node.ref)
@@ -130,28 +130,24 @@ def _condition(
 ) -> Condition:
     if lost:
         taken = _some([f"{node.ref.name} (SecureTenant {owner.name})" for node, owner in lost])
-        return _not_ready(
+        return Condition.of(
+            CONDITION,
+            "False",
             "Conflict",
             f"Of {_count(len(selected))} that spec.nodes.selector matches, {len(lost)} belong to an older tenant: "
             f"{taken}. Select by another label here or there.",
         )
     if not selected:
         remedy = "label the nodes to dedicate, or correct spec.nodes.selector"
-        return _not_ready("NoNodes", f"No node has the labels {_labels(nodes)}: {remedy}.")
+        return Condition.of(CONDITION, "False", "NoNodes", f"No node has the labels {_labels(nodes)}: {remedy}.")
     if len(in_order) < len(mine):
         missing = _some([node.ref.name for node in mine if node.ref.name not in set(in_order)])
-        return _not_ready("NotDedicated", f"Label or taint is missing or wrong on {missing}.")
-    return Condition(
-        type=CONDITION, status="True", reason="Dedicated", message=f"{_count(len(in_order))} dedicated"
-    )  # fmt: skip
+        return Condition.of(CONDITION, "False", "NotDedicated", f"Label or taint is missing or wrong on {missing}.")
+    return Condition.of(CONDITION, "True", "Dedicated", f"{_count(len(in_order))} dedicated")
 
 
 def _labels(nodes: Nodes) -> str:
     return ",".join(f"{key}={value}" for key, value in sorted(nodes.selector.match_labels.items()))
-
-
-def _not_ready(reason: str, message: str) -> Condition:
-    return Condition(type=CONDITION, status="False", reason=reason, message=message)
 
 
 def _count(number: int) -> str:
@@ -232,7 +228,7 @@ CONTROL: Final = Control(
     families=(DEDICATED, intruders.FAMILY),
     figures=figures,
     warnings=intruders.warnings,
-    cause="nodes came or went",
+    cause="nodes changed",
     claims=claims,
     checks=CHECKS,
 )

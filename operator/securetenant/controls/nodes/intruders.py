@@ -68,7 +68,7 @@ def condition(tenant: SecureTenant, found: Found) -> Condition | None:
             f"The pods on {nodes} cannot be read ({'; '.join(reasons)}): apply manifests/components/nodes, which has "
             "the right to list and watch pods."
         )
-        return Condition(type=CONDITION, status="Unknown", reason="NotWatched", message=message)
+        return Condition.of(CONDITION, "Unknown", "NotWatched", message)
     if found.nodes == 0:
         return None
     if found.unknown:
@@ -79,10 +79,10 @@ def condition(tenant: SecureTenant, found: Found) -> Condition | None:
             f"{_count(len(found.intruders))} of others on the tenant's nodes: {names}. Delete each where it is "
             "declared, or set spec.nodes.effect to NoExecute, which evicts what does not tolerate the taint."
         )
-        return Condition(type=CONDITION, status="False", reason="Intruders", message=message)
+        return Condition.of(CONDITION, "False", "Intruders", message)
     others = f"; allowed there: {_some(found.allowed)}" if found.allowed else ""
     message = f"no pods of others on the tenant's nodes{others}"
-    return Condition(type=CONDITION, status="True", reason="Exclusive", message=message)
+    return Condition.of(CONDITION, "True", "Exclusive", message)
 
 
 def status(tenant: SecureTenant, found: Found) -> dict[str, Sequence[IntruderStatus] | int]:

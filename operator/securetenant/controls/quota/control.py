@@ -29,15 +29,15 @@ from securetenant.model.quantity import canonical, parse
 
 NAME: Final = "quota"
 HARD: Final = Family(
-    "securetenant_quota_hard", "gauge", "The tenant's sum for a resource, in base units.", ("resource",)
+    "securetenant_quota_hard", "gauge", "The tenant's total quota of a resource, in base units.", ("resource",)
 )
 USED: Final = Family(
-    "securetenant_quota_used", "gauge", "What the tenant uses of a resource, in base units.", ("resource",)
+    "securetenant_quota_used", "gauge", "The tenant's usage of a resource, in base units.", ("resource",)
 )
 
 _CPU_GRAIN: Final = 10
 _BYTES_GRAIN: Final = 2**20 * UNIT
-# A new quota is counted within milliseconds to seconds; one of many thousands that are new at once, within minutes.
+# A new quota is counted within milliseconds to seconds; one of many thousands of new ones, within minutes.
 _TO_BE_COUNTED: Final = timedelta(seconds=60)
 # Reasons for not being Ready that end without help.
 _PASSING: Final = ("Shrinking", "Uncounted")
@@ -58,7 +58,7 @@ class Seen:
     assumed: bool = False
 
     def committed(self, resource: str) -> int:
-        """The most that the namespace may come to use as things are."""
+        """The most that the namespace may use."""
         return max(self.hard.get(resource, 0), self.in_force.get(resource, 0), self.used.get(resource, 0))
 
     def stand(self, resource: str, cap: int | None) -> Stand:
@@ -312,5 +312,5 @@ CONTROL: Final = Control(
     triggers=Triggers("quota", _Section, _listens, {RESOURCE_QUOTA: _changed}),
     tampered=held.tampered,
     families=(HARD, USED),
-    cause="the use of the quota",
+    cause="quota usage",
 )

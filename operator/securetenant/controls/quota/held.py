@@ -1,4 +1,4 @@
-"""The condition QuotaHeld: whether Kubernetes really enforces the limits of spec.quota."""
+"""The condition QuotaHeld: whether Kubernetes actually enforces spec.quota."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -47,7 +47,7 @@ def condition(sums: Sequence[Sum], places: Places) -> Condition | None:
         return found[0].model_copy(update={"message": " ".join(each.message for each in found)})
     if not sums:
         return None
-    return Condition(type=CONDITION, status="True", reason="Held", message="The sum over all namespaces is kept.")
+    return Condition.of(CONDITION, "True", "Held", "The total over all namespaces is kept.")
 
 
 def tampered(plan: Plan, told: Sequence[str]) -> Plan:
@@ -57,9 +57,7 @@ def tampered(plan: Plan, told: Sequence[str]) -> Plan:
         "Until this is corrected, more than spec.quota allows may be admitted, or may have been admitted already."
     )
     before = " ".join(c.message for c in plan.conditions if c.type == CONDITION and c.status != "True")
-    changed = Condition(
-        type=CONDITION, status="False", reason="StatusChanged", message=f"{message} {before}" if before else message
-    )
+    changed = Condition.of(CONDITION, "False", "StatusChanged", f"{message} {before}" if before else message)
     others = [c for c in plan.conditions if c.type != CONDITION]
     return replace(plan, conditions=[*others, changed], blocking=[*plan.blocking, message], passing=True)
 
@@ -75,7 +73,7 @@ def _over(sums: Sequence[Sum]) -> Condition | None:
         f"More is used than spec.quota.tenant allows: {much}. Nothing is evicted; "
         f"{more if room else 'nothing more is admitted'}. Scale down or raise the total."
     )
-    return Condition(type=CONDITION, status="False", reason="OverCommitted", message=message)
+    return Condition.of(CONDITION, "False", "OverCommitted", message)
 
 
 def _above(sums: Sequence[Sum]) -> Condition | None:
@@ -90,7 +88,7 @@ def _above(sums: Sequence[Sum]) -> Condition | None:
         "Namespaces may still take more than spec.quota.tenant allows, until shrunk quotas take effect: "
         f"{', '.join(above)}."
     )
-    return Condition(type=CONDITION, status="False", reason="Shrinking", message=message)
+    return Condition.of(CONDITION, "False", "Shrinking", message)
 
 
 def _loose(places: Places) -> Condition | None:
@@ -100,7 +98,7 @@ def _loose(places: Places) -> Condition | None:
         "Namespaces may still take more than their quota says, until kube-controller-manager puts it in force: "
         f"{_listed(_pairs(places.loose))}."
     )
-    return Condition(type=CONDITION, status="False", reason="Shrinking", message=message)
+    return Condition.of(CONDITION, "False", "Shrinking", message)
 
 
 def _never(places: Places) -> Condition | None:
@@ -110,14 +108,14 @@ def _never(places: Places) -> Condition | None:
         f"Kubernetes does not count, and so does not limit: {_listed(_pairs(places.never))}. Correct the name, install "
         "what serves that kind (it is counted some minutes later), or remove it from spec.quota."
     )
-    return Condition(type=CONDITION, status="False", reason="NotCounted", message=message)
+    return Condition.of(CONDITION, "False", "NotCounted", message)
 
 
 def _waiting(places: Places) -> Condition | None:
     if not places.waiting:
         return None
     message = f"Waiting for kube-controller-manager to count what is used in: {', '.join(sorted(places.waiting))}."
-    return Condition(type=CONDITION, status="Unknown", reason="Uncounted", message=message)
+    return Condition.of(CONDITION, "Unknown", "Uncounted", message)
 
 
 def _pairs(found: Iterable[tuple[str, str]]) -> list[str]:

@@ -22,7 +22,7 @@ class Stand:
     """The state of one namespace for one resource.
 
     `granted`: what we last gave it; None if that is not known (no quota yet, or tampered with).
-    `in_force`: the most it may come to use as things are: max(spec.hard, status.hard, used).
+    `in_force`: the most that it may use: max(spec.hard, status.hard, used).
     `used`: None while not counted.
     `cap`: the most it ever gets; None for no cap.
     """

@@ -217,3 +217,6 @@ CHECKS: Final = (
         ("CIS-1.12 5.2.8", "CIS-1.12 5.2.9"),
     ),
 )  # fmt: skip
+
+# Those of the level Restricted alone: what breaks only them, the level Baseline admits.
+RESTRICTED_ONLY: Final = frozenset(check.name for check in CHECKS if check.found.startswith("variables.restricted ?"))

@@ -18,7 +18,7 @@ log = structlog.get_logger("securetenant.operator")
 _BATCH = 20
 
 
-class FirstLook:
+class InitialReconcile:
     """`queue_all` starts it; call `note` after each pass; `over` waits for the end."""
 
     def __init__(self, resources: Collection[Resource], queue: WorkQueue) -> None:
