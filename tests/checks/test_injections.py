@@ -31,7 +31,12 @@ def spec(given: dict[str, Any], annotations: dict[str, str]) -> Any:
 
 
 def test_selector_and_toleration_are_added() -> None:
-    for empty in ({}, {"nodeSelector": None, "tolerations": None}, {"nodeSelector": {}, "tolerations": []}):
+    nothing: list[dict[str, Any]] = [
+        {},
+        {"nodeSelector": None, "tolerations": None},
+        {"nodeSelector": {}, "tolerations": []},
+    ]
+    for empty in nothing:
         made = spec(pod(**empty), PLACED)
         assert made["nodeSelector"] == {LABEL: "risk"}
         assert made["tolerations"] == [OWN]

@@ -3,13 +3,14 @@ to a manifest. The operator does not run."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from typing import Any, Final
 
 import pytest
 import pytest_asyncio
 
-from securetenant.checks.injections import INJECTED, injected, policy
-from securetenant.checks.policies import ADMISSION, PROBE, VERSION
+from securetenant.checks.injections import injected, policy
+from securetenant.checks.policies import ADMISSION, INJECTED, PROBE, VERSION
 from securetenant.controls.registry import CHECKS
 from tests.support.life import NAMESPACES, Json
 from tests.support.sandbox import JSON_PATCH, ROOT, Admin, wait_for
@@ -85,7 +86,7 @@ async def spaces(admin: Admin) -> AsyncIterator[Admin]:
             await admin.create(NAMESPACES, body)
         for name in SPACES:
             account = f"{NAMESPACES}/{name}/serviceaccounts/default"
-            await wait_for(lambda account=account: admin.find(account), 20, f"the ServiceAccount of {name}")
+            await wait_for(partial(admin.find, account), 20, f"the ServiceAccount of {name}")
         await wait_for(lambda: in_force(admin), 20, "the policy to be in force")
         yield admin
     finally:
@@ -143,16 +144,17 @@ async def test_a_container_for_debugging_is_pulled_always_and_those_before_it_st
     debug = {"name": "first", "image": DIGEST, "imagePullPolicy": "Never"}
     patch = [{"op": "add", "path": "/spec/ephemeralContainers", "value": [debug]}]
     await spaces.patch(where, patch, JSON_PATCH)
-    patch = [{"op": "add", "path": "/spec/ephemeralContainers/-", "value": {"name": "second", "image": DIGEST}}]
-    answer = await spaces.patch(where, patch, JSON_PATCH)
+
+    def another(name: str) -> list[Json]:
+        return [{"op": "add", "path": "/spec/ephemeralContainers/-", "value": {"name": name, "image": DIGEST}}]
+
+    answer = await spaces.patch(where, another("second"), JSON_PATCH)
     policies = [c["imagePullPolicy"] for c in answer["spec"]["ephemeralContainers"]]
     assert policies == ["Never", "Always"]
     # One that was there before the policy.
     await spaces.patch(f"{NAMESPACES}/inj-both", {"metadata": {"labels": {ADMISSION: None}}})
-    patch[0]["value"]["name"] = "third"
-    await spaces.patch(where, patch, JSON_PATCH)
+    await spaces.patch(where, another("third"), JSON_PATCH)
     await spaces.patch(f"{NAMESPACES}/inj-both", {"metadata": {"labels": {ADMISSION: "Deny"}}})
-    patch[0]["value"]["name"] = "fourth"
-    answer = await spaces.patch(where, patch, JSON_PATCH)
+    answer = await spaces.patch(where, another("fourth"), JSON_PATCH)
     policies = [c["imagePullPolicy"] for c in answer["spec"]["ephemeralContainers"]]
     assert policies == ["Never", "Always", "IfNotPresent", "Always"]

@@ -297,7 +297,10 @@ def test_rights_in_two_namespaces() -> None:
 
 
 def test_the_nodes_component() -> None:
-    assert _rules("components/nodes/role.yaml") == [("", frozenset({"nodes"}), frozenset({"patch"}))]
+    assert _rules("components/nodes/role.yaml") == [
+        ("", frozenset({"nodes"}), frozenset({"patch"})),
+        ("", frozenset({"pods"}), frozenset({"list", "watch"})),
+    ]
 
 
 # --- names ------------------------------------------------------------------------------------------------------

@@ -171,7 +171,7 @@ def _written(sections: str) -> Mapping[str, str]:
 @functools.cache
 def cases() -> tuple[Case, ...]:
     """All cases of all files."""
-    made = []
+    made: list[Case] = []
     for path in sorted(FOLDER.glob("*.yaml")):
         for entry in yaml.safe_load(path.read_text()):
             assert entry.keys() <= _FIELDS, f"{path.name}: {entry['name']}: unknown {entry.keys() - _FIELDS}"

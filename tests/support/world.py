@@ -16,6 +16,7 @@ from securetenant.cache.tenants import Tenants
 from securetenant.cache.world import World, indexes
 from securetenant.controls import commitment
 from securetenant.controls.lookup import CACHED, KINDS, NAMED
+from securetenant.controls.world import Pods
 from securetenant.model import names
 from securetenant.model.kinds import NAMESPACE, NODE, Kind
 from securetenant.model.objects import Desired, Json, Observed, Ref, marks
@@ -52,7 +53,11 @@ class StaticWorld(World):
     ) -> None:
         self.kept = {kind: Kept() for kind in CACHED}
         self.by_key, self.known = indexes(), Tenants()
-        super().__init__(self.kept, self.by_key, self.known, platform or Platform(), lambda kind: kind not in absent)
+        self.pods: dict[str, Pods] = {}  # by node; none where nothing is given
+        super().__init__(
+            *(self.kept, self.by_key, self.known, platform or Platform(), lambda kind: kind not in absent),
+            lambda node: self.pods.get(node, Pods()),
+        )
         self._version = 0
         self.put(*tenants, *NAMED["admission"].shipped(), *objects)
 

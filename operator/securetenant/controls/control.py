@@ -41,7 +41,7 @@ class Plan:
     blocking: Sequence[str] = ()  # why the tenant is not Ready, one sentence each
     passing: bool = False  # whatever blocks is temporary
     wake_at: datetime | None = None
-    status: Mapping[str, BaseModel | Sequence[str]] = field(default_factory=dict)
+    status: Mapping[str, BaseModel | Sequence[str] | Sequence[BaseModel] | int] = field(default_factory=dict)
     samples: Samples = field(default_factory=dict)
 
 

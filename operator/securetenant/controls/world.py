@@ -1,7 +1,7 @@
 """The cluster as the controls see it. `cache/world.py` implements it on the informers' caches."""
 
 from collections.abc import Callable, Collection, Iterable
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from securetenant.api.tenant import SecureTenant
 from securetenant.model.kinds import Kind
@@ -11,6 +11,15 @@ from securetenant.model.probe import Probed
 
 # The objects of a kind that have one of these keys.
 Lookup: TypeAlias = Callable[[Kind, Iterable[str]], Iterable[Observed]]
+
+
+class Pods(NamedTuple):
+    """The pods that are bound to a node and have not ended. `is_known`: whether they are all of them; `failure`: why
+    they cannot be known, "" if they are not known yet."""
+
+    found: Iterable[Observed] = ()
+    is_known: bool = True
+    failure: str = ""
 
 
 class World(Protocol):
@@ -47,3 +56,6 @@ class World(Protocol):
 
     def indexed(self, kind: Kind, keys: Iterable[str]) -> Iterable[Observed]:
         """The objects of a kind that have one of these keys (`Control.indexes`), each once."""
+
+    def pods_on(self, node: str) -> Pods:
+        """The pods on a node that carries a tenant's label."""

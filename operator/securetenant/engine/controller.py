@@ -25,6 +25,7 @@ from securetenant.engine.health import UNSEEN
 from securetenant.engine.inflight import WritesInFlight
 from securetenant.engine.informers import Informers
 from securetenant.engine.initial import InitialReconcile
+from securetenant.engine.node_pods import NodePods
 from securetenant.engine.probe import Prober
 from securetenant.engine.reconciler import Reconciler
 from securetenant.engine.reporter import Reporter
@@ -36,7 +37,7 @@ from securetenant.kube.errors import is_away
 from securetenant.kube.informer import Event, Informer, OnChange
 from securetenant.kube.lease import LeaseLost
 from securetenant.kube.transport import ApiError, NotFound, Transport
-from securetenant.model.kinds import SECURE_TENANT, Kind
+from securetenant.model.kinds import NODE, SECURE_TENANT, Kind
 from securetenant.model.objects import Observed, Ref
 from securetenant.model.platform import Platform
 from securetenant.telemetry.events import Events
@@ -88,9 +89,15 @@ class Controller:
                 hooks.setdefault(kind, []).append(self._on_change)
             if kind.mirror is not None:
                 hooks.setdefault(kind, []).append(following.change)
+        self._node_pods = NodePods(
+            transport,
+            lambda node, pod: enqueue(world.concerned_on(node, pod)),
+            lambda node: enqueue(world.concerned_on(node)),
+        )
+        hooks.setdefault(NODE, []).append(self._node_pods.change)
         self._informers = Informers(transport, self._on_event, hooks, self._resync)
         caches = self._informers.caches
-        world = World(caches, indexed, tenants, platform, self._informers.serves)
+        world = World(caches, indexed, tenants, platform, self._informers.serves, self._node_pods.on)
         tenants.lookup = world.indexed
 
         def enqueue(names: Iterable[str]) -> None:
@@ -197,6 +204,7 @@ class Controller:
             async with asyncio.TaskGroup() as group:
                 self._early = group.create_task(self._roster.early(), name="early list")
                 self._informers.start(group)
+                self._node_pods.start(group)
         finally:
             if self._preparing is not None:
                 self._preparing.cancel()

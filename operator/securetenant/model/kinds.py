@@ -43,7 +43,7 @@ class Kind:
     `component`: the part of manifests/ that grants the rights over it, if they are opt-in.
     `versioned`: whether a write states the observed resourceVersion, or only the UID. `within`, `selector`: the
     namespace and the label selector that its objects are watched by. `metadata_only`: only the metadata of its objects
-    is read; it has no `content`.
+    is read; it has no `content`. `controlled`: which object controls each of its objects is read as well.
     `optional`: a custom resource that a cluster need not serve. If it is not served, the operator works without it, and
     a control reports the consequences (`World.serves`). Like any kind it needs the right to list and watch it; it also
     needs the right to list and watch CustomResourceDefinitions, from which the operator learns when the kind is added
@@ -68,6 +68,7 @@ class Kind:
     optional: bool = False
     since: str = ""
     metadata_only: bool = False
+    controlled: bool = False
     mark: str = ""
     component: str = ""
     entry: Entry | None = None
@@ -143,6 +144,18 @@ NODE: Final = Kind(
     mark=names.NODE_LABEL_TENANT,
     component="nodes",
     entry=Entry("taint", ("spec", "taints"), "key", names.NODE_TAINT, ("key", "value", "effect")),
+)
+# Those on dedicated nodes alone, with a watch for each node (engine/node_pods.py).
+POD: Final = Kind(
+    "Pod",
+    "",
+    "v1",
+    "pods",
+    namespaced=True,
+    content=(),
+    metadata_only=True,
+    controlled=True,
+    component="nodes",
 )
 RESOURCE_QUOTA: Final = Kind(
     "ResourceQuota",

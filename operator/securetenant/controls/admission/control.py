@@ -68,7 +68,7 @@ def control(sets: Sequence[CheckSet]) -> Control:
         ),
         shipped=lambda: [one.observed() for one in ships],
         families=(ACTIVE, EXPIRY),
-        figures=_figures,
+        figures=figures,
         warnings=notices.warnings,
         rollout=notices.rollout,
         ending=notices.ending,
@@ -125,7 +125,7 @@ def _plan(
     )
 
 
-def _figures(status: SecureTenantStatus) -> Samples:
+def figures(status: SecureTenantStatus) -> Samples:
     told = status.exemptions
     if told is None:
         return {}

@@ -14,6 +14,7 @@ from securetenant.api.status import Condition, SecureTenantStatus
 from securetenant.api.tenant import Nodes, SecureTenant
 from securetenant.controls import ownership
 from securetenant.controls.control import NO_CLUSTER, Claim, Control, Plan, Triggers
+from securetenant.controls.nodes import intruders
 from securetenant.controls.nodes.checks import CHECKS, NAME
 from securetenant.controls.parameters import on_namespaces
 from securetenant.controls.world import Lookup, World
@@ -48,16 +49,19 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
     desired = [_desired(tenant.name, node, nodes.effect) for node in mine]
     in_order = [node.ref.name for node, want in zip(mine, desired, strict=True) if is_in_order(node, want)]
     condition = _condition(nodes, selected, mine, lost, in_order)
+    found = intruders.look(tenant, [node.ref.name for node in mine if node.tenant == tenant.name], world)
+    about_others = intruders.condition(tenant, found)
     return Plan(
         desired=[*desired, *parameters],
-        conditions=[condition],
+        conditions=[condition, *([about_others] if about_others is not None else [])],
         blocking=[condition.message] if condition.reason in ("NoNodes", "Conflict") else [],
-        status={"nodes": in_order},
+        status={"nodes": in_order, **intruders.status(tenant, found)},
     )
 
 
 def figures(status: SecureTenantStatus) -> Samples:
-    return {DEDICATED.name: {(): len(status.nodes)}} if status.nodes else {}
+    dedicated: Samples = {DEDICATED.name: {(): len(status.nodes)}} if status.nodes else {}
+    return {**dedicated, **intruders.figures(status)}
 
 
 def holder(node: Observed, world: World) -> SecureTenant | None:
@@ -221,8 +225,9 @@ CONTROL: Final = Control(
     indexes={NODE: _keys},
     stale=given_back,
     rereads=True,
-    families=(DEDICATED,),
+    families=(DEDICATED, intruders.FAMILY),
     figures=figures,
+    warnings=intruders.warnings,
     cause="nodes changed",
     claims=claims,
     checks=CHECKS,
