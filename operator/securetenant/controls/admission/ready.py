@@ -60,8 +60,8 @@ def verdict(
 
 
 def _enforced(tenant: SecureTenant, world: World, shipped: Sequence[Shipped]) -> Verdict:
-    told = []
-    if tenant.spec.admission == "Warn":
+    told, is_warned = [], tenant.spec.admission == "Warn"
+    if is_warned:
         told.append("spec.admission is Warn: the API server warns about what breaks a rule, and refuses nothing")
     for one in shipped:
         if one.ref.kind is not MUTATING_POLICY:
@@ -73,7 +73,8 @@ def _enforced(tenant: SecureTenant, world: World, shipped: Sequence[Shipped]) ->
             )
         elif not is_applied(one, shipped, world):
             told.append(f"{one.ref.name} is not applied, so pods are judged as their authors wrote them")
-    return Verdict("True", "Warned" if tenant.spec.admission == "Warn" else "Enforced", "; ".join(told))
+    message = "; ".join(told)
+    return Verdict("True", "Warned", message) if is_warned else Verdict("True", "Enforced", message)
 
 
 def _not_served(world: World) -> Verdict | None:
