@@ -157,7 +157,7 @@ def annotations(sections: Mapping[str, Any], more: Mapping[str, str | None] | No
 
 @functools.cache
 def _written(sections: str) -> Mapping[str, str]:
-    one = tenant("corpus", namespaces=[NAMESPACE], **json.loads(sections))
+    one = tenant("corpus", **{"namespaces": [NAMESPACE], **json.loads(sections)})
     world = StaticWorld([one])
     planning = (control.plan(one, world, NOW) for control in CONTROLS if control.checks or control is ADMISSION)
     return {
@@ -172,7 +172,7 @@ def _written(sections: str) -> Mapping[str, str]:
 @functools.cache
 def cases() -> tuple[Case, ...]:
     """All cases of all files."""
-    made = []
+    made: list[Case] = []
     for path in sorted(FOLDER.glob("*.yaml")):
         for entry in yaml.safe_load(path.read_text()):
             assert entry.keys() <= _FIELDS, f"{path.name}: {entry['name']}: unknown {entry.keys() - _FIELDS}"
