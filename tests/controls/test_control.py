@@ -188,12 +188,20 @@ def test_what_the_shipped_controls_give_is_declared() -> None:
     """A part of the status that the CRD does not have is pruned by the API server; a family that no row has is shown by
     nobody."""
     rule = {"name": "office", "from": [{"cidr": "10.8.0.0/16"}], "expires": "2027-01-01T00:00:00Z"}
+    exemption = {
+        "control": "runtime",
+        "check": "hostPorts",
+        "namespace": "a",
+        "reason": "r",
+        "expires": rule["expires"],
+    }
     of = tenant(
         "pay",
         namespaces=["a"],
         network={"ingress": [rule]},
         quota={"tenant": {"pods": "10"}},
         nodes={"selector": {"matchLabels": {"pool": "pay"}}},
+        exemptions=[{**exemption, "expires": rule["expires"]}],
     )
     desired, *_ = nodes.plan(of, StaticWorld([of], [observed("Node", "n1", labels={"pool": "pay"})]), NOW).desired
     world = StaticWorld([of], [*mine(of), observe(desired, of, labels={"pool": "pay"})])

@@ -23,6 +23,7 @@ from tests.support.world import NOW, StaticWorld, mine, observed, tenant
 
 EXPECTED: Final = Path(__file__).with_name("figures.txt")
 CIDR: Final = {"cidr": "10.8.0.0/16"}
+EXEMPTION: Final = {"control": "runtime", "check": "hostPorts", "reason": "r"}
 
 
 def everything(name: str, **more: Any) -> SecureTenant:
@@ -42,6 +43,10 @@ def everything(name: str, **more: Any) -> SecureTenant:
             "quota": {"tenant": {"requests.cpu": "4500m", "requests.memory": "1Gi", "pods": "20"}},
             "limits": {"container": {"max": {"cpu": "2"}}},
             "nodes": {"selector": {"matchLabels": {"pool": name}}},
+            "exemptions": [
+                {**EXEMPTION, "namespace": f"{name}-a", "expires": ends},
+                {**EXEMPTION, "namespace": f"{name}-b", "expires": over},
+            ],
             **more,
         },
     )

@@ -33,6 +33,8 @@ FAMILIES = {
     ("securetenant_quota_hard", "gauge", ("resource", "tenant")),
     ("securetenant_quota_used", "gauge", ("resource", "tenant")),
     ("securetenant_node_dedicated", "gauge", ("tenant",)),
+    ("securetenant_exemptions_active", "gauge", ("control", "tenant")),
+    ("securetenant_exemptions_expiry_timestamp_seconds", "gauge", ("tenant",)),
     ("securetenant_reconcile", "counter", ("result",)),
     ("securetenant_reconcile_duration_seconds", "histogram", ()),
     ("securetenant_workqueue_depth", "gauge", ()),
@@ -83,6 +85,7 @@ def full(metrics: Metrics) -> None:
                 "securetenant_whitelist_expiry_timestamp_seconds": {(): 1_800_000_000.0},
                 "securetenant_quota_hard": {("pods",): 200.0},
                 "securetenant_quota_used": {("pods",): 2.0},
+                "securetenant_exemptions_expiry_timestamp_seconds": {(): 1_800_000_000.0},
             },
         )
     )
