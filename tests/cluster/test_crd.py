@@ -185,6 +185,9 @@ def _defaults() -> Document:
         "deletionPolicy": "Retain",
         "access": {"foreign": "Report"},
         "network": {"isolation": "Namespace", "dns": True, "apiServer": False, "foreign": "Report"},
+        "admission": "Deny",
+        "runtime": {"podSecurity": "Restricted", "readOnlyRootFilesystem": True, "serviceAccountTokens": True},
+        "locks": {"namespaces": True},
     }
 
 

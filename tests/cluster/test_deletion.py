@@ -202,7 +202,7 @@ async def test_retained_namespaces_are_not_taken_unasked(stage: Stage) -> None:
     assert await life.drift(stage.operator, name) == {}
 
 
-async def test_an_adopted_namespace_is_given_back_as_it_was(stage: Stage) -> None:
+async def test_an_adopted_namespace_is_given_back_with_nothing_but_pod_security(stage: Stage) -> None:
     name, own = "del-adopted", {"labels": {"team": "x"}, "annotations": {"example.com/note": "ours"}}
     stage.names.append(name)
     await stage.admin.create(NAMESPACES, {"metadata": {"name": f"{name}-a", **own}})
@@ -213,7 +213,11 @@ async def test_an_adopted_namespace_is_given_back_as_it_was(stage: Stage) -> Non
     await stage.delete(name)
     await stage.gone(name)
     metadata = (await stage.admin.get(f"{NAMESPACES}/{name}-a"))["metadata"]
-    assert metadata["labels"] == {"team": "x", "kubernetes.io/metadata.name": f"{name}-a"}
+    kept = {
+        key: value for key, value in metadata["labels"].items() if not key.startswith("pod-security.kubernetes.io/")
+    }
+    assert kept == {"team": "x", "kubernetes.io/metadata.name": f"{name}-a"}
+    assert metadata["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
     assert metadata["annotations"] == own["annotations"]
 
 

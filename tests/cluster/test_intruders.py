@@ -17,6 +17,7 @@ pytestmark = pytest.mark.cluster
 
 NODES: Final = "/api/v1/nodes"
 PODS: Final = "/api/v1/namespaces/{}/pods"
+ROLE: Final = "/apis/rbac.authorization.k8s.io/v1/clusterroles/securetenant-controller-nodes"
 DAEMONSETS: Final = "/apis/apps/v1/namespaces/kube-system/daemonsets"
 
 
@@ -114,3 +115,19 @@ async def test_pods_that_ended_are_none(stage: Stage) -> None:
         return not await tenant.condition("NodesExclusive")
 
     await wait_for(is_over, 20, "the condition to go with the node")
+
+
+async def test_without_the_right_over_pods_a_condition_says_what_to_apply(stage: Stage) -> None:
+    """As with the component of an older version."""
+    admin = stage.admin
+    role = await admin.get(ROLE)
+    try:
+        await admin.patch(ROLE, {"rules": [rule for rule in role["rules"] if "pods" not in rule["resources"]]})
+        (name,) = await asyncio.to_thread(nodes.create, stage.plane, 1, {"pool": "int-bare"}, prefix="int-bare")
+        spec = {"namespaces": [{"name": "int-bare-a"}], "nodes": {"selector": {"matchLabels": {"pool": "int-bare"}}}}
+        tenant = await stage.tenant("int-bare", spec)
+        await exclusive(tenant, "NotWatched", name, "manifests/components/nodes")
+        assert (await tenant.get())["status"]["nodes"] == [name]
+    finally:
+        await admin.patch(ROLE, {"rules": role["rules"]})
+    await exclusive(tenant, "Exclusive")

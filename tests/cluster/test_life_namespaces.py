@@ -53,7 +53,9 @@ async def test_created_as_declared(stage: Stage, shop: Tenant) -> None:
     assert found["annotations"].keys() == {"bank.example/cost", APPLIED, CREATION, *PARAMETERS}
     assert found["annotations"]["bank.example/cost"] == "42"
     status = (await shop.get())["status"]
-    assert status["namespaces"][0] == {"name": "ns-shop-0", "uid": found["uid"], "drift": 0}
+    reserved = sorted({*RULES, *PARAMETERS})
+    entry_of = {"name": "ns-shop-0", "uid": found["uid"], "drift": 0, "reserved": reserved}
+    assert status["namespaces"][0] == entry_of
     assert life.condition({"status": status}, "NamespacesReady")["status"] == "True"
 
 

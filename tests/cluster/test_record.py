@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import pytest
 
+from securetenant.controls.lookup import NAMES
 from tests.support import life
 from tests.support.life import NAMESPACES
 from tests.support.sandbox import APPLY, Admin, wait_for
@@ -115,7 +116,7 @@ def _counts(tenant: Tenant, written: int) -> Callable[[], Any]:
             for (metric, labels), value in (await tenant.operator.metrics()).items()
             if metric == "securetenant_rollout_objects_total" and dict(labels)["tenant"] == tenant.name
         }
-        assert found == {"namespaces": 1, "network": written - 1, "access": 0, "quota": 0, "limits": 0, "nodes": 0}
+        assert found == {**dict.fromkeys(NAMES, 0), "namespaces": 1, "network": written - 1}
         return True
 
     return is_counted

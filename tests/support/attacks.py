@@ -156,7 +156,7 @@ def annotations(sections: Mapping[str, Any], more: Mapping[str, str | None] | No
 
 @functools.cache
 def _written(sections: str) -> Mapping[str, str]:
-    one = tenant("corpus", namespaces=[NAMESPACE], **json.loads(sections))
+    one = tenant("corpus", **{"namespaces": [NAMESPACE], **json.loads(sections)})
     world = StaticWorld([one])
     planning = (control.plan(one, world, NOW) for control in CONTROLS if control.checks or control.name == "admission")
     return {

@@ -38,7 +38,8 @@ class Check:
 
     `name`: camelCase, unique in its control. `found`: CEL, a list of strings: the places that break the rule
     ("container web"); empty if it is kept. `message`: what is wrong and what to write instead; the places follow it.
-    `severity`, `frameworks`: for reports ("CIS-1.12 5.2.2").
+    `severity`, `frameworks`: for reports ("CIS-1.12 5.2.2"). `exemptible`: whether an exemption can suspend it; not
+    where that would take something from another tenant.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Check:
     message: str
     severity: Severity = "High"
     frameworks: tuple[str, ...] = ()
+    exemptible: bool = True
 
 
 @dataclass(frozen=True, slots=True)

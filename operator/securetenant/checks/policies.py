@@ -117,8 +117,9 @@ def labels() -> dict[str, str]:
 def _validation(checks: CheckSet, check: Check) -> Document:
     variable = f"variables.{_variable(checks, check)}"
     title = checks.identifier(check)
+    exempted = f"'{title}' in variables.exempted || " if check.exemptible else ""
     return {
-        "expression": f"'{title}' in variables.exempted || {variable}.size() == 0",
+        "expression": f"{exempted}{variable}.size() == 0",
         # What is wrong and where comes first: a warning is cut at 256 characters.
         "messageExpression": f"'{title} at ' + {variable}.join(', ') + ': {_quoted(check.message)}'",
         "message": f"{title}: {check.message}",

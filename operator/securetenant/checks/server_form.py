@@ -119,12 +119,20 @@ def _defaulted(spec: dict[str, Any], *, is_pod: bool) -> None:
 
 def _pull_policy(image: str) -> str:
     """ "Always" for the tag "latest", written or not; what cannot be parsed has no tag."""
-    first, _, rest = image.partition("/")
-    has_host = rest and (first == "localhost" or first.lower() != first or "." in first or ":" in first)
-    found = _REFERENCE.fullmatch(image if has_host else f"docker.io/{image}")
+    found = _REFERENCE.fullmatch(_with_registry(image))
     if not found or _IDENTIFIER.fullmatch(image) or len(found["path"]) > 255:
         return "IfNotPresent"
     return "Always" if found["tag"] == "latest" or not (found["tag"] or found["digest"]) else "IfNotPresent"
+
+
+def _with_registry(image: str) -> str:
+    """nginx is docker.io/library/nginx."""
+    first, slash, rest = image.partition("/")
+    if not slash or not (first == "localhost" or first.lower() != first or "." in first or ":" in first):
+        first, rest = "docker.io", image
+    if first in ("docker.io", "index.docker.io") and "/" not in rest:
+        rest = f"library/{rest}"
+    return f"{first}/{rest}"
 
 
 # --- decoding

@@ -5,8 +5,10 @@ read, and while nothing changes on these nodes nothing is sent.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from securetenant.controls.world import Pods
 from securetenant.kube.informer import Event, Informer
@@ -15,7 +17,10 @@ from securetenant.model.kinds import POD
 from securetenant.model.objects import Observed
 
 # Pods that have ended hold nothing on their node.
-_SELECTOR = "spec.nodeName={},status.phase!=Succeeded,status.phase!=Failed"
+_SELECTOR: Final = "spec.nodeName={},status.phase!=Succeeded,status.phase!=Failed"
+
+# How often a watch that does not stand yet is looked at (seconds).
+LOOK: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +30,15 @@ class _Watch:
 
 
 class NodePods:
-    """`on_pod` is called with the node's name for each change of a pod there, and `on_listed` once all are known."""
+    """`on_pod` is called with the node's name for each change of a pod there, `on_known` once all are known, and once
+    it is known that they may not be read."""
 
     def __init__(
-        self, transport: Transport, on_pod: Callable[[str, Observed], None], on_listed: Callable[[str], None]
+        self, transport: Transport, on_pod: Callable[[str, Observed], None], on_known: Callable[[str], None]
     ) -> None:
         self._transport = transport
         self._on_pod = on_pod
-        self._on_listed = on_listed
+        self._on_known = on_known
         self._wanted: set[str] = set()
         self._watches: dict[str, _Watch] = {}
         self._group: asyncio.TaskGroup | None = None
@@ -75,12 +81,19 @@ class NodePods:
 
     async def _run(self, node: str, informer: Informer) -> None:
         async with asyncio.TaskGroup() as group:
-            listed = group.create_task(self._note_once_listed(node, informer))
+            known = group.create_task(self._note_once_known(node, informer))
             try:
                 await informer.run()
             finally:
-                listed.cancel()
+                known.cancel()
 
-    async def _note_once_listed(self, node: str, informer: Informer) -> None:
-        await informer.synced.wait()
-        self._on_listed(node)
+    async def _note_once_known(self, node: str, informer: Informer) -> None:
+        is_told = False
+        while not informer.synced.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK):
+                    await informer.synced.wait()
+            if informer.forbidden and not is_told:
+                is_told = True
+                self._on_known(node)
+        self._on_known(node)

@@ -84,6 +84,7 @@ CHECKS: Final = CheckSet(
             "the pod tolerates the taint of nodes that are another tenant's: name the key and value of each taint, and "
             f"of {_TAINT} no value but the own tenant's",
             "Critical",
+            exemptible=False,
         ),
         Check(
             "foreignNodes",

@@ -30,19 +30,32 @@ PARAMETERS: Final = (
     _parameter("priorityClasses", lambda r: r.priority_classes),
 )
 
-# The hostPath volumes, each with the modes ("ro", "rw") of the entries of spec.runtime.hostPaths that cover it. A path
-# is compared at its boundaries.
+# Each entry of spec.runtime.hostPaths: what the paths that it covers begin with, and its mode ("ro", "rw"). A path is
+# compared at its boundaries: with a "/" behind both.
+_ALLOWED_PATHS: Final = (
+    "variables.hostPaths.map(a, {'start': a.split(':')[0] == '/' ? '/' : a.split(':')[0] + '/', "
+    "'mode': a.split(':')[1]})"
+)
+# The hostPath volumes, each with the modes of the entries that cover it.
 _HOST_VOLUMES: Final = (
     "variables.volumes.filter(v, has(v.hostPath)).map(v, {'name': dyn(v.name), "
-    "'path': dyn(v.hostPath.?path.orValue('')), 'modes': dyn(variables.hostPaths.filter(a, "
-    "a.split(':')[0] == '/' || v.hostPath.?path.orValue('') == a.split(':')[0] || "
-    "v.hostPath.?path.orValue('').startsWith(a.split(':')[0] + '/')).map(a, a.split(':')[1]))})"
+    "'path': dyn(v.hostPath.?path.orValue('')), 'modes': dyn(variables.allowedPaths.filter(a, "
+    "(v.hostPath.?path.orValue('') + '/').startsWith(a.start)).map(a, a.mode))})"
 )
+# For each container the volumes that it mounts by a part of them, or writable: each mount is looked at once.
+_PARTLY: Final = "m.?subPath.orValue('') != '' || m.?subPathExpr.orValue('') != ''"
+_MOUNTED: Final = "variables.containers.map(c, c.?volumeMounts.orValue([]).filter(m, {}).map(m, m.name))"
 
 CHECKS: Final = CheckSet(
     control=NAME,
     parameters=PARAMETERS,
-    variables={**podsecurity.VARIABLES, "hostVolumes": _HOST_VOLUMES},
+    variables={
+        **podsecurity.VARIABLES,
+        "allowedPaths": _ALLOWED_PATHS,
+        "hostVolumes": _HOST_VOLUMES,
+        "mountedPartly": _MOUNTED.format(_PARTLY),
+        "mountedWritable": _MOUNTED.format("!m.?readOnly.orValue(false)"),
+    },
     checks=(
         *podsecurity.CHECKS,
         Check(
@@ -67,9 +80,8 @@ CHECKS: Final = CheckSet(
         Check(
             "hostPathMounts",
             # subPath follows symbolic links that a container may have put there (CVE-2017-1002101, CVE-2021-25741).
-            "variables.hostVolumes.filter(v, variables.containers.exists(c, c.?volumeMounts.orValue([]).exists(m, "
-            "m.name == v.name && (m.?subPath.orValue('') != '' || m.?subPathExpr.orValue('') != '' || "
-            "(!('rw' in v.modes) && !m.?readOnly.orValue(false)))))).map(v, 'volume ' + v.name)",
+            "variables.hostVolumes.filter(v, variables.mountedPartly.exists(l, v.name in l) || "
+            "(!('rw' in v.modes) && variables.mountedWritable.exists(l, v.name in l))).map(v, 'volume ' + v.name)",
             "a mount of a directory of the node must have no subPath, and be readOnly unless the SecureTenant allows "
             "writing: set readOnly to true, and mount the directory itself",
             "High",
