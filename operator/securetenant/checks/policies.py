@@ -21,6 +21,8 @@ API: Final = "admissionregistration.k8s.io/v1"
 ADMISSION: Final = f"{names.GROUP}/admission"
 PROBE: Final = f"{names.GROUP}/probe"
 VERSION: Final = f"{names.GROUP}/policy-version"
+# On an object of the operator's probe: the version of the policy that was injected by (see `injections`).
+INJECTED: Final = f"{names.GROUP}/injected"
 
 _WORKLOAD_RULES: Final = (
     {"apiGroups": ["apps"], "resources": ["deployments", "statefulsets", "daemonsets", "replicasets"]},
@@ -31,6 +33,8 @@ _POD_RULES: Final = (
     {"operations": ["CREATE", "UPDATE"], "resources": ["pods"]},
     {"operations": ["UPDATE"], "resources": ["pods/ephemeralcontainers"]},
 )
+
+_INJECTED: Final = f"object.metadata.?annotations[?'{INJECTED}'].orValue('')"
 
 
 def pods(sets: Sequence[CheckSet]) -> list[Document]:
@@ -90,6 +94,9 @@ def versioned(name: str, spec: Document) -> Document:
     digest = hashlib.sha256(msgspec.json.encode(spec, order="sorted")).hexdigest()[:12]
     probe = {
         "expression": f"request.operation != 'CREATE' || !('{PROBE}' in object.?metadata.?annotations.orValue({{}}))",
+        # A MutatingAdmissionPolicy has no message of its own.
+        "messageExpression": f"'probe: {name} {digest} is in force' + ({_INJECTED} == '' ? '' : "
+        f"', injected ' + {_INJECTED})",
         "message": f"probe: {name} {digest} is in force",
         "reason": "Forbidden",
     }
@@ -110,8 +117,9 @@ def labels() -> dict[str, str]:
 def _validation(checks: CheckSet, check: Check) -> Document:
     variable = f"variables.{_variable(checks, check)}"
     title = checks.identifier(check)
+    exempted = f"'{title}' in variables.exempted || " if check.exemptible else ""
     return {
-        "expression": f"'{title}' in variables.exempted || {variable}.size() == 0",
+        "expression": f"{exempted}{variable}.size() == 0",
         # What is wrong and where comes first: a warning is cut at 256 characters.
         "messageExpression": f"'{title} at ' + {variable}.join(', ') + ': {_quoted(check.message)}'",
         "message": f"{title}: {check.message}",

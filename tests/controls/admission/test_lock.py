@@ -5,7 +5,8 @@ from typing import Any, Final
 
 import yaml
 
-from securetenant.controls.admission import control, lock, manifests
+from securetenant.controls.admission import lock, manifests
+from securetenant.controls.lookup import NAMED
 from securetenant.model.kinds import NAMESPACE
 from securetenant.model.objects import Ref
 from tests.support.world import NOW, StaticWorld, tenant
@@ -16,7 +17,7 @@ ROOT: Final = Path(__file__).parents[3]
 def annotation(**spec: Any) -> str:
     """What is written of the locks on a tenant's namespace."""
     owner = tenant("shop", namespaces=["shop-a"], **spec)
-    (want,) = control.plan(owner, StaticWorld([owner]), NOW).desired
+    (want,) = NAMED["admission"].plan(owner, StaticWorld([owner]), NOW).desired
     assert want.ref == Ref(NAMESPACE, "", "shop-a")
     return want.annotations["securetenant.dev/locks"]
 

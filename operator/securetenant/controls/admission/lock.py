@@ -28,7 +28,9 @@ CONTROLLERS: Final = (
 # What a tenant's spec says of its locks, in the annotation `securetenant.dev/locks`: the locks that are off.
 LOCKS: Final = CheckSet(
     "locks",
-    parameters=(Parameter("unlocked", lambda spec, namespace: () if spec.locks.namespaces else ("namespaces",)),),
+    parameters=(
+        Parameter("unlocked", lambda tenant, namespace: () if tenant.spec.locks.namespaces else ("namespaces",)),
+    ),
 )
 
 _POD_SECURITY: Final = "pod-security.kubernetes.io/"
@@ -78,10 +80,13 @@ def _variables() -> dict[str, str]:
     """`locked`: what of this request is locked, as texts. On CREATE there is no old object, on DELETE no new one."""
     controllers = ", ".join(f"'{one}'" for one in CONTROLLERS)
     mark = f"'{names.LABEL_TENANT}'"
+    probes = ", ".join(f"'{one}'" for one in names.PROBE_NAMESPACES)
     return {
         **accounts.variables(),
+        # The namespaces of the operator's probe carry a mark, and are made by whoever applies manifests/.
         "permitted": f"request.userInfo.username in variables.operatorAccounts || "
-        f"request.userInfo.username in [{controllers}]",
+        f"request.userInfo.username in [{controllers}] || "
+        f"(object == null ? oldObject : object).metadata.?name.orValue('') in [{probes}]",
         "breakGlass": "request.userInfo.?groups.orValue([]).exists(g, g in variables.breakGlassGroups)",
         "oldLabels": _of("labels", "oldObject", "dyn({})"),
         "newLabels": _of("labels", "object", "variables.oldLabels"),

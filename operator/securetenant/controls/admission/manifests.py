@@ -1,4 +1,4 @@
-"""manifests/admission and manifests/components/accounts, generated from the checks of all controls.
+"""manifests/admission and two components beside it, generated from the checks of all controls.
 
 `python -m securetenant.controls.admission.manifests` writes the files in these folders of the working directory; with
 `--check` it compares instead, and exits with 1 if one is not up to date.
@@ -10,13 +10,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from securetenant.checks import accounts, policies
-from securetenant.controls.admission import lock
+from securetenant.checks import accounts, injections, policies
+from securetenant.controls.admission import shipped
 from securetenant.controls.registry import CHECKS
 
 FOLDER: Final = Path("manifests")
 _POLICIES: Final = "admission"
 _ACCOUNTS: Final = "components/accounts"
+# What stands beside the generated files, written by hand: the namespaces of the operator's probe.
+_WRITTEN: Final = ("probe.yaml",)
+_INJECTION: Final = "components/injection"
 _HEADER: Final = (
     "# Generated from the checks in operator/securetenant/controls by\n"
     "# `python -m securetenant.controls.admission.manifests`. Do not edit.\n"
@@ -25,15 +28,15 @@ _ABOUT_ACCOUNTS: Final = (
     "# The policies with the accounts of your platform in place of the default ones: name this component in an\n"
     "# overlay, with a ConfigMap as in examples/with-accounts among its resources.\n"
 )
+_ABOUT_INJECTION: Final = (
+    "# What the API server writes into the tenants' pods (docs/controls/nodes.md, docs/controls/images.md). It needs\n"
+    "# MutatingAdmissionPolicy v1: Kubernetes 1.36 or newer. Without it pods are judged as their authors wrote them.\n"
+)
 
 
 def documents() -> dict[str, list[policies.Document]]:
-    """The policies and their bindings by file."""
-    return {
-        "pods.yaml": policies.pods(CHECKS),
-        "workloads.yaml": policies.workloads(CHECKS),
-        "namespaces.yaml": lock.namespaces(),
-    }
+    """The policies and their bindings by file of `manifests/admission`."""
+    return shipped.documents(CHECKS)
 
 
 def texts() -> dict[str, str]:
@@ -42,17 +45,24 @@ def texts() -> dict[str, str]:
     base = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
-        "resources": list(made),
+        "resources": [*made, *_WRITTEN],
     }
-    shipped = [one for given in made.values() for one in given]
+    injection = {
+        "apiVersion": "kustomize.config.k8s.io/v1alpha1",
+        "kind": "Component",
+        "resources": ["policy.yaml"],
+    }
+    given = [one for each in made.values() for one in each]
     return {
-        **{f"{_POLICIES}/{name}": _text(_HEADER, *given) for name, given in made.items()},
+        **{f"{_POLICIES}/{name}": _text(_HEADER, *each) for name, each in made.items()},
         f"{_POLICIES}/kustomization.yaml": _text(_HEADER, base),
-        f"{_ACCOUNTS}/kustomization.yaml": _text(_HEADER + _ABOUT_ACCOUNTS, _component(shipped)),
+        f"{_ACCOUNTS}/kustomization.yaml": _text(_HEADER + _ABOUT_ACCOUNTS, _component(given)),
+        f"{_INJECTION}/policy.yaml": _text(_HEADER, *injections.policy(CHECKS)),
+        f"{_INJECTION}/kustomization.yaml": _text(_HEADER + _ABOUT_INJECTION, injection),
     }
 
 
-def _component(shipped: Iterable[policies.Document]) -> policies.Document:
+def _component(given: Iterable[policies.Document]) -> policies.Document:
     """A kustomize component that writes the accounts from a ConfigMap into the policies that tell them apart. The
     ConfigMap is a file for kustomize alone, and never reaches the cluster."""
     variable = {
@@ -62,7 +72,7 @@ def _component(shipped: Iterable[policies.Document]) -> policies.Document:
     annotation = {"fieldPaths": [f"metadata.annotations.[{accounts.ANNOTATION}]"]}
     selects = [
         {"select": {"kind": one["kind"], "name": one["metadata"]["name"]}}
-        for one in shipped
+        for one in given
         if accounts.ANNOTATION in one["metadata"].get("annotations", {})
     ]
     return {
@@ -108,7 +118,8 @@ def main() -> int:
             (FOLDER / name).parent.mkdir(parents=True, exist_ok=True)
             (FOLDER / name).write_text(text)
         return 0
-    paths = [path for folder in (_POLICIES, _ACCOUNTS) for path in (FOLDER / folder).glob("*.yaml")]
+    paths = [path for folder in (_POLICIES, _ACCOUNTS, _INJECTION) for path in (FOLDER / folder).glob("*.yaml")]
+    paths = [path for path in paths if path.name not in _WRITTEN]
     found = {str(path.relative_to(FOLDER)): path.read_text() for path in paths}
     wrong = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
     for name in wrong:
