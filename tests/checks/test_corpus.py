@@ -1,4 +1,4 @@
-"""Every case of the corpus of attacks, judged in Python. tests/cluster/test_checks.py has them judged by the API server."""
+"""Every case of the corpus of attacks, judged in Python. tests/cluster/test_checks.py asks the API server."""
 
 from collections import Counter
 

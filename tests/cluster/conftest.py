@@ -1,18 +1,26 @@
 """What several of the cluster tests start from."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
 import pytest
 import pytest_asyncio
 
 from securetenant.kube.transport import Transport
-from tests.support import tenants
+from tests.support import judging, tenants
 from tests.support.lease import Asked, Election, staged, unable_to_watch
 from tests.support.sandbox import ROOT, Admin, Plane
 from tests.support.tenants import Stage
 
 NODE_RIGHTS: Final = ROOT / "manifests" / "components" / "nodes" / "role.yaml"
+_CLASSES: Final[Mapping[str, Mapping[str, Mapping[str, object]]]] = {
+    "/apis/node.k8s.io/v1/runtimeclasses": {
+        name: {"metadata": {"name": name}, "handler": "runc"} for name in ("gvisor", "gvisor-off", "runc")
+    },
+    "/apis/scheduling.k8s.io/v1/priorityclasses": {
+        name: {"metadata": {"name": name}, "value": 1000} for name in ("tenant-high", "tenant-higher")
+    },
+}
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -30,6 +38,18 @@ async def node_rights(admin: Admin, manifests: None) -> AsyncIterator[None]:
     await admin.apply(NODE_RIGHTS)
     yield
     await admin.kubectl("delete", "--ignore-not-found", "-f", str(NODE_RIGHTS))
+
+
+@pytest_asyncio.fixture(scope="module")
+async def judge(admin: Admin) -> AsyncIterator[Admin]:
+    """An API server with the policies in force, and the classes that cases name."""
+    made = [(path, name, body) for path, bodies in _CLASSES.items() for name, body in bodies.items()]
+    for path, _, body in made:
+        await admin.create(path, body)
+    async with judging.policies(admin):
+        yield admin
+    for path, name, _ in made:
+        await admin.delete(f"{path}/{name}")
 
 
 @pytest_asyncio.fixture

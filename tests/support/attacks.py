@@ -45,6 +45,7 @@ EVER: Final = "2999-01-01T00:00:00Z"
 DEBUG: Final = "/spec/ephemeralContainers/0"
 PLACES: Final = {"app": "/spec/containers/0", "setup": "/spec/initContainers/0", "sidecar": "/spec/initContainers/1"}
 RUNNING: Final = ("update", "patch", "apply-update", "debug")
+REMOVED: Final = object()
 _APPS: Final = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet")
 KINDS: Final = (*_APPS, "Job", "CronJob", "ReplicationController")
 _FIELDS: Final = frozenset(
@@ -178,6 +179,17 @@ def cases() -> tuple[Case, ...]:
             assert entry.keys() <= _FIELDS, f"{path.name}: {entry['name']}: unknown {entry.keys() - _FIELDS}"
             assert entry.get("source"), f"{path.name}: {entry['name']} has no source"
             made += _expanded(path.stem, entry)
+    return tuple(made)
+
+
+@functools.cache
+def changes() -> tuple[tuple[str, Any], ...]:
+    """The single changes of all cases, by JSON pointer with "@"; `REMOVED` is what a change takes away."""
+    made: list[tuple[str, Any]] = []
+    for path in sorted(FOLDER.glob("*.yaml")):
+        for entry in yaml.safe_load(path.read_text()):
+            made += [(pointer, _filled(value)) for pointer, value in _changes(entry)]
+            made += [(pointer, REMOVED) for pointer in entry.get("unset", ())]
     return tuple(made)
 
 

@@ -1,12 +1,13 @@
 """The API server as a judge: objects in namespaces with parameters, under the admission policies as they ship."""
 
+import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from securetenant.checks.policies import ADMISSION, PROBE, VERSION
+from securetenant.checks.policies import ADMISSION, PROBE, VERSION, policy_name
 from securetenant.controls.admission.manifests import documents
 from securetenant.model import names
 from tests.support import attacks, life
@@ -21,7 +22,9 @@ _KINDS: Final = {
     "Job": "/apis/batch/v1/namespaces/{}/jobs",
     "CronJob": "/apis/batch/v1/namespaces/{}/cronjobs",
 }
-_HINTS: Final = rf"binding '(?:pods-hints|workloads-warn)\.{re.escape(names.GROUP)}': "
+_AT_ONCE: Final = 8
+_KEPT: Final = 3500
+_HINTS: Final = rf"binding '(?:pods-hints|pods-warn|workloads-warn)\.{re.escape(names.GROUP)}': "
 # A check that fails (without a place where that is no good text), and one that could not be evaluated.
 _FAILED: Final = re.compile(
     rf"{_HINTS}(?:([a-z]+/[A-Za-z]+)(?: at |: )|expression '(?:\\?')([a-z]+/[A-Za-z]+)\\?' in )"
@@ -30,11 +33,13 @@ _FAILED: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """An answer: its status, what it said, the checks that failed by the warnings."""
+    """An answer: its status, what it said, the checks that failed by the warnings. `is_cut`: warnings may be missing,
+    since the API server sends no more than 4 KiB of them."""
 
     status: int
     message: str
     fails: frozenset[str]
+    is_cut: bool
 
 
 def path(body: Mapping[str, Any], namespace: str) -> str:
@@ -47,41 +52,88 @@ async def verdict(admin: Admin, method: str, where: str, body: Any, **options: A
     status, answer, warnings = await admin.warned(method, where, body, **{"params": DRY, **options})
     message = answer.get("message", "") if isinstance(answer, dict) else str(answer)
     found = (match for text in warnings for match in _FAILED.finditer(text))
-    return Verdict(status, f"{message} {warnings}", frozenset(match[1] or match[2] for match in found))
+    return Verdict(
+        status, f"{message} {warnings}", frozenset(match[1] or match[2] for match in found), _is_cut(warnings)
+    )
+
+
+def _is_cut(warnings: Sequence[str]) -> bool:
+    return sum(map(len, warnings)) > _KEPT
+
+
+async def verdicts(admin: Admin, prefix: str, cases: Iterable[attacks.Case]) -> list[tuple[attacks.Case, Verdict]]:
+    """The API server's verdict on each case, in a namespace for each set of parameters."""
+    spaces: dict[frozenset[tuple[str, str]], str] = {}
+    made: list[tuple[attacks.Case, str]] = []
+    for case in cases:
+        key = frozenset(case.annotations.items())
+        made.append((case, spaces.setdefault(key, f"{prefix}-{len(spaces)}")))
+    async with contextlib.AsyncExitStack() as stack:
+        contexts = (namespace(admin, name, dict(key)) for key, name in spaces.items())
+        await asyncio.gather(*(stack.enter_async_context(context) for context in contexts))
+        return await _judged(admin, made)
+
+
+async def in_namespace(admin: Admin, space: str, cases: Iterable[attacks.Case]) -> list[tuple[attacks.Case, Verdict]]:
+    """The same in a namespace that is there, whatever its parameters."""
+    return await _judged(admin, [(case, space) for case in cases])
+
+
+async def _judged(admin: Admin, placed: Iterable[tuple[attacks.Case, str]]) -> list[tuple[attacks.Case, Verdict]]:
+    at_once = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(number: int, case: attacks.Case, space: str) -> tuple[attacks.Case, Verdict]:
+        async with at_once:
+            return case, await judged(admin, case, space, number)
+
+    return await asyncio.gather(*(one(number, case, space) for number, (case, space) in enumerate(placed)))
 
 
 @contextlib.asynccontextmanager
 async def policies(admin: Admin) -> AsyncIterator[None]:
-    """`manifests/admission` is applied and in force."""
+    """`manifests/admission` is applied and in force; what was not there before is removed at the end."""
     folder = str(ROOT / "manifests" / "admission")
     space = "judging-probe"
+    were_there = await admin.find(f"{POLICIES}/pods.{names.GROUP}") is not None
     try:
         await admin.kubectl("apply", "-k", folder)
         async with namespace(admin, space, {}):
-            await wait_for(lambda: _in_force(admin, space), 20, "the admission policies to be in force")
+            await wait_for(lambda: _all_in_force(admin, space), 20, "the admission policies to be in force")
         yield
     finally:
-        await admin.kubectl("delete", "--ignore-not-found", "-k", folder)
+        if not were_there:
+            await admin.kubectl("delete", "--ignore-not-found", "-k", folder)
 
 
-async def _in_force(admin: Admin, space: str) -> bool:
+async def _all_in_force(admin: Admin, space: str) -> bool:
+    return all([await in_force(admin, space, made[0]) for made in documents().values() if _is_judging(made[0])])
+
+
+def _is_judging(policy: Mapping[str, Any]) -> bool:
+    return policy["metadata"]["name"] in (policy_name("pods"), policy_name("workloads"))
+
+
+async def in_force(admin: Admin, space: str, policy: Mapping[str, Any]) -> bool:
+    """Whether this very policy on pods, or on what holds them, answers its probe in a namespace."""
+    metadata = policy["metadata"]
     pod = attacks.pod()
-    for file, body in (("pods.yaml", pod), ("workloads.yaml", attacks.workload("Deployment", pod))):
-        policy = documents()[file][0]["metadata"]
-        body["metadata"]["annotations"] = {PROBE: "1"}
-        answer = await verdict(admin, "POST", path(body, space), body)
-        if f"probe: {policy['name']} {policy['annotations'][VERSION]} is in force" not in answer.message:
-            return False
-    return True
+    body = pod if metadata["name"] == policy_name("pods") else attacks.workload("Deployment", pod)
+    body["metadata"]["annotations"] = {PROBE: "1"}
+    answer = await verdict(admin, "POST", path(body, space), body)
+    return f"probe: {metadata['name']} {metadata['annotations'][VERSION]} is in force" in answer.message
 
 
 @contextlib.asynccontextmanager
 async def namespace(
-    admin: Admin, name: str, annotations: Mapping[str, str], mode: str | None = "Deny"
+    admin: Admin,
+    name: str,
+    annotations: Mapping[str, str],
+    mode: str | None = "Deny",
+    labels: Mapping[str, str] | None = None,
 ) -> AsyncIterator[None]:
-    """A namespace with these parameters in which pods can be made; removed at the end."""
-    labels = {ADMISSION: mode} if mode else {}
-    metadata = {"name": name, "labels": labels, "annotations": dict(annotations)}
+    """A namespace with these parameters in which pods can be made; removed at the end. `mode`: None, unmarked."""
+    marked = {**({ADMISSION: mode} if mode else {}), **(labels or {})}
+    metadata = {"name": name, "labels": marked, "annotations": dict(annotations)}
     await admin.create(life.NAMESPACES, {"metadata": metadata})
     try:
         account = f"{life.NAMESPACES}/{name}/serviceaccounts/default"

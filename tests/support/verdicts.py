@@ -1,7 +1,7 @@
 """What `checks.evaluator` says of the corpus, and of the fixtures of Pod Security."""
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ from sandbox import podtypes
 from securetenant.checks.check import CheckSet
 from securetenant.checks.evaluator import Evaluator
 from securetenant.checks.server_form import Malformed, judged, target_of
-from securetenant.checks.variables import PODS, WORKLOADS
+from securetenant.checks.variables import PODS, WORKLOADS, Target
 from securetenant.controls.registry import CHECKS
 from securetenant.controls.runtime.podsecurity import BASELINE_CAPABILITIES, RESTRICTED_CAPABILITIES, VERSION
 from tests.support import attacks
@@ -41,15 +41,16 @@ def form(number: int) -> dict[str, Any] | Malformed:
 class Judge:
     """Checks, compiled for pods and for what holds them."""
 
-    def __init__(self, sets: Sequence[CheckSet] = CHECKS) -> None:
-        self._by_target = {target: Evaluator(target, sets) for target in (PODS, WORKLOADS)}
+    def __init__(
+        self, sets: Sequence[CheckSet] = CHECKS, make: Callable[[Target, Sequence[CheckSet]], Evaluator] = Evaluator
+    ) -> None:
+        self._by_target = {target: make(target, sets) for target in (PODS, WORKLOADS)}
 
     def fails(self, case: Case, body: dict[str, Any]) -> frozenset[str]:
         """The IDs of the checks that fail. `body`: as `form` gives it."""
         target = target_of(case.body)
         assert target is not None, case.name
-        operation = "UPDATE" if case.is_running else "CREATE"
-        found = self._by_target[target].failures(body, case.annotations, operation)  # type: ignore[arg-type]
+        found = self._by_target[target].failures(body, case.annotations, "UPDATE" if case.is_running else "CREATE")
         return frozenset(failure.identifier for failure in found)
 
     def of(self, body: Mapping[str, Any], annotations: Mapping[str, str]) -> frozenset[str]:

@@ -1,0 +1,149 @@
+"""The admission policies as the API server holds them: without warnings, where they look and where not, and changed."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any, Final
+
+import pytest
+
+from securetenant.checks import policies
+from securetenant.controls.admission.manifests import documents
+from securetenant.controls.registry import CHECKS
+from tests.support import attacks, judging
+from tests.support.sandbox import JSON_PATCH, MERGE_PATCH, Admin, wait_for
+
+pytestmark = pytest.mark.cluster
+
+PODS: Final = "/api/v1/namespaces/{}/pods"
+
+
+def bad() -> dict[str, Any]:
+    body = attacks.pod()
+    body["spec"]["hostPID"] = True
+    return body
+
+
+async def test_the_api_server_has_no_doubt_about_any_expression(judge: Admin) -> None:
+    for made in documents().values():
+        path = f"{judging.POLICIES}/{made[0]['metadata']['name']}"
+
+        async def checked(path: str = path) -> Any:
+            policy = await judge.get(path)
+            status = policy.get("status", {})
+            return status if status.get("observedGeneration") == policy["metadata"]["generation"] else None
+
+        # kube-controller-manager checks each expression against each kind: 10 s and more of CPU.
+        status = await wait_for(checked, 90, "the type check of the policy")
+        assert status["typeChecking"] == {}, status
+
+
+async def test_a_namespace_without_the_mark_is_never_judged(judge: Admin) -> None:
+    annotations = attacks.annotations({})
+    for number, mode in enumerate((None, "", "Off", "deny")):
+        space = f"unmarked-{number}"
+        async with judging.namespace(judge, space, annotations, mode):
+            for body in (bad(), attacks.workload("Deployment", bad())):
+                verdict = await judging.verdict(judge, "POST", judging.path(body, space), body)
+                assert (verdict.status, verdict.message) == (201, " []")
+
+
+async def test_warn_admits_with_a_warning(judge: Admin) -> None:
+    async with judging.namespace(judge, "warned", attacks.annotations({}), "Warn"):
+        for body in (bad(), attacks.workload("Deployment", bad())):
+            verdict = await judging.verdict(judge, "POST", judging.path(body, "warned"), body)
+            assert (verdict.status, *verdict.fails) == (201, "runtime/hostNamespaces")
+
+
+async def test_a_refusal_says_what_where_and_what_to_write(judge: Admin) -> None:
+    body = bad()
+    body["spec"]["containers"][0]["securityContext"]["readOnlyRootFilesystem"] = False
+    async with judging.namespace(judge, "told", attacks.annotations({})):
+        status, answer, warnings = await judge.warned("POST", PODS.format("told"), body)
+    assert status == 403
+    assert answer["message"].endswith(
+        "denied request: runtime/hostNamespaces at spec.hostPID: the namespaces of the host are not for tenants: "
+        "remove the field"
+    )
+    assert [text.partition("pods-hints.securetenant.dev': ")[2].partition(":")[0] for text in warnings] == [
+        "runtime/hostNamespaces at spec.hostPID",
+        "runtime/readOnlyRootFilesystem at container app",
+    ]
+
+
+async def test_a_pod_that_breaks_a_new_rule_goes_on(judge: Admin) -> None:
+    """It is labelled, loses a finalizer and is deleted; its image and its containers for debugging are judged."""
+    space = "before"
+    there = bad()
+    there["metadata"]["finalizers"] = ["example.com/hold"]
+    async with judging.namespace(judge, space, attacks.annotations({}), None):
+        path = f"{PODS.format(space)}/pod"
+        await judge.create(PODS.format(space), there)
+        mark = {"metadata": {"labels": {policies.ADMISSION: "Deny"}}}
+        await judge.patch(f"/api/v1/namespaces/{space}", mark, MERGE_PATCH)
+        assert (await judging.verdict(judge, "POST", PODS.format(space), bad())).status == 403
+        image = [{"op": "replace", "path": "/spec/containers/0/image", "value": "registry.bank.example/payments/x"}]
+        verdict = await judging.verdict(judge, "PATCH", path, image, content_type=JSON_PATCH)
+        assert (verdict.status, *sorted(verdict.fails)) == (403, "images/digest", "runtime/hostNamespaces")
+        debug = [{"op": "add", "path": "/spec/ephemeralContainers", "value": [attacks.container("debug")]}]
+        verdict = await judging.verdict(judge, "PATCH", f"{path}/ephemeralcontainers", debug, content_type=JSON_PATCH)
+        assert (verdict.status, *verdict.fails) == (403, "runtime/hostNamespaces")
+        await judge.patch(path, {"metadata": {"labels": {"a": "b"}, "annotations": {"a": "b"}}})
+        await judge.patch(f"{path}/status", {"status": {"message": "seen"}})
+        await judge.delete(path, {"gracePeriodSeconds": "0"})
+        await judge.patch(path, {"metadata": {"finalizers": None}})
+
+        async def is_gone() -> bool:
+            return await judge.find(path) is None
+
+        await wait_for(is_gone, 20, "the pod to be gone")
+
+
+async def test_the_scale_of_what_breaks_a_new_rule_can_be_changed(judge: Admin) -> None:
+    space = "scaled"
+    path = judging.path(body := attacks.workload("Deployment", bad()), space)
+    async with judging.namespace(judge, space, attacks.annotations({})):
+        status, _, warnings = await judge.warned("POST", path, body)
+        assert (status, len(warnings)) == (201, 1)
+        status, _, warnings = await judge.warned(
+            "PATCH", f"{path}/pod/scale", {"spec": {"replicas": 0}}, content_type=MERGE_PATCH
+        )
+        assert (status, warnings) == (200, [])
+        assert (await judge.warned("DELETE", f"{path}/pod"))[0] == 200
+
+
+@pytest.mark.parametrize("identifier", ["runtime/privileged", "runtime/hostPaths", "images/registries"])
+async def test_the_corpus_notices_on_the_api_server_a_check_that_finds_nothing(judge: Admin, identifier: str) -> None:
+    cases = [
+        case
+        for case in attacks.cases()
+        if identifier in case.fails and case.operation == "create" and not case.status and case.body["kind"] == "Pod"
+    ]
+    async with without(judge, identifier):
+        found = await judging.verdicts(judge, f"without-{identifier.partition('/')[2].lower()}", cases)
+    assert len(cases) > 2
+    assert not [case.name for case, verdict in found if verdict.fails != case.fails - {identifier}]
+
+
+@contextlib.asynccontextmanager
+async def without(admin: Admin, identifier: str) -> AsyncIterator[None]:
+    """The policy on pods, with a check that finds nothing."""
+    sets = [
+        replace(one, checks=[replace(c, found="[]") if one.identifier(c) == identifier else c for c in one.checks])
+        for one in CHECKS
+    ]
+    path = f"{judging.POLICIES}/{policies.policy_name('pods')}"
+
+    space = f"weakened-{identifier.replace('/', '-').lower()}"
+
+    async def put(policy: dict[str, Any]) -> None:
+        version = (await admin.get(path))["metadata"]["resourceVersion"]
+        await admin.replace(path, {**policy, "metadata": {**policy["metadata"], "resourceVersion": version}})
+        await wait_for(lambda: judging.in_force(admin, space, policy), 20, "the policy to be in force")
+
+    async with judging.namespace(admin, space, {}):
+        try:
+            await put(policies.pods(sets)[0])
+            yield
+        finally:
+            await put(policies.pods(CHECKS)[0])
