@@ -1,6 +1,7 @@
 """Read the audit log: which requests the API server really got, by whom, and what it answered."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,15 @@ def read(log: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
         text = file.read()
     whole = text[: text.rfind(b"\n") + 1]
     return [json.loads(line) for line in whole.splitlines()], offset + len(whole)
+
+
+def end(log: Path) -> int:
+    """The offset after the last whole line: from there on only what is asked from now on is read."""
+    with log.open("rb") as file:
+        # At the level Metadata no line is nearly as long as that.
+        start = max(0, file.seek(0, os.SEEK_END) - 2**20)
+        file.seek(start)
+        return start + file.read().rfind(b"\n") + 1
 
 
 def requests(log: Path, user: str, offset: int = 0) -> tuple[list[str], int]:

@@ -5,7 +5,7 @@ import inspect
 import json
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -39,11 +39,16 @@ class Admin:
     plane: Plane
     #: Another identity's token instead of the administrator's.
     token: str | None = None
+    #: Whom the requests (but kubectl's) impersonate, and in which groups; nobody if empty.
+    user: str = ""
+    groups: Sequence[str] = ()
     _session: aiohttp.ClientSession | None = field(default=None, repr=False)
 
     async def __aenter__(self) -> Self:
         token = self.token or self.plane.admin_token
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        headers = [("Authorization", f"Bearer {token}")] if token else []
+        if self.user:
+            headers += [("Impersonate-User", self.user), *(("Impersonate-Group", group) for group in self.groups)]
         connector = aiohttp.TCPConnector(ssl=tls(self.plane), limit=100)
         timeout = aiohttp.ClientTimeout(total=30)
         self._session = aiohttp.ClientSession(self.plane.url, connector=connector, headers=headers, timeout=timeout)

@@ -41,6 +41,13 @@ async def node_rights(admin: Admin, manifests: None) -> AsyncIterator[None]:
 
 
 @pytest_asyncio.fixture(scope="module")
+async def policies(admin: Admin, manifests: None) -> AsyncIterator[None]:
+    """``manifests/admission`` is applied and in force, for all tests of a module."""
+    async with judging.policies(admin):
+        yield
+
+
+@pytest_asyncio.fixture(scope="module")
 async def judge(admin: Admin) -> AsyncIterator[Admin]:
     """An API server with the policies in force, and the classes that cases name."""
     made = [(path, name, body) for path, bodies in _CLASSES.items() for name, body in bodies.items()]

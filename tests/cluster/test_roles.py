@@ -1,30 +1,28 @@
 """What the five shipped roles let a tenant do, asked of a real API server's authorizer.
 
-Each role is bound twice: to `GROUP@here`, in one namespace, as the access control binds it; and to `GROUP@everywhere`
-in the whole cluster, as nobody should. What a tenant must never do is asked of the second, so that a right that a
-RoleBinding cannot carry today (nodes/proxy, webhooks) is found in the role all the same.
+What a tenant must never do is asked of `GROUP@everywhere` (tests/support/roles.py), so that a right that a RoleBinding
+cannot carry today (nodes/proxy, webhooks) is found in the role all the same. test_roles_denied.py has every right as a
+table, and requests that are refused.
 """
 
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import pytest
 import pytest_asyncio
 import yaml
 
+from tests.support import roles
+from tests.support.roles import RBAC, READ, ROLES, WRITE
 from tests.support.sandbox import Admin
 
 pytestmark = pytest.mark.cluster
 
-ROLES: Final = ("viewer", "auditor", "operator", "developer", "admin")
 HERE: Final = "roles-test-here"
 ELSEWHERE: Final = "roles-test-elsewhere"
-READ: Final = ("get", "list", "watch")
-WRITE: Final = ("create", "update", "patch", "delete", "deletecollection")
-RBAC: Final = "rbac.authorization.k8s.io"
 REVIEWS: Final = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
 MANIFESTS: Final = Path(__file__).parents[2] / "manifests"
 
@@ -69,39 +67,10 @@ async def allowed_to(admin: Admin, questions: list[Ask], role: str, where: str =
     return await allowed(admin, questions, f"{role}-person", [f"{role}@{where}"])
 
 
-def binding(kind: str, name: str, role: str, subject: dict[str, str]) -> dict[str, Any]:
-    return {
-        "apiVersion": f"{RBAC}/v1",
-        "kind": kind,
-        "metadata": {"name": name},
-        "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": f"securetenant-{role}"},
-        "subjects": [subject],
-    }
-
-
-def group(name: str) -> dict[str, str]:
-    return {"kind": "Group", "name": name, "apiGroup": RBAC}
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def bound(admin: Admin, manifests: None) -> AsyncIterator[Admin]:
-    """The roles bound to groups, and `developer` to the ServiceAccount `deployer` of one namespace."""
-    here = f"/apis/{RBAC}/v1/namespaces/{HERE}/rolebindings"
-    everywhere = f"/apis/{RBAC}/v1/clusterrolebindings"
-    for namespace in (HERE, ELSEWHERE):
-        meta = {"name": namespace}
-        await admin.create("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": meta})
-    for role in ROLES:
-        await admin.create(here, binding("RoleBinding", role, role, group(f"{role}@here")))
-        name = f"roles-test-{role}"
-        await admin.create(everywhere, binding("ClusterRoleBinding", name, role, group(f"{role}@everywhere")))
-    deployer = {"kind": "ServiceAccount", "name": "deployer", "namespace": HERE}
-    await admin.create(here, binding("RoleBinding", "deployer", "developer", deployer))
-    yield admin
-    for role in ROLES:
-        await admin.delete(f"{everywhere}/roles-test-{role}")
-    for namespace in (HERE, ELSEWHERE):
-        await admin.delete(f"/api/v1/namespaces/{namespace}")
+    async with roles.bound(admin, HERE, ELSEWHERE):
+        yield admin
 
 
 NEVER: Final = [

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from securetenant.model import names
 from tests.support import attacks, life
 from tests.support.sandbox import APPLY, JSON_PATCH, ROOT, Admin, wait_for
 
+_PROBES: Final = itertools.count()
 DRY: Final = {"dryRun": "All"}
 POLICIES: Final = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
 _KINDS: Final = {
@@ -93,7 +95,8 @@ async def _judged(admin: Admin, placed: Iterable[tuple[attacks.Case, str]]) -> l
 async def policies(admin: Admin) -> AsyncIterator[None]:
     """`manifests/admission` is applied and in force; what was not there before is removed at the end."""
     folder = str(ROOT / "manifests" / "admission")
-    space = "judging-probe"
+    # A namespace of that name may still be going.
+    space = f"judging-probe-{next(_PROBES)}"
     were_there = await admin.find(f"{POLICIES}/pods.{names.GROUP}") is not None
     try:
         await admin.kubectl("apply", "-k", folder)
