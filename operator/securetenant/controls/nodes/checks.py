@@ -33,14 +33,15 @@ _PREFERRED: Final = (
     ".map(p, p.?preference.orValue({}))"
 )
 # The DaemonSet controller replaces the required terms of each pod by one that names its node (and then judges the
-# template's own terms itself). Just that form is allowed: taint and nodeSelector still decide whether the pod may run
-# there, and a tenant that writes it by hand gets no more than by the label kubernetes.io/hostname.
+# template's own terms itself). Just that form is allowed (the API server takes no other field, and one value alone):
+# taint and nodeSelector still decide whether the pod may run there, and a tenant that writes it by hand gets no more
+# than by the label kubernetes.io/hostname.
 _NAMES_NODES: Final = (
     "variables.preferredNodes.exists(t, t.?matchFields.orValue([]).size() > 0) || "
     "(variables.requiredNodes.exists(t, t.?matchFields.orValue([]).size() > 0) && "
-    "!(variables.requiredNodes.size() == 1 && variables.requiredNodes.all(t, "
-    "t.?matchExpressions.orValue([]).size() == 0 && t.matchFields.size() == 1 && t.matchFields.all(f, "
-    "f.?key.orValue('') == 'metadata.name' && f.?operator.orValue('') == 'In' && f.?values.orValue([]).size() == 1))))"
+    "!(variables.requiredNodes.size() == 1 && variables.requiredNodes[0].?matchExpressions.orValue([]).size() == 0 && "
+    "variables.requiredNodes[0].matchFields.size() == 1 && "
+    "variables.requiredNodes[0].matchFields[0].?operator.orValue('') == 'In'))"
 )
 _SELECTS_OTHERS: Final = (
     "(variables.requiredNodes + variables.preferredNodes).exists(t, t.?matchExpressions.orValue([]).exists(e, "
