@@ -6,21 +6,21 @@ from typing import Final, cast
 
 from pydantic import BaseModel
 
-from securetenant.api.constraints import Rule
 from securetenant.api.tenant import SecureTenant
-from securetenant.api.types import is_tenant_name, tenant_name_pattern
+from securetenant.api.types import tenant_name_pattern
 from securetenant.model.kinds import SECURE_TENANT, Kind
 
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """A custom resource. `model`: the whole object, with `metadata`, `spec` and `status`. `name_rule`: the rule for its
-    name, in the root of the schema. `columns`: the printer columns, each with name, type, JSONPath and description."""
+    """A custom resource. `model`: the whole object, with `metadata`, `spec` and `status`. `name_rule`: the CEL rule
+    for its name, in the root of the schema, and the message. `columns`: the printer columns, each with name, type,
+    JSONPath and description."""
 
     kind: Kind
     model: type[BaseModel]
     description: str
-    name_rule: Rule
+    name_rule: tuple[str, str]
     columns: tuple[tuple[str, str, str, str], ...]
     short_names: tuple[str, ...] = ()
 
@@ -45,11 +45,10 @@ TENANT: Final = Definition(
     SECURE_TENANT,
     SecureTenant,
     "A tenant: its declared posture and its observed state.",
-    Rule(
+    (
         f"self.metadata.name.matches('{tenant_name_pattern}')",
         'the name of a SecureTenant is a DNS label: lower-case letters, digits and "-", at most 40 characters; '
         "rename it",
-        lambda tenant: is_tenant_name(tenant.metadata.name),
     ),
     (
         ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', "Whether the posture is in force."),

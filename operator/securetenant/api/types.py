@@ -21,7 +21,6 @@ _NAMESPACE: Final = Text(
 _TENANT: Final = Text(_LABEL % 38, 'a DNS label: lower-case letters, digits and "-", at most 40, e.g. "payments"', 40)
 TenantName = Annotated[str, _TENANT]
 tenant_name_pattern: Final = f"^{_TENANT.pattern}$"
-is_tenant_name: Final = _TENANT.matches
 RuleName = Annotated[
     str, Text(_LABEL % 38, 'a DNS label: lower-case letters, digits and "-", at most 40, e.g. "from-ledger"', 40)
 ]
