@@ -2,7 +2,8 @@
 
 ``SECURETENANT_TEST_KUBECONFIG`` names the file, ``SECURETENANT_TEST_CONTEXT`` the context (else the current one). The
 demo and the cluster tests create and delete namespaces, tamper with policies and taint nodes there, so a context that
-may be production is refused unless ``SECURETENANT_ALLOW_CONTEXT`` has its exact name.
+may be production is refused unless ``SECURETENANT_ALLOW_CONTEXT`` has its exact name. The user of the context must be
+in the group ``securetenant:break-glass``, or the lock on namespaces refuses the tampering.
 """
 
 import base64

@@ -97,12 +97,14 @@ def start(
     folder: Path | None = None,
     *,
     audit: AuditLevel | bool = False,
+    one_account: bool = False,
     assets: Path | None = None,
     report: Report = _say_nothing,
 ) -> Plane:
     """Start an instance in ``folder`` (a temporary one, removed at the end, if None) and wait until it serves.
 
-    ``audit=True`` means ``"Metadata"``; the log is at :attr:`Plane.audit_log`. ``assets`` defaults to
+    ``audit=True`` means ``"Metadata"``; the log is at :attr:`Plane.audit_log`. ``one_account``: Kubernetes' controllers
+    share the account ``system:kube-controller-manager``, which then needs their rights. ``assets`` defaults to
     :func:`sandbox.build.ensure`, which builds what is missing. ``report`` gets a line per step. Raises
     :class:`SandboxError`.
     """
@@ -113,6 +115,7 @@ def start(
     (folder / "logs").mkdir(exist_ok=True)
     level = ("Metadata" if audit is True else audit) or None
     options = (["--audit", level] if level else []) + (["--remove"] if temporary else [])
+    options += ["--one-account"] if one_account else []
     with (folder / "logs" / "supervisor.log").open("a") as output:
         child = subprocess.Popen(
             [sys.executable, "-m", "sandbox.supervisor", str(folder), str(assets), *options],

@@ -82,8 +82,13 @@ class Layout:
         return self.folder / ("kubeconfig" if user == "admin" else f"{user.removeprefix('system:')}.kubeconfig")
 
 
-def command(program: str, assets: Path, layout: Layout, ports: Ports, *, audit: bool) -> list[str]:
-    """The command line of ``program`` (one of :data:`ORDER`), whose binary is in ``assets``."""
+def command(
+    program: str, assets: Path, layout: Layout, ports: Ports, *, audit: bool, one_account: bool = False
+) -> list[str]:
+    """The command line of ``program`` (one of :data:`ORDER`), whose binary is in ``assets``.
+
+    ``one_account``: all controllers of kube-controller-manager write as ``system:kube-controller-manager``.
+    """
     arguments = {
         "etcd": _etcd,
         "kube-apiserver": _apiserver,
@@ -91,6 +96,8 @@ def command(program: str, assets: Path, layout: Layout, ports: Ports, *, audit: 
         "kube-scheduler": _scheduler,
         "kwok": _kwok,
     }[program](assets, layout, ports)
+    if program == "kube-controller-manager":
+        arguments += [f"--use-service-account-credentials={str(not one_account).lower()}"]
     if audit and program == "kube-apiserver":
         # Blocking (the default mode): what was answered is in the log, so that a test may read it at once.
         arguments += [f"--audit-policy-file={layout.audit_policy}", f"--audit-log-path={layout.audit_log}"]
@@ -146,7 +153,6 @@ def _controller_manager(_assets: Path, layout: Layout, ports: Ports) -> list[str
         f"--secure-port={ports.controller_manager}",
         f"--service-account-private-key-file={layout.service_account_key}",
         f"--root-ca-file={layout.ca_file}",
-        "--use-service-account-credentials=true",
         "--leader-elect=false",
         # Namespaces with many objects go in seconds; the default is 20 requests a second.
         "--kube-api-qps=500",

@@ -1,6 +1,7 @@
 """The process that owns one instance: starts its programs, watches over them, and stops them in the right order.
 
-``python -m sandbox.supervisor FOLDER ASSETS [--audit LEVEL] [--remove]``; :mod:`sandbox.plane` starts it.
+``python -m sandbox.supervisor FOLDER ASSETS [--audit LEVEL] [--one-account] [--remove]``; :mod:`sandbox.plane` starts
+it.
 
 It reads commands, a line each, from standard input and writes events, a JSON object a line, to standard output. The
 end of its input means that whoever asked for the instance is gone, so the instance stops, however the asker died;
@@ -47,6 +48,7 @@ class Instance:
     layout: Layout
     assets: Path
     audit: str | None
+    one_account: bool
     ports: Ports
     user_tokens: dict[str, str]
     wake: int
@@ -68,6 +70,7 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("assets", type=Path)
     parser.add_argument("--audit", choices=["Metadata", "RequestResponse"])
+    parser.add_argument("--one-account", action="store_true", help="one account for all of Kubernetes' controllers")
     parser.add_argument("--remove", action="store_true", help="remove the folder at the end")
     arguments = parser.parse_args()
     layout = Layout(arguments.folder)
@@ -79,7 +82,8 @@ def main() -> int:
     wake, wake_write = os.pipe()
     os.set_blocking(wake_write, False)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-    instance = Instance(layout, arguments.assets, arguments.audit, free_ports(), credentials.tokens(), wake)
+    given = arguments.assets, arguments.audit, arguments.one_account
+    instance = Instance(layout, *given, free_ports(), credentials.tokens(), wake)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda received, _frame: instance.stop_signal.append(received))
     signal.signal(signal.SIGCHLD, lambda *_: None)  # only so that it wakes the loop
@@ -176,7 +180,14 @@ def has_default_objects(instance: Instance) -> bool:
 def spawn(instance: Instance, program: str) -> None:
     """Start ``program`` with its log file; it dies with the supervisor."""
     emit("starting", program=program)
-    arguments = programs.command(program, instance.assets, instance.layout, instance.ports, audit=bool(instance.audit))
+    arguments = programs.command(
+        program,
+        instance.assets,
+        instance.layout,
+        instance.ports,
+        audit=bool(instance.audit),
+        one_account=instance.one_account,
+    )
     path = instance.layout.log(program)
     environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(instance.layout.home)}
     with path.open("ab" if program in instance.expected_down else "wb") as output:

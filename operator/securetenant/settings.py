@@ -138,6 +138,11 @@ class Settings(BaseSettings):
     )
     dns_port: int = Field(53, ge=1, le=65535, description="Port of the cluster's DNS pods (OpenShift: 5353).")
 
+    daemonset_namespaces: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_items)] = Field(
+        ("kube-system",),
+        description="Namespaces, beside the operator's, whose DaemonSets may run on dedicated nodes: a,b.",
+    )
+
     expires_soon: Annotated[tuple[int, ...], NoDecode, BeforeValidator(_durations)] = Field(
         ("14d", "1d"),
         validate_default=True,
@@ -157,6 +162,11 @@ class Settings(BaseSettings):
         if not _DNS_LABEL.fullmatch(value):
             raise ValueError("must be a namespace's name: at most 63 of a-z, 0-9 and '-', not '-' at an end")
         return value
+
+    @field_validator("daemonset_namespaces")
+    @classmethod
+    def _namespaces(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(cls._namespace(name) for name in value)
 
     @field_validator("dns_pod_labels")
     @classmethod
@@ -198,6 +208,7 @@ class Settings(BaseSettings):
             dns_cidrs=self.dns_cidrs,
             dns_port=self.dns_port,
             operator_namespace=self.operator_namespace,
+            daemonset_namespaces=self.daemonset_namespaces,
             expires_soon=self.expires_soon,
             exemption_longest=self.exemption_longest,
         )

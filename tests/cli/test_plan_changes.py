@@ -11,7 +11,7 @@ from securetenant.cli.plan_changes import Change, Forecast, UnmetCondition, chan
 from securetenant.cli.plan_output import print_as_text
 from securetenant.controls.control import Deviation
 from securetenant.drift.assess import assess
-from securetenant.drift.judge import Field
+from securetenant.model.difference import Field
 from securetenant.model.kinds import CLUSTER_ROLE_BINDING, RESOURCE_QUOTA
 from securetenant.model.objects import Desired, Observed, Ref
 from tests.support.world import NOW, StaticWorld, mine, observe, tenant

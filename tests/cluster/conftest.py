@@ -9,6 +9,7 @@ import pytest_asyncio
 from securetenant.kube.transport import Transport
 from tests.support import judging, tenants
 from tests.support.lease import Asked, Election, staged, unable_to_watch
+from tests.support.locked import MASTERS
 from tests.support.sandbox import ROOT, Admin, Plane
 from tests.support.tenants import Stage
 
@@ -48,13 +49,12 @@ async def policies(admin: Admin, manifests: None) -> AsyncIterator[None]:
 
 
 @pytest_asyncio.fixture(scope="module")
-async def judge(admin: Admin) -> AsyncIterator[Admin]:
-    """An API server with the policies in force, and the classes that cases name."""
+async def judge(admin: Admin, policies: None) -> AsyncIterator[Admin]:
+    """An API server with the policies in force, and the classes that cases of the corpus name."""
     made = [(path, name, body) for path, bodies in _CLASSES.items() for name, body in bodies.items()]
     for path, _, body in made:
         await admin.create(path, body)
-    async with judging.policies(admin):
-        yield admin
+    yield admin
     for path, name, _ in made:
         await admin.delete(f"{path}/{name}")
 
@@ -73,3 +73,10 @@ async def poller(
     """Who may not watch the Lease."""
     async with unable_to_watch(plane, admin, tmp_path_factory.mktemp("poller")) as poller:
         yield poller
+
+
+@pytest_asyncio.fixture(scope="module")
+async def mallory(plane: Plane) -> AsyncIterator[Admin]:
+    """Somebody with every right of RBAC, and not in the break-glass group."""
+    async with Admin(plane, user="mallory", groups=[MASTERS]) as client:
+        yield client

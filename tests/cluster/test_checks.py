@@ -133,6 +133,7 @@ async def test_random_pods_are_judged_alike(judge: Admin) -> None:
 
 
 @pytest.mark.full
+@pytest.mark.timeout(1200)
 async def test_many_random_pods_are_judged_alike(judge: Admin) -> None:
     await _random(judge, range(1000, 6000))
 

@@ -14,7 +14,7 @@ from tests.support.tenants import Stage, Tenant
 pytestmark = pytest.mark.cluster
 CHANGED = ("namespaces", "Changed")
 #: What the admission policies and Pod Security read, of a tenant that says nothing about it.
-PARAMETERS = [f"securetenant.dev/{control}" for control in ("runtime", "images", "exemptions")]
+PARAMETERS = [f"securetenant.dev/{control}" for control in ("runtime", "images", "nodes", "exemptions", "locks")]
 RULES = {
     "securetenant.dev/admission": "Deny",
     **{f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "audit", "warn")},

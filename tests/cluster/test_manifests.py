@@ -12,6 +12,8 @@ import yaml
 
 import securetenant
 from sandbox.plane import Plane
+from securetenant.checks import accounts
+from securetenant.model.names import PROBE_NAMESPACES
 from securetenant.settings import PREFIX, Settings
 from tests.support.sandbox import Admin, wait_for
 
@@ -70,10 +72,39 @@ def test_no_role_aggregates_or_is_aggregated() -> None:
 
 def test_operator_has_no_secrets_and_cannot_become_another() -> None:
     verbs = {verb for rule in operator_rules() for verb in rule["verbs"]}
-    resources = {resource for rule in operator_rules() for resource in rule["resources"]}
+    found = [rule for name, rule in rules() if name not in TENANT_ROLES and name != "securetenant-probe"]
+    resources = {resource for rule in found for resource in rule["resources"]}
     assert verbs & {"escalate", "impersonate", "deletecollection", "approve", "sign"} == set()
-    assert {r for r in resources if r.startswith(("secrets", "pods", "serviceaccounts"))} == set()
-    assert {r for r in resources if "proxy" in r or "webhook" in r or "admission" in r} == set()
+    assert {r for r in resources if r.startswith(("secrets", "pods", "serviceaccounts"))} == {"pods"}
+    # Read, to find intruders on dedicated nodes: in the opt-in component alone.
+    own = [(name, rule) for name, rule in rules() if rule in found]
+    reads = [(name, rule["verbs"]) for name, rule in own if "pods" in rule["resources"] and name not in TENANT_ROLES]
+    assert reads == [("securetenant-controller-nodes", ["list", "watch"])]
+    assert {r for r in resources if "proxy" in r or "webhook" in r} == set()
+    # What is enforced at admission it may read and not write.
+    over = [rule["verbs"] for rule in found if any("admission" in resource for resource in rule["resources"])]
+    assert over == [["list", "watch"]]
+
+
+def test_where_the_operator_probes_nothing_can_be_created() -> None:
+    """It may create pods and Deployments in two namespaces, and the quota of each admits none."""
+    roles = [role for role in of_kind("Role") if role["metadata"]["name"] == "securetenant-probe"]
+    places = {role["metadata"]["namespace"] for role in roles}
+    assert places == set(PROBE_NAMESPACES)
+    asked = {("", "pods", "create"), ("apps", "deployments", "create")}
+    for role in roles:
+        found = {
+            (g, r, v)
+            for rule in role["rules"]
+            for g in rule["apiGroups"]
+            for r in rule["resources"]
+            for v in rule["verbs"]
+        }
+        assert found == asked
+    hard = {quota["metadata"]["namespace"]: quota["spec"]["hard"] for quota in of_kind("ResourceQuota")}
+    assert hard == {name: {"pods": "0", "count/deployments.apps": "0"} for name in PROBE_NAMESPACES}
+    for namespace in (each for each in of_kind("Namespace") if each["metadata"]["name"] in PROBE_NAMESPACES):
+        assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
 def test_operator_may_bind_the_tenants_roles_alone() -> None:
@@ -186,12 +217,27 @@ async def test_rights_over_nodes_are_asked_for_by_name(plane: Plane) -> None:
 
 
 @pytest.mark.cluster
+async def test_accounts_are_changed_in_one_file(plane: Plane) -> None:
+    """The policies go by them, show them, and are otherwise the same, their version included."""
+    base, ours = await asyncio.gather(built(plane, "manifests"), built(plane, "examples/with-accounts"))
+    assert base.keys() == ours.keys()
+    changed = {key: one for key, one in ours.items() if one != base[key]}
+    assert {kind for kind, _, _ in changed} == {"ValidatingAdmissionPolicy"}
+    for key, one in changed.items():
+        shown = accounts.read(one["metadata"]["annotations"][accounts.ANNOTATION])
+        assert shown.break_glass_groups == ("bank:break-glass",)
+        assert accounts.with_defaults(one) == base[key]
+    assert ("ValidatingAdmissionPolicy", "", "namespaces.securetenant.dev") in changed
+
+
+@pytest.mark.cluster
 async def test_base_holds_all_that_ships(plane: Plane) -> None:
     """A file that the kustomization forgets is not shipped."""
     base = await built(plane, "manifests")
     assert ("CustomResourceDefinition", "", "securetenants.securetenant.dev") in base
     files = {(o["kind"], o["metadata"].get("namespace", ""), o["metadata"]["name"]) for o in shipped()}
-    assert {key for key in files if "nodes" not in key[2]} <= set(base)
+    opt_in = {key for key in files if "nodes" in key[2] or key[0].startswith("MutatingAdmissionPolicy")}
+    assert files - opt_in <= set(base)
     assert base["Deployment", NAMESPACE, "securetenant"]["spec"]["template"]["spec"]["containers"][0]["image"].endswith(
         f":{securetenant.__version__}"
     )

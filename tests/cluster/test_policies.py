@@ -11,7 +11,7 @@ from securetenant.checks import policies
 from securetenant.controls.admission.manifests import documents
 from securetenant.controls.registry import CHECKS
 from tests.support import attacks, judging
-from tests.support.sandbox import JSON_PATCH, MERGE_PATCH, Admin, wait_for
+from tests.support.sandbox import Admin, wait_for
 
 pytestmark = pytest.mark.cluster
 
@@ -69,47 +69,6 @@ async def test_a_refusal_says_what_where_and_what_to_write(judge: Admin) -> None
         "runtime/hostNamespaces at spec.hostPID",
         "runtime/readOnlyRootFilesystem at container app",
     ]
-
-
-async def test_a_pod_that_breaks_a_new_rule_goes_on(judge: Admin) -> None:
-    """It is labelled, loses a finalizer and is deleted; its image and its containers for debugging are judged."""
-    space = "before"
-    there = bad()
-    there["metadata"]["finalizers"] = ["example.com/hold"]
-    async with judging.namespace(judge, space, attacks.annotations({}), None):
-        path = f"{PODS.format(space)}/pod"
-        await judge.create(PODS.format(space), there)
-        mark = {"metadata": {"labels": {policies.ADMISSION: "Deny"}}}
-        await judge.patch(f"/api/v1/namespaces/{space}", mark, MERGE_PATCH)
-        assert (await judging.verdict(judge, "POST", PODS.format(space), bad())).status == 403
-        image = [{"op": "replace", "path": "/spec/containers/0/image", "value": "registry.bank.example/payments/x"}]
-        verdict = await judging.verdict(judge, "PATCH", path, image, content_type=JSON_PATCH)
-        assert (verdict.status, *sorted(verdict.fails)) == (403, "images/digest", "runtime/hostNamespaces")
-        debug = [{"op": "add", "path": "/spec/ephemeralContainers", "value": [attacks.container("debug")]}]
-        verdict = await judging.verdict(judge, "PATCH", f"{path}/ephemeralcontainers", debug, content_type=JSON_PATCH)
-        assert (verdict.status, *verdict.fails) == (403, "runtime/hostNamespaces")
-        await judge.patch(path, {"metadata": {"labels": {"a": "b"}, "annotations": {"a": "b"}}})
-        await judge.patch(f"{path}/status", {"status": {"message": "seen"}})
-        await judge.delete(path, {"gracePeriodSeconds": "0"})
-        await judge.patch(path, {"metadata": {"finalizers": None}})
-
-        async def is_gone() -> bool:
-            return await judge.find(path) is None
-
-        await wait_for(is_gone, 20, "the pod to be gone")
-
-
-async def test_the_scale_of_what_breaks_a_new_rule_can_be_changed(judge: Admin) -> None:
-    space = "scaled"
-    path = judging.path(body := attacks.workload("Deployment", bad()), space)
-    async with judging.namespace(judge, space, attacks.annotations({})):
-        status, _, warnings = await judge.warned("POST", path, body)
-        assert (status, len(warnings)) == (201, 1)
-        status, _, warnings = await judge.warned(
-            "PATCH", f"{path}/pod/scale", {"spec": {"replicas": 0}}, content_type=MERGE_PATCH
-        )
-        assert (status, warnings) == (200, [])
-        assert (await judge.warned("DELETE", f"{path}/pod"))[0] == 200
 
 
 @pytest.mark.parametrize("identifier", ["runtime/privileged", "runtime/hostPaths", "images/registries"])

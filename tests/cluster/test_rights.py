@@ -26,13 +26,14 @@ pytestmark = pytest.mark.cluster
 USER: Final = f"system:serviceaccount:{NAMESPACE}:securetenant"
 NODES: Final = "/api/v1/nodes"
 ROLE: Final = "/apis/rbac.authorization.k8s.io/v1/clusterroles/securetenant-viewer"
-# Which rights it has, every authenticated user may ask (system:basic-user).
-QUESTIONS: Final = "selfsubjectaccessreviews"
+# Which rights it has and who it is, every authenticated user may ask (system:basic-user).
+QUESTIONS: Final = ("selfsubjectaccessreviews", "selfsubjectreviews")
 CLUSTER_BINDINGS: Final = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"
 SHIPPED: Final = (
     ROOT / "manifests" / "rbac" / "operator.yaml",
     ROOT / "manifests" / "rbac" / "operator-namespaced.yaml",
     ROOT / "manifests" / "components" / "nodes" / "role.yaml",
+    ROOT / "manifests" / "admission" / "probe.yaml",
 )
 # A repeated Event is written a minute after the first; here at once.
 IMPATIENT: Final = {"telemetry.events.Events(interval)": 0.1}
@@ -93,8 +94,8 @@ def asked(events: Iterable[dict[str, Any]]) -> set[Request]:
     """What the operator asked for, refused or not. What names no resource (/version) needs no right of its own."""
     found = set()
     for event in events:
-        target = event.get("objectRef", {"resource": QUESTIONS})
-        if event["user"].get("username") == USER and target["resource"] != QUESTIONS:
+        target = event.get("objectRef", {"resource": QUESTIONS[0]})
+        if event["user"].get("username") == USER and target["resource"] not in QUESTIONS:
             resource = "/".join(target[key] for key in ("resource", "subresource") if key in target)
             place = target.get("namespace", ""), target.get("name", "")
             found.add(Request(target.get("apiGroup", ""), resource, event["verb"], *place))

@@ -13,8 +13,8 @@ from securetenant.api import crd
 from securetenant.api.definitions import TENANT
 from securetenant.api.status import Condition, SecureTenantStatus, StatusModel
 from securetenant.api.tenant import SecureTenant
-from securetenant.controls import nodes
 from securetenant.controls.control import Control, Plan
+from securetenant.controls.nodes import control as nodes
 from securetenant.controls.notice import Notice, Rollout, Written
 from securetenant.controls.registry import CONTROLS
 from securetenant.controls.world import World
@@ -203,7 +203,7 @@ def test_what_the_shipped_controls_give_is_declared() -> None:
         nodes={"selector": {"matchLabels": {"pool": "pay"}}},
         exemptions=[{**exemption, "expires": rule["expires"]}],
     )
-    (desired,) = nodes.plan(of, StaticWorld([of], [observed("Node", "n1", labels={"pool": "pay"})]), NOW).desired
+    desired, *_ = nodes.plan(of, StaticWorld([of], [observed("Node", "n1", labels={"pool": "pay"})]), NOW).desired
     world = StaticWorld([of], [*mine(of), observe(desired, of, labels={"pool": "pay"})])
     for control in CONTROLS:
         planned = control.plan(of, world, NOW)

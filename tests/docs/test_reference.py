@@ -207,10 +207,12 @@ def _constants(node: ast.AST) -> set[str]:
 
 
 def _reasons_in(tree: ast.Module) -> Iterator[str]:
-    """The reasons that a file gives to conditions, by the two ways in which the code does it."""
+    """The reasons that a file gives to conditions, by the three ways in which the code does it."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "Condition.of":
             yield from _constants(node.args[2])
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "Verdict" and len(node.args) > 1:
+            yield from _constants(node.args[1])
         elif isinstance(node, ast.FunctionDef) and node.name == "obstacle":
             for inner in ast.walk(node):
                 if isinstance(inner, ast.Return) and isinstance(inner.value, ast.Tuple):
@@ -239,7 +241,7 @@ def told_conditions() -> set[tuple[str, str]]:
     for page in (DOCS / "operations.md", DOCS / "controls" / "network.md"):
         for row in table(page, "condition", "reason", "status"):
             found.add((code(row[0])[0], code(row[1])[0] if code(row[1]) else ""))
-    for control in ("namespaces", "access", "quota", "nodes"):
+    for control in ("namespaces", "access", "quota", "nodes", "admission"):
         page = DOCS / "controls" / f"{control}.md"
         (heading,) = re.findall(r"^## Condition `(\w+)`$", page.read_text(), re.MULTILINE)
         found |= {(heading, code(row[0])[0]) for row in table(page, "reason", "status", "meaning")}
@@ -297,7 +299,10 @@ def test_rights_in_two_namespaces() -> None:
 
 
 def test_the_nodes_component() -> None:
-    assert _rules("components/nodes/role.yaml") == [("", frozenset({"nodes"}), frozenset({"patch"}))]
+    assert _rules("components/nodes/role.yaml") == [
+        ("", frozenset({"nodes"}), frozenset({"patch"})),
+        ("", frozenset({"pods"}), frozenset({"list", "watch"})),
+    ]
 
 
 # --- names ------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,7 @@ async def discovering(folder: Path, server: Server) -> AsyncIterator[tuple[Disco
     heard = Heard()
     async with serving(server, folder) as path, transport_to(path) as transport:
         found = Discovery(transport, [WIDGET], heard, lambda kind: heard.append("going"))
+        assert found.crds is not None
         async with running(found.crds):
             task = asyncio.create_task(found.run())
             try:
@@ -122,6 +124,7 @@ async def test_what_agrees_is_asked_once_and_others_crds_are_no_reason(tmp_path:
         await until(lambda: server.asked > before, "the change of its CRD to be looked at")
         assert server.asked == before + 1
         assert heard[-2:] == [True, True]
+        assert found.crds is not None
         assert len(found.crds) == 1
 
 
@@ -176,3 +179,22 @@ async def test_the_pauses_grow_while_a_crd_without_the_version_stays(
     async with discovering(tmp_path, server):
         await until(lambda: None in waits, "the kind to be served")
     assert waits == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 5, 5, None]
+
+
+async def test_a_kind_of_kubernetes_itself_has_no_crd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it is not served it is asked for from time to time, since the API server may be upgraded."""
+    monkeypatch.setattr(discovery, "LONGEST", 0.01)
+    kind = replace(WIDGET, since="1.30")
+    server, heard = Server([], unknown_path), list[bool | ApiError]()
+    async with serving(server, tmp_path) as path, transport_to(path) as transport:
+        found = Discovery(transport, [kind], lambda of, answer: heard.append(answer), lambda of: None)
+        assert found.crds is None
+        task = asyncio.create_task(found.run())
+        await until(lambda: len(heard) >= 3, "it to be asked again")
+        assert set(heard) == {False}
+        server.answers[:] = [served]
+        await until(lambda: heard[-1] is True, "the kind to be served")
+        # Served it is for good: nothing wakes it again.
+        assert found._pause("", kind, True, 1.0) is None
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -1,6 +1,7 @@
 """The transport against a server that misbehaves."""
 
 import asyncio
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -330,3 +331,27 @@ async def test_guard_before_each_write(tmp_path: Path) -> None:
             await transport.delete(NETWORK_POLICY, REF)
     assert sent == ["POST", "GET", "PUT"]
     assert asked == 3
+
+
+async def test_a_dry_run_brings_the_warnings_refused_or_not(tmp_path: Path) -> None:
+    """As kube-apiserver writes them: a header each, quotes and backslashes escaped."""
+    seen: list[str] = []
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        seen.append(request.query_string)
+        answer = given("Pod") if len(seen) == 1 else status(403, "Forbidden")
+        answer.headers.add("Warning", '299 - "first: say \\"a\\\\b\\""')
+        answer.headers.add("Warning", '299 - "second"')
+        return answer
+
+    async with serving(handler, tmp_path) as path, transport_to(path) as transport:
+        written: list[str] = []
+        transport.before_write = lambda: written.append("asked")
+        for expected in (None, kube.Forbidden):
+            warnings = ["of before"]
+            with pytest.raises(expected) if expected is not None else contextlib.nullcontext():
+                await transport.request("POST", "/api/v1/pods", body={}, kind="Pod", dry_run=warnings)
+            assert warnings == ['first: say "a\\b"', "second"]
+        # The Lease is checked before it as before each write: only the leader tries.
+        assert written == ["asked", "asked"]
+    assert all("dryRun=All" in query for query in seen)

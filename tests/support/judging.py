@@ -93,19 +93,14 @@ async def _judged(admin: Admin, placed: Iterable[tuple[attacks.Case, str]]) -> l
 
 @contextlib.asynccontextmanager
 async def policies(admin: Admin) -> AsyncIterator[None]:
-    """`manifests/admission` is applied and in force; what was not there before is removed at the end."""
+    """`manifests/admission` is applied and in force. It stays, since the operator of later tests needs it."""
     folder = str(ROOT / "manifests" / "admission")
     # A namespace of that name may still be going.
     space = f"judging-probe-{next(_PROBES)}"
-    were_there = await admin.find(f"{POLICIES}/pods.{names.GROUP}") is not None
-    try:
-        await admin.kubectl("apply", "-k", folder)
-        async with namespace(admin, space, {}):
-            await wait_for(lambda: _all_in_force(admin, space), 20, "the admission policies to be in force")
-        yield
-    finally:
-        if not were_there:
-            await admin.kubectl("delete", "--ignore-not-found", "-k", folder)
+    await admin.kubectl("apply", "-k", folder)
+    async with namespace(admin, space, {}):
+        await wait_for(lambda: _all_in_force(admin, space), 20, "the admission policies to be in force")
+    yield
 
 
 async def _all_in_force(admin: Admin, space: str) -> bool:

@@ -21,6 +21,7 @@ __all__ = [
     "apply_manifests",
     "operator_kubeconfig",
     "operator_token",
+    "policies_in_force",
     "run_operator",
     "wait_for",
 ]
@@ -36,9 +37,21 @@ async def apply_crds(admin: Admin) -> None:
 
 
 async def apply_manifests(admin: Admin) -> None:
-    """``kubectl apply -k manifests/``, as an administrator would, and wait for the CRDs in it."""
+    """``kubectl apply -k manifests/``, as an administrator would, and wait for the CRDs and the policies in it."""
     await admin.kubectl("apply", "-k", str(existing(ROOT / "manifests" / "kustomization.yaml").parent))
     await _established(admin)
+    await policies_in_force(admin)
+
+
+async def policies_in_force(admin: Admin) -> None:
+    """Wait until the lock on namespaces answers: the API server loads policies a moment after they were written."""
+    probe = {"metadata": {"name": "probe", "annotations": {"securetenant.dev/probe": ""}}}
+
+    async def answers() -> bool:
+        status, answer = await admin.request("POST", "/api/v1/namespaces", probe, params={"dryRun": "All"})
+        return status == 403 and "probe: namespaces.securetenant.dev" in answer["message"]
+
+    await wait_for(answers, 20, "the policies to be in force")
 
 
 def existing(path: Path) -> Path:

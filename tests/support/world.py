@@ -15,7 +15,8 @@ from securetenant.api.tenant import SecureTenant
 from securetenant.cache.tenants import Tenants
 from securetenant.cache.world import World, indexes
 from securetenant.controls import commitment
-from securetenant.controls.lookup import CACHED, KINDS
+from securetenant.controls.lookup import CACHED, KINDS, NAMED
+from securetenant.controls.world import Pods
 from securetenant.model import names
 from securetenant.model.kinds import NAMESPACE, NODE, Kind
 from securetenant.model.objects import Desired, Json, Observed, Ref, marks
@@ -41,7 +42,7 @@ class Kept:
 
 class StaticWorld(World):
     """The operator's own World, over tenants and objects that `put` and `drop` change between two looks. `absent`: the
-    kinds that the API server does not serve."""
+    kinds that the API server does not serve. The admission policies stand as shipped."""
 
     def __init__(
         self,
@@ -52,9 +53,13 @@ class StaticWorld(World):
     ) -> None:
         self.kept = {kind: Kept() for kind in CACHED}
         self.by_key, self.known = indexes(), Tenants()
-        super().__init__(self.kept, self.by_key, self.known, platform or Platform(), lambda kind: kind not in absent)
+        self.pods: dict[str, Pods] = {}  # by node; none where nothing is given
+        super().__init__(
+            *(self.kept, self.by_key, self.known, platform or Platform(), lambda kind: kind not in absent),
+            lambda node: self.pods.get(node, Pods()),
+        )
         self._version = 0
-        self.put(*tenants, *objects)
+        self.put(*tenants, *NAMED["admission"].shipped(), *objects)
 
     def put(self, *items: SecureTenant | Observed) -> None:
         """Adds or replaces tenants and objects."""

@@ -33,6 +33,7 @@ FAMILIES = {
     ("securetenant_quota_hard", "gauge", ("resource", "tenant")),
     ("securetenant_quota_used", "gauge", ("resource", "tenant")),
     ("securetenant_node_dedicated", "gauge", ("tenant",)),
+    ("securetenant_node_intruders", "gauge", ("tenant",)),
     ("securetenant_exemptions_active", "gauge", ("control", "tenant")),
     ("securetenant_exemptions_expiry_timestamp_seconds", "gauge", ("tenant",)),
     ("securetenant_reconcile", "counter", ("result",)),

@@ -139,6 +139,16 @@ class DriftStatus(StatusModel):
     last_corrected: str | None = None
 
 
+class IntruderStatus(StatusModel):
+    """A pod on a dedicated node that is not the tenant's. `controller`: what made it, as "StatefulSet/db"; "" for a pod
+    by itself."""
+
+    node: str
+    namespace: str
+    pod: str
+    controller: str = ""
+
+
 class SecureTenantStatus(StatusModel):
     """`applied` is the tenant's own record of what it wrote, by namespace ("" for cluster-scoped objects),
     each as "Kind/name": it tells a deleted object (drift) from one not yet created (a rollout)."""
@@ -159,6 +169,10 @@ class SecureTenantStatus(StatusModel):
     )
     whitelist: WhitelistStatus | None = Field(None, description="The declared flows, by state.")
     nodes: list[str] = Field(default_factory=list, description="The nodes that are dedicated to this tenant.")
+    intruders: list[IntruderStatus] = Field(
+        default_factory=list, description="Pods of others on these nodes, at most 20 of them."
+    )
+    intruder_count: int = Field(0, description="How many pods of others are on these nodes.")
     exemptions: ExemptionsStatus | None = Field(None, description="The declared exemptions; absent if there are none.")
     drift: DriftStatus = Field(default_factory=DriftStatus, description="The objects that deviate from the posture.")
     applied: dict[str, list[str]] = Field(

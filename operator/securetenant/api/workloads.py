@@ -126,7 +126,8 @@ EXEMPTIBLE: Final[Mapping[str, tuple[str, ...]]] = {
         *("serviceAccountTokens", "runtimeClasses", "priorityClasses", "nodeName"),
     ),
     "images": ("reference", "registries", "digest", "pullPolicy"),
-    "nodes": (),
+    # Not `tolerations`: it would open the nodes of other tenants, which did not agree to it.
+    "nodes": ("selection", "foreignNodes"),
 }
 _IDS: Final = tuple(f"{control}/{check}" for control, checks in EXEMPTIBLE.items() for check in checks)
 

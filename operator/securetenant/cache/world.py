@@ -6,11 +6,14 @@ from typing import Protocol
 from securetenant.api.tenant import SecureTenant
 from securetenant.cache.index import Index
 from securetenant.cache.triggers import TokenIndex, tokens_of_change, tokens_of_event
+from securetenant.controls import ownership
 from securetenant.controls.lookup import CACHED
 from securetenant.controls.registry import CONTROLS
-from securetenant.model.kinds import NAMESPACE, Kind
+from securetenant.controls.world import Pods
+from securetenant.model.kinds import NAMESPACE, NODE, Kind
 from securetenant.model.objects import Observed, Ref
 from securetenant.model.platform import Platform
+from securetenant.model.probe import Probed
 
 
 class Cache(Protocol):
@@ -50,7 +53,7 @@ def _mark(observed: Observed) -> Iterable[str]:
 
 
 class World:
-    """Implements `controls.world.World` over the caches."""
+    """Implements `controls.world.World` over the caches. `probes`: the answers to the controls' trials, by control."""
 
     def __init__(
         self,
@@ -59,12 +62,15 @@ class World:
         tenants: Tenants,
         platform: Platform,
         serves: Callable[[Kind], bool] = lambda kind: True,
+        pods_on: Callable[[str], Pods] = lambda node: Pods(is_known=False),
     ) -> None:
         self._caches = caches
         self._indexes = indexes
         self._tenants = tenants
         self._platform = platform
         self._serves = serves
+        self.probes: dict[str, Probed] = {}
+        self._pods_on = pods_on
 
     @property
     def platform(self) -> Platform:
@@ -72,6 +78,9 @@ class World:
 
     def serves(self, kind: Kind) -> bool:
         return self._serves(kind)
+
+    def probed(self, control: str) -> Probed | None:
+        return self.probes.get(control)
 
     def tenant(self, name: str) -> SecureTenant | None:
         return self._tenants.get(name)
@@ -111,6 +120,18 @@ class World:
     def indexed(self, kind: Kind, keys: Iterable[str]) -> Iterable[Observed]:
         index = self._indexes[kind]
         return {observed.ref: observed for key in keys for observed in index.get(key)}.values()
+
+    def pods_on(self, node: str) -> Pods:
+        return self._pods_on(node)
+
+    def concerned_on(self, node: str, pod: Observed | None = None) -> set[str]:
+        """The tenant that has the node, by its label, unless the pod is the tenant's own."""
+        labelled = self.get(Ref(NODE, "", node))
+        if labelled is None or not labelled.tenant:
+            return set()
+        holder = ownership.holder(pod.ref.namespace, self) if pod is not None else None
+        is_own = holder is not None and holder.name == labelled.tenant
+        return set() if is_own else self._tenants.index.tenants({f"tenant:{labelled.tenant}"})
 
     def concerned(self, new: Observed, old: Observed | None) -> set[str]:
         """The tenants to reconcile because an object was added, changed or deleted."""

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from securetenant.checks import accounts
 from securetenant.checks.check import Check, CheckSet
 from securetenant.checks.variables import PODS, WORKLOADS, Target, variables
 from securetenant.model import names
@@ -20,6 +21,8 @@ API: Final = "admissionregistration.k8s.io/v1"
 ADMISSION: Final = f"{names.GROUP}/admission"
 PROBE: Final = f"{names.GROUP}/probe"
 VERSION: Final = f"{names.GROUP}/policy-version"
+# On an object of the operator's probe: the version of the policy that was injected by (see `injections`).
+INJECTED: Final = f"{names.GROUP}/injected"
 
 _WORKLOAD_RULES: Final = (
     {"apiGroups": ["apps"], "resources": ["deployments", "statefulsets", "daemonsets", "replicasets"]},
@@ -30,6 +33,8 @@ _POD_RULES: Final = (
     {"operations": ["CREATE", "UPDATE"], "resources": ["pods"]},
     {"operations": ["UPDATE"], "resources": ["pods/ephemeralcontainers"]},
 )
+
+_INJECTED: Final = f"object.metadata.?annotations[?'{INJECTED}'].orValue('')"
 
 
 def pods(sets: Sequence[CheckSet]) -> list[Document]:
@@ -83,20 +88,25 @@ def _policy(target: Target, sets: Sequence[CheckSet], rules: Sequence[Document])
 
 
 def versioned(name: str, spec: Document) -> Document:
-    """A ValidatingAdmissionPolicy. Its first validation answers the operator's probe with its version, so that the
-    operator knows that this very policy is in force."""
+    """A ValidatingAdmissionPolicy. Its first validation answers the operator's probe, the creation of an object, with
+    its version, so that the operator knows that this very policy is in force. `spec` has the default accounts, if any:
+    a platform that names others (see `accounts`) has the same version."""
     digest = hashlib.sha256(msgspec.json.encode(spec, order="sorted")).hexdigest()[:12]
     probe = {
-        "expression": f"!('{PROBE}' in object.?metadata.?annotations.orValue({{}}))",
+        "expression": f"request.operation != 'CREATE' || !('{PROBE}' in object.?metadata.?annotations.orValue({{}}))",
+        # A MutatingAdmissionPolicy has no message of its own.
+        "messageExpression": f"'probe: {name} {digest} is in force' + ({_INJECTED} == '' ? '' : "
+        f"', injected ' + {_INJECTED})",
         "message": f"probe: {name} {digest} is in force",
         "reason": "Forbidden",
     }
-    spec = {**spec, "validations": [probe, *spec["validations"]]}
+    uses_accounts = any(variable["name"] == accounts.VARIABLE for variable in spec["variables"])
+    named = {accounts.ANNOTATION: accounts.text(accounts.DEFAULT)} if uses_accounts else {}
     return {
         "apiVersion": API,
         "kind": "ValidatingAdmissionPolicy",
-        "metadata": {"name": name, "labels": labels(), "annotations": {VERSION: digest}},
-        "spec": spec,
+        "metadata": {"name": name, "labels": labels(), "annotations": {VERSION: digest, **named}},
+        "spec": {**spec, "validations": [probe, *spec["validations"]]},
     }
 
 
@@ -107,8 +117,9 @@ def labels() -> dict[str, str]:
 def _validation(checks: CheckSet, check: Check) -> Document:
     variable = f"variables.{_variable(checks, check)}"
     title = checks.identifier(check)
+    exempted = f"'{title}' in variables.exempted || " if check.exemptible else ""
     return {
-        "expression": f"'{title}' in variables.exempted || {variable}.size() == 0",
+        "expression": f"{exempted}{variable}.size() == 0",
         # What is wrong and where comes first: a warning is cut at 256 characters.
         "messageExpression": f"'{title} at ' + {variable}.join(', ') + ': {_quoted(check.message)}'",
         "message": f"{title}: {check.message}",

@@ -3,31 +3,37 @@
 A namespace without parameters, or with some in a format that is not known, gets empty lists: the strictest values.
 """
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from securetenant.checks.check import FORMATS, CheckSet
 from securetenant.model import names
 
+# How an expression names a variable.
+VARIABLE: Final = re.compile(r"\bvariables\.([A-Za-z]+)")
 EXEMPTIONS: Final = f"{names.GROUP}/exemptions"
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
     """A kind of object that holds a pod. `pod`: CEL, the pod or pod template. `creating`: CEL, whether the pod does not
-    exist yet, so that what the API server sets later is not there."""
+    exist yet, so that what the API server sets later is not there. `injected`: CEL, whether everything is in it that
+    the API server injects into pods (`check.Injection`)."""
 
     name: str
     pod: str
     creating: str
+    injected: str
 
 
-PODS: Final = Target("pods", "object", "request.operation == 'CREATE'")
+PODS: Final = Target("pods", "object", "request.operation == 'CREATE'", "true")
 WORKLOADS: Final = Target(
     "workloads",
     "has(object.spec.jobTemplate) ? object.spec.jobTemplate.spec.template : object.spec.template",
     "true",
+    "false",
 )
 
 _TIME: Final = "[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z"
@@ -39,6 +45,7 @@ def variables(target: Target, sets: Iterable[CheckSet]) -> dict[str, str]:
         "annotations": "namespaceObject.metadata.?annotations.orValue({})",
         "pod": target.pod,
         "creating": target.creating,
+        "injected": target.injected,
         "podAnnotations": "variables.pod.?metadata.?annotations.orValue({})",
         "podLabels": "variables.pod.?metadata.?labels.orValue({})",
         "spec": "variables.pod.spec",
@@ -56,8 +63,26 @@ def variables(target: Target, sets: Iterable[CheckSet]) -> dict[str, str]:
     return made
 
 
+def of_injections(sets: Sequence[CheckSet]) -> dict[str, str]:
+    """The variables of the policy that injects into pods: the parameters, and which checks a pod may be exempted from.
+    That policy does not see when a pod is created, so an exemption that has ended stops the injection until the
+    operator takes it away; the check itself is in force again at its end."""
+    every = variables(PODS, sets) | {"exempted": _exempted(until="true")}
+    used = {"exempted"} | {
+        name for checks in sets for injection in checks.injections for name in VARIABLE.findall(injection.patches)
+    }
+    while more := {name for each in used for name in VARIABLE.findall(every[each])} - used:
+        used |= more
+    return {name: text for name, text in every.items() if name in used}
+
+
 def _of(checks: CheckSet) -> Mapping[str, str]:
-    """The variables of one control: its annotation, each parameter, and its own."""
+    """The variables of one control: its parameters, and its own."""
+    return {**parameters(checks), **checks.variables}
+
+
+def parameters(checks: CheckSet) -> dict[str, str]:
+    """The variables of a control's annotation and of each parameter in it, read from the variable `annotations`."""
     raw = f"{checks.control}Parameters"
     known = " || ".join(f"variables.{raw}[0] == '{one}'" for one in FORMATS)
     made = {raw: f"variables.annotations[?'{checks.annotation}'].orValue('').split(';')"} if checks.parameters else {}
@@ -67,10 +92,10 @@ def _of(checks: CheckSet) -> Mapping[str, str]:
             f"({known}) ? variables.{raw}.filter(e, e.startsWith('{start}'))"
             f".map(e, e.substring({len(start)})).join(',').split(',').filter(e, e != '') : []"
         )
-    return {**made, **checks.variables}
+    return made
 
 
-def _exempted() -> str:
+def _exempted(until: str = "string(object.metadata.?creationTimestamp.orValue('9')) < e.split('|')[1]") -> str:
     """The IDs of the checks that do not hold for this request, from "v1;runtime/hostPorts|<until>|app=web,tier=x;...".
 
     It ends by the API server's own clock: on CREATE the server has set creationTimestamp, in the form in which the end
@@ -85,6 +110,6 @@ def _exempted() -> str:
     return (
         f"request.operation == 'CREATE' && {entries}[0] in [{known}] ? {entries}"
         f".filter(e, e.matches('^[a-z]+/[A-Za-z]+[|]{_TIME}[|]([^|=,;]+=[^|=,;]*(,[^|=,;]+=[^|=,;]*)*)?$') && "
-        f"string(object.metadata.?creationTimestamp.orValue('9')) < e.split('|')[1] && {labels})"
+        f"{until} && {labels})"
         f".map(e, e.split('|')[0]) : []"
     )

@@ -7,8 +7,9 @@ from typing import Literal
 from securetenant.api.status import DriftReason
 from securetenant.controls.control import Deviation
 from securetenant.drift.assess import Assessment
-from securetenant.drift.judge import Field, Finding, differences
+from securetenant.drift.judge import Finding
 from securetenant.model import names
+from securetenant.model.difference import Field, differences
 from securetenant.model.objects import JsonValue, Ref
 from securetenant.model.record import shared, shared_of, shared_record, whole, whole_of
 

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from securetenant.cli.output import count, print_json, printable
 from securetenant.cli.plan_changes import Change, Effect, Forecast, UnmetCondition, is_record_only, sums
-from securetenant.drift.judge import Field
+from securetenant.model.difference import Field
 from securetenant.model.objects import JsonValue
 
 if TYPE_CHECKING:

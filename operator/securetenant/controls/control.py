@@ -18,6 +18,7 @@ from securetenant.model.kinds import Kind
 from securetenant.model.metrics import Family, Samples
 from securetenant.model.objects import Desired, Observed, Ref, Superseded
 from securetenant.model.objects import Foreign as Foreign
+from securetenant.model.probe import Trial
 
 # The reason of a condition that is Unknown because the plan was made without a cluster (`validate`, `render`).
 NO_CLUSTER: Final = "NoCluster"
@@ -40,7 +41,7 @@ class Plan:
     blocking: Sequence[str] = ()  # why the tenant is not Ready, one sentence each
     passing: bool = False  # whatever blocks is temporary
     wake_at: datetime | None = None
-    status: Mapping[str, BaseModel | Sequence[str]] = field(default_factory=dict)
+    status: Mapping[str, BaseModel | Sequence[str] | Sequence[BaseModel] | int] = field(default_factory=dict)
     samples: Samples = field(default_factory=dict)
 
 
@@ -101,6 +102,20 @@ class ClusterWide:
 
 
 @dataclass(frozen=True, slots=True)
+class Probe:
+    """What a control has to try in the cluster (`World.probed` has the answers).
+
+    `trials`: what is tried now. `concerns`: whether a change of an object (as it is and as it was; None if it was added
+    or deleted) may change the answers: then all is tried again, and every tenant judged. `settled`: whether nothing
+    more is to be found out; until then it is tried again, at growing intervals.
+    """
+
+    trials: Callable[[World], Sequence[Trial]]
+    concerns: Callable[[Observed, Observed | None], bool]
+    settled: Callable[[World], bool]
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """What a spec claims for its tenant alone. Two tenants with an equal `key` conflict. In words: `taken` ("namespace
     a is declared") by another tenant as well, and the `remedy`."""
@@ -130,8 +145,8 @@ class Control:
     `stale`: finds the tenant's stale objects where the mark does not show them. `replaced`: whether an object was
     replaced by one that we must not leave behind. `tampered`: its plan where others changed a status that Kubernetes
     mirrors (one text for each change). `rereads`: its conditions depend on the objects it writes. `cluster`: what it
-    judges that belongs to no single tenant. `shipped`: the objects it needs that ship with the operator, for a world
-    without a cluster.
+    judges that belongs to no single tenant. `probe`: what it has to try in the cluster. `shipped`: the objects it needs
+    that ship with the operator, for a world without a cluster.
     `figures`: the metric samples derived from its part of the status, so that they are exposed even while a tenant is
     not planned (Paused).
     `warnings`: the warnings that follow from a status, by a key that identifies each: each is reported once.
@@ -157,6 +172,7 @@ class Control:
     tampered: Callable[[Plan, Sequence[str]], Plan] | None = None
     rereads: bool = False
     cluster: ClusterWide | None = None
+    probe: Probe | None = None
     shipped: Callable[[], Iterable[Observed]] = _none
     families: tuple[Family, ...] = ()
     figures: Callable[[SecureTenantStatus], Samples] = lambda status: {}

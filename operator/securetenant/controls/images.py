@@ -1,12 +1,12 @@
 """images: where a tenant's images may come from, and how they are named. Checked at admission; nothing is written but
 the parameters on the namespace."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
-from securetenant.api.tenant import SecureTenant, SecureTenantSpec
-from securetenant.checks.check import Check, CheckSet, Parameter
+from securetenant.api.tenant import SecureTenant
+from securetenant.checks.check import Check, CheckSet, Injection, Parameter
 from securetenant.controls import ownership
 from securetenant.controls.control import Control, Plan
 from securetenant.controls.parameters import on_namespaces
@@ -16,20 +16,20 @@ from securetenant.model.kinds import NAMESPACE
 NAME: Final = "images"
 
 
-def _registries(spec: SecureTenantSpec, namespace: str) -> Iterator[str]:
-    if spec.images is None or not spec.images.registries:
+def _registries(tenant: SecureTenant, namespace: str) -> Iterator[str]:
+    if tenant.spec.images is None or not tenant.spec.images.registries:
         yield "*"
     else:
-        yield from spec.images.registries
+        yield from tenant.spec.images.registries
 
 
-def _tags(spec: SecureTenantSpec, namespace: str) -> Iterator[str]:
-    if spec.images is None or not spec.images.digest_required:
+def _tags(tenant: SecureTenant, namespace: str) -> Iterator[str]:
+    if tenant.spec.images is None or not tenant.spec.images.digest_required:
         yield "allowed"
 
 
-def _cached(spec: SecureTenantSpec, namespace: str) -> Iterator[str]:
-    if spec.images is None or not spec.images.always_pull:
+def _cached(tenant: SecureTenant, namespace: str) -> Iterator[str]:
+    if tenant.spec.images is None or not tenant.spec.images.always_pull:
         yield "allowed"
 
 
@@ -71,6 +71,62 @@ _REPOSITORIES: Final = (
     "variables.fullImages.map(i, {'at': i.at, 'name': "
     "dyn(i.full.lastIndexOf(':') > i.full.lastIndexOf('/') ? i.full.substring(0, i.full.lastIndexOf(':')) : i.full)})"
 )
+
+# Before any policy the API server writes Always or IfNotPresent where none is given, so that an IfNotPresent of the
+# author's cannot be told from that, and both become Always. Never can, and is left to be refused.
+_UNSET: Final = ("", "IfNotPresent")
+
+
+def _patches(items: str, path: str, policy: str) -> str:
+    """CEL: the patches of those of these containers or volumes whose pull policy is not set. `policy`: CEL, that of
+    the item `e`; `path`: below spec, before and behind its index."""
+    before, behind = path.split("*")
+    return (
+        f'{items}.transformList(i, e, {policy} in ["", "IfNotPresent"], JSONPatch{{op: "add", '
+        f'path: "/spec/{before}" + string(i) + "{behind}", value: "Always"}})'
+    )
+
+
+_OWN_POLICY: Final = 'e.?imagePullPolicy.orValue("")'
+_CREATED: Final = " + ".join(
+    [
+        _patches("object.spec.containers", "containers/*/imagePullPolicy", _OWN_POLICY),
+        _patches("object.spec.?initContainers.orValue([])", "initContainers/*/imagePullPolicy", _OWN_POLICY),
+        _patches(
+            "object.spec.?volumes.orValue([])",
+            "volumes/*/image/pullPolicy",
+            'has(e.image) && e.image.?pullPolicy.orValue("")',
+        ),
+    ]
+)
+
+
+# Those that stood before cannot be changed any more.
+_ADDED: Final = _patches(
+    "object.spec.?ephemeralContainers.orValue([])",
+    "ephemeralContainers/*/imagePullPolicy",
+    "!oldObject.spec.?ephemeralContainers.orValue([]).exists(o, o.name == e.name) && " + _OWN_POLICY,
+)
+
+
+def _pulled(pod: Mapping[str, Any], parameters: Mapping[str, Sequence[str]]) -> Mapping[str, Any]:
+    if parameters["cachedImages"]:
+        return pod
+    spec = dict(pod["spec"])
+    for name in ("containers", "initContainers"):
+        if spec.get(name):
+            spec[name] = [_always(container, "imagePullPolicy") for container in spec[name]]
+    if spec.get("volumes"):
+        spec["volumes"] = [
+            {**volume, "image": _always(volume["image"], "pullPolicy")} if volume.get("image") is not None else volume
+            for volume in spec["volumes"]
+        ]
+    return {**pod, "spec": spec}
+
+
+def _always(item: Mapping[str, Any], field: str) -> Mapping[str, Any]:
+    return {**item, field: "Always"} if (item.get(field) or "") in _UNSET else item
+
 
 CHECKS: Final = CheckSet(
     control=NAME,
@@ -115,11 +171,20 @@ CHECKS: Final = CheckSet(
         ),
         Check(
             "pullPolicy",
-            "variables.cachedImages.size() > 0 ? [] : variables.images.filter(i, i.pull != 'Always').map(i, i.at)",
+            "variables.cachedImages.size() > 0 ? [] : variables.images.filter(i, i.pull != 'Always' && "
+            "(variables.injected || i.pull == 'Never')).map(i, i.at)",
             "imagePullPolicy is not Always, so an image that another tenant pulled onto the node would run without a "
             "right to it: set it to Always",
             "Medium",
             ("MTB-PL1-CC-DI-1",),
+        ),
+    ),
+    injections=(
+        Injection(
+            "pullPolicy",
+            "variables.cachedImages.size() > 0 ? [] : "
+            f'request.operation == "CREATE" ? {_CREATED} : {_ADDED}',
+            _pulled,
         ),
     ),
 )  # fmt: skip

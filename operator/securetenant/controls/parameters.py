@@ -17,5 +17,5 @@ def on_namespaces(
             Ref(NAMESPACE, "", namespace),
             checks.control,
             labels=labels or {},
-            annotations={checks.annotation: encoded(checks, tenant.spec, namespace)},
+            annotations={checks.annotation: encoded(checks, tenant, namespace)},
         )

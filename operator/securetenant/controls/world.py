@@ -1,15 +1,25 @@
 """The cluster as the controls see it. `cache/world.py` implements it on the informers' caches."""
 
 from collections.abc import Callable, Collection, Iterable
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from securetenant.api.tenant import SecureTenant
 from securetenant.model.kinds import Kind
 from securetenant.model.objects import Observed, Ref
 from securetenant.model.platform import Platform
+from securetenant.model.probe import Probed
 
 # The objects of a kind that have one of these keys.
 Lookup: TypeAlias = Callable[[Kind, Iterable[str]], Iterable[Observed]]
+
+
+class Pods(NamedTuple):
+    """The pods that are bound to a node and have not ended. `is_known`: whether they are all of them; `failure`: why
+    they cannot be known, "" if they are not known yet."""
+
+    found: Iterable[Observed] = ()
+    is_known: bool = True
+    failure: str = ""
 
 
 class World(Protocol):
@@ -21,6 +31,10 @@ class World(Protocol):
     def serves(self, kind: Kind) -> bool:
         """Whether the API server serves the kind. A kind that is not served (`Kind.optional`) has no objects, and
         desired objects of it are not written: a control that desires some reports that in a condition."""
+
+    def probed(self, control: str) -> Probed | None:
+        """The answers to the control's trials (`Control.probe`). None where nothing is tried: in `plan`, or without a
+        cluster."""
 
     def tenant(self, name: str) -> SecureTenant | None:
         """The SecureTenant of that name, deleting ones included."""
@@ -42,3 +56,6 @@ class World(Protocol):
 
     def indexed(self, kind: Kind, keys: Iterable[str]) -> Iterable[Observed]:
         """The objects of a kind that have one of these keys (`Control.indexes`), each once."""
+
+    def pods_on(self, node: str) -> Pods:
+        """The pods on a node that carries a tenant's label."""

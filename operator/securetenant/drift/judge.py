@@ -13,6 +13,7 @@ from typing import Literal
 from securetenant.api.status import DriftReason
 from securetenant.drift.merge import control_at
 from securetenant.model import names
+from securetenant.model.difference import differences
 from securetenant.model.objects import Desired, Foreign, JsonValue, Observed, Ref, Superseded, at
 from securetenant.model.record import annotation, entry, is_recorded, shared, shared_of, whole, whole_of
 
@@ -220,32 +221,3 @@ def foreign(found: Iterable[Foreign]) -> Iterator[Finding]:
         action: Action = "Delete" if item.remove else "Keep"
         have = item.observed
         yield Finding(have.ref, item.control, "Foreign", action, rollout=False, message=item.message, observed=have)
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """One field that differs; None: it is absent."""
-
-    path: str
-    old: JsonValue
-    new: JsonValue
-
-
-def differences(old: JsonValue, new: JsonValue, path: str = "") -> Iterator[Field]:
-    """The leaves at which two JSON values differ, by dotted path. A list's elements are compared by position."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted({*old, *new}):
-            here = f"{path}.{key}" if path else key
-            if key not in old or key not in new:
-                yield Field(here, old.get(key), new.get(key))
-            else:
-                yield from differences(old[key], new[key], here)
-    elif isinstance(old, list) and isinstance(new, list):
-        for index in range(max(len(old), len(new))):
-            here = f"{path}[{index}]"
-            if index >= len(old) or index >= len(new):
-                yield Field(here, old[index] if index < len(old) else None, new[index] if index < len(new) else None)
-            else:
-                yield from differences(old[index], new[index], here)
-    elif old != new or type(old) is not type(new):
-        yield Field(path, old, new)

@@ -17,6 +17,7 @@ from securetenant.cache.roster import Roster
 from securetenant.cache.tenants import Tenants
 from securetenant.cache.world import World, indexes
 from securetenant.controls.lookup import CACHED
+from securetenant.controls.registry import CONTROLS
 from securetenant.engine import health
 from securetenant.engine.cluster import Cluster
 from securetenant.engine.following import Following
@@ -24,6 +25,8 @@ from securetenant.engine.health import UNSEEN
 from securetenant.engine.inflight import WritesInFlight
 from securetenant.engine.informers import Informers
 from securetenant.engine.initial import InitialReconcile
+from securetenant.engine.node_pods import NodePods
+from securetenant.engine.probe import Prober
 from securetenant.engine.reconciler import Reconciler
 from securetenant.engine.reporter import Reporter
 from securetenant.engine.resource import Again, Resource, counts, keys
@@ -34,7 +37,7 @@ from securetenant.kube.errors import is_away
 from securetenant.kube.informer import Event, Informer, OnChange
 from securetenant.kube.lease import LeaseLost
 from securetenant.kube.transport import ApiError, NotFound, Transport
-from securetenant.model.kinds import SECURE_TENANT, Kind
+from securetenant.model.kinds import NODE, SECURE_TENANT, Kind
 from securetenant.model.objects import Observed, Ref
 from securetenant.model.platform import Platform
 from securetenant.telemetry.events import Events
@@ -44,6 +47,8 @@ log = structlog.get_logger("securetenant.operator")
 
 # How long a clean stop waits for the passes in progress (seconds).
 DRAIN = 15.0
+# How long the first look at all tenants waits for what has to be tried in the cluster (seconds): usually milliseconds.
+TRIED = 2.0
 
 
 class Controller:
@@ -84,9 +89,15 @@ class Controller:
                 hooks.setdefault(kind, []).append(self._on_change)
             if kind.mirror is not None:
                 hooks.setdefault(kind, []).append(following.change)
+        self._node_pods = NodePods(
+            transport,
+            lambda node, pod: enqueue(world.concerned_on(node, pod)),
+            lambda node: enqueue(world.concerned_on(node)),
+        )
+        hooks.setdefault(NODE, []).append(self._node_pods.change)
         self._informers = Informers(transport, self._on_event, hooks, self._resync)
         caches = self._informers.caches
-        world = World(caches, indexed, tenants, platform, self._informers.serves)
+        world = World(caches, indexed, tenants, platform, self._informers.serves, self._node_pods.on)
         tenants.lookup = world.indexed
 
         def enqueue(names: Iterable[str]) -> None:
@@ -119,6 +130,7 @@ class Controller:
         )
         self._initial = InitialReconcile(self._resources.values(), self.queue)
         self._cluster = Cluster(transport, world, metrics, events, stale=self._stale)
+        self._prober = Prober(transport, world, CONTROLS, self._resync, clock)
         events.give_way(lambda: self.queue.depth + self.queue.active > 1)
         # None where it is unknown, because without a watch edits are not seen.
         metrics.watch_generation_lag(
@@ -166,6 +178,7 @@ class Controller:
         # A DELETED event carries the object's last state: compared with the old one it would look like no change.
         old = None if event.type == "DELETED" else event.old
         self._cluster.observe(event.object, event.old)
+        self._prober.observe(event.object, old)
 
         def deliver() -> None:
             if self._leading:  # else a start would compute it for each of 45,000 objects, for nothing
@@ -191,6 +204,7 @@ class Controller:
             async with asyncio.TaskGroup() as group:
                 self._early = group.create_task(self._roster.early(), name="early list")
                 self._informers.start(group)
+                self._node_pods.start(group)
         finally:
             if self._preparing is not None:
                 self._preparing.cancel()
@@ -237,6 +251,7 @@ class Controller:
                     group.create_task(self._roster.keep(), name="roster"),
                     group.create_task(pulse, name="pulse"),
                     group.create_task(self._cluster.run(), name="cluster"),
+                    group.create_task(self._prober.run(), name="probe"),
                     group.create_task(self._reconcile_all(), name="initial reconcile"),
                 ]
                 workers = [group.create_task(self._work(stopping), name=f"worker {n}") for n in range(self._workers)]
@@ -251,6 +266,8 @@ class Controller:
         await self._events.flush()
 
     async def _reconcile_all(self) -> None:
+        # Before that, each status would be written twice.
+        await self._prober.tried(within=TRIED)
         await self._initial.queue_all()
         self.is_loading = False
         self._initial.note()

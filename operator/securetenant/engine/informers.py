@@ -40,14 +40,15 @@ class Informers:
     ) -> None:
         self.caches = {kind: _informer(transport, kind, on_event, hooks.get(kind, ())) for kind in CACHED}
         self._discovery = Discovery(transport, OPTIONAL, self._answered, self._going)
-        self._all = {**self.caches, **({CUSTOM_RESOURCE_DEFINITION: self._discovery.crds} if OPTIONAL else {})}
+        crds = self._discovery.crds
+        self._all = self.caches if crds is None else {**self.caches, CUSTOM_RESOURCE_DEFINITION: crds}
         self._on_turn = on_turn
         self._tasks: dict[Kind, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
         self._served: dict[Kind, bool] = {}  # for the optional kinds, as far as known
 
     def all(self) -> Mapping[Kind, Informer]:
-        """All informers, including that of the CRDs where there is an optional kind."""
+        """All informers, including that of the CRDs where an optional kind has one."""
         return self._all
 
     def start(self, group: asyncio.TaskGroup) -> None:

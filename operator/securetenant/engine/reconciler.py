@@ -245,7 +245,7 @@ class Reconciler:
 
     def _again(self, found: Assessment, done: Collection[Finding], waits: list[float], *, is_failed: bool) -> Again:
         """When to reconcile again. `waits`: seconds until each of the remaining findings may be corrected."""
-        if not is_failed and any(NAMED[finding.control].rereads for finding in done):
+        if not is_failed and any(map(_is_reread, done)):
             # The control reads its condition off the object: reconcile again, now that it is written.
             return Again(after=0.0)
         name = found.tenant.name
@@ -363,3 +363,10 @@ def _reserved(found: Assessment, done: Collection[Finding]) -> dict[str, set[str
 def _is_going(finding: Finding) -> bool:
     """Whether a rollout deletes the object. (What is only released stays in `status.applied` until that is done.)"""
     return finding.rollout and finding.action == "Delete"
+
+
+def _is_reread(finding: Finding) -> bool:
+    """Whether a control reads its conditions off the object that was written. What several controls want of one object
+    is a condition of theirs only once it was there before."""
+    parts = finding.desired.parts if finding.desired is not None and finding.action != "Create" else ()
+    return any(NAMED[name].rereads for name in {finding.control, *(part.control for part in parts)})

@@ -4,7 +4,8 @@ Something in between (a load balancer, a service mesh, a captive portal) may ans
 with an empty list. If it were trusted, an empty list would mean that everything was deleted.
 """
 
-from collections.abc import AsyncGenerator
+import re
+from collections.abc import AsyncGenerator, Iterable
 from typing import Final
 
 import aiohttp
@@ -41,6 +42,15 @@ def check(body: bytes, kind: str, verb: str, method: str, path: str) -> None:
         raise errors.malformed(body, expected, method, path) from error
     if not (_is_list(answer, kind) if verb == "list" else _is_object(answer, kind, method)):
         raise errors.malformed(body, expected, method, path)
+
+
+# RFC 7234: 299 - "text", in which \\ and " are escaped.
+_WARNING: Final = re.compile(r'[0-9]{3} \S+ "((?:[^"\\]|\\.)*)"')
+
+
+def warnings(headers: Iterable[str]) -> list[str]:
+    """The texts of an answer's Warning headers, in their order."""
+    return [re.sub(r"\\(.)", r"\1", text) for header in headers for text in _WARNING.findall(header)]
 
 
 def accepted(form: str, verb: str) -> str:

@@ -1,8 +1,10 @@
 """Whether the API server serves the optional kinds (`Kind.optional`), now and later.
 
 It is asked at the start, and whenever the kind's CustomResourceDefinition is created, changed or deleted: CRDs are
-watched, metadata only, and while they do not change there are no requests. Besides the right to list and watch CRDs
-this needs only what every user has (the ClusterRole `system:discovery`: get on /apis and /apis/*).
+watched, metadata only, and while they do not change there are no requests. A kind of Kubernetes itself (`Kind.since`)
+has no CRD: while it is not served it is asked again from time to time, since the API server may be upgraded. Besides
+the right to list and watch CRDs this needs only what every user has (the ClusterRole `system:discovery`: get on /apis
+and /apis/*).
 """
 
 import asyncio
@@ -100,7 +102,7 @@ class Discovery:
     """Reports whether these kinds are served: `on_answer` is called with every answer for a kind, or with the error.
     `going`: the kinds whose CRD is being or was deleted: their remaining objects can be read, but none can be created;
     `on_going` is called when a kind enters it. `crds`: the informer of their CRDs, which the caller runs beside
-    `run`."""
+    `run`; None if no kind has one."""
 
     def __init__(
         self,
@@ -110,12 +112,15 @@ class Discovery:
         on_going: Callable[[Kind], None],
     ) -> None:
         # By the CRD's name: the kind, and an event that is set when the CRD is added, changed or deleted.
+        kinds = tuple(kinds)
         self._news = {f"{kind.plural}.{kind.group}": (kind, asyncio.Event()) for kind in kinds}
         self._transport = transport
         self._on_answer = on_answer
         self._on_going = on_going
         self.going = set[Kind]()
-        self.crds = Informer(transport, CUSTOM_RESOURCE_DEFINITION, on_change=self._on_change, only=self._news)
+        self.crds: Informer | None = None
+        if any(not kind.since for kind in kinds):
+            self.crds = Informer(transport, CUSTOM_RESOURCE_DEFINITION, on_change=self._on_change, only=self._news)
 
     def _on_change(self, old: Observed | None, new: Observed | None) -> None:
         crd = new or old
@@ -130,7 +135,8 @@ class Discovery:
 
     async def run(self) -> None:
         """Ask whenever there is a reason to; runs until cancelled."""
-        await self.crds.synced.wait()
+        if self.crds is not None:
+            await self.crds.synced.wait()
         async with asyncio.TaskGroup() as group:
             for name, (kind, news) in self._news.items():
                 group.create_task(self._follow(name, kind, news), name=f"discovery {kind}")
@@ -148,10 +154,17 @@ class Discovery:
                     log.warning("unknown whether %s is served, retrying: %s", kind.key, error)
                 self._on_answer(kind, error)
             else:
-                if served == (self.crds.get(Ref(CUSTOM_RESOURCE_DEFINITION, "", name)) is not None):
-                    pause = None  # until something happens
+                pause = self._pause(name, kind, served, wait)
                 self._on_answer(kind, served)
             wait = FIRST if await is_set(news, pause) else min(2 * wait, LONGEST)
+
+    def _pause(self, name: str, kind: Kind, served: bool, wait: float) -> float | None:
+        """For how long (seconds) an answer is left as it is; None: until something happens."""
+        if kind.since:
+            return None if served else LONGEST
+        assert self.crds is not None
+        agrees = served == (self.crds.get(Ref(CUSTOM_RESOURCE_DEFINITION, "", name)) is not None)
+        return None if agrees else wait
 
 
 async def is_set(news: asyncio.Event, within: float | None) -> bool:

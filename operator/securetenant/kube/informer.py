@@ -88,6 +88,7 @@ class Informer:
         on_change: OnChange = lambda old, new: None,
         namespace: str = "",
         label_selector: str = "",
+        field_selector: str = "",
         only: Container[str] | None = None,
         page_size: int = 500,
         read_deadline: float = 90.0,
@@ -105,7 +106,8 @@ class Informer:
         self._on_event = on_event
         self._on_change = on_change
         self._namespace = namespace
-        self._selectors = {"labelSelector": label_selector} if label_selector else {}
+        selectors = {"labelSelector": label_selector, "fieldSelector": field_selector}
+        self._selectors = {name: selector for name, selector in selectors.items() if selector}
         self._only = only
         self._page_size = page_size
         self._read_deadline = read_deadline

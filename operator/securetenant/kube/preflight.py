@@ -147,8 +147,8 @@ async def _refused(transport: Transport, rights: Sequence[Right]) -> str:
     if not refused:
         return ""
     return (
-        f"{await _who(transport)} may not {'; '.join(_words(refused))}: apply the operator's roles ({REMEDY}), and run "
-        "it as the ServiceAccount that they are bound to"
+        f"{await user(transport) or 'this user'} may not {'; '.join(_words(refused))}: apply the operator's roles "
+        f"({REMEDY}), and run it as the ServiceAccount that they are bound to"
     )
 
 
@@ -171,13 +171,18 @@ async def _is_allowed(transport: Transport, right: Right) -> bool:
     return msgspec.json.decode(answer, type=_Review).status.allowed
 
 
-async def _who(transport: Transport) -> str:
+async def user(transport: Transport) -> str:
+    """The name of the user that the API server takes us for; "" if it does not say. Raises ApiError without an
+    answer."""
     body: Json = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
     try:
         answer = await transport.request("POST", _WHO, body=body, urgent=True)
     except (Forbidden, NotFound):
-        return "this user"
-    return msgspec.json.decode(answer, type=_Who).status.user_info.username
+        return ""
+    try:
+        return msgspec.json.decode(answer, type=_Who).status.user_info.username
+    except msgspec.MsgspecError:
+        return ""
 
 
 def _words(rights: Iterable[Right]) -> list[str]:

@@ -123,12 +123,16 @@ class Transport:
         verb: str = "",
         timeout: float | None = None,  # noqa: ASYNC109  one attempt's limit, enforced by aiohttp
         urgent: bool = False,
+        dry_run: list[str] | None = None,
     ) -> bytes:
-        """Returns the answer's body; raises ApiError. Writes carry our field manager. `form`: as in `Kind`.
+        """Returns the answer's body; raises ApiError. Writes carry our field manager. `form`: as in `Kind`. `dry_run`:
+        nothing is changed, and the warnings that came with the last answer are put into this list.
 
         `urgent` (the Lease) does not wait for a slot, and is retried only with renewed credentials.
         """
         params = {**_MANAGER, **(params or {})} if method in _WRITES else params
+        if dry_run is not None:
+            params = {**(params or {}), "dryRun": "All"}
         data = body if isinstance(body, bytes) or body is None else _encode(body)
         once = _Once(
             method,
@@ -141,6 +145,7 @@ class Transport:
             verb or _VERBS[method],
             timeout or self._timeout,
             method != "GET" and not urgent,
+            dry_run,
         )
         slots = contextlib.nullcontext() if urgent else self._slots
         attempts = 1 if urgent else self._attempts
@@ -178,8 +183,11 @@ class Transport:
             ) as answer:
                 content = await answer.read()
                 code = str(answer.status)
+                if once.dry_run is not None:
+                    once.dry_run[:] = answers.warnings(answer.headers.getall("Warning", ()))
                 self._heard(answer, content, once.method, once.path)
-                answers.check(content, once.form or once.kind, once.verb, once.method, once.path)
+                if once.dry_run is None:  # what was not stored has no resourceVersion
+                    answers.check(content, once.form or once.kind, once.verb, once.method, once.path)
                 return content
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise self._away(errors.unreachable(error, once.method, once.path)) from error
@@ -321,6 +329,7 @@ class _Once(msgspec.Struct, frozen=True):
     verb: str
     timeout: float
     is_guarded: bool
+    dry_run: list[str] | None
 
 
 def _may_send_again(error: ApiError) -> bool:

@@ -42,6 +42,9 @@ _same: Final = _Pool()
 
 class _Owner(msgspec.Struct, gc=False):
     uid: str = ""
+    kind: str = ""
+    name: str = ""
+    controller: bool | None = False
 
 
 class _Meta(msgspec.Struct, rename="camel", gc=False):
@@ -124,7 +127,7 @@ def _observer(kind: Kind) -> Callable[[Wire], Observed]:
     """A function from the kind's Wire to Observed. This is the hot path: plain code, no helper per field."""
     known: dict[tuple[str, ...], dict[str, str]] = {}
     contents: dict[tuple[bytes, ...], dict[str, msgspec.Raw]] = {}
-    top = kind.kept
+    top, is_controlled = kind.kept, kind.controlled
 
     def observed(wire: Wire) -> Observed:
         meta = wire.metadata
@@ -152,9 +155,14 @@ def _observer(kind: Kind) -> Callable[[Wire], Observed]:
             tuple(_same[owner.uid] for owner in meta.owner_references) if meta.owner_references else (),
             fields,
             record,
+            _controller(meta) if is_controlled else "",
         )
 
     return observed
+
+
+def _controller(meta: _Meta) -> str:
+    return next((_same[f"{owner.kind}/{owner.name}"] for owner in meta.owner_references or () if owner.controller), "")
 
 
 def _shared(labels: dict[str, str], known: dict[tuple[str, ...], dict[str, str]]) -> dict[str, str]:

@@ -43,11 +43,13 @@ class Kind:
     `component`: the part of manifests/ that grants the rights over it, if they are opt-in.
     `versioned`: whether a write states the observed resourceVersion, or only the UID. `within`, `selector`: the
     namespace and the label selector that its objects are watched by. `metadata_only`: only the metadata of its objects
-    is read; it has no `content`.
+    is read; it has no `content`. `controlled`: which object controls each of its objects is read as well.
     `optional`: a custom resource that a cluster need not serve. If it is not served, the operator works without it, and
     a control reports the consequences (`World.serves`). Like any kind it needs the right to list and watch it; it also
     needs the right to list and watch CustomResourceDefinitions, from which the operator learns when the kind is added
     or removed.
+    `since`: it is not a custom resource, but part of Kubernetes itself from this version on ("1.36"). An API server
+    that does not serve it will do so after it was upgraded.
     """
 
     name: str
@@ -64,7 +66,9 @@ class Kind:
     within: str = ""
     selector: str = ""
     optional: bool = False
+    since: str = ""
     metadata_only: bool = False
+    controlled: bool = False
     mark: str = ""
     component: str = ""
     entry: Entry | None = None
@@ -141,6 +145,18 @@ NODE: Final = Kind(
     component="nodes",
     entry=Entry("taint", ("spec", "taints"), "key", names.NODE_TAINT, ("key", "value", "effect")),
 )
+# Those on dedicated nodes alone, with a watch for each node (engine/node_pods.py).
+POD: Final = Kind(
+    "Pod",
+    "",
+    "v1",
+    "pods",
+    namespaced=True,
+    content=(),
+    metadata_only=True,
+    controlled=True,
+    component="nodes",
+)
 RESOURCE_QUOTA: Final = Kind(
     "ResourceQuota",
     "",
@@ -203,5 +219,43 @@ CUSTOM_RESOURCE_DEFINITION: Final = Kind(
     namespaced=False,
     content=(),
     metadata_only=True,
+)
+_ADMISSION: Final = "admissionregistration.k8s.io"
+VALIDATING_POLICY: Final = Kind(
+    "ValidatingAdmissionPolicy",
+    _ADMISSION,
+    "v1",
+    "validatingadmissionpolicies",
+    namespaced=False,
+    extra=("status",),
+    optional=True,
+    since="1.30",
+)
+VALIDATING_BINDING: Final = Kind(
+    "ValidatingAdmissionPolicyBinding",
+    _ADMISSION,
+    "v1",
+    "validatingadmissionpolicybindings",
+    namespaced=False,
+    optional=True,
+    since="1.30",
+)
+MUTATING_POLICY: Final = Kind(
+    "MutatingAdmissionPolicy",
+    _ADMISSION,
+    "v1",
+    "mutatingadmissionpolicies",
+    namespaced=False,
+    optional=True,
+    since="1.36",
+)
+MUTATING_BINDING: Final = Kind(
+    "MutatingAdmissionPolicyBinding",
+    _ADMISSION,
+    "v1",
+    "mutatingadmissionpolicybindings",
+    namespaced=False,
+    optional=True,
+    since="1.36",
 )
 LEASE: Final = Kind("Lease", "coordination.k8s.io", "v1", "leases", namespaced=True)

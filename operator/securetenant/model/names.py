@@ -37,7 +37,10 @@ CHILD_PREFIX: Final = "securetenant"
 # The namespaces that the API server itself creates, and recreates.
 BUILT_IN_NAMESPACES: Final = ("default", "kube-system", "kube-public", "kube-node-lease")
 
-SYSTEM_NAMESPACES: Final = ("default", OPERATOR_NAMESPACE)
+# Where the operator tries, as a dry run, what admission does with a pod: in one it refuses, in the other it warns.
+PROBE_NAMESPACES: Final = ("securetenant-probe-deny", "securetenant-probe-warn")
+
+SYSTEM_NAMESPACES: Final = ("default", OPERATOR_NAMESPACE, *PROBE_NAMESPACES)
 SYSTEM_NAMESPACE_PREFIXES: Final = ("kube-", "openshift-")
 
 

@@ -41,7 +41,8 @@ class Observed(msgspec.Struct, frozen=True, gc=False):
     """An object as last received from the API server, kept as small as possible.
 
     `fields` holds the kind's `content` and `extra` fields that were present, as undecoded JSON. `record` is our
-    annotation `securetenant.dev/applied`, None if absent; `annotations` are the others.
+    annotation `securetenant.dev/applied`, None if absent; `annotations` are the others. `controller`: the object that
+    controls it, as "DaemonSet/fluentd", for kinds of which that is read (`Kind.controlled`).
     """
 
     ref: Ref
@@ -55,6 +56,7 @@ class Observed(msgspec.Struct, frozen=True, gc=False):
     owners: tuple[str, ...]
     fields: dict[str, msgspec.Raw]
     record: str | None = None
+    controller: str = ""
 
     def field(self, name: str) -> JsonValue:
         """The decoded value of a top-level field; None if absent. Decoded again each time."""

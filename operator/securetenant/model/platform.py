@@ -12,6 +12,8 @@ class Platform:
     dns_cidrs: tuple[str, ...] = ()  # NodeLocal DNSCache or hostNetwork DNS, which pod selectors do not match
     dns_port: int = 53
     operator_namespace: str = "securetenant-system"
+    # Where, beside the operator's own, the pods of DaemonSets are the platform's and may run on any node.
+    daemonset_namespaces: tuple[str, ...] = ("kube-system",)
     # There is no cluster to read: what only a cluster knows (its namespaces, its API server's address) is ignored.
     offline: bool = False
     expires_soon: tuple[int, ...] = (14 * 86400, 86400)  # when its owners are warned: seconds before an end

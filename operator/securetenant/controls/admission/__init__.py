@@ -1,6 +1,7 @@
 """admission: what the API server refuses, with the operator or without it.
 
-control.py    the mode and the exemptions on each namespace, where the policies read them
+control.py    the mode, the exemptions and the locks on each namespace, where the policies read them
 exemptions.py the exemptions as they are written and told; notices.py what people are told of them
+lock.py       the policy that locks the namespaces
 manifests.py  the policies, generated from the checks of all controls
 """

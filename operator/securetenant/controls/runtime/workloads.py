@@ -11,7 +11,7 @@ NAME: Final = "runtime"
 
 
 def _parameter(name: str, values: Callable[[Runtime], Iterable[str]]) -> Parameter:
-    return Parameter(name, lambda spec, namespace: values(spec.runtime))
+    return Parameter(name, lambda tenant, namespace: values(tenant.spec.runtime))
 
 
 def _classes(runtime: Runtime) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""nodes: nodes dedicated to one tenant, by a taint that keeps others out and a label that pods can require.
+"""Label and taint on the nodes that are dedicated to a tenant, and the parameters of the checks on its namespaces.
 
 The label is under `node-restriction.kubernetes.io/`, which a kubelet may not set on its own node (NodeRestriction). The
 labels that the spec selects by may be set by a kubelet, so they only select.
@@ -14,14 +14,16 @@ from securetenant.api.status import Condition, SecureTenantStatus
 from securetenant.api.tenant import Nodes, SecureTenant
 from securetenant.controls import ownership
 from securetenant.controls.control import NO_CLUSTER, Claim, Control, Plan, Triggers
+from securetenant.controls.nodes import intruders
+from securetenant.controls.nodes.checks import CHECKS, NAME
+from securetenant.controls.parameters import on_namespaces
 from securetenant.controls.world import Lookup, World
 from securetenant.model import names
-from securetenant.model.kinds import NODE
+from securetenant.model.kinds import NAMESPACE, NODE
 from securetenant.model.metrics import Family, Samples
 from securetenant.model.objects import Desired, Observed
 from securetenant.model.record import entries, entry, is_own_entry
 
-NAME: Final = "nodes"
 CONDITION: Final = "NodesReady"
 DEDICATED: Final = Family(
     "securetenant_node_dedicated", "gauge", "Nodes dedicated to the tenant, with label and taint.", zeros=((),)
@@ -31,13 +33,15 @@ _NAMED_AT_MOST: Final = 5  # names in a message; counts include all
 
 
 def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
-    """Label and taint for each node that the tenant selects and no older tenant does."""
+    """Label and taint for each node that the tenant selects and no older tenant does, and the parameters."""
     nodes = tenant.spec.nodes
+    parameters = list(on_namespaces(CHECKS, tenant, ownership.held(tenant, world)))
     if nodes is None:
-        return Plan()
+        return Plan(desired=parameters)
     if world.platform.offline:
         message = f"label and taint of the nodes with {_labels(nodes)} are not rendered: they depend on the cluster"
-        return Plan(conditions=[Condition.of(CONDITION, "Unknown", NO_CLUSTER, message)])
+        condition = Condition.of(CONDITION, "Unknown", NO_CLUSTER, message)
+        return Plan(desired=parameters, conditions=[condition])
     selected = _selected(tenant, world)
     owners = [(node, holder(node, world)) for node in selected]
     mine = [node for node, owner in owners if owner is not None and owner.name == tenant.name]
@@ -45,16 +49,19 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
     desired = [_desired(tenant.name, node, nodes.effect) for node in mine]
     in_order = [node.ref.name for node, want in zip(mine, desired, strict=True) if is_in_order(node, want)]
     condition = _condition(nodes, selected, mine, lost, in_order)
+    found = intruders.look(tenant, [node.ref.name for node in mine if node.tenant == tenant.name], world)
+    about_others = intruders.condition(tenant, found)
     return Plan(
-        desired=desired,
-        conditions=[condition],
+        desired=[*desired, *parameters],
+        conditions=[condition, *([about_others] if about_others is not None else [])],
         blocking=[condition.message] if condition.reason in ("NoNodes", "Conflict") else [],
-        status={"nodes": in_order},
+        status={"nodes": in_order, **intruders.status(tenant, found)},
     )
 
 
 def figures(status: SecureTenantStatus) -> Samples:
-    return {DEDICATED.name: {(): len(status.nodes)}} if status.nodes else {}
+    dedicated: Samples = {DEDICATED.name: {(): len(status.nodes)}} if status.nodes else {}
+    return {**dedicated, **intruders.figures(status)}
 
 
 def holder(node: Observed, world: World) -> SecureTenant | None:
@@ -213,13 +220,15 @@ def _rivals(tenant: str, tokens: Collection[str], lookup: Lookup) -> Iterator[st
 CONTROL: Final = Control(
     name=NAME,
     plan=plan,
-    kinds=(NODE,),
+    kinds=(NODE, NAMESPACE),
     triggers=Triggers("nodes", _Section, _listens, {NODE: _changed}, _rivals),
     indexes={NODE: _keys},
     stale=given_back,
     rereads=True,
-    families=(DEDICATED,),
+    families=(DEDICATED, intruders.FAMILY),
     figures=figures,
+    warnings=intruders.warnings,
     cause="nodes changed",
     claims=claims,
+    checks=CHECKS,
 )

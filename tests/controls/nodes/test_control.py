@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from securetenant.api.tenant import SecureTenant
-from securetenant.controls import nodes
 from securetenant.controls.control import Plan
+from securetenant.controls.nodes import control as nodes
 from securetenant.model import names
-from securetenant.model.kinds import NODE
+from securetenant.model.kinds import NAMESPACE, NODE
 from securetenant.model.objects import Desired, Observed, Ref
-from tests.support.world import NOW, StaticWorld, observed, tenant
+from tests.support.world import NOW, StaticWorld, mine, observed, tenant
 
 POOL = {"pool": "risk"}
 
@@ -40,7 +40,7 @@ def world(*items: Observed | SecureTenant) -> StaticWorld:
 
 
 def told(plan: Plan) -> tuple[str, str, str]:
-    [condition] = plan.conditions
+    condition = plan.conditions[0]
     assert condition.type == "NodesReady"
     return condition.status, condition.reason, condition.message
 
@@ -50,7 +50,18 @@ def given_back(owner: SecureTenant, *objects: Observed | SecureTenant) -> list[s
 
 
 def test_without_a_section_there_is_nothing_to_say() -> None:
-    assert look(tenant("risk"), node("n1")) == Plan()
+    assert look(tenant("risk"), node("n1")) == Plan(desired=[])
+
+
+@pytest.mark.parametrize(
+    ("section", "written"), [({}, "v1"), ({"nodes": {"selector": {"matchLabels": POOL}}}, "v1;dedicated=risk")]
+)
+def test_each_namespace_says_whether_there_are_dedicated_nodes(section: dict[str, Any], written: str) -> None:
+    owner = tenant("risk", namespaces=["risk-a"], **section)
+    plan = look(owner, *mine(owner))
+    assert plan.desired == [
+        Desired(Ref(NAMESPACE, "", "risk-a"), "nodes", annotations={"securetenant.dev/nodes": written})
+    ]
 
 
 @pytest.mark.parametrize("effect", ["NoSchedule", "NoExecute"])
@@ -66,7 +77,7 @@ def test_selected_nodes_get_label_and_taint(effect: str) -> None:
         )
         for name in ("n1", "n2")
     ]
-    assert plan.status == {"nodes": []}
+    assert plan.status["nodes"] == []
     assert told(plan)[:2] == ("False", "NotDedicated")
     assert not plan.blocking
 
@@ -78,7 +89,7 @@ def test_nodes_in_order() -> None:
         node("n1", stranger, taint(), of="risk"),
         node("n2", taint(timeAdded="2026-01-01T00:00:00Z"), of="risk"),
     )
-    assert plan.status == {"nodes": ["n1", "n2"]}
+    assert plan.status["nodes"] == ["n1", "n2"]
     assert told(plan) == ("True", "Dedicated", "2 nodes dedicated")
     assert len(plan.desired) == 2
 
@@ -96,7 +107,7 @@ def test_nodes_in_order() -> None:
 )
 def test_what_is_not_in_order_is_desired_all_the_same(broken: Observed) -> None:
     plan = look(dedicated(), broken, node("n2", taint(), of="risk"))
-    assert plan.status == {"nodes": ["n2"]}
+    assert plan.status["nodes"] == ["n2"]
     assert [d.ref.name for d in plan.desired] == ["n1", "n2"]
     assert told(plan) == ("False", "NotDedicated", "Label or taint is missing or wrong on n1.")
 
@@ -133,7 +144,7 @@ def test_a_conflict_about_some_nodes_leaves_the_others() -> None:
     shared = observed("Node", "n1", labels={**POOL, "zone": "a"}, spec={})
     plan = look(dedicated(), older, shared, node("n2", taint(), of="risk"))
     assert [d.ref.name for d in plan.desired] == ["n2"]
-    assert plan.status == {"nodes": ["n2"]}
+    assert plan.status["nodes"] == ["n2"]
     assert told(plan)[2].startswith("Of 2 nodes that spec.nodes.selector matches, 1 belong to an older tenant")
 
 

@@ -1,0 +1,135 @@
+"""The lock on namespaces: nobody but the operator changes its labels and annotations there, or deletes a tenant's.
+
+The policy matches all namespaces and compares the old object with the new one. A namespaceSelector would look at the
+new labels alone, so that taking a mark off would also take the lock off. Subresources write labels as well
+(Capsule CVE-2026-30963).
+"""
+
+import re
+from typing import Final
+
+from securetenant.checks import accounts
+from securetenant.checks.check import CheckSet, Parameter
+from securetenant.checks.policies import Document, binding, policy_name, versioned
+from securetenant.checks.variables import parameters
+from securetenant.model import names
+
+RESOURCES: Final = ("namespaces", "namespaces/status", "namespaces/finalize")
+TARGET: Final = "namespaces"
+
+# Kubernetes' own: without them no namespace ends, and no owner of one. The last is all controllers in one, where
+# kube-controller-manager runs without --use-service-account-credentials.
+CONTROLLERS: Final = (
+    "system:serviceaccount:kube-system:namespace-controller",
+    "system:serviceaccount:kube-system:generic-garbage-collector",
+    "system:kube-controller-manager",
+)
+
+# What a tenant's spec says of its locks, in the annotation `securetenant.dev/locks`: the locks that are off.
+LOCKS: Final = CheckSet(
+    "locks",
+    parameters=(
+        Parameter("unlocked", lambda tenant, namespace: () if tenant.spec.locks.namespaces else ("namespaces",)),
+    ),
+)
+
+_POD_SECURITY: Final = "pod-security.kubernetes.io/"
+# One call per key: where a namespace has thousands, each step over them counts.
+_ANNOTATIONS: Final = f"^{re.escape(names.GROUP)}/"
+_LABELS: Final = (
+    f"^({'|'.join(map(re.escape, (f'{names.GROUP}/', _POD_SECURITY)))}|{re.escape(names.LABEL_MANAGED_BY)}$)"
+)
+_MESSAGE: Final = "only the operator changes this on a namespace: edit the SecureTenant instead"
+
+
+def namespaces() -> list[Document]:
+    """The policy and its binding."""
+    name = policy_name(TARGET)
+    rule = {
+        "apiGroups": [""],
+        "apiVersions": ["v1"],
+        "operations": ["CREATE", "UPDATE", "DELETE"],
+        "resources": list(RESOURCES),
+    }
+    spec = {
+        "failurePolicy": "Fail",
+        "matchConstraints": {"resourceRules": [rule], "matchPolicy": "Equivalent"},
+        "variables": [{"name": key, "expression": cel} for key, cel in _variables().items()],
+        "validations": [
+            {
+                # In this order: what Kubernetes' controllers do does not depend on the rest.
+                "expression": "variables.permitted || variables.locked.size() == 0 || variables.breakGlass",
+                "messageExpression": f"'locked: ' + variables.locked.join(', ') + ': {_MESSAGE}'",
+                "message": f"locked: {_MESSAGE}",
+                "reason": "Forbidden",
+            }
+        ],
+        # They cannot fail: a failure would refuse the request.
+        "auditAnnotations": [
+            {"key": "tenant", "valueExpression": "variables.permitted ? '' : variables.tenants.join(', ')"},
+            {
+                "key": "break-glass",
+                "valueExpression": "variables.permitted || !variables.breakGlass ? '' : variables.locked.join(', ')",
+            },
+        ],
+    }
+    return [versioned(name, spec), binding(f"{TARGET}-deny.{names.GROUP}", name, ["Deny", "Audit"])]
+
+
+def _variables() -> dict[str, str]:
+    """`locked`: what of this request is locked, as texts. On CREATE there is no old object, on DELETE no new one."""
+    controllers = ", ".join(f"'{one}'" for one in CONTROLLERS)
+    mark = f"'{names.LABEL_TENANT}'"
+    probes = ", ".join(f"'{one}'" for one in names.PROBE_NAMESPACES)
+    return {
+        **accounts.variables(),
+        # The namespaces of the operator's probe carry a mark, and are made by whoever applies manifests/.
+        "permitted": f"request.userInfo.username in variables.operatorAccounts || "
+        f"request.userInfo.username in [{controllers}] || "
+        f"(object == null ? oldObject : object).metadata.?name.orValue('') in [{probes}]",
+        "breakGlass": "request.userInfo.?groups.orValue([]).exists(g, g in variables.breakGlassGroups)",
+        "oldLabels": _of("labels", "oldObject", "dyn({})"),
+        "newLabels": _of("labels", "object", "variables.oldLabels"),
+        "oldAnnotations": _of("annotations", "oldObject", "dyn({})"),
+        "newAnnotations": _of("annotations", "object", "variables.oldAnnotations"),
+        # Of the old object: whoever is locked out does not get in by writing it.
+        "annotations": "variables.oldAnnotations",
+        **parameters(LOCKS),
+        "wasMarked": f"{mark} in variables.oldLabels",
+        "marked": f"variables.wasMarked || {mark} in variables.newLabels",
+        "tenants": f"(variables.wasMarked ? [variables.oldLabels[{mark}]] : []) + "
+        f"(variables.newLabels[?{mark}] != variables.oldLabels[?{mark}] && {mark} in variables.newLabels "
+        f"? [variables.newLabels[{mark}]] : [])",
+        "changedLabels": f"{_changed('Labels', _LABELS)}.filter(k, {_is_locked_label()})",
+        "changedAnnotations": _changed("Annotations", _ANNOTATIONS),
+        "changedParts": "request.operation == 'UPDATE' && variables.marked ? "
+        "(object.metadata.?ownerReferences.orValue([]) != oldObject.metadata.?ownerReferences.orValue([]) "
+        "? ['metadata.ownerReferences'] : []) + "
+        "(object.?spec.?finalizers.orValue([]) != oldObject.?spec.?finalizers.orValue([]) "
+        "? ['spec.finalizers'] : []) : []",
+        "locked": "variables.wasMarked && 'namespaces' in variables.unlocked ? [] : "
+        "variables.changedLabels.map(k, 'label ' + k) + variables.changedAnnotations.map(k, 'annotation ' + k) + "
+        "variables.changedParts + (request.operation == 'DELETE' && variables.wasMarked ? ['deletion'] : [])",
+    }
+
+
+def _of(field: str, thing: str, absent: str) -> str:
+    return f"{thing} == null ? {absent} : {thing}.metadata.?{field}.orValue({{}})"
+
+
+def _changed(field: str, pattern: str) -> str:
+    """The changed keys `k` that match a pattern, each once. What a released namespace still carries of ours, everybody
+    may take off."""
+    old, new = f"variables.old{field}", f"variables.new{field}"
+    keys, before = (f"{one}.filter(k, k.matches(r'{pattern}'))" for one in (new, old))
+    differs = f"{new}[?k] != {old}[?k] && (variables.marked || k in {new})"
+    return f"({keys} + {before}.filter(k, !(k in {new}))).filter(k, {differs})"
+
+
+def _is_locked_label() -> str:
+    """Whether a key `k` that matches `_LABELS` is locked on this very namespace."""
+    values = (f"variables.{when}Labels[?k].orValue('') == '{names.MANAGED_BY}'" for when in ("old", "new"))
+    return (
+        f"k == '{names.LABEL_MANAGED_BY}' ? ({' || '.join(values)}) : "
+        f"(!k.startsWith('{_POD_SECURITY}') || variables.marked)"
+    )

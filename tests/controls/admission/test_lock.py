@@ -1,0 +1,59 @@
+"""What the lock on namespaces is generated as, and what a spec says of it. tests/cluster/test_lock.py attacks it."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from securetenant.controls.admission import lock, manifests
+from securetenant.controls.lookup import NAMED
+from securetenant.model.kinds import NAMESPACE
+from securetenant.model.objects import Ref
+from tests.support.world import NOW, StaticWorld, tenant
+
+ROOT: Final = Path(__file__).parents[3]
+
+
+def annotation(**spec: Any) -> str:
+    """What is written of the locks on a tenant's namespace."""
+    owner = tenant("shop", namespaces=["shop-a"], **spec)
+    (want,) = NAMED["admission"].plan(owner, StaticWorld([owner]), NOW).desired
+    assert want.ref == Ref(NAMESPACE, "", "shop-a")
+    return want.annotations["securetenant.dev/locks"]
+
+
+def test_a_spec_says_which_locks_are_off() -> None:
+    assert annotation() == "v1"
+    assert annotation(locks={"namespaces": True}) == "v1"
+    assert annotation(locks={"namespaces": False}) == "v1;unlocked=namespaces"
+
+
+def test_it_matches_every_namespace_and_every_way_to_write_one() -> None:
+    """A selector would read the new labels, and a misspelt resource is accepted without a word."""
+    policy, binding = lock.namespaces()
+    (rule,) = policy["spec"]["matchConstraints"]["resourceRules"]
+    assert rule["resources"] == ["namespaces", "namespaces/status", "namespaces/finalize"]
+    assert rule["operations"] == ["CREATE", "UPDATE", "DELETE"]
+    assert policy["spec"]["failurePolicy"] == "Fail"
+    assert "matchConditions" not in policy["spec"]
+    assert policy["spec"]["matchConstraints"].keys() == {"resourceRules", "matchPolicy"}
+    assert "matchResources" not in binding["spec"]
+    assert binding["spec"]["validationActions"] == ["Deny", "Audit"]
+
+
+def test_what_ships_is_what_is_generated() -> None:
+    for name, text in manifests.texts().items():
+        assert (ROOT / manifests.FOLDER / name).read_text() == text
+
+
+def test_the_component_reaches_every_policy_that_tells_accounts_apart() -> None:
+    component = yaml.safe_load((ROOT / "manifests" / "components" / "accounts" / "kustomization.yaml").read_text())
+    targets = [target["select"]["name"] for rule in component["replacements"] for target in rule["targets"]]
+    shown = {
+        one["metadata"]["name"]
+        for given in manifests.documents().values()
+        for one in given
+        if "securetenant.dev/accounts" in one["metadata"].get("annotations", {})
+    }
+    assert "namespaces.securetenant.dev" in shown
+    assert sorted(targets) == sorted([*shown, *shown])
