@@ -148,7 +148,7 @@ async def _tamper(admin: Admin, operator: Operator, node: str | None, problems: 
 async def _intruder(admin: Admin, operator: Operator, node: str, problems: list[str]) -> None:
     """A pod that is not the tenant's runs on its dedicated node: reported, for deleting it is for people."""
     screen.heading("An intruder on a dedicated node")
-    screen.say(f"a pod in ingress-nginx names {node} in spec.nodeName: no scheduler asks whether it may run there")
+    screen.tell(f"a pod in ingress-nginx names {node} in spec.nodeName: no scheduler asks whether it may run there")
     pod = attacks.intruder(node)
 
     async def created() -> bool:
@@ -179,7 +179,7 @@ async def _caught_up(operator: Operator, problems: list[str]) -> None:
     screen.heading("The operator runs again")
     try:
         said = await wait_for(lambda: _ended(operator), PATIENCE, "the end of the exemption to be told")
-        screen.say(
+        screen.tell(
             f"it tells that an exemption of {said['tenant']} ended: {said['check']} in {said['namespace']} for pods"
             f" with {said['pods']}, {said['ticket']}: {said['cause']}"
         )

@@ -37,7 +37,7 @@ async def exempt(admin: Admin, problems: list[str]) -> datetime:
     except AssertionError as error:
         problems.append(str(error))
     pods = ",".join(f"{key}={value}" for key, value in one["pods"].items())
-    screen.say(
+    screen.tell(
         f"payments declares an exemption ({one['ticket']}, {one['reason']}): {one['control']}/{one['check']}"
         f" does not hold in {one['namespace']} for pods with {pods} until {_clock(end)}"
     )
@@ -68,7 +68,7 @@ async def alone(plane: Plane, admin: Admin, end: datetime, problems: list[str]) 
 
 async def pipeline(problems: list[str]) -> None:
     """`securetenant validate` of the manifest that the API server refused, without a cluster."""
-    file = attacks.manifest("privileged").relative_to(stage.ROOT)
+    file = attacks.manifest("other-registry").relative_to(stage.ROOT)
     arguments = ["validate", "--tenant", "examples/bank/", str(file)]
     pipe = asyncio.subprocess.PIPE
     child = await asyncio.create_subprocess_exec(
@@ -76,8 +76,8 @@ async def pipeline(problems: list[str]) -> None:
     )
     output = (await child.communicate())[0].decode()
     screen.command(f"securetenant {' '.join(arguments)}", output, child.returncode or 0)
-    if child.returncode != 1 or "runtime/privileged" not in output:
-        problems.append(f"securetenant validate: exit code {child.returncode}, and not for runtime/privileged")
+    if child.returncode != 1 or "images/registries" not in output:
+        problems.append(f"securetenant validate: exit code {child.returncode}, and not for images/registries")
 
 
 async def _admitted(plane: Plane, end: datetime) -> None:

@@ -1,13 +1,13 @@
 """What the reader sees. Everything goes to stdout; legible without colours as well."""
 
+import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
-from rich.padding import Padding
+from rich.markup import escape
 from rich.table import Table
-from rich.text import Text
 
 from demo.scenes import Scene
 
@@ -33,6 +33,10 @@ def heading(text: str) -> None:
 
 def say(text: str) -> None:
     console.print(text, soft_wrap=True)  # what is to be copied must stay one line
+
+
+def tell(text: str) -> None:
+    console.print(text)
 
 
 def tenants(found: Iterable[Mapping[str, Any]], seconds: Mapping[str, float]) -> None:
@@ -100,7 +104,11 @@ def command(line: str, output: str, code: int) -> None:
 
 def _below(text: str) -> None:
     """Somebody else's words, set in below what is said of them."""
-    console.print(Padding(Text(text), (0, 0, 0, 6), expand=False))
+    indent = " " * 6
+    wrapped = textwrap.fill(
+        text, console.width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+    )
+    say(escape(wrapped))
 
 
 def metrics(lines: Iterable[str]) -> None:
