@@ -181,17 +181,17 @@ async def test_one_task_sends_and_emit_does_not_wait(clock: Clock) -> None:
     task = asyncio.create_task(mine.run())
     try:
         drift(mine)
-        await asyncio.wait_for(begun.wait(), 20)
+        await asyncio.wait_for(begun.wait(), 60)
         drift(mine, LEDGER)  # returns although the first is still being sent
         assert sent == []
         go.set()
-        await asyncio.wait_for(done.wait(), 20)
+        await asyncio.wait_for(done.wait(), 60)
         assert sent == ["payments", "ledger"]
         done.clear()
         for _ in range(5):
             await asyncio.sleep(0)  # until it waits for something to tell
         drift(mine, tenant_subject("risk", "uid-3"))
-        await asyncio.wait_for(done.wait(), 20)
+        await asyncio.wait_for(done.wait(), 60)
         assert sent[2:] == ["risk"]
     finally:
         task.cancel()
@@ -214,11 +214,11 @@ async def test_run_writes_a_repeat_when_its_time_has_come(clock: Clock) -> None:
     task = asyncio.create_task(mine.run())
     try:
         drift(mine)
-        await asyncio.wait_for(begun.wait(), 20)
+        await asyncio.wait_for(begun.wait(), 60)
         start, looked = clock.now, clock.looked
         await until(lambda: clock.looked > looked + 2, "it to look whether the repeat is due")
         clock.now += 0.1
-        await asyncio.wait_for(done.wait(), 20)
+        await asyncio.wait_for(done.wait(), 60)
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
