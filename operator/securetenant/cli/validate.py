@@ -58,8 +58,8 @@ def validate(
     the files, of --tenant, or of the cluster (--cluster, or --kubeconfig or --context, which say which). What it would
     refuse is an error; what it would admit, since admission is Warn or the mode is not Enforce, is a warning. An
     exemption that is used is noted. What manifests/components/injection adds to pods (the selection of dedicated nodes,
-    the pull policy) must stand in the files, unless --injection says that the cluster has it. A workload in a namespace of no known tenant is not judged: a warning, with
-    --strict an error.
+    the pull policy) must stand in the files, unless --injection says that the cluster has it. A workload in a
+    namespace of no known tenant is not judged: a warning, with --strict an error.
 
     \b
     Examples:
