@@ -277,7 +277,8 @@ async def test_applied_anew_the_policies_open_and_block_nothing(
     ours = documents()["pods.yaml"][0]
     other = copy.deepcopy(ours)
     other["spec"]["variables"].append({"name": "later", "expression": "''"})
-    other["spec"]["validations"][0] |= {"messageExpression": "'probe: another version'", "message": "probe: another version"}
+    said = "probe: another version"
+    other["spec"]["validations"][0] |= {"messageExpression": f"'{said}'", "message": said}
     answers: Counter[tuple[int, int, int]] = Counter()
 
     async def ask() -> None:
