@@ -8,10 +8,11 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from demo import screen, stage
+from demo import admission, attacks, screen, stage
 from demo.scenes import Scene, scenes
 from demo.screen import Played
 from sandbox.client import Admin, wait_for
@@ -22,7 +23,8 @@ from sandbox.plane import Plane
 HELP = """usage: make demo   (or: python -m demo)
 
 Starts a real control plane on 127.0.0.1, runs the operator with the rights of its own ServiceAccount, applies the
-tenants of examples/bank, tampers with them, and shows each deviation found and undone.
+tenants of examples/bank, tampers with them, and shows each deviation found and undone. Then it stops the operator, and
+shows what the API server refuses without it.
 
   HOLD=0                          stop everything at the end also on a terminal
   SECURETENANT_TEST_KUBECONFIG    play on this cluster instead; refused if it looks like production, and where the
@@ -31,7 +33,14 @@ tenants of examples/bank, tampers with them, and shows each deviation found and 
 """
 # A scene that takes longer than this (seconds) did not happen as told.
 PATIENCE = 15.0
-_SHOWN = ("drift_detected_total", "drift_corrected_total", "drift_objects", "whitelist_flows", "node_dedicated")
+_SHOWN = (
+    "drift_detected_total",
+    "drift_corrected_total",
+    "drift_objects",
+    "whitelist_flows",
+    "node_dedicated",
+    "node_intruders",
+)
 
 
 def main() -> int:
@@ -55,17 +64,27 @@ async def play(folder: Path) -> int:
     async with stage.control_plane(folder) as plane, Admin(plane) as admin:
         screen.say(f"kube-apiserver at {plane.url}")
         await stage.refuse_if_in_use(plane, admin)
-        async with stage.installed(plane, admin):
+        async with stage.installed(plane, admin), stage.bank(plane, admin, folder):
             nodes = await stage.dedicated_nodes(plane)
             screen.say(
                 "applied: CRD, least rights, tenant roles (examples/with-nodes, which is manifests/ and the nodes'"
                 " right)"
             )
-            async with run_operator(plane, folder) as operator, stage.bank(plane, admin):
+            async with run_operator(plane, folder) as operator:
                 screen.say(f"operator running as ServiceAccount securetenant-system/securetenant, pid {operator.pid}")
                 await _tenants(admin, problems, has_nodes=bool(nodes))
                 await _tamper(admin, operator, nodes[0] if nodes else None, problems)
+                if nodes:
+                    await _intruder(admin, operator, nodes[1], problems)
                 await _metrics(operator, len(nodes), problems)
+                screen.heading("An exemption and attacks, with the operator stopped")
+                end = await admission.exempt(admin, problems)
+            screen.say("the operator is stopped: what follows is the API server alone")
+            await admission.alone(plane, admin, end, problems)
+            screen.heading("The same rules in a pipeline, without a cluster")
+            await admission.pipeline(problems)
+            async with run_operator(plane, folder, name="operator-again") as operator:
+                await _caught_up(operator, problems)
                 if problems:
                     screen.failed(problems)
                 elif _holds():
@@ -117,13 +136,59 @@ async def _tamper(admin: Admin, operator: Operator, node: str | None, problems: 
     screen.heading("Tampering, in front of you")
     acts = scenes(node)
     for number, scene in enumerate(acts, 1):
-        screen.opening(scene, number, len(acts))
+        screen.opening(scene.title, number, len(acts))
         try:
             screen.played(await _act(admin, operator, scene))
         except AssertionError as error:
             problems.append(f"{scene.title}: {error}")
     if node is None:
         screen.say("\nskipped: the act with a node's taint, for it needs nodes of our own")
+
+
+async def _intruder(admin: Admin, operator: Operator, node: str, problems: list[str]) -> None:
+    """A pod that is not the tenant's runs on its dedicated node: reported, for deleting it is for people."""
+    screen.heading("An intruder on a dedicated node")
+    screen.tell(f"a pod in ingress-nginx names {node} in spec.nodeName: no scheduler asks whether it may run there")
+    pod = attacks.intruder(node)
+
+    async def created() -> bool:
+        status, answer = await admin.request("POST", attacks.PODS.format("ingress-nginx"), pod)
+        assert status == 201, f"{status}: {answer}"  # until its namespace has a ServiceAccount
+        return True
+
+    async def condition() -> Any:
+        status = (await admin.get(f"{stage.TENANTS}/risk"))["status"]
+        found = {c["type"]: c for c in status["conditions"]}["NodesExclusive"]
+        return found if found["reason"] == "Intruders" else None
+
+    async def counted() -> bool:
+        return await operator.metric("securetenant_node_intruders", tenant="risk") == 1
+
+    try:
+        await wait_for(created, PATIENCE, "the intruder to be created")
+        begin = time.monotonic()
+        told = await wait_for(condition, PATIENCE, "the intruder to be reported", 0.002)
+        screen.intruded(told, (time.monotonic() - begin) * 1000)
+        await wait_for(counted, PATIENCE, "the intruder to be counted")
+    except AssertionError as error:
+        problems.append(f"the intruder: {error}")
+
+
+async def _caught_up(operator: Operator, problems: list[str]) -> None:
+    """What the operator tells of the exemption that ended without it."""
+    screen.heading("The operator runs again")
+    try:
+        said = await wait_for(lambda: _ended(operator), PATIENCE, "the end of the exemption to be told")
+        screen.tell(
+            f"it tells that an exemption of {said['tenant']} ended: {said['check']} in {said['namespace']} for pods"
+            f" with {said['pods']}, {said['ticket']}: {said['cause']}"
+        )
+    except AssertionError as error:
+        problems.append(str(error))
+
+
+def _ended(operator: Operator) -> dict[str, str] | None:
+    return next((entry for entry in _log(operator) if entry.get("event") == "exemption ended"), None)
 
 
 async def _act(admin: Admin, operator: Operator, scene: Scene) -> Played:
@@ -157,12 +222,17 @@ async def _counted(operator: Operator, before: Metrics, scene: Scene) -> bool:
 
 def _said(operator: Operator, offset: int, scene: Scene) -> dict[str, str] | None:
     """What the operator's log says of the deviation since `offset`."""
+    for entry in _log(operator, offset):
+        if entry.get("event") == "drift detected" and entry.get("object") == scene.object:
+            return entry
+    return None
+
+
+def _log(operator: Operator, offset: int = 0) -> Iterator[dict[str, str]]:
+    """The operator's log since `offset`, without what is not written to its end yet."""
     for line in operator.log.read_bytes()[offset:].splitlines():
         with contextlib.suppress(ValueError):
-            entry: dict[str, str] = json.loads(line)
-            if entry.get("event") == "drift detected" and entry.get("object") == scene.object:
-                return entry
-    return None
+            yield json.loads(line)
 
 
 async def _metrics(operator: Operator, nodes: int, problems: list[str]) -> None:

@@ -96,7 +96,7 @@ def scenes(node: str | None) -> list[Scene]:
             ),
         ),
         Scene(
-            "the labels of a namespace are stripped, the mark of its tenant among them",
+            "the labels of a namespace are stripped by break-glass, the mark of its tenant among them",
             "payments",
             "namespaces",
             "Changed",

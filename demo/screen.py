@@ -1,10 +1,12 @@
 """What the reader sees. Everything goes to stdout; legible without colours as well."""
 
+import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from demo.scenes import Scene
@@ -33,6 +35,10 @@ def say(text: str) -> None:
     console.print(text, soft_wrap=True)  # what is to be copied must stay one line
 
 
+def tell(text: str) -> None:
+    console.print(text)
+
+
 def tenants(found: Iterable[Mapping[str, Any]], seconds: Mapping[str, float]) -> None:
     """The tenants as `kubectl get stn` shows them, with what each says of itself."""
     table = Table("tenant", "mode", "namespaces", "ready", "after", "drift", box=None, pad_edge=False)
@@ -59,8 +65,8 @@ def tenants(found: Iterable[Mapping[str, Any]], seconds: Mapping[str, float]) ->
         console.print(remark, markup=False)
 
 
-def opening(scene: Scene, number: int, of: int) -> None:
-    console.print(f"\n[bold]{number}/{of}[/bold] {scene.title}")
+def opening(title: str, number: int, of: int) -> None:
+    console.print(f"\n[bold]{number}/{of}[/bold] {title}")
 
 
 def played(result: Played) -> None:
@@ -71,6 +77,38 @@ def played(result: Played) -> None:
         f"    found: {scene.reason} {scene.object}{by}{f' at {result.found}' if result.found else ''}\n"
         f"    [{colour}]{scene.outcome}[/{colour}] after [bold]{result.milliseconds:.0f} ms[/bold]"
     )
+
+
+def intruded(condition: Mapping[str, Any], milliseconds: float) -> None:
+    console.print(f"    [yellow]reported[/yellow] after [bold]{milliseconds:.0f} ms[/bold], in status as")
+    _below(f"{condition['type']}={condition['status']}: {condition['message']}")
+
+
+def admitted(when: str) -> None:
+    console.print(f"    [yellow]admitted[/yellow] {when}")
+
+
+def refused(status: int, message: str, when: str = "") -> None:
+    """The API server's refusal, in its own words."""
+    console.print(f"    [green]refused[/green] {when}{status}:")
+    _below(message)
+
+
+def command(line: str, output: str, code: int) -> None:
+    """A command as one would type it, what it printed, and its exit code."""
+    say(f"$ {line}")
+    for printed in output.splitlines():
+        _below(printed)
+    console.print(f"    exit code [bold]{code}[/bold]")
+
+
+def _below(text: str) -> None:
+    """Somebody else's words, set in below what is said of them."""
+    indent = " " * 6
+    wrapped = textwrap.fill(
+        text, console.width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+    )
+    say(escape(wrapped))
 
 
 def metrics(lines: Iterable[str]) -> None:

@@ -11,6 +11,7 @@ import yaml
 from sandbox import build, cluster, nodes, plane
 from sandbox.client import Admin, wait_for
 from sandbox.errors import SandboxError
+from sandbox.operator import run_operator
 from sandbox.plane import Plane
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -97,16 +98,17 @@ async def apply_bank(admin: Admin) -> None:
 
 
 @contextlib.asynccontextmanager
-async def bank(stage: Plane, admin: Admin) -> AsyncIterator[None]:
-    """Take the tenants off a cluster of others at the end, while the operator still runs that lets them go. Their
+async def bank(stage: Plane, admin: Admin, folder: Path) -> AsyncIterator[None]:
+    """Take the tenants off a cluster of others at the end, with an operator of its own that lets them go. Their
     namespaces stay (deletionPolicy Retain)."""
     try:
         yield
     finally:
         if not stage.owned:
-            for name in bank_tenants():
-                await admin.delete(f"{TENANTS}/{name}")
-            await wait_for(lambda: _are_gone(admin), 30, "the tenants of the bank to be gone")
+            async with run_operator(stage, folder, name="operator-at-the-end"):
+                for name in bank_tenants():
+                    await admin.delete(f"{TENANTS}/{name}")
+                await wait_for(lambda: _are_gone(admin), 30, "the tenants of the bank to be gone")
 
 
 async def _are_gone(admin: Admin) -> bool:

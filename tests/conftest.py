@@ -1,13 +1,19 @@
-"""Fixtures for the tests that need a control plane: one for the whole run, started when the first test asks for it."""
+"""How Hypothesis runs, and fixtures for the tests that need a control plane: one for the whole run, started when the
+first test asks for it."""
 
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
+from hypothesis import HealthCheck, settings
 
 from sandbox import cluster
 from sandbox import plane as sandbox_plane
 from tests.support.sandbox import Admin, Plane, apply_crds, apply_manifests
+
+# No example is timed: on a busy machine it would fail for no fault of ours.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 
 from securetenant.api.load import read
 from securetenant.api.tenant import SecureTenant
@@ -126,7 +126,7 @@ def test_times_as_a_yaml_reader_makes_them_are_taken() -> None:
     assert "is not a time" in found.message
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=50)
 @given(documents())
 def test_generated_documents_are_good_and_keep_their_meaning(document: Document) -> None:
     made = load(document)

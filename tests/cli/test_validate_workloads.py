@@ -255,6 +255,25 @@ def test_a_cluster_that_cannot_be_reached_is_usage(tmp_path: Path) -> None:
     assert "Traceback" not in result.output
 
 
+# --- injection
+
+
+def test_what_is_injected_must_stand_in_the_files_unless_the_cluster_does_it(shop: Path) -> None:
+    nodes = {"selector": {"matchLabels": {"pool": "shop"}}}
+    shop.write_text(text_of(tenant(images={"digestRequired": False}, nodes=nodes)))
+    bare = spec()
+    del bare["containers"][0]["imagePullPolicy"]
+    for kind in ("Pod", "Deployment", "CronJob"):
+        text = text_of(workload(kind, **bare))
+        assert rules("-t", shop, "-", text=text) == {("images/pullPolicy", "error"), ("nodes/selection", "error")}
+        assert rules("-t", shop, "--injection", "-", text=text) == set()
+    # The DaemonSet controller looks at the template for the nodes.
+    text = text_of(workload("DaemonSet", **bare))
+    assert rules("-t", shop, "--injection", "-", text=text) == {("nodes/selection", "error")}
+    other = text_of(pod(tolerations=[{"operator": "Exists"}]))
+    assert ("nodes/tolerations", "error") in rules("-t", shop, "--injection", "-", text=other)
+
+
 # --- many
 
 

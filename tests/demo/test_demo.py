@@ -1,6 +1,7 @@
 """The demo as its reader runs it: everything happens as told, and nothing is left of it."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,8 @@ from typing import Final
 
 import pytest
 
-from demo.scenes import Scene, scenes
+from demo.attacks import attacks
+from demo.scenes import scenes
 from sandbox.cluster import KUBECONFIG
 from tests.support.sandbox import ROOT, Admin, Plane
 
@@ -29,7 +31,7 @@ def demo(folder: Path, **environment: str) -> tuple[int, str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=150,
+        timeout=200,
         check=False,
     )
     return done.returncode, done.stdout
@@ -48,11 +50,15 @@ def left_running(folder: Path) -> list[str]:
     return found
 
 
-def part(output: str, acts: list[Scene], number: int) -> str:
-    """What was printed of one act: from its title to the next one's, or to the metrics."""
-    begin = output.index(f"{number}/{len(acts)} {acts[number - 1].title}\n")
-    end = output.find(f"\n{number + 1}/{len(acts)} ", begin)
-    return output[begin : end if end >= 0 else output.index("The metrics that say so", begin)]
+def part(output: str, title: str) -> str:
+    """What was printed of one act, or one section: from its title to the next empty line."""
+    begin = output.index(f"\n{title}\n")
+    return output[begin : output.index("\n\n", begin)]
+
+
+def section(output: str, heading: str) -> str:
+    """What was printed from a heading on."""
+    return output[output.index(f"\n{heading} ") :]
 
 
 @pytest.mark.skipif(bool(os.environ.get(KUBECONFIG)), reason="another cluster is used, and the demo would play on it")
@@ -63,11 +69,33 @@ def test_all_happens_as_told_and_nothing_is_left(tmp_path: Path) -> None:
     acts = scenes("risk-0")
     assert len(acts) == 7
     for number, scene in enumerate(acts, 1):
-        printed = part(output, acts, number)
+        printed = part(output, f"{number}/7 {scene.title}")
         assert f"found: {scene.reason} {scene.object}" in printed
         assert f"{scene.outcome} after" in printed
+    intruder = section(output, "An intruder on a dedicated node")
+    assert "NodesExclusive=False: 1 pod of others on the tenant's nodes: ingress-nginx/debug on risk-1." in intruder
+    assert 'securetenant_node_intruders{tenant="risk"} 1' in intruder
+    assert_refusals(section(output, "An exemption and attacks, with the operator stopped"))
+    pipeline = section(output, "The same rules in a pipeline, without a cluster")
+    assert "error examples/workloads/other-registry.yaml:15: " in pipeline
+    assert "exit code 1" in pipeline
+    assert "it tells that an exemption of payments ended" in section(pipeline, "The operator runs again")
     assert left_running(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
+
+
+def assert_refusals(output: str) -> None:
+    """The exempted pod is let in first and refused last; in between each attack is, by the rule that is meant."""
+    assert "admitted at" in part(output, "1/6 a developer of payments creates a pod with that label, before the end")
+    acts = attacks()
+    assert len(acts) == 4
+    for number, act in enumerate(acts, 2):
+        printed = part(output, f"{number}/6 {act.title}")
+        assert "refused 403:" in printed
+        assert act.rule in printed
+    last = part(output, "6/6 the developer creates such a pod again, until it is refused")
+    assert re.search(r"refused at [0-9:]{8}Z, 403:\n", last)
+    assert "runtime/readOnlyRootFilesystem at container batch" in last
 
 
 async def test_an_installed_operator_is_left_alone(plane: Plane, admin: Admin, manifests: None, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""examples/workloads: what their comments say of the workload that is let in by an exemption is true."""
+"""examples/workloads: what their comments say of what is let in and of what is refused is true."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,8 +20,8 @@ NOW: Final = datetime(2027, 1, 1, tzinfo=UTC)
 AFTER: Final = datetime(2031, 2, 1, tzinfo=UTC)
 
 
-def workload() -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.safe_load((EXAMPLES / "workloads" / "vendor-batch.yaml").read_text())
+def workload(name: str = "vendor-batch") -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((EXAMPLES / "workloads" / f"{name}.yaml").read_text())
     return loaded
 
 
@@ -58,6 +58,19 @@ def test_all_other_rules_hold_for_it() -> None:
     body = workload()
     body["spec"]["template"]["spec"] |= {"hostNetwork": True, "automountServiceAccountToken": True}
     assert failures(body, "payments-test", NOW) == {"runtime/hostNamespaces", "runtime/serviceAccountTokens"}
+
+
+@pytest.mark.parametrize(
+    ("name", "broken"),
+    [
+        ("privileged", {"runtime/privileged", "runtime/privilegeEscalation"}),
+        ("other-registry", {"images/registries"}),
+        ("other-tenants-nodes", {"nodes/tolerations"}),
+    ],
+)
+def test_an_attack_breaks_only_the_rule_that_it_shows(name: str, broken: set[str]) -> None:
+    body = workload(name)
+    assert failures(body, body["metadata"]["namespace"], NOW) == broken
 
 
 @pytest.mark.cluster

@@ -3,7 +3,7 @@
 from ipaddress import IPv4Address, IPv6Address, ip_network
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from securetenant.sets import blocks
@@ -39,7 +39,6 @@ def held(block: Block) -> set[Address]:
 addresses = st.frozensets(st.sampled_from([address for whole in WHOLES for address in each(whole)]))
 
 
-@settings(deadline=None)
 @given(small(), addresses)
 def test_without_is_the_difference(block: Block, closed: frozenset[Address]) -> None:
     left = blocks.without(block, closed)

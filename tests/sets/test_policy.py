@@ -80,13 +80,11 @@ anything = st.recursive(
 )  # fmt: skip
 
 
-@settings(deadline=None)
 @given(values)
 def test_what_is_rendered_is_read_back(policy: Policy) -> None:
     assert parsed(rendered(policy)) == policy
 
 
-@settings(deadline=None)
 @given(networkpolicies.specs())
 def test_what_strangers_write_is_understood_and_written_one_way(spec: Any) -> None:
     policy = parsed(spec)
@@ -96,7 +94,7 @@ def test_what_strangers_write_is_understood_and_written_one_way(spec: Any) -> No
     assert parsed(defaulted(spec)) == policy
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(networkpolicies.specs(named=False))
 def test_what_is_parsed_opens_the_same(spec: Any) -> None:
     """By the judge that knows nothing of the values."""
@@ -110,7 +108,6 @@ def test_what_is_parsed_opens_the_same(spec: Any) -> None:
             assert before == after, (own, other)
 
 
-@settings(deadline=None)
 @given(anything)
 def test_whatever_stands_there_is_taken(spec: JsonValue) -> None:
     policy = parsed(spec)

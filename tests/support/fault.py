@@ -19,6 +19,7 @@ from typing import Any, Final, Literal, Self
 import aiohttp
 import yaml
 from aiohttp import web
+from multidict import CIMultiDict
 from yarl import URL
 
 from sandbox.client import tls
@@ -202,7 +203,8 @@ class Front:
             self._well(asked)
         if caught == "after" and (end := self._kill(request)) is not None:
             return end
-        headers = {k: v for k, v in answer.headers.items() if k.lower() not in _DROPPED}
+        # A header may come several times: each Warning is one.
+        headers = CIMultiDict((k, v) for k, v in answer.headers.items() if k.lower() not in _DROPPED)
         return web.Response(status=answer.status, body=content, headers=headers)
 
     def _well(self, asked: str) -> None:

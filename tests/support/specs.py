@@ -43,7 +43,7 @@ def drawn(strategy: st.SearchStrategy[T], count: int) -> list[T]:
     """Up to so many values, for a test that puts them all to a server at once."""
     made: list[T] = []
 
-    @settings(max_examples=count, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+    @settings(max_examples=count, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
     @given(strategy)
     def collect(value: T) -> None:
         made.append(value)

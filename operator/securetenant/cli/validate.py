@@ -35,6 +35,10 @@ def validate(
     namespace: Annotated[
         str, typer.Option("--namespace", "-n", metavar="NAME", help="Where workloads go that name no namespace.")
     ] = "",
+    injection: Annotated[
+        bool,
+        typer.Option("--injection", help="The cluster injects into pods: what it adds need not stand in the files."),
+    ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings fail too, and more things are warned of.")] = False,
     output: Annotated[
         Report,
@@ -53,8 +57,9 @@ def validate(
     judged as the API server would judge their pods, by the tenant that their namespace belongs to: one of those in
     the files, of --tenant, or of the cluster (--cluster, or --kubeconfig or --context, which say which). What it would
     refuse is an error; what it would admit, since admission is Warn or the mode is not Enforce, is a warning. An
-    exemption that is used is noted. A workload in a namespace of no known tenant is not judged: a warning, with
-    --strict an error.
+    exemption that is used is noted. What manifests/components/injection adds to pods (the selection of dedicated nodes,
+    the pull policy) must stand in the files, unless --injection says that the cluster has it. A workload in a
+    namespace of no known tenant is not judged: a warning, with --strict an error.
 
     \b
     Examples:
@@ -94,7 +99,7 @@ def validate(
     tenants: dict[str, SecureTenant] = {name: one for name, (one, _) in standing.items()}
     tenants |= {one.tenant.name: one.tenant for one in (*rules.tenants, *checked.tenants)}
     refused = {name: problem for name, (one, problem) in standing.items() if problem and tenants[name] is one}
-    judge = Judge(world_without_cluster(tenants.values(), platform), now, refused)
+    judge = Judge(world_without_cluster(tenants.values(), platform), now, refused, injection=injection)
     judged = judge.judge(found.workloads, namespace)
     issues = [
         *checked.issues,

@@ -1,7 +1,7 @@
 """What the API server would refuse of the workloads in some files, by the checks of the tenants that they belong to."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Final
@@ -12,8 +12,9 @@ from securetenant.api.workloads import Exemption
 from securetenant.cache.world import World
 from securetenant.checks import server_form
 from securetenant.checks.evaluator import Evaluator, Failure
+from securetenant.checks.injections import injected
 from securetenant.checks.policies import ADMISSION
-from securetenant.checks.variables import EXEMPTIONS, Target
+from securetenant.checks.variables import EXEMPTIONS, PODS
 from securetenant.cli.documents import Document
 from securetenant.cli.issues import MALFORMED, NOT_JUDGED, Issue, Level
 from securetenant.cli.parsing import Place
@@ -92,12 +93,17 @@ def marks(tenant: SecureTenant, world: World, now: datetime) -> dict[str, Desire
 
 
 class Judge:
-    """Judges workloads by the tenants of a world. `refused`: why the spec of a tenant cannot be read, by its name."""
+    """Judges workloads by the tenants of a world. `refused`: why the spec of a tenant cannot be read, by its name.
+    `injection`: whether the API server writes what tenants' pods lack (`checks.injections`); otherwise it must stand in
+    the pods and templates."""
 
-    def __init__(self, world: World, now: datetime, refused: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, world: World, now: datetime, refused: Mapping[str, str] | None = None, *, injection: bool = False
+    ) -> None:
         self.world = world
         self._now = now
         self._refused = refused or {}
+        self._injection = injection
         self._evaluators: dict[str, Evaluator] = {}
         self._rules: dict[str, Rules | None] = {}
         self._marks: dict[str, dict[str, Desired]] = {}
@@ -154,41 +160,45 @@ class Judge:
             self._marks[tenant.name] = marks(tenant, self.world, self._now)
         return Rules(tenant, namespace, self._marks[tenant.name][namespace], self.world, self._now)
 
-    def _evaluator(self, target: Target) -> Evaluator:
+    def _failures(self, body: Mapping[str, Any], annotations: Mapping[str, str]) -> list[Failure]:
+        """`body`: as `server_form` gives it."""
+        target = server_form.target_of(body)
+        assert target is not None
+        if not self._injection:
+            target = replace(target, injected="true")
+        elif target is PODS:
+            body = injected(body, CHECKS, annotations)
         if target.name not in self._evaluators:
             self._evaluators[target.name] = Evaluator(target, CHECKS)
-        return self._evaluators[target.name]
+        return self._evaluators[target.name].failures(body, annotations)
 
     def _issues_of(self, document: Document, rules: Rules) -> Iterator[Issue]:
-        target = server_form.target_of(document.body)
-        assert target is not None
         try:
             body = server_form.judged(document.body, self._now)
         except server_form.Malformed as error:
             message = f"{error.message}: the API server refuses the object as it is"
             yield _issue(document, of_path(error.path), message, "error", MALFORMED, rules)
             return
-        evaluator = self._evaluator(target)
         if not rules.exemptions:
-            yield from _told(document, rules, evaluator.failures(body, rules.marks.annotations))
+            yield from _told(document, rules, self._failures(body, rules.marks.annotations))
             return
-        found = evaluator.failures(body, rules.strictest)
+        found = self._failures(body, rules.strictest)
         if not found:
             return
-        standing = evaluator.failures(body, rules.marks.annotations)
+        standing = self._failures(body, rules.marks.annotations)
         yield from _told(document, rules, standing)
         kept = {failure.identifier for failure in standing}
         for failure in found:
             if failure.identifier not in kept:
-                yield from _told(document, rules, [failure], self._exemption(evaluator, body, failure, rules))
+                yield from _told(document, rules, [failure], self._exemption(body, failure, rules))
 
-    def _exemption(self, evaluator: Evaluator, body: Mapping[str, Any], failure: Failure, rules: Rules) -> Exemption:
+    def _exemption(self, body: Mapping[str, Any], failure: Failure, rules: Rules) -> Exemption:
         """Of the exemptions that cover a failure by themselves, the one that ends last."""
         covering = [
             one
             for one, alone in rules.exemptions
             if one.id == failure.identifier
-            and failure.identifier not in {found.identifier for found in evaluator.failures(body, alone)}
+            and failure.identifier not in {found.identifier for found in self._failures(body, alone)}
         ]
         return max(covering, key=lambda one: one.expires)
 

@@ -99,7 +99,7 @@ def test_the_order_of_the_ends_makes_no_difference() -> None:
     ]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.tuples(*(secure_tenants(name) for name in TENANTS)))
 def test_whatever_tenants_declare_is_canonical(tenants: tuple[SecureTenant, ...]) -> None:
     assert_canonical(desired(tenants))

@@ -260,7 +260,7 @@ def expected(cluster: Cluster, source: Endpoint, target: Endpoint, call: tuple[s
     return (out or (dns and call[0] in ("TCP", "UDP"))) and inward
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(clusters(), st.integers(0, 2**32))
 def test_rendered_policies_open_what_is_declared_by_both_and_no_more(cluster: Cluster, seed: int) -> None:
     reachability = Reachability(cluster.desired)
@@ -292,7 +292,7 @@ def open_to_addresses(draw: st.DrawFn) -> SecureTenant:
     return tenant("alpha", namespaces=["n0"], network=network)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(open_to_addresses(), st.dictionaries(st.sampled_from(ADDRESSES), st.booleans(), min_size=1, max_size=4))
 def test_no_rule_of_addresses_opens_the_api_server_or_closes_more(
     alpha: SecureTenant, servers: dict[str, bool]

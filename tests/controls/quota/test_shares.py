@@ -1,5 +1,7 @@
 """The share-out of one resource: exact cases, and its bounds over random standings."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +11,10 @@ from securetenant.controls.quota.shares import Stand, fill, share_out
 
 def held(granted: int, used: int | None, *, in_force: int = 0, cap: int | None = None) -> Stand:
     return Stand(granted, max(granted, in_force, used or 0), used, cap)
+
+
+def tampered(hard: int, used: int) -> Stand:
+    return Stand(None, max(hard, used), used, foreign=hard)
 
 
 def new(cap: int | None = None) -> Stand:
@@ -59,12 +65,16 @@ def test_fill(amount: int, wants: list[int], grain: int, parts: list[int]) -> No
         pytest.param(64, [held(30, 10), held(30, 10)], [30, 30], id="raised a little: not worth a write"),
         pytest.param(
             60,
-            [held(30, 10), Stand(None, 1000, 8)],
+            [held(30, 10), tampered(1000, 8)],
             [30, 29],
             id="one raised: back at once",
         ),
-        pytest.param(60, [held(30, 10), Stand(None, 8, 8)], [30, 29], id="one lowered: back to a fair part"),
-        pytest.param(60, [Stand(None, 999, 1), Stand(None, 999, 2)], [1, 2], id="two raised: use alone until in force"),
+        pytest.param(60, [held(30, 10), tampered(0, 8)], [30, 29], id="one lowered: back to a fair part"),
+        pytest.param(60, [tampered(999, 1), tampered(999, 2)], [1, 2], id="two raised: use alone until in force"),
+        pytest.param(
+            60, [held(20, 0, in_force=70), held(9, 10)], [20, 9], id="use above the grant: not while over total"
+        ),
+        pytest.param(60, [held(20, 60), tampered(0, 8)], [20, 0], id="one lowered: not while over-committed"),
         pytest.param(60, [UNCOUNTED, held(20, 20)], [20, 20], id="one uncounted gets its part, the full one waits"),
         pytest.param(60, [UNCOUNTED, UNCOUNTED], [0, 0], id="two uncounted start from nothing"),
         pytest.param(60, [held(20, None), held(40, 10)], [20, 40], id="granted, not counted yet: counts as used"),
@@ -85,8 +95,11 @@ def test_shares_are_whole_grains() -> None:
 
 STANDS = st.lists(
     st.builds(
-        lambda granted, used, more, cap: Stand(granted, max(granted or 0, used or 0) + more, used, cap),
+        lambda granted, foreign, used, more, cap: Stand(
+            granted, max(foreign if granted is None else granted, used or 0) + more, used, cap, foreign
+        ),
         st.none() | st.integers(0, 50),
+        st.sampled_from([0, 0, 7, 1000]),
         st.none() | st.integers(0, 50),
         st.sampled_from([0, 0, 0, 1, 7, 1000]),
         st.none() | st.integers(0, 50),
@@ -103,20 +116,21 @@ def test_the_new_hards_never_exceed_the_total_nor_their_caps(total: int, stands:
     assert all(hard >= 0 and hard <= stand.capped(hard) for hard, stand in zip(hards, stands, strict=True))
 
 
-@given(st.integers(0, 250), STANDS, st.sampled_from([1, 3, 10]))
+@given(st.integers(-10, 250), STANDS, st.sampled_from([1, 3, 10]))
 def test_whichever_take_effect_nobody_is_pushed_past_the_total(total: int, stands: list[Stand], grain: int) -> None:
-    """Nobody grows beyond what is in force for him unless all that is in force, growths included, fits."""
+    """A namespace gets more than its quota says only if that fits beside all that is in force in the others, growths
+    included. What is in force in itself may be in the past."""
     hards = share_out(total, stands, grain)
-    grown = [i for i, stand in enumerate(stands) if hards[i] > stand.in_force]
-    if grown:
-        assert sum(max(hard, stand.in_force) for hard, stand in zip(hards, stands, strict=True)) <= total
+    most = [max(hard, stand.in_force) for hard, stand in zip(hards, stands, strict=True)]
+    for i, stand in enumerate(stands):
+        assert hards[i] <= stand.hard or hards[i] + sum(most) - most[i] <= total
 
 
 @given(st.integers(0, 250), STANDS, st.sampled_from([1, 3, 10]))
 def test_it_comes_to_rest_with_headroom_for_all(total: int, stands: list[Stand], grain: int) -> None:
     """With everything counted and in force, a few passes end in a state that asks for no write, in which nobody is
     full while there is a grain for each."""
-    stands = [Stand(stand.granted, stand.in_force, stand.used or 0, stand.cap) for stand in stands]
+    stands = [replace(stand, used=stand.used or 0) for stand in stands]
     for _ in range(6):
         hards = share_out(total, stands, grain)
         after = [

@@ -66,7 +66,7 @@ class Seen:
         # A grant of 0 without a count is how an adopted namespace starts: it counts as no grant.
         if not self.believed or (used is None and not granted):
             granted = None
-        return Stand(granted, self.committed(resource), used, cap)
+        return Stand(granted, self.committed(resource), used, cap, foreign=self.hard.get(resource, 0))
 
     def waits(self, resource: str) -> bool:
         """Whether the use of this resource is not counted yet."""

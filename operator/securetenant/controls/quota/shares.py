@@ -7,7 +7,8 @@ hence shrinks are written at once, and growth comes only out of `total - sum(in 
 the total what is committed in namespaces that the tenant no longer writes to.)
 
 That is safe on caches that lag behind, as long as they show the operator's own writes: since the state in the cache,
-only a growth of ours can have raised what is in force, because use is admitted only up to status.hard.
+only a growth of ours can have raised what is in force, because use is admitted only up to status.hard. It may have
+fallen, though: so a hard limit above spec.hard is a growth even if it is below what the cache shows as in force.
 """
 
 from collections.abc import Sequence
@@ -25,12 +26,19 @@ class Stand:
     `in_force`: the most that it may use: max(spec.hard, status.hard, used).
     `used`: None while not counted.
     `cap`: the most it ever gets; None for no cap.
+    `foreign`: spec.hard where that is not `granted`; 0 without a quota.
     """
 
     granted: int | None
     in_force: int
     used: int | None
     cap: int | None = None
+    foreign: int = 0
+
+    @property
+    def hard(self) -> int:
+        """spec.hard, whoever wrote it."""
+        return self.foreign if self.granted is None else self.granted
 
     @property
     def taken(self) -> int:
@@ -76,6 +84,17 @@ def share_out(total: int, stands: Sequence[Stand], grain: int) -> list[int]:
     free. Without need nothing changes: the result is what was granted.
     """
     pot = Pot(total, stands, grain)
+    hards = _wanted(pot)
+    free = pot.free(hards)
+    return [
+        min(hard, max(stand.hard, free + max(hard, stand.in_force))) for hard, stand in zip(hards, stands, strict=True)
+    ]
+
+
+def _wanted(pot: Pot) -> list[int]:
+    """Like `share_out`, but some may be raised to their use although more than the total is in force. That use may be
+    in the past, so the raise would be a growth."""
+    stands, grain = pot.stands, pot.grain
     fair = fair_hards(pot)
     hards = [_kept(stand, fair[i], pot.spare) for i, stand in enumerate(stands)]
     if pot.spare < 0:
