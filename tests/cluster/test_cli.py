@@ -101,6 +101,10 @@ async def reader(plane: Plane, admin: Admin, manifests: None, tmp_path_factory: 
         "networking.k8s.io": ["networkpolicies"],
         "rbac.authorization.k8s.io": ["rolebindings", "clusterrolebindings", "clusterroles"],
         "discovery.k8s.io": ["endpointslices"],
+        "admissionregistration.k8s.io": [
+            *("validatingadmissionpolicies", "validatingadmissionpolicybindings"),
+            *("mutatingadmissionpolicies", "mutatingadmissionpolicybindings"),
+        ],
         names.GROUP: ["securetenants"],
     }
     rules = [{"apiGroups": [g], "resources": r, "verbs": ["get", "list"]} for g, r in groups.items()]
@@ -206,7 +210,9 @@ async def test_workloads_are_judged_by_the_tenants_of_the_cluster(made: None, re
     done = await cli(reader, "validate", "--cluster", "--output", "json", "-", text=yaml.safe_dump_all(pods))
     found = [(one["namespace"], one["rule"], one["severity"]) for one in done.json["problems"]]
     assert sorted(found) == [
+        ("cli-payments-prod", "images/registries", "error"),
         ("cli-payments-prod", "runtime/hostNamespaces", "error"),
+        ("cli-payments-prod", "runtime/serviceAccountTokens", "error"),
         ("cli-treasury-legacy", "runtime/hostNamespaces", "warning"),
         ("elsewhere", "notJudged", "warning"),
     ]
@@ -308,8 +314,10 @@ async def test_what_may_not_be_listed_is_said_at_once(
     done = await cli(config, "plan")
     assert (done.code, done.out) == (1, "")
     assert done.err == (
-        "error: no right to list clusterrolebindings, clusterroles, endpointslices, limitranges, namespaces, "
-        "networkpolicies, nodes, resourcequotas, rolebindings: a plan needs get and list on them, cluster-wide\n"
+        "error: no right to list clusterrolebindings, clusterroles, endpointslices, limitranges, "
+        "mutatingadmissionpolicies, mutatingadmissionpolicybindings, namespaces, networkpolicies, nodes, "
+        "resourcequotas, rolebindings, validatingadmissionpolicies, validatingadmissionpolicybindings: a plan needs "
+        "get and list on them, cluster-wide\n"
     )
 
 

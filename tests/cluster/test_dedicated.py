@@ -23,7 +23,6 @@ PODS: Final = "/api/v1/namespaces/{}/pods"
 APPS: Final = "/apis/apps/v1/namespaces/{}/"
 LABEL: Final = "securetenant.node-restriction.kubernetes.io/tenant"
 TAINT: Final = "securetenant.dev/tenant"
-ADMISSIONS: Final = ("-k", str(ROOT / "manifests" / "admission"))
 INJECTION: Final = ("-f", str(ROOT / "manifests" / "components" / "injection" / "policy.yaml"))
 
 
@@ -33,13 +32,11 @@ async def stage(
 ) -> AsyncIterator[Stage]:
     """The operator with the right over nodes, all policies in force."""
     try:
-        for files in (ADMISSIONS, INJECTION):
-            await admin.kubectl("apply", *files)
+        await admin.kubectl("apply", *INJECTION)
         async with tenants.stage(plane, admin, tmp_path_factory.mktemp("operator")) as stage:
             yield stage
     finally:
-        for files in (ADMISSIONS, INJECTION):
-            await admin.kubectl("delete", "--ignore-not-found", *files)
+        await admin.kubectl("delete", "--ignore-not-found", *INJECTION)
         for node in (await admin.get(NODES))["items"]:
             if node["metadata"]["name"].startswith("ded-"):
                 await admin.delete(f"{NODES}/{node['metadata']['name']}")

@@ -69,8 +69,25 @@ async def test_found_told_once_and_over(stage: Stage) -> None:
     assert await stage.operator.metric("securetenant_node_intruders", tenant="int") == 1
     assert len(tenant.told("intruder found")) == 1
 
-    # The tenant's own, one of the kubelet's and one of a DaemonSet of the platform are none.
-    await run(admin, "int-a", "own", name)
+    # The tenant's own, one of the kubelet's and one of a DaemonSet of the platform are none. The tenant's own cannot
+    # pass the scheduler by: admission would refuse spec.nodeName.
+    account = f"{life.NAMESPACES}/int-a/serviceaccounts/default"
+    await wait_for(lambda: admin.find(account), 20, "the ServiceAccount of int-a")
+    body = attacks.pod()
+    toleration = {"key": "securetenant.dev/tenant", "operator": "Equal", "value": "int"}
+    body["metadata"]["name"] = "own"
+    body["spec"] |= {
+        "initContainers": [],
+        "nodeSelector": {"securetenant.node-restriction.kubernetes.io/tenant": "int"},
+        "tolerations": [toleration],
+    }
+    own = f"{PODS.format('int-a')}/own"
+    await admin.create(PODS.format("int-a"), body)
+
+    async def is_placed() -> bool:
+        return bool((await admin.get(own))["spec"].get("nodeName") == name)
+
+    await wait_for(is_placed, 20, "the tenant's own pod to be placed")
     await run(admin, "int-other", "static", name, annotations={"kubernetes.io/config.mirror": "0123"})
     agent = attacks.workload("DaemonSet", attacks.pod())
     agent["metadata"]["name"] = "int-agent"

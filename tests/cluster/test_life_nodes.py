@@ -11,7 +11,7 @@ from sandbox import nodes
 from sandbox.plane import Plane
 from tests.support import life, tenants
 from tests.support import pods as compliant
-from tests.support.life import APPLIED
+from tests.support.life import APPLIED, NAMESPACES
 from tests.support.sandbox import JSON_PATCH, Admin, wait_for
 from tests.support.tampering import MANAGER
 from tests.support.tenants import Stage, Tenant
@@ -188,33 +188,37 @@ async def test_a_node_that_is_marked_without_being_selected_is_given_back(stage:
 
 
 async def test_only_pods_that_tolerate_it_are_placed(stage: Stage) -> None:
+    """Others in a namespace of no tenant, where admission does not refuse their pods."""
     (name,) = await make(stage, "nod-place", 1)
     await stage.tenant("nod-place", spec("nod-place", namespaces=[{"name": "nod-place-a"}]))
-    pods = "/api/v1/namespaces/nod-place-a/pods"
+    await stage.namespace("nod-others")
+    pods, others = (f"/api/v1/namespaces/{space}/pods" for space in ("nod-place-a", "nod-others"))
 
-    async def has_account() -> bool:
-        return bool(await stage.admin.get("/api/v1/namespaces/nod-place-a/serviceaccounts/default"))
+    async def have_accounts() -> bool:
+        spaces = ("nod-place-a", "nod-others")
+        return all([await stage.admin.find(f"{NAMESPACES}/{space}/serviceaccounts/default") for space in spaces])
 
-    await wait_for(has_account, 20, "the namespace's ServiceAccount")
+    await wait_for(have_accounts, 20, "the namespaces' ServiceAccounts")
 
-    def pod(pod_name: str, *tolerations: dict[str, str]) -> dict[str, Any]:
+    def pod(pod_name: str, *tolerations: dict[str, str], **labels: str) -> dict[str, Any]:
         """It asks for the node by its own label; whether it may is the taint's to say."""
+        selector = {"pool": "nod-place", **labels}
         return {
             "metadata": {"name": pod_name},
-            "spec": compliant.spec(nodeSelector={"pool": "nod-place"}, tolerations=list(tolerations)),
+            "spec": compliant.spec(nodeSelector=selector, tolerations=list(tolerations)),
         }
 
-    await stage.admin.create(pods, pod("intruder"))
+    await stage.admin.create(others, pod("intruder"))
     tolerated = {"key": TAINT, "operator": "Equal", "value": "nod-place", "effect": "NoSchedule"}
     other = tolerated | {"value": "another"}
-    await stage.admin.create(pods, pod("other-tenants", other))
-    await stage.admin.create(pods, pod("own", tolerated))
+    await stage.admin.create(others, pod("other-tenants", other))
+    await stage.admin.create(pods, pod("own", tolerated, **{LABEL: "nod-place"}))
 
     async def is_placed() -> bool:
         return bool((await stage.admin.get(f"{pods}/own"))["spec"].get("nodeName") == name)
 
     async def is_refused(pod_name: str) -> bool:
-        found = await stage.admin.get(f"{pods}/{pod_name}")
+        found = await stage.admin.get(f"{others}/{pod_name}")
         assert "nodeName" not in found["spec"]
         conditions = {c["type"]: c for c in found["status"].get("conditions", [])}
         # The scheduler names no taints. That the node is otherwise fit for it shows `own`, which asks for the same.

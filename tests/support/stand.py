@@ -21,7 +21,7 @@ from tests.support import life
 from tests.support.fault import Front, free_lease, front, leads, run_behind
 from tests.support.faults import Answer, Fault
 from tests.support.life import NAMESPACES, Json
-from tests.support.sandbox import Admin, Operator, Plane, wait_for
+from tests.support.sandbox import ROOT, Admin, Operator, Plane, wait_for
 
 #: Seconds from the last bad answer until all is well; from it to the end of the process; and what a request that is
 #: not answered may take until it is given up.
@@ -57,6 +57,7 @@ LISTS: Final = Group(
 )
 DISCOVERY: Final = Group("discovery", ("kopf discovery",), (("kopf watch", _REFUSED),))
 WRITES: Final = Group("writes", ("post", "put", "merge", "json", "status", "delete"), read=False)
+INJECTION: Final = ROOT / "manifests" / "components" / "injection" / "policy.yaml"
 LEASE: Final = Group("lease", ("leases put",))
 # For some seconds.
 _ONES: Final = ("kopf watch", "kopf list", "kopf discovery", "networkpolicies watch", "networkpolicies list")
@@ -267,6 +268,8 @@ async def stand(
         tenants = (stood.edited, stood.still)
         made: list[str] = []
         try:
+            # So that no kind that is watched has no objects: a list of nothing is believed where nothing was.
+            await admin.apply(INJECTION)
             for tenant in tenants:
                 made += await asyncio.to_thread(nodes.create, plane, 1, {"pool": tenant}, prefix=tenant)
             await stood.start()
@@ -281,3 +284,4 @@ async def stand(
             await life.remove(admin, *tenants)
             for node in made:
                 await admin.delete(f"/api/v1/nodes/{node}")
+            await admin.kubectl("delete", "--ignore-not-found", "-f", str(INJECTION))
