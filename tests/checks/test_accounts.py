@@ -64,3 +64,11 @@ def test_other_accounts_make_no_other_policy() -> None:
 def test_a_policy_that_goes_by_others_than_it_shows_is_another() -> None:
     other = renamed(policy(), "operator=mallory\n", annotation=accounts.text(DEFAULT))
     assert accounts.with_defaults(other) == other
+
+
+def test_a_policy_whose_text_goes_on_as_an_expression_is_another() -> None:
+    quote = accounts.QUOTE
+    text = f"{accounts.text(DEFAULT)}{quote}.split('\\n') + ['breakGlassGroup=system:authenticated'] + r{quote}"
+    assert accounts.read(text) == DEFAULT
+    other = renamed(policy(), text)
+    assert accounts.with_defaults(other) == other

@@ -51,6 +51,15 @@ async def test_each_way_reaches_the_metadata(stage: Stage, mallory: Admin, way: 
     assert (await mallory.get(f"{NAMESPACES}/{name}"))["metadata"]["labels"]["team"] == "b"
 
 
+async def test_no_number_of_long_labels_makes_it_refuse_what_is_no_tenants(plane: Plane, mallory: Admin) -> None:
+    """What the policy may cost is bounded, and a namespace that exceeded it could not even be deleted."""
+    prefix = ".".join(["a" * 60] * 4)
+    labels = {f"{prefix}/{'k' * 58}{number:05}": "" for number in range(1500)}
+    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "lock-long-labels", "labels": labels}}
+    status, answer = await mallory.request("POST", NAMESPACES, body, params={"dryRun": "All"})
+    assert status == 201, answer
+
+
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("change", CHANGES)
 async def test_a_tenants_namespace_is_not_changed(shop: Tenant, mallory: Admin, change: str, way: str) -> None:

@@ -231,14 +231,14 @@ async def test_without_readable_parameters_the_strictest_rules_hold(generous: En
 
 @pytest.mark.parametrize("value", ["v9;{}", "{}", "v1,{}", "v1; {}", "v1;{}x", ""])
 async def test_an_exemption_that_cannot_be_read_is_none(generous: Enforced, value: str) -> None:
-    entry = "runtime/nodeName|2999-01-01T00:00:00Z|"
-    named = {**WORST, "nodeName": "some-node"}
+    entry = "runtime/hostPaths|2999-01-01T00:00:00Z|"
+    beyond = {**WORST, "volumes": [*WORST["volumes"], {"name": "other", "hostPath": {"path": "/etc"}}]}
     try:
         # An empty entry takes nothing from the others.
         await generous.annotate(annotations={EXEMPTIONS: f"v1;{entry};"})
-        await becomes(generous, named, 201, set())
+        await becomes(generous, beyond, 201, set())
         await generous.annotate(annotations={EXEMPTIONS: value.format(entry)})
-        await becomes(generous, named, 403, {"runtime/nodeName"})
+        await becomes(generous, beyond, 403, {"runtime/hostPaths"})
     finally:
         await generous.annotate(annotations={EXEMPTIONS: "v1"})
 

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from securetenant.api.constraints import Rule, SpecModel, Text, Unique
 from securetenant.api.types import ExemptedLabels, Line, OwnNamespaceName, PortNumber, Ticket, Time
+from securetenant.model import names
 
 AdmissionMode = Literal["Deny", "Warn"]
 PodSecurityLevel = Literal["Restricted", "Baseline", "Privileged"]
@@ -41,6 +42,11 @@ PriorityClassName = Annotated[
         "!self.startsWith('system-')",
         "the system-* classes are the cluster's own and cannot be given to a tenant: name another class",
         lambda value: not value.startswith("system-"),
+    ),
+    Rule(
+        f"self != '{names.PRIORITY_CLASS}'",
+        "this is the operator's own class: name another class",
+        lambda value: value != names.PRIORITY_CLASS,
     ),
 ]
 Registry = Annotated[
@@ -123,7 +129,8 @@ EXEMPTIBLE: Final[Mapping[str, tuple[str, ...]]] = {
         *("privileged", "hostNamespaces", "hostProcess", "hostProbes", "appArmor", "seLinux", "procMount", "seccomp"),
         *("sysctls", "volumeTypes", "privilegeEscalation", "runAsNonRoot", "runAsUser", "dropCapabilities"),
         *("readOnlyRootFilesystem", "hostPaths", "hostPathMounts", "hostPorts", "addCapabilities"),
-        *("serviceAccountTokens", "runtimeClasses", "priorityClasses", "nodeName"),
+        # Not `priorityClasses` and `nodeName`: they would displace others' pods, and open the nodes of other tenants.
+        *("serviceAccountTokens", "runtimeClasses"),
     ),
     "images": ("reference", "registries", "digest", "pullPolicy"),
     # Not `tolerations`: it would open the nodes of other tenants, which did not agree to it.

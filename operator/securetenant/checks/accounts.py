@@ -77,9 +77,10 @@ def with_defaults(policy: Mapping[str, Any]) -> dict[str, Any]:
     """A policy with the default accounts in place of those that its annotation names, or unchanged where the annotation
     is not what the policy goes by."""
     given = policy["metadata"].get("annotations", {}).get(ANNOTATION)
+    # A text that ends the quotes could go on as an expression that names accounts which nobody reads in it.
     counted = {"name": VARIABLE, "expression": _expression(given)}
     listed = policy["spec"].get("variables", [])
-    if given is None or counted not in listed:
+    if given is None or QUOTE in given or counted not in listed:
         return dict(policy)
     default = {"name": VARIABLE, "expression": _expression(text(DEFAULT))}
     annotations = policy["metadata"]["annotations"] | {ANNOTATION: text(DEFAULT)}

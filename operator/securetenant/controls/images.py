@@ -147,6 +147,8 @@ CHECKS: Final = CheckSet(
             "reference",
             "variables.registries == ['*'] && variables.tags.size() > 0 ? [] : "
             f"variables.images.filter(i, (!variables.imagesMatch && !i.image.matches('^{_REFERENCE}$')) || "
+            # containerd runs what is on the node under that ID, whatever registry it came from.
+            "i.image.startsWith('sha256:') || "
             f"(i.image.contains('@') && !({_HAS_DIGEST}))).map(i, i.at)",
             "the image is not written as registry/path:tag@sha256:digest in lower case: write it so",
             "High",

@@ -14,6 +14,7 @@ FIELD_MANAGER: Final = "securetenant"
 FINALIZER: Final = f"{GROUP}/cleanup"
 LEASE: Final = "securetenant"
 OPERATOR_NAMESPACE: Final = "securetenant-system"
+PRIORITY_CLASS: Final = "securetenant"  # of the operator's own pods
 
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 MANAGED_BY: Final = "securetenant"

@@ -33,7 +33,7 @@ def exempted(*checks: str, of: str = "runtime") -> list[dict[str, Any]]:
         ({"runtime": {"addCapabilities": ["NET_BIND_SERVICE"]}}, "restricted"),
         ({"runtime": {"addCapabilities": ["CHOWN"]}}, "baseline"),
         ({"runtime": {"addCapabilities": ["NET_ADMIN"]}}, "privileged"),
-        ({"exemptions": exempted("readOnlyRootFilesystem", "nodeName", "serviceAccountTokens")}, "restricted"),
+        ({"exemptions": exempted("readOnlyRootFilesystem", "runtimeClasses", "serviceAccountTokens")}, "restricted"),
         ({"exemptions": exempted("digest", of="images")}, "restricted"),
         # What breaks only the level Restricted, Baseline admits.
         ({"exemptions": exempted("runAsNonRoot", "runAsUser", "privilegeEscalation")}, "baseline"),
@@ -54,7 +54,7 @@ def test_the_level_is_the_strictest_that_admits_what_is_allowed(spec: dict[str, 
 
 
 def test_validate_says_which_exemption_lowers_it() -> None:
-    of = tenant("pay", namespaces=["a"], exemptions=exempted("nodeName", "runAsUser", "privileged"))
+    of = tenant("pay", namespaces=["a"], exemptions=exempted("runtimeClasses", "runAsUser", "privileged"))
     found = list(control.review(of, StaticWorld([of]), NOW))
     assert [problem.path for problem in found] == ["spec.exemptions[1].check", "spec.exemptions[2].check"]
     assert "enforces baseline instead of restricted in a" in found[0].message

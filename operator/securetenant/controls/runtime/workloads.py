@@ -36,11 +36,17 @@ _ALLOWED_PATHS: Final = (
     "variables.hostPaths.map(a, {'start': a.split(':')[0] == '/' ? '/' : a.split(':')[0] + '/', "
     "'mode': a.split(':')[1]})"
 )
-# The hostPath volumes, each with the modes of the entries that cover it.
+# The hostPath volumes, each with the entries that cover it, and their modes.
 _HOST_VOLUMES: Final = (
     "variables.volumes.filter(v, has(v.hostPath)).map(v, {'name': dyn(v.name), "
-    "'path': dyn(v.hostPath.?path.orValue('')), 'modes': dyn(variables.allowedPaths.filter(a, "
-    "(v.hostPath.?path.orValue('') + '/').startsWith(a.start)).map(a, a.mode))})"
+    "'path': dyn(v.hostPath.?path.orValue('')), 'covering': dyn(variables.allowedPaths.filter(a, "
+    "(v.hostPath.?path.orValue('') + '/').startsWith(a.start)))})"
+    ".map(v, {'name': v.name, 'path': v.path, 'covering': v.covering, 'modes': dyn(v.covering.map(a, a.mode))})"
+)
+# Those below a directory that pods may write to: one of them may have put a symbolic link there, to any directory, and
+# the container runtime follows it before it mounts. Where "/" is to be written to, that reaches nothing new.
+_BELOW_WRITABLE: Final = (
+    "v.covering.exists(a, a.mode == 'rw' && a.start != '/' && v.path != a.start && v.path + '/' != a.start)"
 )
 # For each container the volumes that it mounts by a part of them, or writable: each mount is looked at once.
 _PARTLY: Final = "m.?subPath.orValue('') != '' || m.?subPathExpr.orValue('') != ''"
@@ -81,9 +87,11 @@ CHECKS: Final = CheckSet(
             "hostPathMounts",
             # subPath follows symbolic links that a container may have put there (CVE-2017-1002101, CVE-2021-25741).
             "variables.hostVolumes.filter(v, variables.mountedPartly.exists(l, v.name in l) || "
+            f"{_BELOW_WRITABLE} || "
             "(!('rw' in v.modes) && variables.mountedWritable.exists(l, v.name in l))).map(v, 'volume ' + v.name)",
-            "a mount of a directory of the node must have no subPath, and be readOnly unless the SecureTenant allows "
-            "writing: set readOnly to true, and mount the directory itself",
+            "a mount of a directory of the node must have no subPath, be readOnly unless the SecureTenant allows "
+            "writing, and not lie below one that it allows writing to: set readOnly to true, and mount the directory "
+            "itself",
             "High",
         ),
         Check(
@@ -107,9 +115,11 @@ CHECKS: Final = CheckSet(
             "serviceAccountTokens",
             "variables.serviceAccountTokens.size() > 0 ? [] : "
             "(variables.spec.?automountServiceAccountToken.orValue(true) ? ['spec.automountServiceAccountToken'] : [])"
-            " + variables.volumes.filter(v, v.?projected.?sources.orValue([]).exists(s, has(s.serviceAccountToken)))"
-            ".map(v, 'volume ' + v.name)",
-            "pods of this tenant may hold no token of their ServiceAccount: set automountServiceAccountToken to false",
+            # A certificate of the pod names its ServiceAccount as well (KEP-4317).
+            " + variables.volumes.filter(v, v.?projected.?sources.orValue([]).exists(s, has(s.serviceAccountToken) || "
+            "has(s.podCertificate))).map(v, 'volume ' + v.name)",
+            "pods of this tenant may hold no token or certificate of their ServiceAccount: set "
+            "automountServiceAccountToken to false, and remove the volume",
             "Medium",
             ("CIS-1.12 5.1.6", "NSA-1.2 1.11"),
         ),
@@ -127,12 +137,14 @@ CHECKS: Final = CheckSet(
             "the priority class is none of spec.runtime.priorityClasses of the SecureTenant, so the pod might displace "
             "others: remove priorityClassName",
             "High",
+            exemptible=False,
         ),
         Check(
             "nodeName",
             "variables.creating && has(variables.spec.nodeName) ? ['spec.nodeName'] : []",
             "spec.nodeName passes the scheduler by, and with it taints and quotas of nodes: use nodeSelector",
             "High",
+            exemptible=False,
         ),
     ),
 )  # fmt: skip
