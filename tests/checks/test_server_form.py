@@ -182,3 +182,10 @@ def test_which_kinds_make_pods() -> None:
     others = ({"apiVersion": "apps/v1beta1", "kind": "Deployment"}, {"apiVersion": "v1", "kind": "PodTemplate"})
     for body in (*others, {}, {"apiVersion": ["v1"], "kind": {"Pod": 1}}, {"kind": "Pod"}):
         assert target_of(body) is None
+
+
+def test_a_text_with_nul_is_not_judged_up_to_it() -> None:
+    image = f"registry.bank.example/payments/app@sha256:{'a' * 64}\0-evil:latest"
+    with pytest.raises(Malformed, match="NUL") as error:
+        judged({"apiVersion": "v1", "kind": "Pod", "spec": {"containers": [{"name": "a", "image": image}]}}, NOW)
+    assert error.value.path == "spec.containers[0].image"

@@ -162,6 +162,9 @@ def _scalar(what: str, *types: type, bits: int = 0) -> _Read:
             raise Malformed("", f"must be {what}, not {_type_name(value)}")
         if bits and not -bound <= value < bound:
             raise Malformed("", f"must be {what} of {bits} bits")
+        if type(value) is str and "\0" in value:
+            # cel-expr-python would end the text there and judge only what stands before it.
+            raise Malformed("", "must not contain the character NUL")
         return value
 
     return read
