@@ -9,7 +9,7 @@ from securetenant.model import names
 from securetenant.model.kinds import NAMESPACE
 from securetenant.model.objects import Desired, Ref
 from securetenant.model.platform import Platform
-from tests.support.world import NOW, StaticWorld, mine, namespace, observe, tenant
+from tests.support.world import NOW, StaticWorld, mine, namespace, observe, observed, tenant
 
 
 def plan_of(world: StaticWorld, name: str) -> Any:
@@ -70,6 +70,16 @@ def test_one_with_a_living_tenants_mark_is_not_adopted() -> None:
     assert reason(world, "pay") == "NotOwned"
     world.drop("core")
     assert reason(world, "pay") == "Held"
+
+
+def test_one_with_an_owner_is_not_adopted() -> None:
+    """Whoever deletes the owner would have the garbage collector delete the namespace, past the lock."""
+    owned = observed("Namespace", "pay", owners=["ClusterRole/x"])
+    wants = tenant("pay", namespaces=[{"name": "pay", "adopt": True}])
+    world = StaticWorld([wants], [owned])
+    assert plan_of(world, "pay").desired == []
+    assert reason(world, "pay") == "NotOwned"
+    assert "ownerReferences" in plan_of(world, "pay").conditions[0].message
 
 
 def test_of_two_that_name_it_the_older_keeps_it() -> None:

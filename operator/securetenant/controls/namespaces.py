@@ -52,6 +52,12 @@ def obstacle(tenant: SecureTenant, namespace: str, world: World) -> tuple[str, s
     if observed.deleting:
         return "Terminating", f"{namespace} is Terminating; it is recreated with all its objects once it is deleted"
     if not ownership.is_ours(tenant, observed, world):
+        if observed.owners:
+            return (
+                "NotOwned",
+                f"{namespace} has an owner reference, so that deleting the owner deletes it: remove "
+                "metadata.ownerReferences, and set adopt: true on it to take it over",
+            )
         return "NotOwned", f"{namespace} {_unowned(tenant, observed)}: set adopt: true on it to take it over"
     return None
 

@@ -77,10 +77,13 @@ def may_write(tenant: SecureTenant, namespace: str, world: World) -> bool:
 def is_ours(tenant: SecureTenant, namespace: Observed, world: World) -> bool:
     """Whether an existing namespace is the tenant's own already, or may be adopted.
 
-    A namespace that carries the mark of another existing tenant is never adopted.
+    Never adopted is a namespace that carries the mark of another existing tenant, and one with an owner reference:
+    whoever deletes that owner has the garbage collector delete the namespace, past the lock on it.
     """
     if owns(tenant, namespace):
         return True
+    if namespace.owners:
+        return False
     adopt = any(entry.adopt for entry in tenant.spec.namespaces if entry.name == namespace.ref.name)
     return adopt and (namespace.tenant in ("", tenant.name) or world.tenant(namespace.tenant) is None)
 
