@@ -90,6 +90,13 @@ async def test_repeats_are_one_event(stage: Stage) -> None:
     await widen(stage.admin, name)
     first = await stage.event(name, "DriftDetected")
     await stage.event(name, "DriftCorrected")
+
+    def posted() -> int:
+        """The proxy notes a request with its answer, when the Event is there already."""
+        about = f"NetworkPolicy/{name}-a/"
+        return sum(one.method == "POST" and EVENTS in one.path and about in one.body for one in stage.proxy.seen)
+
+    await wait_for(lambda: posted() >= 2, 10, "the answers to both Events")
     mark = stage.proxy.mark()
     for number in (2, 3, 4):
         await widen(stage.admin, name)
