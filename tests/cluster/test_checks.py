@@ -47,7 +47,8 @@ def _unlike(evaluator: verdicts.Judge, found: Iterable[tuple[Case, Verdict]]) ->
         try:
             expected = evaluator.of(case.body, case.annotations)
         except Malformed as error:
-            if verdict.status not in (400, 422):
+            # Also 403: a PriorityClass that does not exist is refused before the object is validated.
+            if verdict.status not in (400, 403, 422) or verdict.fails:
                 differing.append(f"{case.name}: {verdict.status}, though malformed: {error}")
             continue
         if verdict.status == 400:
