@@ -51,6 +51,10 @@ async def pod_creation(admin: Client, namespace: str, pods: int) -> dict[str, An
     found = decode(await admin.send("GET", f"/api/v1/namespaces/{namespace}"))["metadata"]["labels"]
     pod_security = {key: value for key, value in found.items() if key.startswith("pod-security.kubernetes.io/")}
     await admin.send("POST", "/api/v1/namespaces", encode({"metadata": {"name": _PLAIN, "labels": pod_security}}))
+    for kind in ("resourcequotas", "limitranges"):  # both cost each creation something, the quota a write
+        for item in decode(await admin.send("GET", f"/api/v1/namespaces/{namespace}/{kind}"))["items"]:
+            same = {"metadata": {"name": item["metadata"]["name"]}, "spec": item["spec"]}
+            await admin.send("POST", f"/api/v1/namespaces/{_PLAIN}/{kind}", encode(same))
     taken: dict[str, list[float]] = {namespace: [], _PLAIN: []}
     while len(taken[_PLAIN]) < pods:
         for _ in range(_BATCH):
