@@ -179,3 +179,18 @@ async def test_an_object_that_a_write_does_not_find_is_looked_for_in_its_kind(st
 async def test_a_standby_queues_nothing(stage: Stage) -> None:
     stage.controller.observe(CLASS, "MODIFIED", event("a"))
     assert stage.queue.depth == 0
+
+
+async def test_the_first_answers_of_the_probe_queue_nothing_before_the_suspects() -> None:
+    """What others opened while no operator ran is closed before the other tenants are reconciled."""
+    stage = Stage()
+    controller = stage.controller
+    controller._leading = True
+    reconciling = asyncio.create_task(controller._reconcile_all())
+    await asyncio.sleep(0)
+    controller._on_probed()
+    assert stage.queue.depth == 0
+    controller._prober._first.set()
+    await reconciling
+    controller._on_probed()
+    assert stage.queue.depth == len(stage.names)

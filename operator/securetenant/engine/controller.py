@@ -130,7 +130,8 @@ class Controller:
         )
         self._initial = InitialReconcile(self._resources.values(), self.queue)
         self._cluster = Cluster(transport, world, metrics, events, stale=self._stale)
-        self._prober = Prober(transport, world, CONTROLS, self._resync, clock)
+        self._prober = Prober(transport, world, CONTROLS, self._on_probed, clock)
+        self._awaits_probe = True
         events.give_way(lambda: self.queue.depth + self.queue.active > 1)
         # None where it is unknown, because without a watch edits are not seen.
         metrics.watch_generation_lag(
@@ -268,9 +269,14 @@ class Controller:
     async def _reconcile_all(self) -> None:
         # Before that, each status would be written twice.
         await self._prober.tried(within=TRIED)
+        self._awaits_probe = False
         await self._initial.queue_all()
         self.is_loading = False
         self._initial.note()
+
+    def _on_probed(self) -> None:
+        if not self._awaits_probe:  # else every tenant would be queued before the suspects
+            self._resync()
 
     def _resync(self) -> None:
         for kind, resource in self._resources.items():
