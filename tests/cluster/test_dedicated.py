@@ -33,13 +33,10 @@ async def stage(
     """The operator with the right over nodes, all policies in force."""
     try:
         await admin.kubectl("apply", *INJECTION)
-        async with tenants.stage(plane, admin, tmp_path_factory.mktemp("operator")) as stage:
+        async with tenants.stage(plane, admin, tmp_path_factory.mktemp("operator"), nodes="ded-") as stage:
             yield stage
     finally:
         await admin.kubectl("delete", "--ignore-not-found", *INJECTION)
-        for node in (await admin.get(NODES))["items"]:
-            if node["metadata"]["name"].startswith("ded-"):
-                await admin.delete(f"{NODES}/{node['metadata']['name']}")
 
 
 def template(**spec: Any) -> Json:

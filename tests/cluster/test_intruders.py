@@ -26,13 +26,10 @@ async def stage(
     plane: Plane, admin: Admin, node_rights: None, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Stage]:
     try:
-        async with tenants.stage(plane, admin, tmp_path_factory.mktemp("operator")) as stage:
+        async with tenants.stage(plane, admin, tmp_path_factory.mktemp("operator"), nodes="int-") as stage:
             yield stage
     finally:
         await admin.delete(f"{DAEMONSETS}/int-agent")
-        for node in (await admin.get(NODES))["items"]:
-            if node["metadata"]["name"].startswith("int-"):
-                await admin.delete(f"{NODES}/{node['metadata']['name']}")
 
 
 async def run(admin: Admin, namespace: str, name: str, node: str, **metadata: Any) -> None:

@@ -29,13 +29,8 @@ async def stage(
     plane: Plane, admin: Admin, node_rights: None, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Stage]:
     """With the right over nodes."""
-    try:
-        async with tenants.stage(plane, admin, tmp_path_factory.mktemp("operator")) as stage:
-            yield stage
-    finally:
-        for node in (await admin.get(NODES))["items"]:
-            if node["metadata"]["name"].startswith("nod-"):
-                await admin.delete(f"{NODES}/{node['metadata']['name']}")
+    async with tenants.stage(plane, admin, tmp_path_factory.mktemp("operator"), nodes="nod-") as stage:
+        yield stage
 
 
 async def make(stage: Stage, pool: str, count: int, **labels: str) -> list[str]:

@@ -167,8 +167,9 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(plane: Plane, admin: Admin, folder: Path) -> AsyncIterator[Stage]:
-    """Run the operator as it ships until the end of the block; what was made there is removed after it."""
+async def stage(plane: Plane, admin: Admin, folder: Path, *, nodes: str = "") -> AsyncIterator[Stage]:
+    """Run the operator as it ships until the end of the block; what was made there is removed after it, and the nodes
+    whose names begin with `nodes`."""
     made: Stage | None = None
     try:
         async with run_operator(plane, folder) as operator:
@@ -180,6 +181,9 @@ async def stage(plane: Plane, admin: Admin, folder: Path) -> AsyncIterator[Stage
             await life.remove(admin, *made.names)
             for place in made.places:
                 await admin.delete(f"{NAMESPACES}/{place}")
+        for node in (await admin.get("/api/v1/nodes"))["items"] if nodes else ():
+            if node["metadata"]["name"].startswith(nodes):
+                await admin.delete(f"/api/v1/nodes/{node['metadata']['name']}")
 
 
 async def is_leading(operator: Operator) -> bool:

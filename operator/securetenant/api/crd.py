@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from securetenant.api import definitions
+from securetenant.api import definitions, generated
 from securetenant.api.constraints import RULES_KEY
 from securetenant.api.definitions import Definition
 
@@ -189,26 +189,9 @@ def _with_plain_default(schema: Schema) -> Schema:
 
 def files() -> dict[str, str]:
     """The content of each file in the folder, by its name: a CRD each, and what makes the folder a kustomization."""
-    import yaml
-
     header = "# Generated from operator/securetenant/api by `python -m securetenant.api.crd`. Do not edit.\n"
-    dumped = {
-        f"{one.name}.yaml": header
-        + yaml.dump(definition(one), Dumper=_plain_dumper(), sort_keys=False, width=110, allow_unicode=True)
-        for one in definitions.DEFINITIONS
-    }
+    dumped = {f"{one.name}.yaml": generated.text(header, definition(one)) for one in definitions.DEFINITIONS}
     return {**dumped, "Kustomization": _KUSTOMIZATION + "".join(f"- {name}\n" for name in dumped)}
-
-
-def _plain_dumper() -> Any:
-    """A dumper without aliases: shared parts are written out."""
-    import yaml
-
-    class Plain(yaml.SafeDumper):
-        def ignore_aliases(self, data: Any) -> bool:
-            return True
-
-    return Plain
 
 
 def main() -> int:

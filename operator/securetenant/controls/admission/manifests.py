@@ -8,8 +8,9 @@ import argparse
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from securetenant.api import generated
 from securetenant.checks import accounts, injections, policies
 from securetenant.controls.admission import shipped
 from securetenant.controls.registry import CHECKS
@@ -54,11 +55,11 @@ def texts() -> dict[str, str]:
     }
     given = [one for each in made.values() for one in each]
     return {
-        **{f"{_POLICIES}/{name}": _text(_HEADER, *each) for name, each in made.items()},
-        f"{_POLICIES}/kustomization.yaml": _text(_HEADER, base),
-        f"{_ACCOUNTS}/kustomization.yaml": _text(_HEADER + _ABOUT_ACCOUNTS, _component(given)),
-        f"{_INJECTION}/policy.yaml": _text(_HEADER, *injections.policy(CHECKS)),
-        f"{_INJECTION}/kustomization.yaml": _text(_HEADER + _ABOUT_INJECTION, injection),
+        **{f"{_POLICIES}/{name}": generated.text(_HEADER, *each) for name, each in made.items()},
+        f"{_POLICIES}/kustomization.yaml": generated.text(_HEADER, base),
+        f"{_ACCOUNTS}/kustomization.yaml": generated.text(_HEADER + _ABOUT_ACCOUNTS, _component(given)),
+        f"{_INJECTION}/policy.yaml": generated.text(_HEADER, *injections.policy(CHECKS)),
+        f"{_INJECTION}/kustomization.yaml": generated.text(_HEADER + _ABOUT_INJECTION, injection),
     }
 
 
@@ -85,27 +86,6 @@ def _component(given: Iterable[policies.Document]) -> policies.Document:
             }
         ],
     }
-
-
-def _text(header: str, *given: policies.Document) -> str:
-    import yaml
-
-    return header + yaml.dump_all(given, Dumper=_dumper(), sort_keys=False, width=110, allow_unicode=True)
-
-
-def _dumper() -> Any:
-    """A dumper without aliases: shared parts are written out. Texts of several lines are written as such."""
-    import yaml
-
-    class Plain(yaml.SafeDumper):
-        def ignore_aliases(self, data: Any) -> bool:
-            return True
-
-    def text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
-
-    Plain.add_representer(str, text)
-    return Plain
 
 
 def main() -> int:

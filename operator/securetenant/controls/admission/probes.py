@@ -15,11 +15,10 @@ from securetenant.controls.admission.shipped import Shipped, is_applied
 from securetenant.controls.admission.standing import Comparison
 from securetenant.controls.world import World
 from securetenant.model import names
-from securetenant.model.kinds import MUTATING_BINDING, NAMESPACE, VALIDATING_BINDING, Kind
+from securetenant.model.kinds import MUTATING_BINDING, NAMESPACE, POD, VALIDATING_BINDING, Kind
 from securetenant.model.objects import Json
 from securetenant.model.probe import Answer, Probed, Trial
 
-POD: Final = Kind("Pod", "", "v1", "pods", namespaced=True)
 DEPLOYMENT: Final = Kind("Deployment", "apps", "v1", "deployments", namespaced=True)
 NAME: Final = "securetenant-probe"
 
