@@ -36,6 +36,13 @@ pytestmark = pytest.mark.cluster
 GROUPS: Final = 12  # of as many tenants as there are names, who are peers and rivals of each other
 NODES: Final = "/api/v1/nodes"
 TRIES: Final = 5
+# One tenant has a section for each kind: what is drawn may lack one in every group.
+EACH_KIND: Final[Document] = {
+    "access": {"bindings": [{"role": "Viewer", "subjects": [{"kind": "Group", "name": "oidc:dev"}]}]},
+    "quota": {"namespace": {"pods": "10"}},
+    "limits": {"container": {"default": {"cpu": "1"}}},
+    "nodes": {"selector": {"matchLabels": {"example.com/group": "c0"}}},
+}
 Objects = dict[Kind, list[Observed]]
 
 
@@ -82,6 +89,7 @@ def agreed(group: list[Document]) -> list[Document]:
 def groups() -> list[list[Document]]:
     # Name by name: what is drawn at once shares one budget of entropy, and comes out bare.
     by_name = [drawn(documents(name), GROUPS) for name in TENANTS]
+    by_name[0][0]["spec"].update(EACH_KIND)
     return [agreed(renamed(found, f"c{number}")) for number, found in enumerate(zip(*by_name, strict=True))]
 
 
