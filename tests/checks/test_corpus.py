@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from securetenant.checks.server_form import Malformed
+from securetenant.checks.decoding import Malformed
 from securetenant.controls.registry import CHECKS
 from tests.support import attacks, verdicts
 from tests.support.attacks import Case

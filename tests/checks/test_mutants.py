@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from securetenant.checks.server_form import Malformed
+from securetenant.checks.decoding import Malformed
 from tests.support import attacks, mutants, verdicts
 from tests.support.mutants import Mutant
 

@@ -10,7 +10,7 @@ from securetenant.checks import variables
 from securetenant.checks.check import FORMAT, FORMATS
 from securetenant.checks.evaluator import Evaluator, Operation
 from securetenant.checks.server_form import judged
-from securetenant.checks.variables import PODS
+from securetenant.checks.targets import PODS
 from securetenant.controls.registry import CHECKS
 from tests.support import attacks, largest
 from tests.support.world import NOW

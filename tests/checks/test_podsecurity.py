@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from sandbox import podtypes
+from sandbox import apitypes
 from securetenant.checks.server_form import judged
 from tests.support import attacks, verdicts
 from tests.support.world import NOW
@@ -28,14 +28,14 @@ def test_the_fixtures_are_judged_as_pod_security_judges_them() -> None:
 
 def test_the_types_are_those_that_the_api_server_decodes() -> None:
     try:
-        text = podtypes.text()
+        text = apitypes.text()
     except FileNotFoundError as error:
         pytest.skip(str(error))
-    assert podtypes.FILE.read_text() == text, "run `python -m sandbox.podtypes`"
+    assert apitypes.FILE.read_text() == text, "run `python -m sandbox.apitypes`"
 
 
 def test_types_are_whole() -> None:
-    types = json.loads(podtypes.FILE.read_text())
+    types = json.loads(apitypes.FILE.read_text())
     plain = {"string", "bool", "int32", "int64", "time", "quantity", "int-or-string", "any"}
     assert {kind.strip("*[]{}!") for fields in types.values() for kind in fields.values()} - types.keys() == plain
     assert judged(attacks.pod(), NOW)["spec"]["containers"]

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from securetenant.checks.server_form import Malformed, judged, target_of
-from securetenant.checks.variables import PODS, WORKLOADS
+from securetenant.checks.decoding import Malformed
+from securetenant.checks.server_form import judged, target_of
+from securetenant.checks.targets import PODS, WORKLOADS
 from tests.support import attacks
 
 NOW = datetime(2026, 6, 1, 12, 0, 0, 999_999, tzinfo=UTC)
@@ -158,8 +159,8 @@ def test_a_volume_of_no_kind_is_an_empty_dir() -> None:
         ({"apiVersion": "v1", "kind": "Pod", "metadata": "a"}, "metadata must be an object, not a string"),
         ({"apiVersion": "v1", "kind": "ReplicationController", "spec": {}}, "spec.template is required"),
         ({"apiVersion": "batch/v1", "kind": "CronJob"}, "spec.jobTemplate.spec.template.spec.containers is required"),
-        ({"apiVersion": "v1", "kind": "Service"}, "kind is none that makes pods"),
-        ({}, "kind is none that makes pods"),
+        ({"apiVersion": "v1", "kind": "Secret"}, "kind is none that checks look at"),
+        ({}, "kind is none that checks look at"),
     ],
 )
 def test_what_the_api_server_refuses_says_where(body: dict[str, Any], message: str) -> None:

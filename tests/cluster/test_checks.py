@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from securetenant.checks.server_form import Malformed
+from securetenant.checks.decoding import Malformed
 from securetenant.controls.runtime.podsecurity import CHECKS as STANDARDS
 from securetenant.controls.runtime.podsecurity import VERSION
 from tests.support import attacks, judging, largest, randompods, verdicts

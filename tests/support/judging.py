@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import re
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -25,18 +25,17 @@ _KINDS: Final = {
     "CronJob": "/apis/batch/v1/namespaces/{}/cronjobs",
 }
 _AT_ONCE: Final = 8
-_KEPT: Final = 3500
-_HINTS: Final = rf"binding '(?:pods-hints|pods-warn|workloads-warn)\.{re.escape(names.GROUP)}': "
-# A check that fails (without a place where that is no good text), and one that could not be evaluated.
-_FAILED: Final = re.compile(
-    rf"{_HINTS}(?:([a-z]+/[A-Za-z]+)(?: at |: )|expression '(?:\\?')([a-z]+/[A-Za-z]+)\\?' in )"
+_CUT: Final = " ..."
+_TOLD: Final = re.compile(
+    rf"binding '(?:pods|workloads)-(?:deny|warn)\.{re.escape(names.GROUP)}'(?: denied request)?: (.*)", re.DOTALL
 )
+_FAILED: Final = re.compile(r"(?:^|; )([a-z]+/[A-Za-z]+) at ")
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """An answer: its status, what it said, the checks that failed by the warnings. `is_cut`: warnings may be missing,
-    since the API server sends no more than 4 KiB of them."""
+    """An answer: its status, what it said, the checks that failed by that. `is_cut`: some may be missing, since the
+    message would be longer than the API server takes."""
 
     status: int
     message: str
@@ -53,14 +52,9 @@ async def verdict(admin: Admin, method: str, where: str, body: Any, **options: A
     """What the API server says, in a dry run unless told otherwise by `params`."""
     status, answer, warnings = await admin.warned(method, where, body, **{"params": DRY, **options})
     message = answer.get("message", "") if isinstance(answer, dict) else str(answer)
-    found = (match for text in warnings for match in _FAILED.finditer(text))
-    return Verdict(
-        status, f"{message} {warnings}", frozenset(match[1] or match[2] for match in found), _is_cut(warnings)
-    )
-
-
-def _is_cut(warnings: Sequence[str]) -> bool:
-    return sum(map(len, warnings)) > _KEPT
+    told = [found[1] for text in (message, *warnings) if (found := _TOLD.search(text))]
+    fails = frozenset(name for text in told for name in _FAILED.findall(text))
+    return Verdict(status, f"{message} {warnings}", fails, any(text.endswith(_CUT) for text in told))
 
 
 async def verdicts(admin: Admin, prefix: str, cases: Iterable[attacks.Case]) -> list[tuple[attacks.Case, Verdict]]:

@@ -7,7 +7,8 @@ from typing import Final
 
 from securetenant.checks import evaluator
 from securetenant.checks.check import CheckSet
-from securetenant.checks.variables import PODS, Target, variables
+from securetenant.checks.targets import PODS, Target
+from securetenant.checks.variables import variables
 from securetenant.controls.registry import CHECKS
 
 #: Variables of parameters and of where the pod is have tests of their own (tests/checks/test_parameters.py).

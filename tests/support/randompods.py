@@ -8,10 +8,10 @@ import random
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from sandbox import podtypes
+from sandbox import apitypes
 from tests.support import attacks
 
-_TYPES: Final[Mapping[str, Mapping[str, str]]] = json.loads(podtypes.FILE.read_text())
+_TYPES: Final[Mapping[str, Mapping[str, str]]] = json.loads(apitypes.FILE.read_text())
 _TEXTS: Final = (
     *("", "a", "A b", "0", "Localhost", "Unconfined", "RuntimeDefault", "Always", "ALL", "NET_BIND_SERVICE", "\u0430"),
     *("registry.bank.example/payments/x", "docker.io/x:latest", "/var/log/app", "windows", "tmp", "host", "Exists"),

@@ -7,11 +7,12 @@ from typing import Any, Final
 
 import yaml
 
-from sandbox import podtypes
+from sandbox import apitypes
 from securetenant.checks.check import CheckSet
+from securetenant.checks.decoding import Malformed
 from securetenant.checks.evaluator import Evaluator
-from securetenant.checks.server_form import Malformed, judged, target_of
-from securetenant.checks.variables import PODS, WORKLOADS, Target
+from securetenant.checks.server_form import judged, target_of
+from securetenant.checks.targets import PODS, WORKLOADS, Target
 from securetenant.controls.registry import CHECKS
 from securetenant.controls.runtime.podsecurity import BASELINE_CAPABILITIES, RESTRICTED_CAPABILITIES, VERSION
 from tests.support import attacks
@@ -66,7 +67,7 @@ def fixtures() -> Iterator[tuple[str, str, bool, dict[str, Any]]]:
 
     FileNotFoundError if Go's module cache has them not.
     """
-    folder = podtypes.module("k8s.io/pod-security-admission") / "test" / "testdata"
+    folder = apitypes.module("k8s.io/pod-security-admission") / "test" / "testdata"
     for level in LEVELS:
         for path in sorted((folder / level / VERSION).glob("*/*.yaml")):
             yield level, f"{level}-{path.parent.name}-{path.stem}", path.parent.name == "pass", _loaded(path)

@@ -34,12 +34,12 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One rule about a pod.
+    """One rule about objects of one kind.
 
     `name`: camelCase, unique in its control. `found`: CEL, a list of strings: the places that break the rule
-    ("container web"); empty if it is kept. `message`: what is wrong and what to write instead; the places follow it.
-    `severity`, `frameworks`: for reports ("CIS-1.12 5.2.2"). `exemptible`: whether an exemption can suspend it; not
-    where that would take something from another tenant.
+    ("container web"); empty if it is kept. `message`: what is wrong and what to write instead; the places stand before
+    it. `severity`, `frameworks`: for reports ("CIS-1.12 5.2.2"). `exemptible`: whether an exemption can suspend it; not
+    where that would take something from another tenant. `target`: what it looks at, a name of `targets`.
     """
 
     name: str
@@ -48,6 +48,7 @@ class Check:
     severity: Severity = "High"
     frameworks: tuple[str, ...] = ()
     exemptible: bool = True
+    target: str = "pods"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from cel_expr_python import cel
 from cel_expr_python.ext import ext_bindings, ext_optional, ext_strings
 
 from securetenant.checks.check import Check, CheckSet
-from securetenant.checks.variables import VARIABLE, Target, variables
+from securetenant.checks.targets import Target
+from securetenant.checks.variables import VARIABLE, judging, variables
 
 Operation: TypeAlias = Literal["CREATE", "UPDATE"]
 
@@ -43,8 +44,9 @@ class Evaluator:
 
     def __init__(self, target: Target, sets: Sequence[CheckSet]) -> None:
         self._variables = variables(target, sets)
-        self._checks = [(one, check) for one in sets for check in one.checks]
-        self._parameters = [parameter.name for one in sets for parameter in one.parameters]
+        self._checks = judging(target, sets)
+        given = (parameter.name for one in sets for parameter in one.parameters)
+        self._parameters = [name for name in given if name in self._variables]
         self._given: tuple[Mapping[str, str], dict[str, Any]] | None = None
         self._environment = cel.NewEnv(
             variables=dict.fromkeys(_INPUTS, cel.Type.DYN),

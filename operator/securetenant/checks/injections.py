@@ -12,7 +12,8 @@ from typing import Any, Final
 import msgspec
 
 from securetenant.checks.check import FORMATS, CheckSet, decoded
-from securetenant.checks.policies import ADMISSION, API, INJECTED, PROBE, VERSION, Document, binding, labels
+from securetenant.checks.policies import ADMISSION, API, INJECTED, PROBE, VERSION, binding, labels
+from securetenant.checks.targets import Document
 from securetenant.checks.variables import EXEMPTIONS, of_injections
 from securetenant.model import names
 

@@ -1,22 +1,21 @@
 """The admission policies of the checks: a fixed, small number, whatever the number of tenants.
 
-Each policy that matches a pod costs something even if it has little to say, so there is one for all checks on pods. Its
-cost grows with the number of validations and bindings, and is measured (bench/admission.py). It runs where the label
-`securetenant.dev/admission` of the namespace says so, and reads its parameters from the namespace's annotations.
+Each policy, validation, message and binding that matches a pod costs its creation something, even if it has nothing to
+say (bench/admission.py measures it): so there is one policy for all checks of a target, with one validation whose
+message lists all that is broken. It runs where the label `securetenant.dev/admission` of the namespace says so, and
+reads its parameters from the namespace's annotations.
 """
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from securetenant.checks import accounts
+from securetenant.checks import accounts, variables
 from securetenant.checks.check import Check, CheckSet
-from securetenant.checks.variables import PODS, WORKLOADS, Target, variables
+from securetenant.checks.targets import Document, Target
 from securetenant.model import names
-
-Document = dict[str, Any]
 
 API: Final = "admissionregistration.k8s.io/v1"
 ADMISSION: Final = f"{names.GROUP}/admission"
@@ -25,57 +24,49 @@ VERSION: Final = f"{names.GROUP}/policy-version"
 # On an object of the operator's probe: the version of the policy that was injected by (see `injections`).
 INJECTED: Final = f"{names.GROUP}/injected"
 
-_WORKLOAD_RULES: Final = (
-    {"apiGroups": ["apps"], "resources": ["deployments", "statefulsets", "daemonsets", "replicasets"]},
-    {"apiGroups": ["batch"], "resources": ["jobs", "cronjobs"]},
-    {"apiGroups": [""], "resources": ["replicationcontrollers"]},
-)
-_POD_RULES: Final = (
-    {"operations": ["CREATE", "UPDATE"], "resources": ["pods"]},
-    {"operations": ["UPDATE"], "resources": ["pods/ephemeralcontainers"]},
-)
-
+# The longest message (bytes): the API server takes none over 5 KiB. A character has up to 4.
+_LONGEST: Final = 4800
 _INJECTED: Final = f"object.metadata.?annotations[?'{INJECTED}'].orValue('')"
 
 
-def pods(sets: Sequence[CheckSet]) -> list[Document]:
-    """The policy on pods. A second binding, which warns, shows the author all that is wrong: a refusal shows only the
-    first."""
-    rules = [{"apiGroups": [""], "apiVersions": ["v1"], **rule} for rule in _POD_RULES]
+def judging(target: Target, sets: Sequence[CheckSet]) -> list[Document]:
+    """The policy of a target and its bindings; empty if no check looks at it."""
+    if not variables.judging(target, sets):
+        return []
+    if not target.refuses:
+        return [_policy(target, sets), _binding(target, "warn", ["Warn"], ["Deny", "Warn"])]
     return [
-        _policy(PODS, sets, rules),
-        _binding(PODS, "deny", ["Deny", "Audit"], ["Deny"]),
-        _binding(PODS, "hints", ["Warn"], ["Deny"]),
-        _binding(PODS, "warn", ["Warn", "Audit"], ["Warn"]),
+        _policy(target, sets),
+        _binding(target, "deny", ["Deny", "Audit"], ["Deny"]),
+        _binding(target, "warn", ["Warn", "Audit"], ["Warn"]),
     ]
-
-
-def workloads(sets: Sequence[CheckSet]) -> list[Document]:
-    """The policy on pod templates: it never refuses, so that what runs can still be scaled down or deleted, and the
-    author sees what will happen to the pods."""
-    rules = [{"operations": ["CREATE", "UPDATE"], "apiVersions": ["v1"], **rule} for rule in _WORKLOAD_RULES]
-    return [_policy(WORKLOADS, sets, rules), _binding(WORKLOADS, "warn", ["Warn"], ["Deny", "Warn"])]
 
 
 def policy_name(target: str) -> str:
     return f"{target}.{names.GROUP}"
 
 
-def _policy(target: Target, sets: Sequence[CheckSet], rules: Sequence[Document]) -> Document:
-    found = {one.identifier(check): (one, check) for one in sets for check in one.checks}
-    given = {**variables(target, sets), **{_variable(*pair): pair[1].found for pair in found.values()}}
+def _policy(target: Target, sets: Sequence[CheckSet]) -> Document:
+    found = variables.judging(target, sets)
+    given = {**variables.variables(target, sets), **{_variable(*pair): pair[1].found for pair in found}}
+    given["broken"] = " + ".join(_broken(*pair) for pair in found)
+    given["said"] = "variables.broken.join('; ')"
     spec = {
         "failurePolicy": "Fail",
-        "matchConstraints": {"resourceRules": list(rules), "matchPolicy": "Equivalent"},
-        # What runs can still be labelled, drained and deleted, and have finalizers removed.
+        "matchConstraints": {"resourceRules": list(target.rules), "matchPolicy": "Equivalent"},
         "matchConditions": [
-            {
-                "name": "spec-changes",
-                "expression": "request.operation != 'UPDATE' || object.spec != oldObject.spec",
-            }
+            {"name": "changes", "expression": f"request.operation != 'UPDATE' || {target.changes}"},
         ],
         "variables": [{"name": name, "expression": text} for name, text in given.items()],
-        "validations": [_validation(one, check) for one, check in found.values()],
+        "validations": [
+            {
+                "expression": "variables.broken.size() == 0",
+                "messageExpression": f"bytes(variables.said).size() <= {_LONGEST} ? variables.said : "
+                f"variables.said.substring(0, {_LONGEST // 4}) + ' ...'",
+                "message": "rules of the tenant are broken: see docs/controls, or ask `securetenant validate` which",
+                "reason": "Forbidden",
+            }
+        ],
         # They cannot fail: a failure would refuse the request even where the policy only warns.
         "auditAnnotations": [
             {
@@ -115,17 +106,13 @@ def labels() -> dict[str, str]:
     return {"app.kubernetes.io/part-of": "securetenant"}
 
 
-def _validation(checks: CheckSet, check: Check) -> Document:
+def _broken(checks: CheckSet, check: Check) -> str:
+    """CEL: a list with what is wrong and where, empty if the check is kept or exempted from."""
     variable = f"variables.{_variable(checks, check)}"
     title = checks.identifier(check)
-    exempted = f"'{title}' in variables.exempted || " if check.exemptible else ""
-    return {
-        "expression": f"{exempted}{variable}.size() == 0",
-        # What is wrong and where comes first: a warning is cut at 256 characters.
-        "messageExpression": f"'{title} at ' + {variable}.join(', ') + ': {_quoted(check.message)}'",
-        "message": f"{title}: {check.message}",
-        "reason": "Forbidden",
-    }
+    kept = f"{variable}.size() == 0"
+    kept = f"'{title}' in variables.exempted || {kept}" if check.exemptible else kept
+    return f"({kept} ? [] : ['{title} at ' + {variable}.join(', ') + ': {_quoted(check.message)}'])"
 
 
 def _variable(checks: CheckSet, check: Check) -> str:

@@ -1,14 +1,14 @@
-"""The CEL variables around the checks: where the pod is in an object, its containers, the parameters on the namespace.
+"""The CEL variables around the checks: those of the target, the parameters on the namespace, what is exempted.
 
 A namespace without parameters, or with some in a format that is not known, gets empty lists: the strictest values.
 """
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
-from securetenant.checks.check import FORMATS, CheckSet
+from securetenant.checks.check import FORMATS, Check, CheckSet
+from securetenant.checks.targets import PODS, Target
 from securetenant.model import names
 
 # How an expression names a variable.
@@ -16,51 +16,24 @@ VARIABLE: Final = re.compile(r"\bvariables\.([A-Za-z]+)")
 EXEMPTIONS: Final = f"{names.GROUP}/exemptions"
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A kind of object that holds a pod. `pod`: CEL, the pod or pod template. `creating`: CEL, whether the pod does not
-    exist yet, so that what the API server sets later is not there. `injected`: CEL, whether everything is in it that
-    the API server injects into pods (`check.Injection`)."""
-
-    name: str
-    pod: str
-    creating: str
-    injected: str
-
-
-PODS: Final = Target("pods", "object", "request.operation == 'CREATE'", "true")
-WORKLOADS: Final = Target(
-    "workloads",
-    "has(object.spec.jobTemplate) ? object.spec.jobTemplate.spec.template : object.spec.template",
-    "true",
-    "false",
-)
-
 _TIME: Final = "[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z"
 
 
-def variables(target: Target, sets: Iterable[CheckSet]) -> dict[str, str]:
-    """All variables by name, in the order in which they must be evaluated."""
-    made = {
-        "annotations": "namespaceObject.metadata.?annotations.orValue({})",
-        "pod": target.pod,
-        "creating": target.creating,
-        "injected": target.injected,
-        "podAnnotations": "variables.pod.?metadata.?annotations.orValue({})",
-        "podLabels": "variables.pod.?metadata.?labels.orValue({})",
-        "spec": "variables.pod.spec",
-        "volumes": "variables.spec.?volumes.orValue([])",
-        "windows": "variables.spec.?os.?name.orValue('') == 'windows'",
-        "containers": "variables.spec.containers + variables.spec.?initContainers.orValue([]) + "
-        "variables.spec.?ephemeralContainers.orValue([])",
-        "exempted": _exempted(),
-    }
+def judging(target: Target, sets: Iterable[CheckSet]) -> list[tuple[CheckSet, Check]]:
+    """The checks that objects of a target are judged by, each with its control's."""
+    return [(one, check) for one in sets for check in one.checks if check.target == target.checked_as]
+
+
+def variables(target: Target, sets: Sequence[CheckSet]) -> dict[str, str]:
+    """Those that the checks of a target use, by name, in the order in which they must be evaluated."""
+    made = {"annotations": "namespaceObject.metadata.?annotations.orValue({})", **target.variables}
+    made["exempted"] = _exempted()
     for checks in sets:
         for name, cel in _of(checks).items():
             if name in made:
                 raise ValueError(f"the variable {name} is defined twice, the second time by control {checks.control}")
             made[name] = cel
-    return made
+    return _used(made, (check.found for _, check in judging(target, sets)))
 
 
 def of_injections(sets: Sequence[CheckSet]) -> dict[str, str]:
@@ -68,9 +41,12 @@ def of_injections(sets: Sequence[CheckSet]) -> dict[str, str]:
     That policy does not see when a pod is created, so an exemption that has ended stops the injection until the
     operator takes it away; the check itself is in force again at its end."""
     every = variables(PODS, sets) | {"exempted": _exempted(until="true")}
-    used = {"exempted"} | {
-        name for checks in sets for injection in checks.injections for name in VARIABLE.findall(injection.patches)
-    }
+    return _used(every, (injection.patches for checks in sets for injection in checks.injections))
+
+
+def _used(every: Mapping[str, str], texts: Iterable[str]) -> dict[str, str]:
+    """What is exempted, and what these texts need."""
+    used = {"exempted"} | {name for text in texts for name in VARIABLE.findall(text)}
     while more := {name for each in used for name in VARIABLE.findall(every[each])} - used:
         used |= more
     return {name: text for name, text in every.items() if name in used}
@@ -105,7 +81,7 @@ def _exempted(until: str = "string(object.metadata.?creationTimestamp.orValue('9
     entries = f"variables.annotations[?'{EXEMPTIONS}'].orValue('').split(';')"
     labels = (
         "e.split('|')[2].split(',').all(l, l == '' || "
-        "(l.split('=')[0] in variables.podLabels && variables.podLabels[l.split('=')[0]] == l.split('=')[1]))"
+        "(l.split('=')[0] in variables.labels && variables.labels[l.split('=')[0]] == l.split('=')[1]))"
     )
     return (
         f"request.operation == 'CREATE' && {entries}[0] in [{known}] ? {entries}"

@@ -11,10 +11,12 @@ from securetenant.api.tenant import SecureTenant
 from securetenant.api.workloads import Exemption
 from securetenant.cache.world import World
 from securetenant.checks import server_form
+from securetenant.checks.decoding import Malformed
 from securetenant.checks.evaluator import Evaluator, Failure
 from securetenant.checks.injections import injected
 from securetenant.checks.policies import ADMISSION
-from securetenant.checks.variables import EXEMPTIONS, PODS
+from securetenant.checks.targets import PODS
+from securetenant.checks.variables import EXEMPTIONS
 from securetenant.cli.documents import Document
 from securetenant.cli.issues import MALFORMED, NOT_JUDGED, Issue, Level
 from securetenant.cli.parsing import Place
@@ -164,10 +166,10 @@ class Judge:
         """`body`: as `server_form` gives it."""
         target = server_form.target_of(body)
         assert target is not None
-        if not self._injection:
-            target = replace(target, injected="true")
-        elif target is PODS:
+        if target is PODS and self._injection:
             body = injected(body, CHECKS, annotations)
+        elif "injected" in target.variables and not self._injection:
+            target = replace(target, variables={**target.variables, "injected": "true"})
         if target.name not in self._evaluators:
             self._evaluators[target.name] = Evaluator(target, CHECKS)
         return self._evaluators[target.name].failures(body, annotations)
@@ -175,7 +177,7 @@ class Judge:
     def _issues_of(self, document: Document, rules: Rules) -> Iterator[Issue]:
         try:
             body = server_form.judged(document.body, self._now)
-        except server_form.Malformed as error:
+        except Malformed as error:
             message = f"{error.message}: the API server refuses the object as it is"
             yield _issue(document, of_path(error.path), message, "error", MALFORMED, rules)
             return

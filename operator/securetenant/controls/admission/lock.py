@@ -9,7 +9,8 @@ from typing import Final
 
 from securetenant.checks import accounts
 from securetenant.checks.check import CheckSet, Parameter
-from securetenant.checks.policies import Document, binding, policy_name, versioned
+from securetenant.checks.policies import binding, policy_name, versioned
+from securetenant.checks.targets import Document
 from securetenant.checks.variables import parameters
 from securetenant.model import names
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from securetenant.api import generated
-from securetenant.checks import accounts, injections, policies
+from securetenant.checks import accounts, injections
+from securetenant.checks.targets import Document
 from securetenant.controls.admission import shipped
 from securetenant.controls.registry import CHECKS
 
@@ -35,7 +36,7 @@ _ABOUT_INJECTION: Final = (
 )
 
 
-def documents() -> dict[str, list[policies.Document]]:
+def documents() -> dict[str, list[Document]]:
     """The policies and their bindings by file of `manifests/admission`."""
     return shipped.documents(CHECKS)
 
@@ -63,7 +64,7 @@ def texts() -> dict[str, str]:
     }
 
 
-def _component(given: Iterable[policies.Document]) -> policies.Document:
+def _component(given: Iterable[Document]) -> Document:
     """A kustomize component that writes the accounts from a ConfigMap into the policies that tell them apart. The
     ConfigMap is a file for kustomize alone, and never reaches the cluster."""
     variable = {

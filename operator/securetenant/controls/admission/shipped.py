@@ -9,6 +9,7 @@ import msgspec
 
 from securetenant.checks import injections, policies
 from securetenant.checks.check import CheckSet
+from securetenant.checks.targets import TARGETS, Document
 from securetenant.controls.admission import lock
 from securetenant.controls.world import World
 from securetenant.model.kinds import (
@@ -65,13 +66,10 @@ class Shipped:
         return [str(each) for each in given] if isinstance(given, list) else []
 
 
-def documents(sets: Sequence[CheckSet]) -> dict[str, list[policies.Document]]:
+def documents(sets: Sequence[CheckSet]) -> dict[str, list[Document]]:
     """The policies and their bindings by file of manifests/admission."""
-    return {
-        "pods.yaml": policies.pods(sets),
-        "workloads.yaml": policies.workloads(sets),
-        "namespaces.yaml": lock.namespaces(),
-    }
+    judging = {f"{target.name}.yaml": policies.judging(target, sets) for target in TARGETS}
+    return {**{name: made for name, made in judging.items() if made}, "namespaces.yaml": lock.namespaces()}
 
 
 def shipped(sets: Sequence[CheckSet]) -> tuple[Shipped, ...]:
@@ -82,9 +80,7 @@ def shipped(sets: Sequence[CheckSet]) -> tuple[Shipped, ...]:
     return tuple(_shipped(one, found, number >= len(base)) for number, one in enumerate((*base, *injecting)))
 
 
-def _shipped(
-    document: policies.Document, found: Mapping[tuple[str, str], policies.Document], is_optional: bool
-) -> Shipped:
+def _shipped(document: Document, found: Mapping[tuple[str, str], Document], is_optional: bool) -> Shipped:
     kind, name = _KINDS[document["kind"]], document["metadata"]["name"]
     policy = document if kind in POLICIES else found[document["kind"].removesuffix("Binding"), _policy_of(document)]
     rules = policy["spec"]["matchConstraints"]["resourceRules"]
@@ -104,7 +100,7 @@ def is_applied(one: Shipped, shipped: Iterable[Shipped], world: World) -> bool:
     return not one.is_optional or any(world.get(each.ref) is not None for each in shipped if each.is_optional)
 
 
-def _policy_of(binding: policies.Document) -> str:
+def _policy_of(binding: Document) -> str:
     return str(binding["spec"]["policyName"])
 
 

@@ -1,6 +1,6 @@
-"""The fields of pods and of the kinds that make pods, as the API server decodes them, from the Go types of k8s.io/api.
+"""The fields of the kinds that checks look at, as the API server decodes them, from the Go types of k8s.io/api.
 
-`python -m sandbox.podtypes` writes `operator/securetenant/checks/pod_types.json`, from the module that the sandbox's
+`python -m sandbox.apitypes` writes `operator/securetenant/checks/types.json`, from the module that the sandbox's
 API server is built from; tests/checks compares. Needed anew only when `build.KUBERNETES` changes.
 """
 
@@ -12,14 +12,15 @@ from typing import Final
 
 from sandbox import build, toolchain
 
-FILE: Final = Path(__file__).resolve().parent.parent / "operator" / "securetenant" / "checks" / "pod_types.json"
+FILE: Final = Path(__file__).resolve().parent.parent / "operator" / "securetenant" / "checks" / "types.json"
 ROOTS: Final = (
     *("Pod", "ReplicationController", "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob"),
+    *("Service", "Endpoints", "EndpointSlice", "Ingress", "PersistentVolumeClaim"),
 )
 #: What the server writes itself, whatever a manifest says.
 _NOT_READ: Final = ("status", "managedFields")
 _SOURCES: Final = (
-    *(("k8s.io/api", f"{group}/v1/types.go") for group in ("core", "apps", "batch")),
+    *(("k8s.io/api", f"{group}/v1/types.go") for group in ("discovery", "networking", "core", "apps", "batch")),
     ("k8s.io/apimachinery", "pkg/apis/meta/v1/types.go"),
 )
 _STRUCT: Final = re.compile(r"^type (\w+) struct \{\n(.*?)^\}", re.MULTILINE | re.DOTALL)
