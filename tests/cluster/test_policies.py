@@ -79,17 +79,25 @@ async def test_the_corpus_notices_on_the_api_server_a_check_that_finds_nothing(j
         for case in attacks.cases()
         if identifier in case.fails and case.operation == "create" and not case.status and case.body["kind"] == "Pod"
     ]
-    async with without(judge, identifier):
+    async with changed(judge, identifier, "[]"):
         found = await judging.verdicts(judge, f"without-{identifier.partition('/')[2].lower()}", cases)
     assert len(cases) > 2
     assert not [case.name for case, verdict in found if verdict.fails != case.fails - {identifier}]
 
 
+async def test_a_check_that_cannot_be_evaluated_refuses(judge: Admin) -> None:
+    async with changed(judge, "runtime/privileged", "[variables.containers[99].name]"):
+        async with judging.namespace(judge, "failing", attacks.annotations({})):
+            verdict = await judging.verdict(judge, "POST", PODS.format("failing"), attacks.pod())
+    assert verdict.status == 422
+    assert 'variable "found_runtime_privileged" fails to evaluate: index out of bounds' in verdict.message
+
+
 @contextlib.asynccontextmanager
-async def without(admin: Admin, identifier: str) -> AsyncIterator[None]:
-    """The policy on pods, with a check that finds nothing."""
+async def changed(admin: Admin, identifier: str, found: str) -> AsyncIterator[None]:
+    """The policy on pods, with a check of which the expression is another."""
     sets = [
-        replace(one, checks=[replace(c, found="[]") if one.identifier(c) == identifier else c for c in one.checks])
+        replace(one, checks=[replace(c, found=found) if one.identifier(c) == identifier else c for c in one.checks])
         for one in CHECKS
     ]
     path = f"{judging.POLICIES}/{policies.policy_name('pods')}"

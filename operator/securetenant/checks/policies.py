@@ -50,7 +50,8 @@ def _policy(target: Target, sets: Sequence[CheckSet]) -> Document:
     found = variables.judging(target, sets)
     given = {**variables.variables(target, sets), **{_variable(*pair): pair[1].found for pair in found}}
     given["broken"] = " + ".join(_broken(*pair) for pair in found)
-    given["said"] = "variables.broken.join('; ')"
+    # A message with a line break is none for the API server.
+    given["said"] = r"variables.broken.join('; ').replace('\n', ' ')"
     spec = {
         "failurePolicy": "Fail",
         "matchConstraints": {"resourceRules": list(target.rules), "matchPolicy": "Equivalent"},
