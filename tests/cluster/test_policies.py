@@ -86,9 +86,9 @@ async def test_the_corpus_notices_on_the_api_server_a_check_that_finds_nothing(j
 
 
 async def test_a_check_that_cannot_be_evaluated_refuses(judge: Admin) -> None:
-    async with changed(judge, "runtime/privileged", "[variables.containers[99].name]"):
-        async with judging.namespace(judge, "failing", attacks.annotations({})):
-            verdict = await judging.verdict(judge, "POST", PODS.format("failing"), attacks.pod())
+    broken = changed(judge, "runtime/privileged", "[variables.containers[99].name]")
+    async with broken, judging.namespace(judge, "failing", attacks.annotations({})):
+        verdict = await judging.verdict(judge, "POST", PODS.format("failing"), attacks.pod())
     assert verdict.status == 422
     assert 'variable "found_runtime_privileged" fails to evaluate: index out of bounds' in verdict.message
 

@@ -33,8 +33,8 @@ PARAMETERS: Final = (
 # Each entry of spec.runtime.hostPaths: what the paths that it covers begin with, and its mode ("ro", "rw"). A path is
 # compared at its boundaries: with a "/" behind both. What has no mode is no entry.
 _ALLOWED_PATHS: Final = (
-    "variables.hostPaths.filter(a, a.contains(':')).map(a, {'start': a.split(':')[0] == '/' ? '/' : a.split(':')[0] + '/', "
-    "'mode': a.split(':')[1]})"
+    "variables.hostPaths.filter(a, a.contains(':')).map(a, {'mode': a.split(':')[1], "
+    "'start': a.split(':')[0] == '/' ? '/' : a.split(':')[0] + '/'})"
 )
 # The hostPath volumes, each with the entries that cover it, and their modes.
 _HOST_VOLUMES: Final = (
