@@ -87,11 +87,18 @@ def test_operator_has_no_secrets_and_cannot_become_another() -> None:
 
 
 def test_where_the_operator_probes_nothing_can_be_created() -> None:
-    """It may create pods and Deployments in two namespaces, and the quota of each admits none."""
+    """It may create what it tries in two namespaces, and the quota of each admits none."""
     roles = [role for role in of_kind("Role") if role["metadata"]["name"] == "securetenant-probe"]
     places = {role["metadata"]["namespace"] for role in roles}
     assert places == set(PROBE_NAMESPACES)
-    asked = {("", "pods", "create"), ("apps", "deployments", "create")}
+    asked = {
+        ("", "pods", "create"),
+        ("apps", "deployments", "create"),
+        ("", "services", "create"),
+        ("discovery.k8s.io", "endpointslices", "create"),
+        ("networking.k8s.io", "ingresses", "create"),
+    }
+    counted = {f"count/{resource}{group and '.'}{group}" for group, resource, _ in asked} - {"count/pods"}
     for role in roles:
         found = {
             (g, r, v)
@@ -102,7 +109,7 @@ def test_where_the_operator_probes_nothing_can_be_created() -> None:
         }
         assert found == asked
     hard = {quota["metadata"]["namespace"]: quota["spec"]["hard"] for quota in of_kind("ResourceQuota")}
-    assert hard == {name: {"pods": "0", "count/deployments.apps": "0"} for name in PROBE_NAMESPACES}
+    assert hard == {name: dict.fromkeys({"pods", *counted}, "0") for name in PROBE_NAMESPACES}
     for namespace in (each for each in of_kind("Namespace") if each["metadata"]["name"] in PROBE_NAMESPACES):
         assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
 

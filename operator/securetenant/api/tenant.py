@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from securetenant.api.constraints import Rule, SpecModel, Unique
+from securetenant.api.exposure import Exposure
 from securetenant.api.network import (
     EgressRule,
     ForeignPolicy,
@@ -41,6 +42,7 @@ __all__ = [
     "DeletionPolicy",
     "Effect",
     "EgressRule",
+    "Exposure",
     "ForeignPolicy",
     "IngressRule",
     "LabelExpression",
@@ -235,6 +237,9 @@ class SecureTenantSpec(SpecModel):
     nodes: Nodes | None = Field(None, description="Nodes dedicated to this tenant.")
     runtime: Runtime = Field(default=Runtime(), description="What workloads may never do: checked at admission.")
     images: Images | None = Field(None, description="Which images may run. Default: any.")
+    exposure: Exposure = Field(
+        default=Exposure(), description="What Services, Ingresses and routes may open to the outside."
+    )
     locks: Locks = Field(default=Locks(), description="What nobody but the operator may change.")
     exemptions: Exemptions = Field(
         default_factory=list, description="Checks that do not hold for a while, in one namespace each."

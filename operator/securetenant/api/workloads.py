@@ -135,6 +135,11 @@ EXEMPTIBLE: Final[Mapping[str, tuple[str, ...]]] = {
     "images": ("reference", "registries", "digest", "pullPolicy"),
     # Not `tolerations`: it would open the nodes of other tenants, which did not agree to it.
     "nodes": ("selection", "foreignNodes"),
+    # Not `hosts` and `dnsNames`: they would take what another tenant may hold.
+    "exposure": (
+        *("nodePorts", "loadBalancers", "loadBalancerClasses", "externalIPs", "externalNames", "selectors"),
+        *("endpoints", "tls", "classes", "gateways", "snippets"),
+    ),
 }
 _IDS: Final = tuple(f"{control}/{check}" for control, checks in EXEMPTIBLE.items() for check in checks)
 
@@ -142,7 +147,9 @@ _IDS: Final = tuple(f"{control}/{check}" for control, checks in EXEMPTIBLE.items
 class Exemption(SpecModel):
     """One check that does not hold in one namespace, until a set time."""
 
-    control: Literal["runtime", "images", "nodes"] = Field(description="The control: runtime, images or nodes.")
+    control: Literal["runtime", "images", "nodes", "exposure"] = Field(
+        description="The control: runtime, images, nodes or exposure."
+    )
     check: Annotated[str, Text("[a-z][A-Za-z]{1,39}", 'the name of a check, as "readOnlyRootFilesystem"', 40)] = Field(
         description="The check, as in docs/controls."
     )

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Final
 
+from securetenant.checks import gateway_api
+
 
 class Malformed(ValueError):
     """What the API server refuses before any policy sees it.
@@ -75,9 +77,10 @@ _SCALARS: Final[Mapping[str, tuple[_Read, Any]]] = {
     "int-or-string": (_scalar("an integer or a string", str, int), 0),
     "any": (lambda value: value, None),
 }
-_TYPES: Final[Mapping[str, Mapping[str, str]]] = json.loads(
-    resources.files("securetenant.checks").joinpath("types.json").read_text()
-)
+_TYPES: Final[Mapping[str, Mapping[str, str]]] = {
+    **json.loads(resources.files("securetenant.checks").joinpath("types.json").read_text()),
+    **gateway_api.TYPES,
+}
 _READERS: Final[dict[str, _Read]] = {}
 
 

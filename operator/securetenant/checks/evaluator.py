@@ -63,7 +63,7 @@ class Evaluator:
         data: dict[str, Any] = {
             "object": body,
             "namespaceObject": {"metadata": {"annotations": annotations}},
-            "request": {"operation": operation},
+            "request": {"operation": operation, "userInfo": {"username": ""}},
             "variables": self._of_namespace(annotations),
         }
         value, error = _value(self._whole, data)

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from securetenant.checks import gateway_api
+
 Document = dict[str, Any]
 
 
@@ -54,8 +56,13 @@ def _pod(pod: str, creating: str, injected: str) -> Mapping[str, str]:
     }
 
 
-def _rule(group: str, operations: Sequence[str], *resources: str) -> Document:
-    return {"apiGroups": [group], "apiVersions": ["v1"], "operations": list(operations), "resources": list(resources)}
+def _rule(group: str, operations: Sequence[str], *resources: str, version: str = "v1") -> Document:
+    return {
+        "apiGroups": [group],
+        "apiVersions": [version],
+        "operations": list(operations),
+        "resources": list(resources),
+    }
 
 
 _WRITES: Final = ("CREATE", "UPDATE")
@@ -88,4 +95,67 @@ WORKLOADS: Final = Target(
     refuses=False,
 )
 
-TARGETS: Final = (PODS, WORKLOADS)
+# Annotations that say what is exposed as the spec does.
+# external-dns: since its version 0.22, and before.
+PUBLISHED_HOSTS: Final = tuple(
+    f"external-dns.{group}/{name}"
+    for group in ("kubernetes.io", "alpha.kubernetes.io")
+    for name in ("hostname", "internal-hostname")
+)
+INGRESS_HOSTS: Final = ("nginx.ingress.kubernetes.io/server-alias", *PUBLISHED_HOSTS)
+TLS_REDIRECT: Final = "nginx.ingress.kubernetes.io/ssl-redirect"
+INGRESS_CLASS: Final = "kubernetes.io/ingress.class"
+# CEL, of a key `k`: those of ingress-nginx, nginx.org and haproxy.org.
+SERVER_SNIPPETS: Final = "k.endsWith('-snippet') || k.endsWith('-snippets')"
+
+
+def _differ(*fields: str) -> str:
+    """CEL: whether one of these fields is another than before."""
+    return " || ".join(f"object.?{field} != oldObject.?{field}" for field in fields)
+
+
+def _other(field: str, keys: Sequence[str]) -> str:
+    """CEL: whether one of these labels or annotations is another than before."""
+    listed = ", ".join(f"'{key}'" for key in keys)
+    return f"[{listed}].exists(k, object.metadata.?{field}[?k] != oldObject.metadata.?{field}[?k])"
+
+
+_OF_OBJECT: Final[Mapping[str, str]] = {
+    "creating": "request.operation == 'CREATE'",
+    "labels": "object.metadata.?labels.orValue({})",
+}
+_ANNOTATIONS: Final = "metadata.?annotations.orValue({})"
+
+# Their `status` is not looked at: the API server takes an address there of LoadBalancers alone, and no role of a tenant
+# writes it.
+SERVICES: Final = Target(
+    "services",
+    [("v1", "Service")],
+    [_rule("", _WRITES, "services")],
+    _OF_OBJECT,
+    changes=f"{_differ('spec')} || {_other('annotations', PUBLISHED_HOSTS)}",
+)
+ENDPOINTS: Final = Target(
+    "endpoints",
+    [("v1", "Endpoints"), ("discovery.k8s.io/v1", "EndpointSlice")],
+    [_rule("", _WRITES, "endpoints"), _rule("discovery.k8s.io", _WRITES, "endpointslices")],
+    _OF_OBJECT,
+    # Labels say which Service an EndpointSlice is of, and whether one is made from Endpoints.
+    changes=f"{_differ('subsets', 'endpoints', 'ports')} || "
+    f"{_other('labels', ('kubernetes.io/service-name', 'endpointslice.kubernetes.io/skip-mirror'))}",
+)
+# Routes of the Gateway API are judged where they are served, in whatever version.
+ROUTES: Final = Target(
+    "routes",
+    [("networking.k8s.io/v1", "Ingress"), *gateway_api.KINDS],
+    [
+        _rule("networking.k8s.io", _WRITES, "ingresses"),
+        *(_rule(group, _WRITES, *plurals, version="*") for group, plurals in gateway_api.RESOURCES.items()),
+    ],
+    _OF_OBJECT,
+    changes=f"{_differ('spec')} || {_other('annotations', (*INGRESS_HOSTS, TLS_REDIRECT, INGRESS_CLASS))} || "
+    f"object.{_ANNOTATIONS}.exists(k, ({SERVER_SNIPPETS}) && "
+    f"object.{_ANNOTATIONS}[?k] != oldObject.{_ANNOTATIONS}[?k])",
+)
+
+TARGETS: Final = (PODS, WORKLOADS, SERVICES, ENDPOINTS, ROUTES)

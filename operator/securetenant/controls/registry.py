@@ -5,6 +5,7 @@ from securetenant.controls import images, limits, namespaces
 from securetenant.controls.access import control as access
 from securetenant.controls.admission import control as admission
 from securetenant.controls.control import Control
+from securetenant.controls.exposure import control as exposure
 from securetenant.controls.network import control as network
 from securetenant.controls.nodes import control as nodes
 from securetenant.controls.quota import control as quota
@@ -19,6 +20,7 @@ _WITH_CHECKS: tuple[Control, ...] = (
     nodes.CONTROL,
     runtime.CONTROL,
     images.CONTROL,
+    exposure.CONTROL,
 )
 
 # The checks of all controls: the admission policies are generated from them.

@@ -20,6 +20,9 @@ from securetenant.model.objects import Json
 from securetenant.model.probe import Answer, Probed, Trial
 
 DEPLOYMENT: Final = Kind("Deployment", "apps", "v1", "deployments", namespaced=True)
+SERVICE: Final = Kind("Service", "", "v1", "services", namespaced=True)
+ENDPOINT_SLICE: Final = Kind("EndpointSlice", "discovery.k8s.io", "v1", "endpointslices", namespaced=True)
+INGRESS: Final = Kind("Ingress", "networking.k8s.io", "v1", "ingresses", namespaced=True)
 NAME: Final = "securetenant-probe"
 
 _RESTRICTED: Final[Json] = {
@@ -49,6 +52,21 @@ _BODIES: Final[Mapping[Kind, Json]] = {
         },
     },
     NAMESPACE: {"apiVersion": "v1", "kind": "Namespace", "metadata": _METADATA},
+    SERVICE: {"apiVersion": "v1", "kind": "Service", "metadata": _METADATA, "spec": {"ports": [{"port": 80}]}},
+    ENDPOINT_SLICE: {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": _METADATA,
+        "addressType": "IPv4",
+        "endpoints": [],
+    },
+    # Its policy judges the routes of the Gateway API too, which need not be served.
+    INGRESS: {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "Ingress",
+        "metadata": _METADATA,
+        "spec": {"rules": [{"host": "securetenant.invalid"}]},
+    },
 }
 
 _SEEN: Final = re.compile(
