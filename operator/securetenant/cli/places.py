@@ -4,14 +4,17 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from securetenant.checks.targets import WORKLOADS
 from securetenant.cli.parsing import Place
 
-# Where the pod is in each kind of object; its template is there in all others.
-_PODS: Final[Mapping[str, Place]] = {"Pod": (), "CronJob": ("spec", "jobTemplate", "spec", "template")}
-_TEMPLATE: Final[Place] = ("spec", "template")
+# Where the pod is in each kind of object that has one.
+_PODS: Final[Mapping[str, Place]] = {
+    **dict.fromkeys((kind for _, kind in WORKLOADS.kinds), ("spec", "template")),
+    "CronJob": ("spec", "jobTemplate", "spec", "template"),
+}
 
 # The places that checks find: "container web (nginx)", "volume data", "annotation example.com/a".
-_PLACE: Final = re.compile(r"(container|volume|annotation) (\S+)( \(.*\))?", re.DOTALL)
+_PLACE: Final = re.compile(r"(container|volume|volumeClaimTemplate|annotation) (\S+)( \(.*\))?", re.DOTALL)
 _LISTS: Final = {"container": ("containers", "initContainers", "ephemeralContainers"), "volume": ("volumes",)}
 # The fields that the messages of checks name: "securityContext.privileged", "imagePullPolicy", "image".
 _FIELD: Final = re.compile(r"\b(?!spec\.)(image|[a-z]+[A-Z]\w*(?:\.\w+)*)\b")
@@ -30,7 +33,7 @@ def is_field(place: str) -> bool:
 
 def of_finding(body: Any, place: str, message: str) -> Place:
     """Where a check found something; if its message names a field there, that field."""
-    pod = _PODS.get(body["kind"], _TEMPLATE)
+    pod = _PODS.get(body["kind"], ())
     if is_field(place):
         return (*pod, *place.partition(" ")[0].split("."))
     at = _element(body, pod, place)
@@ -51,6 +54,12 @@ def _element(body: Any, pod: Place, place: str) -> Place:
     kind, name = found[1], found[2]
     if kind == "annotation":
         return (*pod, "metadata", "annotations", name)
+    if kind == "volumeClaimTemplate":
+        templates: Place = ("spec", "volumeClaimTemplates")
+        found_in = body.get("spec", {}).get("volumeClaimTemplates") or []
+        return next(
+            ((*templates, i) for i, one in enumerate(found_in) if one["metadata"].get("name") == name), templates
+        )
     return next((at for key in _LISTS[kind] if (at := _named(body, (*spec, key), name))), spec)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from securetenant.checks.policies import PROBE
+from securetenant.controls.admission import root_ca
 from securetenant.controls.admission.shipped import Shipped, is_applied
 from securetenant.controls.admission.standing import Comparison
 from securetenant.controls.world import World
@@ -20,6 +21,9 @@ from securetenant.model.objects import Json
 from securetenant.model.probe import Answer, Probed, Trial
 
 DEPLOYMENT: Final = Kind("Deployment", "apps", "v1", "deployments", namespaced=True)
+CLAIM: Final = Kind("PersistentVolumeClaim", "", "v1", "persistentvolumeclaims", namespaced=True)
+BUDGET: Final = Kind("PodDisruptionBudget", "policy", "v1", "poddisruptionbudgets", namespaced=True)
+CONFIG_MAP: Final = Kind("ConfigMap", "", "v1", "configmaps", namespaced=True)
 NAME: Final = "securetenant-probe"
 
 _RESTRICTED: Final[Json] = {
@@ -49,6 +53,15 @@ _BODIES: Final[Mapping[Kind, Json]] = {
         },
     },
     NAMESPACE: {"apiVersion": "v1", "kind": "Namespace", "metadata": _METADATA},
+    CLAIM: {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": _METADATA,
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}},
+    },
+    BUDGET: {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": _METADATA, "spec": {}},
+    # The name is all that the policy looks at.
+    CONFIG_MAP: {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {**_METADATA, "name": root_ca.NAME}},
 }
 
 _SEEN: Final = re.compile(
