@@ -15,12 +15,15 @@ from sandbox import build, toolchain
 FILE: Final = Path(__file__).resolve().parent.parent / "operator" / "securetenant" / "checks" / "types.json"
 ROOTS: Final = (
     *("Pod", "ReplicationController", "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob"),
-    *("Service", "Endpoints", "EndpointSlice", "Ingress", "PersistentVolumeClaim"),
+    *("Service", "Endpoints", "EndpointSlice", "Ingress", "PersistentVolumeClaim", "PodDisruptionBudget"),
 )
 #: What the server writes itself, whatever a manifest says.
 _NOT_READ: Final = ("status", "managedFields")
 _SOURCES: Final = (
-    *(("k8s.io/api", f"{group}/v1/types.go") for group in ("discovery", "networking", "core", "apps", "batch")),
+    *(
+        ("k8s.io/api", f"{group}/v1/types.go")
+        for group in ("discovery", "networking", "core", "apps", "batch", "policy")
+    ),
     ("k8s.io/apimachinery", "pkg/apis/meta/v1/types.go"),
 )
 _STRUCT: Final = re.compile(r"^type (\w+) struct \{\n(.*?)^\}", re.MULTILINE | re.DOTALL)

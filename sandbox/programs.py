@@ -143,6 +143,8 @@ def _apiserver(_assets: Path, layout: Layout, ports: Ports) -> list[str]:
         # server, and the figures would be the server's throttle.
         "--max-requests-inflight=2000",
         "--max-mutating-requests-inflight=1000",
+        # Claims whose data is another namespace's: without it the API server drops the field before any policy.
+        "--feature-gates=CrossNamespaceVolumeDataSource=true",
     ]
 
 

@@ -19,7 +19,9 @@ from tests.support.reading import load, parse
 from tests.support.workloads import tenant
 
 NOW: Final = datetime(2026, 11, 27, tzinfo=UTC)
-CASES: Final = [case for case in attacks.cases() if case.operation in ("create", "apply") and case.is_judged]
+CASES: Final = [
+    case for case in attacks.cases() if case.operation in ("create", "apply") and case.is_judged and not case.user
+]
 
 
 @pytest.fixture(scope="module")

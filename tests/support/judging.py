@@ -5,14 +5,15 @@ import contextlib
 import itertools
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from securetenant.checks.policies import ADMISSION, PROBE, VERSION, policy_name
+from securetenant.checks.targets import TARGETS, Target
 from securetenant.controls.admission.manifests import documents
 from securetenant.model import names
-from tests.support import attacks, life
-from tests.support.sandbox import APPLY, JSON_PATCH, ROOT, Admin, wait_for
+from tests.support import attacks, exposed, life
+from tests.support.sandbox import APPLY, JSON_PATCH, MERGE_PATCH, ROOT, Admin, wait_for
 
 _PROBES: Final = itertools.count()
 DRY: Final = {"dryRun": "All"}
@@ -23,11 +24,15 @@ _KINDS: Final = {
     **{kind: f"/apis/apps/v1/namespaces/{{}}/{kind.lower()}s" for kind in attacks.KINDS[:4]},
     "Job": "/apis/batch/v1/namespaces/{}/jobs",
     "CronJob": "/apis/batch/v1/namespaces/{}/cronjobs",
+    "PersistentVolumeClaim": "/api/v1/namespaces/{}/persistentvolumeclaims",
+    "PodDisruptionBudget": "/apis/policy/v1/namespaces/{}/poddisruptionbudgets",
+    **exposed.COLLECTIONS,
 }
 _AT_ONCE: Final = 8
 _CUT: Final = " ..."
+_TARGETS: Final = "|".join(target.name for target in TARGETS)
 _TOLD: Final = re.compile(
-    rf"binding '(?:pods|workloads)-(?:deny|warn)\.{re.escape(names.GROUP)}'(?: denied request)?: (.*)", re.DOTALL
+    rf"binding '(?:{_TARGETS})-(?:deny|warn)\.{re.escape(names.GROUP)}'(?: denied request)?: (.*)", re.DOTALL
 )
 _FAILED: Final = re.compile(r"(?:^|; )([a-z]+/[A-Za-z]+) at ")
 
@@ -64,10 +69,31 @@ async def verdicts(admin: Admin, prefix: str, cases: Iterable[attacks.Case]) -> 
     for case in cases:
         key = frozenset(case.annotations.items())
         made.append((case, spaces.setdefault(key, f"{prefix}-{len(spaces)}")))
+    placed = list(enumerate(made))
     async with contextlib.AsyncExitStack() as stack:
-        contexts = (namespace(admin, name, dict(key)) for key, name in spaces.items())
+        contexts = (namespace(admin, name, dict(key), mode=None) for key, name in spaces.items())
         await asyncio.gather(*(stack.enter_async_context(context) for context in contexts))
+        await asyncio.gather(*(_stands(admin, *one, number) for number, one in placed if one[0].is_standing))
+        await asyncio.gather(*(mark(admin, name) for name in spaces.values()))
         return await _judged(admin, made)
+
+
+async def _stands(admin: Admin, case: attacks.Case, space: str, number: int) -> None:
+    """Create what a case changes."""
+    assert case.before is not None
+    metadata = {**case.before["metadata"], "name": f"object-{number}"}
+    await admin.create(path(case.before, space), {**case.before, "metadata": metadata})
+
+
+async def mark(admin: Admin, space: str) -> None:
+    """The policies look at a namespace from now on: it is marked, and admission, which reads it from a cache, knows."""
+    await admin.patch(f"{life.NAMESPACES}/{space}", {"metadata": {"labels": {ADMISSION: "Deny"}}})
+    body = {**attacks.pod(), "metadata": {"name": "probe", "annotations": {PROBE: "1"}}}
+
+    async def is_judged() -> bool:
+        return "probe: " in (await verdict(admin, "POST", path(body, space), body)).message
+
+    await wait_for(is_judged, 20, f"admission to know the mark of {space}")
 
 
 async def in_namespace(admin: Admin, space: str, cases: Iterable[attacks.Case]) -> list[tuple[attacks.Case, Verdict]]:
@@ -98,18 +124,22 @@ async def policies(admin: Admin) -> AsyncIterator[None]:
 
 
 async def _all_in_force(admin: Admin, space: str) -> bool:
-    return all([await in_force(admin, space, made[0]) for made in documents().values() if _is_judging(made[0])])
+    return all([await in_force(admin, space, made[0]) for made in documents().values() if _target(made[0])])
 
 
-def _is_judging(policy: Mapping[str, Any]) -> bool:
-    return policy["metadata"]["name"] in (policy_name("pods"), policy_name("workloads"))
+def _target(policy: Mapping[str, Any]) -> Target | None:
+    """What the policy judges by checks; None if it is another."""
+    return next((one for one in TARGETS if policy_name(one.name) == policy["metadata"]["name"]), None)
 
 
 async def in_force(admin: Admin, space: str, policy: Mapping[str, Any]) -> bool:
-    """Whether this very policy on pods, or on what holds them, answers its probe in a namespace."""
+    """Whether this very policy, which judges by checks, answers its probe in a namespace."""
     metadata = policy["metadata"]
+    target = _target(policy)
+    assert target is not None, metadata["name"]
+    _, kind = target.kinds[0]
     pod = attacks.pod()
-    body = pod if metadata["name"] == policy_name("pods") else attacks.workload("Deployment", pod)
+    body = attacks.OBJECTS[kind]() if kind in attacks.OBJECTS else pod if kind == "Pod" else attacks.workload(kind, pod)
     body["metadata"]["annotations"] = {PROBE: "1"}
     answer = await verdict(admin, "POST", path(body, space), body)
     return f"probe: {metadata['name']} {metadata['annotations'][VERSION]} is in force" in answer.message
@@ -138,10 +168,15 @@ async def namespace(
 async def judged(admin: Admin, case: attacks.Case, space: str, number: int) -> Verdict:
     """The API server's verdict on a case."""
     body = case.body
+    if case.user:
+        async with Admin(admin.plane, user=case.user, groups=["system:masters"]) as who:
+            return await judged(who, replace(case, user=""), space, number)
+    if case.is_standing:
+        return await _changed(admin, case, f"{path(body, space)}/object-{number}")
     if not case.is_running:
         if case.operation == "apply":
             options = {"content_type": APPLY, "params": {**DRY, "fieldManager": "corpus"}}
-            return await verdict(admin, "PATCH", f"{path(body, space)}/pod", body, **options)
+            return await verdict(admin, "PATCH", f"{path(body, space)}/{body['metadata']['name']}", body, **options)
         return await verdict(admin, "POST", path(body, space), body)
     name = f"pod-{number}"
     pods = path(body, space)
@@ -165,6 +200,22 @@ async def judged(admin: Admin, case: attacks.Case, space: str, number: int) -> V
     made["metadata"]["labels"] = body["metadata"]["labels"]
     del made["metadata"]["resourceVersion"]  # the scheduler writes as well
     return await verdict(admin, "PUT", f"{pods}/{name}", made)
+
+
+async def _changed(admin: Admin, case: attacks.Case, where: str) -> Verdict:
+    """The verdict on a change of what stands at a path."""
+    metadata = {key: value for key, value in case.body["metadata"].items() if key != "name"}
+    if case.operation == "status":
+        return await verdict(admin, "PATCH", f"{where}/status", {"metadata": metadata}, content_type=MERGE_PATCH)
+
+    async def put() -> Verdict | None:
+        made = await admin.get(where)
+        content = {key: value for key, value in case.body.items() if key != "metadata"}
+        body = {**made, **content, "metadata": {**made["metadata"], **metadata}}
+        answer = await verdict(admin, "PUT", where, body)
+        return answer if answer.status != 409 else None  # controllers write as well
+
+    return await wait_for(put, 20, f"{case.name}: no conflict")
 
 
 def _patch(made: Mapping[str, Any], body: Mapping[str, Any]) -> Any:

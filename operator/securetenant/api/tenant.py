@@ -23,6 +23,7 @@ from securetenant.api.network import (
 )
 from securetenant.api.resources import Hard, Limits, ObjectLimits, Quota
 from securetenant.api.status import SecureTenantStatus
+from securetenant.api.storage import Storage
 from securetenant.api.types import (
     Line,
     NamespaceAnnotations,
@@ -237,6 +238,7 @@ class SecureTenantSpec(SpecModel):
     nodes: Nodes | None = Field(None, description="Nodes dedicated to this tenant.")
     runtime: Runtime = Field(default=Runtime(), description="What workloads may never do: checked at admission.")
     images: Images | None = Field(None, description="Which images may run. Default: any.")
+    storage: Storage = Field(default=Storage(), description="Which volumes may be claimed: checked at admission.")
     exposure: Exposure = Field(
         default=Exposure(), description="What Services, Ingresses and routes may open to the outside."
     )

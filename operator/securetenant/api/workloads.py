@@ -99,6 +99,7 @@ class Runtime(SpecModel):
         default_factory=list,
         description="PriorityClasses that pods may have, the cluster's default class included. Default: none.",
     )
+    evictable: bool = Field(True, description="Whether each PodDisruptionBudget must allow evictions. Default: true.")
 
 
 class Images(SpecModel):
@@ -130,9 +131,11 @@ EXEMPTIBLE: Final[Mapping[str, tuple[str, ...]]] = {
         *("sysctls", "volumeTypes", "privilegeEscalation", "runAsNonRoot", "runAsUser", "dropCapabilities"),
         *("readOnlyRootFilesystem", "hostPaths", "hostPathMounts", "hostPorts", "addCapabilities"),
         # Not `priorityClasses` and `nodeName`: they would displace others' pods, and open the nodes of other tenants.
-        *("serviceAccountTokens", "runtimeClasses"),
+        *("serviceAccountTokens", "runtimeClasses", "disruptionBudget"),
     ),
     "images": ("reference", "registries", "digest", "pullPolicy"),
+    # Not `dataSource`: it would read what is another tenant's.
+    "storage": ("classes", "chosenVolume", "attributesClass"),
     # Not `tolerations`: it would open the nodes of other tenants, which did not agree to it.
     "nodes": ("selection", "foreignNodes"),
     # Not `hosts` and `dnsNames`: they would take what another tenant may hold.
@@ -147,15 +150,17 @@ _IDS: Final = tuple(f"{control}/{check}" for control, checks in EXEMPTIBLE.items
 class Exemption(SpecModel):
     """One check that does not hold in one namespace, until a set time."""
 
-    control: Literal["runtime", "images", "nodes", "exposure"] = Field(
-        description="The control: runtime, images, nodes or exposure."
+    control: Literal["runtime", "images", "storage", "nodes", "exposure"] = Field(
+        description="The control: runtime, images, storage, nodes or exposure."
     )
     check: Annotated[str, Text("[a-z][A-Za-z]{1,39}", 'the name of a check, as "readOnlyRootFilesystem"', 40)] = Field(
         description="The check, as in docs/controls."
     )
     namespace: OwnNamespaceName = Field(description="The namespace, one of the tenant's.")
     pods: ExemptedLabels = Field(
-        default_factory=dict, description="Only pods created with these labels. Default: all pods of the namespace."
+        default_factory=dict,
+        description="Only pods, or other objects that the check is about, created with these labels. Default: all of "
+        "the namespace.",
     )
     reason: Line = Field(description="Why.")
     ticket: Ticket = Field("", description="The ticket of the approval.")

@@ -39,7 +39,8 @@ class Check:
     `name`: camelCase, unique in its control. `found`: CEL, a list of strings: the places that break the rule
     ("container web"); empty if it is kept. `message`: what is wrong and what to write instead; the places stand before
     it. `severity`, `frameworks`: for reports ("CIS-1.12 5.2.2"). `exemptible`: whether an exemption can suspend it; not
-    where that would take something from another tenant. `target`: what it looks at, a name of `targets`.
+    where that would take something from another tenant. `target`: what it looks at, a name of `targets`; `also`: other
+    targets that have the same variables.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Check:
     frameworks: tuple[str, ...] = ()
     exemptible: bool = True
     target: str = "pods"
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,27 @@ def _pod(pod: str, creating: str, injected: str) -> Mapping[str, str]:
     }
 
 
+# Before storageClassName there was this annotation. It still counts, and more than the field.
+CLASS_ANNOTATION: Final = "volume.beta.kubernetes.io/storage-class"
+
+
+def _claim(of: str, at: str) -> str:
+    """CEL: a claim, or a template of claims, as checks look at it. `at`: CEL, where it is; '' if it is the object."""
+    return f"{{'at': dyn({at}), 'spec': dyn({of}.spec), 'annotations': dyn({of}.?metadata.?annotations.orValue({{}}))}}"
+
+
+# Of the claims that a pod brings along: what the API server adds to a claim is not in a template.
+_EPHEMERAL: Final = (
+    "variables.volumes.filter(v, has(v.ephemeral) && has(v.ephemeral.volumeClaimTemplate)).map(v, "
+    + _claim("v.ephemeral.volumeClaimTemplate", "'volume ' + v.name")
+    + ")"
+)
+_TEMPLATES: Final = {"claims": _EPHEMERAL, "stood": "[]", "completed": "false", "binding": "false"}
+# Who binds claims to volumes. The last is all controllers in one (kube-controller-manager without
+# --use-service-account-credentials).
+BINDERS: Final = ("system:serviceaccount:kube-system:persistent-volume-binder", "system:kube-controller-manager")
+
+
 def _rule(group: str, operations: Sequence[str], *resources: str, version: str = "v1") -> Document:
     return {
         "apiGroups": [group],
@@ -72,7 +93,7 @@ PODS: Final = Target(
     "pods",
     [("v1", "Pod")],
     [_rule("", _WRITES, "pods"), _rule("", ["UPDATE"], "pods/ephemeralcontainers")],
-    _pod("object", "request.operation == 'CREATE'", "true"),
+    {**_pod("object", "request.operation == 'CREATE'", "true"), **_TEMPLATES},
 )
 # It never refuses, so that what runs can still be scaled down or deleted; the author sees what will happen to the pods.
 WORKLOADS: Final = Target(
@@ -88,11 +109,46 @@ WORKLOADS: Final = Target(
         _rule("batch", _WRITES, "jobs", "cronjobs"),
         _rule("", _WRITES, "replicationcontrollers"),
     ],
-    _pod(
-        "has(object.spec.jobTemplate) ? object.spec.jobTemplate.spec.template : object.spec.template", "true", "false"
-    ),
+    {
+        **_pod(
+            "has(object.spec.jobTemplate) ? object.spec.jobTemplate.spec.template : object.spec.template",
+            "true",
+            "false",
+        ),
+        **_TEMPLATES,
+        # Those of a StatefulSet.
+        "claims": f"{_EPHEMERAL} + dyn(object).spec.?volumeClaimTemplates.orValue([]).map(t, "
+        + _claim("t", "'volumeClaimTemplate ' + t.metadata.?name.orValue('')")
+        + ")",
+    },
     judged_as="pods",
     refuses=False,
+)
+
+_CLASS: Final = f"metadata.?annotations[?'{CLASS_ANNOTATION}']"
+CLAIMS: Final = Target(
+    "claims",
+    [("v1", "PersistentVolumeClaim")],
+    # The status of a claim takes another annotation as well.
+    [_rule("", _WRITES, "persistentvolumeclaims"), _rule("", ["UPDATE"], "persistentvolumeclaims/status")],
+    {
+        "creating": "request.operation == 'CREATE'",
+        "labels": "object.metadata.?labels.orValue({})",
+        "claims": f"[{_claim('object', repr(''))}]",
+        # The claim as it was, so that what stands can be bound and enlarged.
+        "stood": f"request.operation == 'UPDATE' && oldObject != null ? [{_claim('oldObject', repr(''))}] : []",
+        # Whether the API server has written the default class into it, if there is one.
+        "completed": "true",
+        "binding": "request.operation == 'UPDATE' && request.?userInfo.?username.orValue('') in "
+        f"[{', '.join(map(repr, BINDERS))}]",
+    },
+    changes=f"object.spec != oldObject.spec || object.{_CLASS} != oldObject.{_CLASS}",
+)
+BUDGETS: Final = Target(
+    "budgets",
+    [("policy/v1", "PodDisruptionBudget")],
+    [_rule("policy", _WRITES, "poddisruptionbudgets")],
+    {"labels": "object.metadata.?labels.orValue({})"},
 )
 
 # Annotations that say what is exposed as the spec does.
@@ -158,4 +214,4 @@ ROUTES: Final = Target(
     f"object.{_ANNOTATIONS}[?k] != oldObject.{_ANNOTATIONS}[?k])",
 )
 
-TARGETS: Final = (PODS, WORKLOADS, SERVICES, ENDPOINTS, ROUTES)
+TARGETS: Final = (PODS, WORKLOADS, CLAIMS, BUDGETS, SERVICES, ENDPOINTS, ROUTES)

@@ -21,7 +21,7 @@ _TIME: Final = "[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z"
 
 def judging(target: Target, sets: Iterable[CheckSet]) -> list[tuple[CheckSet, Check]]:
     """The checks that objects of a target are judged by, each with its control's."""
-    return [(one, check) for one in sets for check in one.checks if check.target == target.checked_as]
+    return [(one, check) for one in sets for check in one.checks if target.checked_as in (check.target, *check.also)]
 
 
 def variables(target: Target, sets: Sequence[CheckSet]) -> dict[str, str]:

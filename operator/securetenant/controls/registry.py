@@ -1,7 +1,7 @@
 """All controls, in the order in which they plan and are reported. A new control is one row here."""
 
 from securetenant.checks.check import CheckSet
-from securetenant.controls import images, limits, namespaces
+from securetenant.controls import images, limits, namespaces, storage
 from securetenant.controls.access import control as access
 from securetenant.controls.admission import control as admission
 from securetenant.controls.control import Control
@@ -20,6 +20,7 @@ _WITH_CHECKS: tuple[Control, ...] = (
     nodes.CONTROL,
     runtime.CONTROL,
     images.CONTROL,
+    storage.CONTROL,
     exposure.CONTROL,
 )
 

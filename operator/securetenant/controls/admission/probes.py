@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from securetenant.checks.policies import PROBE
+from securetenant.controls.admission import root_ca
 from securetenant.controls.admission.shipped import Shipped, is_applied
 from securetenant.controls.admission.standing import Comparison
 from securetenant.controls.world import World
@@ -23,6 +24,9 @@ DEPLOYMENT: Final = Kind("Deployment", "apps", "v1", "deployments", namespaced=T
 SERVICE: Final = Kind("Service", "", "v1", "services", namespaced=True)
 ENDPOINT_SLICE: Final = Kind("EndpointSlice", "discovery.k8s.io", "v1", "endpointslices", namespaced=True)
 INGRESS: Final = Kind("Ingress", "networking.k8s.io", "v1", "ingresses", namespaced=True)
+CLAIM: Final = Kind("PersistentVolumeClaim", "", "v1", "persistentvolumeclaims", namespaced=True)
+BUDGET: Final = Kind("PodDisruptionBudget", "policy", "v1", "poddisruptionbudgets", namespaced=True)
+CONFIG_MAP: Final = Kind("ConfigMap", "", "v1", "configmaps", namespaced=True)
 NAME: Final = "securetenant-probe"
 
 _RESTRICTED: Final[Json] = {
@@ -67,6 +71,15 @@ _BODIES: Final[Mapping[Kind, Json]] = {
         "metadata": _METADATA,
         "spec": {"rules": [{"host": "securetenant.invalid"}]},
     },
+    CLAIM: {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": _METADATA,
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}},
+    },
+    BUDGET: {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": _METADATA, "spec": {}},
+    # The name is all that the policy looks at.
+    CONFIG_MAP: {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {**_METADATA, "name": root_ca.NAME}},
 }
 
 _SEEN: Final = re.compile(

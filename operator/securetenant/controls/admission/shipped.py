@@ -10,7 +10,7 @@ import msgspec
 from securetenant.checks import injections, policies
 from securetenant.checks.check import CheckSet
 from securetenant.checks.targets import TARGETS, Document
-from securetenant.controls.admission import lock
+from securetenant.controls.admission import lock, root_ca
 from securetenant.controls.world import World
 from securetenant.model.kinds import (
     MUTATING_BINDING,
@@ -69,7 +69,8 @@ class Shipped:
 def documents(sets: Sequence[CheckSet]) -> dict[str, list[Document]]:
     """The policies and their bindings by file of manifests/admission."""
     judging = {f"{target.name}.yaml": policies.judging(target, sets) for target in TARGETS}
-    return {**{name: made for name, made in judging.items() if made}, "namespaces.yaml": lock.namespaces()}
+    locks = {"namespaces.yaml": lock.namespaces(), "root-ca.yaml": root_ca.configmaps()}
+    return {**{name: made for name, made in judging.items() if made}, **locks}
 
 
 def shipped(sets: Sequence[CheckSet]) -> tuple[Shipped, ...]:

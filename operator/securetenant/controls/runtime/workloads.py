@@ -28,6 +28,7 @@ PARAMETERS: Final = (
     _parameter("serviceAccountTokens", lambda r: ("allowed",) if r.service_account_tokens else ()),
     _parameter("runtimeClasses", _classes),
     _parameter("priorityClasses", lambda r: r.priority_classes),
+    _parameter("blockingBudgets", lambda r: () if r.evictable else ("allowed",)),
 )
 
 # Each entry of spec.runtime.hostPaths: what the paths that it covers begin with, and its mode ("ro", "rw"). A path is
@@ -145,6 +146,19 @@ CHECKS: Final = CheckSet(
             "spec.nodeName passes the scheduler by, and with it taints and quotas of nodes: use nodeSelector",
             "High",
             exemptible=False,
+        ),
+        Check(
+            "disruptionBudget",
+            # With neither field no eviction is allowed at all. Percentages may have zeros before them.
+            "variables.blockingBudgets.size() > 0 ? [] : "
+            "(has(object.spec.maxUnavailable) ? (string(object.spec.maxUnavailable).matches('^0+%?$') "
+            "? ['spec.maxUnavailable'] : []) : "
+            "has(object.spec.minAvailable) ? (string(object.spec.minAvailable).matches('^0*100%$') "
+            "? ['spec.minAvailable'] : []) : ['spec.maxUnavailable'])",
+            "the budget allows no eviction, so no node with one of its pods can be drained: set maxUnavailable to 1 or "
+            "more",
+            "Medium",
+            target="budgets",
         ),
     ),
 )  # fmt: skip
