@@ -10,7 +10,7 @@ from securetenant.kube.transport import Transport
 from tests.support import exposed, judging, tenants
 from tests.support.lease import Asked, Election, staged, unable_to_watch
 from tests.support.locked import MASTERS
-from tests.support.sandbox import ROOT, Admin, Plane, wait_for
+from tests.support.sandbox import ROOT, Admin, Plane
 from tests.support.tenants import Stage
 
 NODE_RIGHTS: Final = ROOT / "manifests" / "components" / "nodes" / "role.yaml"
@@ -51,19 +51,13 @@ async def policies(admin: Admin, manifests: None) -> AsyncIterator[None]:
 @pytest_asyncio.fixture(scope="module")
 async def judge(admin: Admin, policies: None) -> AsyncIterator[Admin]:
     """An API server with the policies in force, with the classes that cases of the corpus name and the Gateway API."""
-    crds = exposed.crds()
-    for crd in crds:
-        await admin.create(exposed.CRDS, crd)
-    for collection in exposed.COLLECTIONS.values():
-        await wait_for(lambda path=collection.format("default"): admin.find(path), 20, f"{collection} to be served")
     made = [(path, name, body) for path, bodies in _CLASSES.items() for name, body in bodies.items()]
     for path, _, body in made:
         await admin.create(path, body)
-    yield admin
+    async with exposed.served(admin):
+        yield admin
     for path, name, _ in made:
         await admin.delete(f"{path}/{name}")
-    for crd in crds:
-        await admin.delete(f"{exposed.CRDS}/{crd['metadata']['name']}")
 
 
 @pytest_asyncio.fixture

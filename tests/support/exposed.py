@@ -1,9 +1,11 @@
 """Objects that expose a tenant's workloads and break no rule, and the CRDs of the Gateway API."""
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final
 
 from securetenant.checks import gateway_api
+from tests.support.sandbox import Admin, wait_for
 
 Document = dict[str, Any]
 
@@ -91,6 +93,29 @@ COLLECTIONS: Final[Mapping[str, str]] = {
 
 
 CRDS: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+
+
+@contextlib.asynccontextmanager
+async def served(admin: Admin) -> AsyncIterator[None]:
+    """The API server serves the Gateway API."""
+    names = [crd["metadata"]["name"] for crd in crds()]
+
+    async def are_gone() -> bool:
+        return all([await admin.find(f"{CRDS}/{name}") is None for name in names])
+
+    async def are_served() -> bool:
+        paths = [path.format("default") for path in COLLECTIONS.values()]
+        return all([(await admin.request("GET", path))[0] == 200 for path in paths])
+
+    for crd in crds():
+        await admin.create(CRDS, crd)
+    await wait_for(are_served, 20, "the Gateway API to be served")
+    try:
+        yield
+    finally:
+        for name in names:
+            await admin.delete(f"{CRDS}/{name}")
+        await wait_for(are_gone, 20, "the Gateway API to be gone")
 
 
 def crds() -> list[Document]:

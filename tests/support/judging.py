@@ -49,8 +49,11 @@ class Verdict:
 
 
 def path(body: Mapping[str, Any], namespace: str) -> str:
-    """The collection of the object's kind."""
-    return _KINDS[body["kind"]].format(namespace)
+    """The collection of the object's kind, in its version."""
+    where = _KINDS[body["kind"]].format(namespace)
+    return (
+        where if f"/{body['apiVersion']}/" in where else where.replace("/v1/", f"/{body['apiVersion'].split('/')[1]}/")
+    )
 
 
 async def verdict(admin: Admin, method: str, where: str, body: Any, **options: Any) -> Verdict:
