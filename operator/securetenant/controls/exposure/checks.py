@@ -64,7 +64,7 @@ _HELD: Final = "none of the hosts of spec.exposure.ingress.hosts that the tenant
 
 # What the annotation names, a comma between each: a "*" there stands for any number of labels, and a "~" would begin a
 # regular expression.
-_NAMES_ONLY: Final = f"{_ANNOTATIONS}[k].matches('^[-a-z0-9., ]*$')"
+_NAMES_ONLY: Final = f"{_ANNOTATIONS}[k].matches('^[-a-z0-9, .]*$')"
 _OTHERS_NAMED: Final = (
     f".filter(k, k in {_ANNOTATIONS} && !({_NAMES_ONLY} && {_ANNOTATIONS}[k].split(',')"
     f".all(h, h.trim() == '' || {_covered('h.trim()', 'variables.hosts')}))).map(k, 'annotation ' + k)"
