@@ -108,6 +108,13 @@ def test_the_defaults_of_the_schema_are_those_of_the_models() -> None:
         "network": {"isolation": "Namespace", "dns": True, "apiServer": False, "foreign": "Report"},
         "admission": "Deny",
         "runtime": {"podSecurity": "Restricted", "readOnlyRootFilesystem": True, "serviceAccountTokens": True},
+        "exposure": {
+            "nodePorts": False,
+            "loadBalancers": False,
+            "externalIPs": False,
+            "manualEndpoints": False,
+            "ingress": {"tlsRequired": True},
+        },
         "locks": {"namespaces": True},
     }
 

@@ -5,8 +5,10 @@ from typing import Any, Final
 from tests.support import attacks
 
 CONTAINERS: Final = 50
+HOSTS: Final = 200
 _CAPABILITIES: Final = 41
 _DOMAIN: Final = ".".join(["p" * 63] * 2 + ["p" * 61])
+_LONG: Final = ".".join(["l" * 63] * 3 + ["l" * 50])
 
 
 def sections() -> dict[str, Any]:
@@ -32,8 +34,33 @@ def sections() -> dict[str, Any]:
             "priorityClasses": [*(f"{number:02}.{'c' * 250}" for number in range(31)), "tenant-high"],
         },
         "images": {"registries": [f"r{number:02}.example/{'p' * 187}" for number in range(100)]},
+        "exposure": exposure(),
         "exemptions": exemptions,
     }
+
+
+def exposure() -> dict[str, Any]:
+    """The section of that name; what `ingress` and `service` need is last."""
+    hosts = [*(f"*.h{number:02}.{_LONG}" for number in range(99)), "*.payments.bank.example"]
+    return {
+        "loadBalancerClasses": [f"c{number:02}.{_DOMAIN}/{'k' * 59}" for number in range(32)],
+        "externalNames": [f"n{number:03}.{_LONG}" for number in range(100)],
+        "ingress": {
+            "hosts": hosts,
+            "classes": [*(f"{number:02}.{'c' * 250}" for number in range(31)), "internal"],
+            "gateways": [*(f"{'n' * 63}/{number:02}.{'g' * 250}" for number in range(31)), "infra/internal"],
+        },
+    }
+
+
+def ingress() -> dict[str, Any]:
+    """Of many hosts, each with TLS."""
+    body = attacks.OBJECTS["Ingress"]()
+    rule = body["spec"]["rules"][0]
+    hosts = [f"host-{number}.payments.bank.example" for number in range(HOSTS)]
+    body["spec"]["rules"] = [{**rule, "host": host} for host in hosts]
+    body["spec"]["tls"] = [{"hosts": [host], "secretName": "web"} for host in hosts]
+    return body
 
 
 def host_path() -> str:
