@@ -153,7 +153,7 @@ CHECKS: Final = CheckSet(
             "variables.blockingBudgets.size() > 0 ? [] : "
             "(has(object.spec.maxUnavailable) ? (string(object.spec.maxUnavailable).matches('^0+%?$') "
             "? ['spec.maxUnavailable'] : []) : "
-            "has(object.spec.minAvailable) ? (string(object.spec.minAvailable).matches('^0*100%$') "
+            "has(object.spec.minAvailable) ? (string(object.spec.minAvailable).endsWith('100%') "
             "? ['spec.minAvailable'] : []) : ['spec.maxUnavailable'])",
             "the budget allows no eviction, so no node with one of its pods can be drained: set maxUnavailable to 1 or "
             "more",
