@@ -107,7 +107,12 @@ def test_the_defaults_of_the_schema_are_those_of_the_models() -> None:
         "access": {"foreign": "Report"},
         "network": {"isolation": "Namespace", "dns": True, "apiServer": False, "foreign": "Report"},
         "admission": "Deny",
-        "runtime": {"podSecurity": "Restricted", "readOnlyRootFilesystem": True, "serviceAccountTokens": True},
+        "runtime": {
+            "podSecurity": "Restricted",
+            "readOnlyRootFilesystem": True,
+            "serviceAccountTokens": True,
+            "evictable": True,
+        },
         "exposure": {
             "nodePorts": False,
             "loadBalancers": False,

@@ -51,17 +51,35 @@ def given(annotations: Mapping[str, str]) -> dict[str, list[str]]:
             {"images": {}, "runtime": {"addCapabilities": ["CHOWN", "KILL"], "priorityClasses": ["a.b"]}},
             {"registries": ["*"], "addCapabilities": ["CHOWN", "KILL"], "priorityClasses": ["a.b"]},
         ),
+        (
+            {"images": {}, "storage": {"classes": ["a.b", "", "c"], "volumeAttributesClasses": ["d"]}},
+            {
+                "registries": ["*"],
+                "storageClasses": ["a.b", "c"],
+                "classlessClaims": ["allowed"],
+                "attributesClasses": ["d"],
+            },
+        ),
+        (
+            {"images": {}, "storage": {"classes": [""]}},
+            {"registries": ["*"], "storageClasses": [], "classlessClaims": ["allowed"]},
+        ),
     ],
 )
 def test_what_a_spec_says_arrives(sections: Mapping[str, Any], expected: Mapping[str, list[str]]) -> None:
-    always = {"serviceAccountTokens": ["allowed"], "runtimeClasses": ["*"]}
-    assert given(attacks.annotations(sections)) == {**always, **expected}
+    always = {"serviceAccountTokens": ["allowed"], "runtimeClasses": ["*"], "storageClasses": ["*"]}
+    wanted = {name: values for name, values in {**always, **expected}.items() if values}
+    assert given(attacks.annotations(sections)) == wanted
 
 
 def test_the_strictest_spec_has_no_parameters() -> None:
     strictest = {"serviceAccountTokens": False, "runtimeClasses": ["gvisor"]}
-    found = given(attacks.annotations({"runtime": strictest}))
-    assert found == {"registries": ["registry.bank.example/payments"], "runtimeClasses": ["gvisor"]}
+    found = given(attacks.annotations({"runtime": strictest, "storage": {"classes": ["a"]}}))
+    assert found == {
+        "registries": ["registry.bank.example/payments"],
+        "runtimeClasses": ["gvisor"],
+        "storageClasses": ["a"],
+    }
 
 
 @pytest.mark.parametrize(
@@ -113,6 +131,9 @@ def test_the_largest_spec_fits_in_the_annotations_of_a_namespace() -> None:
         "priorityClasses": 32,
         "registries": 100,
         "serviceAccountTokens": 1,
+        "storageClasses": 31,
+        "classlessClaims": 1,
+        "attributesClasses": 32,
     }
 
 
@@ -122,6 +143,8 @@ _STRINGS: dict[str, Any] = {
     "runtimeClass": lambda text: {"runtime": {"runtimeClasses": [f"a{text}b"]}},
     "priorityClass": lambda text: {"runtime": {"priorityClasses": [f"a{text}b"]}},
     "registry": lambda text: {"images": {"registries": [f"a.example/a{text}b"]}},
+    "storageClass": lambda text: {"storage": {"classes": [f"a{text}b"]}},
+    "attributesClass": lambda text: {"storage": {"volumeAttributesClasses": [f"a{text}b"]}},
     "check": lambda text: {"exemptions": [exemption(check=f"a{text}b")]},
     "label": lambda text: {"exemptions": [exemption(pods={f"a{text}b": "c"})]},
     "value": lambda text: {"exemptions": [exemption(pods={"a": f"a{text}b"})]},

@@ -186,7 +186,12 @@ def _defaults() -> Document:
         "access": {"foreign": "Report"},
         "network": {"isolation": "Namespace", "dns": True, "apiServer": False, "foreign": "Report"},
         "admission": "Deny",
-        "runtime": {"podSecurity": "Restricted", "readOnlyRootFilesystem": True, "serviceAccountTokens": True},
+        "runtime": {
+            "podSecurity": "Restricted",
+            "readOnlyRootFilesystem": True,
+            "serviceAccountTokens": True,
+            "evictable": True,
+        },
         "locks": {"namespaces": True},
     }
 

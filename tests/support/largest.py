@@ -34,6 +34,10 @@ def sections() -> dict[str, Any]:
             "priorityClasses": [*(f"{number:02}.{'c' * 250}" for number in range(31)), "tenant-high"],
         },
         "images": {"registries": [f"r{number:02}.example/{'p' * 187}" for number in range(100)]},
+        "storage": {
+            "classes": [*(f"{number:02}.{'c' * 250}" for number in range(31)), ""],
+            "volumeAttributesClasses": [f"{number:02}.{'c' * 250}" for number in range(32)],
+        },
         "exposure": exposure(),
         "exemptions": exemptions,
     }

@@ -60,9 +60,14 @@ def _pod(pod: str, creating: str, injected: str) -> Mapping[str, str]:
 CLASS_ANNOTATION: Final = "volume.beta.kubernetes.io/storage-class"
 
 
-def _claim(of: str, at: str) -> str:
-    """CEL: a claim, or a template of claims, as checks look at it. `at`: CEL, where it is; '' if it is the object."""
-    return f"{{'at': dyn({at}), 'spec': dyn({of}.spec), 'annotations': dyn({of}.?metadata.?annotations.orValue({{}}))}}"
+def _claim(of: str, place: str = "") -> str:
+    """CEL: a claim, or a template of claims, as checks look at it. `place`: CEL, where a template is. A place in it is
+    `start`, or for a field of its spec `field`, then its name, then `end`."""
+    start, field, end = (f"{place} + ' ('", f"{place} + ' ('", "')'") if place else ("''", "'spec.'", "''")
+    return (
+        f"{{'start': dyn({start}), 'field': dyn({field}), 'end': dyn({end}), 'spec': dyn({of}.spec), "
+        f"'annotations': dyn({of}.?metadata.?annotations.orValue({{}}))}}"
+    )
 
 
 # Of the claims that a pod brings along: what the API server adds to a claim is not in a template.
@@ -134,9 +139,9 @@ CLAIMS: Final = Target(
     {
         "creating": "request.operation == 'CREATE'",
         "labels": "object.metadata.?labels.orValue({})",
-        "claims": f"[{_claim('object', repr(''))}]",
+        "claims": f"[{_claim('object')}]",
         # The claim as it was, so that what stands can be bound and enlarged.
-        "stood": f"request.operation == 'UPDATE' && oldObject != null ? [{_claim('oldObject', repr(''))}] : []",
+        "stood": f"request.operation == 'UPDATE' && oldObject != null ? [{_claim('oldObject')}] : []",
         # Whether the API server has written the default class into it, if there is one.
         "completed": "true",
         "binding": "request.operation == 'UPDATE' && request.?userInfo.?username.orValue('') in "

@@ -14,7 +14,7 @@ _PODS: Final[Mapping[str, Place]] = {
 }
 
 # The places that checks find: "container web (nginx)", "volume data", "annotation example.com/a".
-_PLACE: Final = re.compile(r"(container|volume|volumeClaimTemplate|annotation) (\S+)( \(.*\))?", re.DOTALL)
+_PLACE: Final = re.compile(r"(container|volume|volumeClaimTemplate|annotation) (\S+)( .*)?", re.DOTALL)
 _OF_ENDPOINTS: Final = ("endpoints", "subsets")
 _LISTS: Final = {"container": ("containers", "initContainers", "ephemeralContainers"), "volume": ("volumes",)}
 # The fields that the messages of checks name: "securityContext.privileged", "imagePullPolicy", "image".

@@ -37,18 +37,17 @@ def _attributes_classes(tenant: SecureTenant, namespace: str) -> Iterator[str]:
     yield from tenant.spec.storage.volume_attributes_classes
 
 
-# The classes of some claims, each with where it is written: {"name": "gold", "at": "spec.storageClassName"}. The
-# annotation counts where it is there, even if it is empty; what is not used must be allowed as well.
-_FIELD: Final = "(c.at == '' ? 'spec.storageClassName' : c.at)"
+# The classes of some claims, each with where it is written: {"name": "gold", "at": "spec.storageClassName gold"}. Where
+# the annotation is, it counts, even if it is empty; the field is judged all the same, since the annotation can be taken
+# off.
 _CLASSES: Final = (
-    "variables.{0}.filter(c, has(c.spec.storageClassName)).map(c, "
-    f"{{{{'name': dyn(c.spec.storageClassName), 'at': dyn({_FIELD})}}}}) + "
-    f"variables.{{0}}.filter(c, '{CLASS_ANNOTATION}' in c.annotations).map(c, "
-    f"{{{{'name': dyn(c.annotations['{CLASS_ANNOTATION}']), "
-    f"'at': dyn(c.at == '' ? 'annotation {CLASS_ANNOTATION}' : c.at)}}}}) + "
+    "variables.{0}.filter(c, has(c.spec.storageClassName)).map(c, {{'name': dyn(c.spec.storageClassName), "
+    "'at': dyn(c.field + 'storageClassName \"' + c.spec.storageClassName + '\"' + c.end)}}) + "
+    "variables.{0}.filter(c, '{1}' in c.annotations).map(c, {{'name': dyn(c.annotations['{1}']), "
+    "'at': dyn(c.start + 'annotation {1} \"' + c.annotations['{1}'] + '\"' + c.end)}}) + "
     # Kubernetes binds a claim that says nothing as one of no class, until there is a default class.
-    "variables.{0}.filter(c, variables.completed && !has(c.spec.storageClassName) && "
-    f"!('{CLASS_ANNOTATION}' in c.annotations)).map(c, {{{{'name': dyn(''), 'at': dyn({_FIELD})}}}})"
+    "variables.{0}.filter(c, variables.completed && !has(c.spec.storageClassName) && !('{1}' in c.annotations))"
+    ".map(c, {{'name': dyn(''), 'at': dyn(c.field + 'storageClassName' + c.end)}})"
 )
 _ALLOWED: Final = (
     "c.name == '' ? variables.classlessClaims.size() > 0 : "
@@ -65,14 +64,14 @@ CHECKS: Final = CheckSet(
         Parameter("attributesClasses", _attributes_classes),
     ),
     variables={
-        "claimClasses": _CLASSES.format("claims"),
-        "stoodClasses": _CLASSES.format("stood"),
+        "claimClasses": _CLASSES.format("claims", CLASS_ANNOTATION),
+        "stoodClasses": _CLASSES.format("stood", CLASS_ANNOTATION),
     },
     checks=(
         Check(
             "classes",
             f"variables.claimClasses.filter(c, !({_ALLOWED}) && !variables.stoodClasses.exists(s, s.name == c.name))"
-            ".map(c, c.at + ' (' + (c.name == '' ? 'no class' : c.name) + ')')",
+            ".map(c, c.at)",
             "the storage class is none that spec.storage.classes of the SecureTenant allows: set storageClassName to "
             "one of them",
             "High",
@@ -84,10 +83,10 @@ CHECKS: Final = CheckSet(
             # Kubernetes writes volumeName when it binds the claim; once written, nobody changes it. A selector never
             # changes.
             f"variables.claims.filter(c, {_VOLUME} != '' && !variables.binding && "
-            f"(variables.creating || variables.stood.exists(s, s.spec.?volumeName.orValue('') == '')))"
-            ".map(c, c.at == '' ? 'spec.volumeName' : c.at) + "
+            f"(variables.creating || variables.stood.filter(s, s.spec.?volumeName.orValue('') == '').size() > 0))"
+            ".map(c, c.field + 'volumeName' + c.end) + "
             "variables.claims.filter(c, has(c.spec.selector) && variables.stood.size() == 0)"
-            ".map(c, c.at == '' ? 'spec.selector' : c.at)",
+            ".map(c, c.field + 'selector' + c.end)",
             "the claim picks its PersistentVolume itself, which may be meant for another tenant: remove volumeName and "
             "selector, so that its class gives it one",
             "High",
@@ -97,7 +96,7 @@ CHECKS: Final = CheckSet(
         Check(
             "dataSource",
             "variables.claims.filter(c, c.spec.?dataSourceRef.?namespace.orValue('') != '' && "
-            "variables.stood.size() == 0).map(c, c.at == '' ? 'spec.dataSourceRef' : c.at)",
+            "variables.stood.size() == 0).map(c, c.field + 'dataSourceRef' + c.end)",
             "the claim copies what is in a namespace that it names: remove dataSourceRef.namespace, and copy from its "
             "own",
             "High",
@@ -109,7 +108,7 @@ CHECKS: Final = CheckSet(
             "attributesClass",
             f"variables.claims.filter(c, !({_ATTRIBUTES} in variables.attributesClasses + ['']) && "
             f"!variables.stood.exists(s, s.spec.?volumeAttributesClassName.orValue('') == {_ATTRIBUTES}))"
-            f".map(c, (c.at == '' ? 'spec.volumeAttributesClassName' : c.at) + ' (' + {_ATTRIBUTES} + ')')",
+            f".map(c, c.field + 'volumeAttributesClassName ' + {_ATTRIBUTES} + c.end)",
             "the VolumeAttributesClass is none of spec.storage.volumeAttributesClasses of the SecureTenant: remove "
             "volumeAttributesClassName",
             "Medium",

@@ -213,10 +213,16 @@ def test_every_binding_shows_in_a_trial() -> None:
 def test_what_is_tried_is_refused_by_no_right_of_its_own() -> None:
     trials = {trial.name: trial for trial in probes.trials(StaticWorld(), SHIPS)}
     assert sorted(trials) == [
+        "ConfigMap/securetenant-probe-deny",
+        "ConfigMap/securetenant-probe-warn",
         "Deployment/securetenant-probe-deny",
         "Deployment/securetenant-probe-warn",
         "Namespace/securetenant-probe",
+        "PersistentVolumeClaim/securetenant-probe-deny",
+        "PersistentVolumeClaim/securetenant-probe-warn",
         "Pod/securetenant-probe-deny",
         "Pod/securetenant-probe-warn",
+        "PodDisruptionBudget/securetenant-probe-deny",
+        "PodDisruptionBudget/securetenant-probe-warn",
     ]
     assert Ref(VALIDATING_POLICY, "", "pods.securetenant.dev") in {one.ref for one in SHIPS}
