@@ -241,7 +241,7 @@ def told_conditions() -> set[tuple[str, str]]:
     for page in (DOCS / "operations.md", DOCS / "controls" / "network.md"):
         for row in table(page, "condition", "reason", "status"):
             found.add((code(row[0])[0], code(row[1])[0] if code(row[1]) else ""))
-    for control in ("namespaces", "access", "quota", "nodes", "admission"):
+    for control in ("namespaces", "access", "quota", "nodes", "exposure", "admission"):
         page = DOCS / "controls" / f"{control}.md"
         (heading,) = re.findall(r"^## Condition `(\w+)`$", page.read_text(), re.MULTILINE)
         found |= {(heading, code(row[0])[0]) for row in table(page, "reason", "status", "meaning")}

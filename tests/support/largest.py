@@ -45,14 +45,14 @@ def sections() -> dict[str, Any]:
 
 def exposure() -> dict[str, Any]:
     """The section of that name; what `ingress` and `service` need is last."""
-    hosts = [*(f"*.h{number:02}.{_LONG}" for number in range(99)), "*.payments.bank.example"]
+    hosts = [*(f"*.h{number:02}.{_LONG}" for number in range(63)), "*.payments.bank.example"]
     return {
-        "loadBalancerClasses": [f"c{number:02}.{_DOMAIN}/{'k' * 59}" for number in range(32)],
-        "externalNames": [f"n{number:03}.{_LONG}" for number in range(100)],
+        "loadBalancerClasses": [f"c{number:02}.{_DOMAIN}/{'k' * 59}" for number in range(16)],
+        "externalNames": [f"n{number:03}.{_LONG}" for number in range(32)],
         "ingress": {
             "hosts": hosts,
-            "classes": [*(f"{number:02}.{'c' * 250}" for number in range(31)), "internal"],
-            "gateways": [*(f"{'n' * 63}/{number:02}.{'g' * 250}" for number in range(31)), "infra/internal"],
+            "classes": [*(f"{number:02}.{'c' * 250}" for number in range(15)), "internal"],
+            "gateways": [*(f"{'n' * 63}/{number:02}.{'g' * 250}" for number in range(15)), "infra/internal"],
         },
     }
 

@@ -21,7 +21,7 @@ HostPattern = Annotated[
         253,
     ),
 ]
-Hosts = Annotated[list[HostPattern], Field(max_length=100), Unique()]
+Hosts = Annotated[list[HostPattern], Field(max_length=64), Unique()]
 IngressClassName = Annotated[str, Text(_SUBDOMAIN, 'the name of an IngressClass, as "internal"', 253)]
 GatewayName = Annotated[
     str,
@@ -44,10 +44,10 @@ class Ingress(SpecModel):
         description="Hosts of Ingresses and routes; `*` stands for one label. Of two tenants the older holds a host. "
         "Default: none.",
     )
-    classes: Annotated[list[IngressClassName], Field(max_length=32), Unique()] = Field(
+    classes: Annotated[list[IngressClassName], Field(max_length=16), Unique()] = Field(
         default_factory=list, description="IngressClasses of which an Ingress must have one. Default: none."
     )
-    gateways: Annotated[list[GatewayName], Field(max_length=32), Unique()] = Field(
+    gateways: Annotated[list[GatewayName], Field(max_length=16), Unique()] = Field(
         default_factory=list,
         description="Gateways and ListenerSets that routes may attach to, as namespace/name; of the tenant's own "
         "namespaces also those that it may make. Default: none.",
@@ -59,14 +59,14 @@ class Exposure(SpecModel):
 
     node_ports: bool = Field(False, description="Whether Services may take ports of the nodes. Default: false.")
     load_balancers: bool = Field(False, description="Whether Services may be of type LoadBalancer. Default: false.")
-    load_balancer_classes: Annotated[list[LabelKey], Field(max_length=32), Unique()] = Field(
+    load_balancer_classes: Annotated[list[LabelKey], Field(max_length=16), Unique()] = Field(
         default_factory=list,
         description="Values of loadBalancerClass that they may have. Default: none, so the cluster's own only.",
     )
     external_ips: bool = Field(
         False, alias="externalIPs", description="Whether Services may have externalIPs. Default: false."
     )
-    external_names: Hosts = Field(
+    external_names: Annotated[list[HostPattern], Field(max_length=32), Unique()] = Field(
         default_factory=list,
         description="Names that Services of type ExternalName may stand for; `*` stands for one label. Default: none.",
     )
