@@ -51,6 +51,12 @@ def test_the_tokens_are_those_under_which_the_controls_look_things_up(document: 
         *(["apiserver"] if spec.network.api_server or whitelist.reaches_addresses(tenant) else []),
         *(f"usage:{name}" for name in namespaces if spec.quota.tenant),
         *([_first(spec.nodes)] if spec.nodes is not None else []),
+        *(f"host:{pattern}" for pattern in spec.exposure.ingress.hosts),
+        *(
+            f"under:{pattern.partition('.')[2]}"
+            for pattern in spec.exposure.ingress.hosts
+            if pattern[0] != "*" and "." in pattern
+        ),
     }
 
 

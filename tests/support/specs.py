@@ -27,6 +27,7 @@ PLATFORM = ("ingress-nginx", "monitoring", "kube-system")
 SUFFIXES = ("", "n", "u", "m", "k", "M", "G", "T", "P", "Ki", "Mi", "Gi", "Ti", "Pi", "e2", "E3", "e-3", "e+6")
 _LABEL_KEYS = ("app", "tier", "example.com/role", "env")
 _LABEL_VALUES = ("", "web", "db", "a.b_c-D", "1")
+_HOSTS = ("*.bank.example", "pay.bank.example", "a.pay.bank.example", "localhost")
 _EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 _COUNTED = ("pods", "services", "secrets", "count/deployments.apps", "services.nodeports", "persistentvolumeclaims")
 _MEASURED = (
@@ -281,6 +282,7 @@ def _sections(own: tuple[str, ...]) -> st.SearchStrategy[Document]:
             {"selector": st.fixed_dictionaries({"matchLabels": labels(1)})},
             {"effect": st.sampled_from(("NoSchedule", "NoExecute"))},
         ),
+        "exposure": _fields({}, {"nodePorts": st.booleans(), "ingress": _fields({}, {"hosts": _some(_HOSTS)})}),
     }
     return _fields({}, sections)
 

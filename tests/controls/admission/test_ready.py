@@ -217,6 +217,10 @@ def test_what_is_tried_is_refused_by_no_right_of_its_own() -> None:
         "ConfigMap/securetenant-probe-warn",
         "Deployment/securetenant-probe-deny",
         "Deployment/securetenant-probe-warn",
+        "EndpointSlice/securetenant-probe-deny",
+        "EndpointSlice/securetenant-probe-warn",
+        "Ingress/securetenant-probe-deny",
+        "Ingress/securetenant-probe-warn",
         "Namespace/securetenant-probe",
         "PersistentVolumeClaim/securetenant-probe-deny",
         "PersistentVolumeClaim/securetenant-probe-warn",
@@ -224,5 +228,7 @@ def test_what_is_tried_is_refused_by_no_right_of_its_own() -> None:
         "Pod/securetenant-probe-warn",
         "PodDisruptionBudget/securetenant-probe-deny",
         "PodDisruptionBudget/securetenant-probe-warn",
+        "Service/securetenant-probe-deny",
+        "Service/securetenant-probe-warn",
     ]
     assert Ref(VALIDATING_POLICY, "", "pods.securetenant.dev") in {one.ref for one in SHIPS}
