@@ -14,7 +14,10 @@ from tests.support.tenants import Stage, Tenant
 pytestmark = pytest.mark.cluster
 CHANGED = ("namespaces", "Changed")
 #: What the admission policies and Pod Security read, of a tenant that says nothing about it.
-PARAMETERS = [f"securetenant.dev/{control}" for control in ("runtime", "images", "nodes", "exemptions", "locks")]
+PARAMETERS = [
+    f"securetenant.dev/{control}"
+    for control in ("runtime", "images", "nodes", "storage", "exposure", "exemptions", "locks")
+]
 RULES = {
     "securetenant.dev/admission": "Deny",
     **{f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "audit", "warn")},

@@ -13,6 +13,7 @@ import yaml
 import securetenant
 from sandbox.plane import Plane
 from securetenant.checks import accounts
+from securetenant.controls.admission import probes
 from securetenant.model.names import PROBE_NAMESPACES
 from securetenant.settings import PREFIX, Settings
 from tests.support.sandbox import Admin, wait_for
@@ -91,14 +92,7 @@ def test_where_the_operator_probes_nothing_can_be_created() -> None:
     roles = [role for role in of_kind("Role") if role["metadata"]["name"] == "securetenant-probe"]
     places = {role["metadata"]["namespace"] for role in roles}
     assert places == set(PROBE_NAMESPACES)
-    asked = {
-        ("", "pods", "create"),
-        ("apps", "deployments", "create"),
-        ("", "services", "create"),
-        ("discovery.k8s.io", "endpointslices", "create"),
-        ("networking.k8s.io", "ingresses", "create"),
-    }
-    counted = {f"count/{resource}{group and '.'}{group}" for group, resource, _ in asked} - {"count/pods"}
+    asked = {(kind.group, kind.plural, "create") for kind in probes.KINDS if kind.namespaced}
     for role in roles:
         found = {
             (g, r, v)
@@ -108,8 +102,13 @@ def test_where_the_operator_probes_nothing_can_be_created() -> None:
             for v in rule["verbs"]
         }
         assert found == asked
-    hard = {quota["metadata"]["namespace"]: quota["spec"]["hard"] for quota in of_kind("ResourceQuota")}
-    assert hard == {name: dict.fromkeys({"pods", *counted}, "0") for name in PROBE_NAMESPACES}
+    of_namespace = {quota["metadata"]["namespace"]: quota["spec"]["hard"] for quota in of_kind("ResourceQuota")}
+    assert of_namespace.keys() == places
+    own = {"configmaps": "1"}  # kube-root-ca.crt, which Kubernetes makes
+    for hard in of_namespace.values():
+        assert {of.removeprefix("count/"): most for of, most in hard.items()} == {
+            f"{resource}{group and '.'}{group}": own.get(resource, "0") for group, resource, _ in asked
+        }
     for namespace in (each for each in of_kind("Namespace") if each["metadata"]["name"] in PROBE_NAMESPACES):
         assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
 

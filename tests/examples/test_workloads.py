@@ -66,6 +66,7 @@ def test_all_other_rules_hold_for_it() -> None:
         ("privileged", {"runtime/privileged", "runtime/privilegeEscalation"}),
         ("other-registry", {"images/registries"}),
         ("other-tenants-nodes", {"nodes/tolerations"}),
+        ("other-tenants-host", {"exposure/hosts"}),
     ],
 )
 def test_an_attack_breaks_only_the_rule_that_it_shows(name: str, broken: set[str]) -> None:
