@@ -87,11 +87,18 @@ def test_operator_has_no_secrets_and_cannot_become_another() -> None:
 
 
 def test_where_the_operator_probes_nothing_can_be_created() -> None:
-    """It may create pods and Deployments in two namespaces, and the quota of each admits none."""
+    """It may create objects of the kinds that it tries in two namespaces, and the quota of each admits none."""
     roles = [role for role in of_kind("Role") if role["metadata"]["name"] == "securetenant-probe"]
     places = {role["metadata"]["namespace"] for role in roles}
     assert places == set(PROBE_NAMESPACES)
-    asked = {("", "pods", "create"), ("apps", "deployments", "create")}
+    asked = {
+        ("", "pods", "create"),
+        ("", "persistentvolumeclaims", "create"),
+        ("", "configmaps", "create"),
+        ("apps", "deployments", "create"),
+        ("policy", "poddisruptionbudgets", "create"),
+    }
+    none = ("pods", "count/deployments.apps", "persistentvolumeclaims", "count/poddisruptionbudgets.policy")
     for role in roles:
         found = {
             (g, r, v)
@@ -102,7 +109,9 @@ def test_where_the_operator_probes_nothing_can_be_created() -> None:
         }
         assert found == asked
     hard = {quota["metadata"]["namespace"]: quota["spec"]["hard"] for quota in of_kind("ResourceQuota")}
-    assert hard == {name: {"pods": "0", "count/deployments.apps": "0"} for name in PROBE_NAMESPACES}
+    # Kubernetes' own ConfigMap is the one that is admitted.
+    admitted = {**dict.fromkeys(none, "0"), "count/configmaps": "1"}
+    assert hard == dict.fromkeys(PROBE_NAMESPACES, admitted)
     for namespace in (each for each in of_kind("Namespace") if each["metadata"]["name"] in PROBE_NAMESPACES):
         assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
 
