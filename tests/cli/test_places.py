@@ -42,6 +42,19 @@ def test_of_finding(kind: str, above: str, place: str, message: str, path: str) 
     assert dotted(of_finding(workload(kind, **MORE), place, message)) == above + path
 
 
+def test_of_a_claim_and_of_templates_of_claims() -> None:
+    claim = {"kind": "PersistentVolumeClaim", "metadata": {"annotations": {"a.b/c": "x"}}, "spec": {"selector": {}}}
+    for place, path in (
+        ('spec.storageClassName "gold"', "spec.storageClassName"),
+        ('annotation a.b/c "gold"', "metadata.annotations[a.b/c]"),
+    ):
+        assert dotted(of_finding(claim, place, "set storageClassName")) == path
+    templates = [{"metadata": {"name": "data"}}, {"metadata": None}, {"metadata": {"name": "log"}}]
+    for given, path in ((templates, "spec.volumeClaimTemplates[2]"), (None, "spec.volumeClaimTemplates")):
+        body = {"kind": "StatefulSet", "spec": {"volumeClaimTemplates": given}}
+        assert dotted(of_finding(body, 'volumeClaimTemplate log (storageClassName "gold")', "set it")) == path
+
+
 @pytest.mark.parametrize(
     ("path", "place"),
     [

@@ -105,8 +105,15 @@ async def changed(admin: Admin, identifier: str, found: str) -> AsyncIterator[No
     space = f"weakened-{identifier.replace('/', '-').lower()}"
 
     async def put(policy: dict[str, Any]) -> None:
-        version = (await admin.get(path))["metadata"]["resourceVersion"]
-        await admin.replace(path, {**policy, "metadata": {**policy["metadata"], "resourceVersion": version}})
+        async def written() -> bool:
+            """Kubernetes writes the status of a policy that it has checked, some seconds late."""
+            version = (await admin.get(path))["metadata"]["resourceVersion"]
+            body = {**policy, "metadata": {**policy["metadata"], "resourceVersion": version}}
+            status, answer = await admin.request("PUT", path, body)
+            assert status in (200, 409), answer
+            return status == 200
+
+        await wait_for(written, 20, "the policy to be written")
         await wait_for(lambda: judging.in_force(admin, space, policy), 20, "the policy to be in force")
 
     async with judging.namespace(admin, space, {}):

@@ -72,7 +72,7 @@ def _claim(of: str, place: str = "") -> str:
 
 # Of the claims that a pod brings along: what the API server adds to a claim is not in a template.
 _EPHEMERAL: Final = (
-    "variables.volumes.filter(v, has(v.ephemeral) && has(v.ephemeral.volumeClaimTemplate)).map(v, "
+    "variables.volumes.map(v, has(v.ephemeral) && has(v.ephemeral.volumeClaimTemplate), "
     + _claim("v.ephemeral.volumeClaimTemplate", "'volume ' + v.name")
     + ")"
 )

@@ -59,10 +59,8 @@ def _element(body: Any, pod: Place, place: str) -> Place:
         return (*pod, "metadata", "annotations", name)
     if kind == "volumeClaimTemplate":
         templates: Place = ("spec", "volumeClaimTemplates")
-        found_in = body.get("spec", {}).get("volumeClaimTemplates") or []
-        return next(
-            ((*templates, i) for i, one in enumerate(found_in) if one["metadata"].get("name") == name), templates
-        )
+        there = ((*templates, index) for index in range(len(_value(body, templates) or ())))
+        return next((at for at in there if _value(body, (*at, "metadata", "name")) == name), templates)
     return next((at for key in _LISTS[kind] if (at := _named(body, (*spec, key), name))), spec)
 
 

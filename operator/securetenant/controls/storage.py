@@ -41,13 +41,13 @@ def _attributes_classes(tenant: SecureTenant, namespace: str) -> Iterator[str]:
 # the annotation is, it counts, even if it is empty; the field is judged all the same, since the annotation can be taken
 # off.
 _CLASSES: Final = (
-    "variables.{0}.filter(c, has(c.spec.storageClassName)).map(c, {{'name': dyn(c.spec.storageClassName), "
+    "variables.{0}.map(c, has(c.spec.storageClassName), {{'name': dyn(c.spec.storageClassName), "
     "'at': dyn(c.field + 'storageClassName \"' + c.spec.storageClassName + '\"' + c.end)}}) + "
-    "variables.{0}.filter(c, '{1}' in c.annotations).map(c, {{'name': dyn(c.annotations['{1}']), "
+    "variables.{0}.map(c, '{1}' in c.annotations, {{'name': dyn(c.annotations['{1}']), "
     "'at': dyn(c.start + 'annotation {1} \"' + c.annotations['{1}'] + '\"' + c.end)}}) + "
     # Kubernetes binds a claim that says nothing as one of no class, until there is a default class.
-    "variables.{0}.filter(c, variables.completed && !has(c.spec.storageClassName) && !('{1}' in c.annotations))"
-    ".map(c, {{'name': dyn(''), 'at': dyn(c.field + 'storageClassName' + c.end)}})"
+    "variables.{0}.map(c, variables.completed && !has(c.spec.storageClassName) && !('{1}' in c.annotations), "
+    "{{'name': dyn(''), 'at': dyn(c.field + 'storageClassName' + c.end)}})"
 )
 _ALLOWED: Final = (
     "c.name == '' ? variables.classlessClaims.size() > 0 : "
@@ -70,8 +70,8 @@ CHECKS: Final = CheckSet(
     checks=(
         Check(
             "classes",
-            f"variables.claimClasses.filter(c, !({_ALLOWED}) && !variables.stoodClasses.exists(s, s.name == c.name))"
-            ".map(c, c.at)",
+            f"variables.claimClasses.map(c, !({_ALLOWED}) && !variables.stoodClasses.exists(s, s.name == c.name), "
+            "c.at)",
             "the storage class is none that spec.storage.classes of the SecureTenant allows: set storageClassName to "
             "one of them",
             "High",
@@ -82,11 +82,11 @@ CHECKS: Final = CheckSet(
             "chosenVolume",
             # Kubernetes writes volumeName when it binds the claim; once written, nobody changes it. A selector never
             # changes.
-            f"variables.claims.filter(c, {_VOLUME} != '' && !variables.binding && "
-            f"(variables.creating || variables.stood.filter(s, s.spec.?volumeName.orValue('') == '').size() > 0))"
-            ".map(c, c.field + 'volumeName' + c.end) + "
-            "variables.claims.filter(c, has(c.spec.selector) && variables.stood.size() == 0)"
-            ".map(c, c.field + 'selector' + c.end)",
+            f"variables.claims.map(c, {_VOLUME} != '' && !variables.binding && "
+            f"(variables.creating || variables.stood.filter(s, s.spec.?volumeName.orValue('') == '').size() > 0), "
+            "c.field + 'volumeName' + c.end) + "
+            "variables.claims.map(c, has(c.spec.selector) && variables.stood.size() == 0, "
+            "c.field + 'selector' + c.end)",
             "the claim picks its PersistentVolume itself, which may be meant for another tenant: remove volumeName and "
             "selector, so that its class gives it one",
             "High",
@@ -95,8 +95,8 @@ CHECKS: Final = CheckSet(
         ),
         Check(
             "dataSource",
-            "variables.claims.filter(c, c.spec.?dataSourceRef.?namespace.orValue('') != '' && "
-            "variables.stood.size() == 0).map(c, c.field + 'dataSourceRef' + c.end)",
+            "variables.claims.map(c, c.spec.?dataSourceRef.?namespace.orValue('') != '' && "
+            "variables.stood.size() == 0, c.field + 'dataSourceRef' + c.end)",
             "the claim copies what is in a namespace that it names: remove dataSourceRef.namespace, and copy from its "
             "own",
             "High",
@@ -106,9 +106,9 @@ CHECKS: Final = CheckSet(
         ),
         Check(
             "attributesClass",
-            f"variables.claims.filter(c, !({_ATTRIBUTES} in variables.attributesClasses + ['']) && "
-            f"!variables.stood.exists(s, s.spec.?volumeAttributesClassName.orValue('') == {_ATTRIBUTES}))"
-            f".map(c, c.field + 'volumeAttributesClassName ' + {_ATTRIBUTES} + c.end)",
+            f"variables.claims.map(c, !({_ATTRIBUTES} in variables.attributesClasses + ['']) && "
+            f"!variables.stood.exists(s, s.spec.?volumeAttributesClassName.orValue('') == {_ATTRIBUTES}), "
+            f"c.field + 'volumeAttributesClassName ' + {_ATTRIBUTES} + c.end)",
             "the VolumeAttributesClass is none of spec.storage.volumeAttributesClasses of the SecureTenant: remove "
             "volumeAttributesClassName",
             "Medium",

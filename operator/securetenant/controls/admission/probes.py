@@ -82,7 +82,6 @@ _BODIES: Final[Mapping[Kind, Json]] = {
     CONFIG_MAP: {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {**_METADATA, "name": root_ca.NAME}},
 }
 
-KINDS: Final = tuple(_BODIES)
 _SEEN: Final = re.compile(
     r"AdmissionPolicy '([^']+)' with binding '([^']+)'( denied request)?: probe: (\S+) ([0-9a-f]+) is in force"
 )
