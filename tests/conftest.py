@@ -1,6 +1,7 @@
 """How Hypothesis runs, and fixtures for the tests that need a control plane: one for the whole run, started when the
 first test asks for it."""
 
+import re
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -36,6 +37,29 @@ async def admin(plane: Plane) -> AsyncIterator[Admin]:
     """The administrator's client."""
     async with Admin(plane) as client:
         yield client
+
+
+@pytest_asyncio.fixture(scope="session")
+async def minor(admin: Admin) -> int:
+    """The minor of the API server's version: 37 is Kubernetes 1.37."""
+    found = re.match(r"\d+", (await admin.get("/version"))["minor"])
+    assert found is not None
+    return int(found[0])
+
+
+# What an older API server lacks. A test, or a fixture, that needs it asks for it, and is skipped where it is not there:
+# docs/kubernetes-versions.md has the same list.
+
+
+@pytest.fixture(scope="session")
+def mutating(minor: int) -> None:
+    """MutatingAdmissionPolicy v1 is served."""
+    _newer(minor, 36, "MutatingAdmissionPolicy v1")
+
+
+def _newer(minor: int, since: int, what: str) -> None:
+    if minor < since:
+        pytest.skip(f"{what} is there from Kubernetes 1.{since} on, and this is 1.{minor}")
 
 
 @pytest_asyncio.fixture(scope="session")

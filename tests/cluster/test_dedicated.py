@@ -28,7 +28,7 @@ INJECTION: Final = ("-f", str(ROOT / "manifests" / "components" / "injection" / 
 
 @pytest_asyncio.fixture(scope="module")
 async def stage(
-    plane: Plane, admin: Admin, node_rights: None, tmp_path_factory: pytest.TempPathFactory
+    plane: Plane, admin: Admin, mutating: None, node_rights: None, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Stage]:
     """The operator with the right over nodes, all policies in force."""
     try:
