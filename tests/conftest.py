@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 from hypothesis import HealthCheck, settings
 
-from sandbox import cluster
+from sandbox import cluster, versions
 from sandbox import plane as sandbox_plane
 from tests.support.sandbox import Admin, Plane, apply_crds, apply_manifests
 
@@ -55,6 +55,12 @@ async def minor(admin: Admin) -> int:
 def mutating(minor: int) -> None:
     """MutatingAdmissionPolicy v1 is served."""
     _newer(minor, 36, "MutatingAdmissionPolicy v1")
+
+
+@pytest.fixture(scope="session")
+def all_fields(minor: int) -> None:
+    """The fields of pods are those of checks/types.json: an older API server drops what it does not know."""
+    _newer(minor, int(versions.NEWEST.removeprefix("1.")), "The types that random pods are made from")
 
 
 def _newer(minor: int, since: int, what: str) -> None:

@@ -19,6 +19,8 @@ fails          the checks that fail, all of them; not given: none
 malformed      the field for which the API server refuses it before any check ("@": of the pod)
 status         the answer where it is not a policy's: 400, 422; any: not looked at
 judged         false: the policies do not look at it
+since          the Kubernetes from which on the API server reads the field that it is about, "1.35"; an older one drops
+               it before any check
 """
 
 import copy
@@ -51,6 +53,7 @@ _FIELDS: Final = frozenset(
     {
         *("name", "source", "check", "spec", "at", "set", "unset", "image", "everywhere", "hostPath", "writable"),
         *("windows", "containers", "kinds", "operation", "annotations", "fails", "malformed", "status", "judged"),
+        "since",
     }
 )
 
@@ -68,11 +71,16 @@ class Case:
     malformed: str
     status: str
     is_judged: bool
+    since: int = 0
 
     @property
     def is_running(self) -> bool:
         """Whether it is a change of a pod that is there."""
         return self.operation in RUNNING
+
+    def read_by(self, minor: int) -> "Case":
+        """As the API server of Kubernetes 1.`minor` reads it: without what it drops nothing is broken."""
+        return self if minor >= self.since else replace(self, fails=frozenset(), malformed="", status="")
 
 
 def container(name: str) -> dict[str, Any]:
@@ -234,6 +242,7 @@ def _case(file: str, entry: Mapping[str, Any], place: str, operation: str) -> Ca
         malformed=entry.get("malformed", ""),
         status=str(entry.get("status", "")),
         is_judged=entry.get("judged", True),
+        since=int(entry.get("since", "1.0").removeprefix("1.")),
     )
 
 
