@@ -7,6 +7,7 @@ import pytest
 
 from sandbox import build, modules, versions
 from sandbox.errors import SandboxError
+from tests.support.markdown import table
 from tests.support.sandbox import ROOT
 
 
@@ -59,6 +60,11 @@ def test_every_module_of_a_version_is_pinned(version: str) -> None:
 def test_there_is_a_module_for_no_other_minor() -> None:
     there = {path.parent.name for path in (ROOT / "sandbox" / "controlplane").glob("*/go.mod")}
     assert there == versions.SUPPORTED.keys() - {versions.NEWEST}
+
+
+def test_the_documentation_has_each_with_its_patch() -> None:
+    rows = table(ROOT / "docs" / "kubernetes-versions.md", "minor", "tested on")
+    assert {minor: version for minor, version, *_ in rows} == versions.SUPPORTED
 
 
 def test_a_module_is_made_from_what_kubernetes_requires() -> None:
