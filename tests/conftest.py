@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 
 from sandbox import cluster, versions
 from sandbox import plane as sandbox_plane
-from tests.support.sandbox import Admin, Plane, apply_crds, apply_manifests
+from tests.support.sandbox import MUTATING, Admin, Plane, apply_crds, apply_manifests
 
 # No example is timed: on a busy machine it would fail for no fault of ours.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -54,7 +54,7 @@ async def minor(admin: Admin) -> int:
 @pytest.fixture(scope="session")
 def mutating(minor: int) -> None:
     """MutatingAdmissionPolicy v1 is served."""
-    _newer(minor, 36, "MutatingAdmissionPolicy v1")
+    _newer(minor, MUTATING, "MutatingAdmissionPolicy v1")
 
 
 @pytest.fixture(scope="session")

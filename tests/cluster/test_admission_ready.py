@@ -11,7 +11,7 @@ import yaml
 
 from securetenant.engine import probe
 from tests.support import life
-from tests.support.sandbox import JSON_PATCH, ROOT, Admin, Operator, wait_for
+from tests.support.sandbox import JSON_PATCH, MUTATING, ROOT, Admin, Operator, wait_for
 from tests.support.tampering import MANAGER
 from tests.support.tenants import Stage, Tenant, counted
 
@@ -69,7 +69,7 @@ async def tenants(stage: Stage) -> AsyncIterator[list[Tenant]]:
 async def test_installed_it_is_in_force(stage: Stage, tenants: list[Tenant], minor: int) -> None:
     deny, warn, audit = tenants
     message = (await says(deny, "True", "Enforced"))["message"]
-    if minor < 36:
+    if minor < MUTATING:
         assert message == (
             "injection.securetenant.dev injects nothing into pods, which are judged as their authors wrote them: this "
             "API server does not serve MutatingAdmissionPolicies (from Kubernetes 1.36 on)"
