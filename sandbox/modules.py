@@ -6,8 +6,10 @@ of a minor, or for another minor; then change :data:`sandbox.versions.SUPPORTED`
 
 import json
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -24,18 +26,21 @@ module securetenant.dev/sandbox/controlplane
 
 
 def pin(version: str) -> Path:
-    """Write the module of ``version``, such as 1.34.3, and return its folder. Raises :class:`SandboxError`."""
+    """Write the module of ``version``, such as 1.34.3, and return its folder. Raises :class:`SandboxError`, and what
+    was there then stays."""
     if not re.fullmatch(r"1\.\d+\.\d+", version):
         raise SandboxError(f"{version!r} is no version of Kubernetes such as 1.34.3")
     folder = Path(__file__).resolve().parent / versions.module(version)
-    folder.mkdir(parents=True, exist_ok=True)
     go = toolchain.find(build.cache_folder())
-    (folder / "go.sum").unlink(missing_ok=True)
-    (folder / "go.mod").write_text(f"{_HEAD}\ngo 1.24.0\n")
-    found = json.loads(_go(go, folder, "mod", "download", "-json", f"k8s.io/kubernetes@v{version}"))
-    upstream = Path(found["GoMod"]).read_text()
-    (folder / "go.mod").write_text(text(version, upstream))
-    _go(go, folder, "mod", "tidy")
+    with tempfile.TemporaryDirectory() as name:
+        draft = Path(name)
+        (draft / "go.mod").write_text(_HEAD)
+        found = json.loads(_go(go, draft, "mod", "download", "-json", f"k8s.io/kubernetes@v{version}"))
+        (draft / "go.mod").write_text(text(version, Path(found["GoMod"]).read_text()))
+        _go(go, draft, "mod", "tidy")
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in ("go.mod", "go.sum"):
+            shutil.copyfile(draft / file, folder / file)
     return folder
 
 
@@ -55,9 +60,13 @@ def _go(go: toolchain.Go, folder: Path, *arguments: str) -> str:
     command = [str(go.command), *arguments]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise SandboxError(build.explain(" ".join(arguments), done.stdout + done.stderr, folder))
+        said = "\n".join((done.stdout + done.stderr).splitlines()[-15:])
+        raise SandboxError(f"go {' '.join(arguments)} failed:\n{said}")
     return done.stdout
 
 
 if __name__ == "__main__":
-    print(pin(sys.argv[1]))
+    try:
+        print(pin("".join(sys.argv[1:])))
+    except SandboxError as error:
+        sys.exit(f"sandbox: {error}")
