@@ -114,6 +114,17 @@ shipped-python: $(STAMP) ## Fail unless the tests run on the Python of the image
 release-check: ## Before a tag: the version is the changelog's newest, nothing is unreleased, nothing is uncommitted
 	@.ci/release-check
 
+# --- other Kubernetes: the minors that the sandbox builds beside the newest, which every other target uses
+
+MINORS ?= $(notdir $(wildcard sandbox/controlplane/1.*))
+
+.PHONY: test-versions
+test-versions: $(STAMP) ## test-cluster on older Kubernetes (MINORS="1.35 1.34"; the first time, each builds for a quarter of an hour)
+	@for minor in $(MINORS); do \
+	  printf '\n=== Kubernetes %s\n' $$minor; \
+	  SANDBOX_KUBERNETES=$$minor $(MAKE) --no-print-directory test-cluster || exit $$?; \
+	done
+
 .PHONY: coverage
 coverage: $(STAMP) ## The tests, and which lines of the operator none of them runs (a quarter longer)
 	$(call step,control plane (built once),$(PY) -m sandbox build)

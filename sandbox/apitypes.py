@@ -1,7 +1,7 @@
 """The fields of the kinds that checks look at, as the API server decodes them, from the Go types of k8s.io/api.
 
 `python -m sandbox.apitypes` writes `operator/securetenant/checks/types.json`, from the module that the sandbox's
-API server is built from; tests/checks compares. Needed anew only when `build.KUBERNETES` changes.
+newest API server is built from; tests/checks compares. Needed anew only when `versions.NEWEST` or its patch changes.
 """
 
 import json
@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-from sandbox import build, toolchain
+from sandbox import build, toolchain, versions
 
 FILE: Final = Path(__file__).resolve().parent.parent / "operator" / "securetenant" / "checks" / "types.json"
 ROOTS: Final = (
@@ -42,14 +42,14 @@ _PLAIN_NAMES: Final = frozenset(_PLAIN.values())
 
 
 def module(name: str) -> Path:
-    """The folder of a module that the control plane is built from, in Go's module cache. Nothing is fetched.
+    """The folder of a module that the newest control plane is built from, in Go's module cache. Nothing is fetched.
 
     FileNotFoundError if it is not there: nothing was built here yet, or the cache was cleaned since.
     """
     go = toolchain.present(build.cache_folder())
     if go is None:
         raise FileNotFoundError(f"no Go to find {name} with: run `python -m sandbox build`")
-    folder = Path(__file__).resolve().parent / "controlplane"
+    folder = Path(__file__).resolve().parent / versions.module(versions.NEWEST)
     command = [str(go.command), "list", "-m", "-f", "{{.Dir}}", name]
     offline = toolchain.environment() | {"GOPROXY": "off"}
     shown = subprocess.run(command, cwd=folder, env=offline, capture_output=True, text=True, check=False)

@@ -1,7 +1,8 @@
 """The control plane's programs: taken from ``KUBEBUILDER_ASSETS``, else built once into a cache outside the checkout.
 
 The cache has a folder per key, a hash of everything that the programs are built from, so an old folder is never wrong
-and two checkouts share one. A build that is broken off keeps the programs that were ready.
+and two checkouts share one. What one Go has built is used whatever Go is there later. A build that is broken off keeps
+the programs that were ready.
 """
 
 import hashlib
@@ -12,20 +13,13 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandbox import process, progress, toolchain
+from sandbox import process, progress, toolchain, versions
 from sandbox.errors import SandboxError
 from sandbox.toolchain import Go
 
 _HERE = Path(__file__).resolve().parent
-KUBERNETES = "1.37.2"
 STAGES = "kwok-stages.yaml"
-_MAJOR, _MINOR, _ = KUBERNETES.split(".")
 _VERSION = "k8s.io/component-base/version"
-# Without them the server calls itself v0.0.0-master.
-_KUBERNETES_FLAGS = (
-    f"-s -w -X {_VERSION}.gitVersion=v{KUBERNETES} -X {_VERSION}.gitMajor={_MAJOR} -X {_VERSION}.gitMinor={_MINOR}"
-    f" -X {_VERSION}.gitTreeState=clean"
-)
 #: kwok has no stages built in; these make Nodes Ready, Pods run, Jobs complete and deletions quick.
 _STAGE_FILES = (
     "kustomize/stage/node/fast/node-initialize.yaml",
@@ -43,44 +37,56 @@ class Program:
 
     name: str
     package: str
-    module: str = "controlplane"
-    flags: str = _KUBERNETES_FLAGS
+    module: str
+    flags: str
 
 
-#: The quick ones first, so that something is seen to get ready.
-PROGRAMS = (
-    Program("etcd", "go.etcd.io/etcd/server/v3"),
-    Program("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
-    Program("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
-    Program("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler"),
-    Program("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
-    Program("kwok", "sigs.k8s.io/kwok/cmd/kwok", module="kwok", flags="-s -w"),
-)
-ARTEFACTS = (*(program.name for program in PROGRAMS), STAGES)
+#: name -> Go package. The quick ones first, so that something is seen to get ready.
+KUBERNETES = {
+    "etcd": "go.etcd.io/etcd/server/v3",
+    "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
+    "kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
+    "kube-scheduler": "k8s.io/kubernetes/cmd/kube-scheduler",
+    "kubectl": "k8s.io/kubernetes/cmd/kubectl",
+}
+_KWOK = Program("kwok", "sigs.k8s.io/kwok/cmd/kwok", module="kwok", flags="-s -w")
+ARTEFACTS = (*KUBERNETES, _KWOK.name, STAGES)
+
+
+def programs(version: str) -> tuple[Program, ...]:
+    """The programs of a control plane of that version of Kubernetes."""
+    major, minor, _ = version.split(".")
+    # Without them the server calls itself v0.0.0-master.
+    flags = (
+        f"-s -w -X {_VERSION}.gitVersion=v{version} -X {_VERSION}.gitMajor={major} -X {_VERSION}.gitMinor={minor}"
+        f" -X {_VERSION}.gitTreeState=clean"
+    )
+    module = versions.module(version)
+    return (*(Program(name, package, module, flags) for name, package in KUBERNETES.items()), _KWOK)
 
 
 def ensure() -> Path:
     """The folder with all of :data:`ARTEFACTS`; builds what is missing, with progress on standard error.
 
-    Raises :class:`SandboxError` when that cannot be done.
+    ``SANDBOX_KUBERNETES`` chooses the version of what is built. Raises :class:`SandboxError` when that cannot be done.
     """
-    given = _given()
+    version, given = versions.chosen(), _given()
     if given is not None and not (missing := [name for name in ARTEFACTS if not (given / name).exists()]):
         return given
     missing = missing if given is not None else list(ARTEFACTS)
     cache = cache_folder()
-    if given is None and (known := _recall(cache)):
+    if given is None and (known := _recall(cache, version)):
         return known
     go = toolchain.find(cache)
-    folder = cache / "controlplane" / key(go.version)
+    folder = cache / "controlplane" / key(version, go.version)
     folder.mkdir(parents=True, exist_ok=True)
     with process.locked(folder / ".lock", lambda: progress.shown("waiting for another process's build")):
         for name in missing:
             if not (folder / name).exists():
-                _make(name, folder, go)
+                _make(name, version, folder, go)
     if given is not None:
         return _joined(given, folder, cache)
-    _remember(cache, folder)
+    _remember(cache, version, folder)
     return folder
 
 
@@ -91,20 +97,30 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").resolve() / "securetenant"
 
 
-def key(go_version: str) -> str:
+def key(version: str, go_version: str) -> str:
     """A hash of what the programs are made from: pinned modules, flags, Go's version and the platform."""
-    digest = hashlib.sha256(f"{go_version}|{_platform()}|{PROGRAMS}|{_STAGE_FILES}".encode())
-    for path in _module_files():
+    digest = hashlib.sha256(f"{go_version}|{_platform()}|{programs(version)}|{_STAGE_FILES}".encode())
+    for path in _module_files(version):
         digest.update(path.read_bytes())
-    return f"v{KUBERNETES}-{digest.hexdigest()[:12]}"
+    return f"v{version}-{digest.hexdigest()[:12]}"
 
 
 def _platform() -> str:
     return f"{platform.system()}-{platform.machine()}-{os.environ.get('CGO_ENABLED', '')}"
 
 
-def _module_files() -> list[Path]:
-    return [_HERE / module / name for module in ("controlplane", "kwok") for name in ("go.mod", "go.sum")]
+def _module_files(version: str) -> list[Path]:
+    return [_HERE / module / name for module in (versions.module(version), "kwok") for name in ("go.mod", "go.sum")]
+
+
+def kubernetes(folder: Path) -> str:
+    """The version of the API server in ``folder``, such as 1.37.2, as it says itself."""
+    command = [str(folder / "kube-apiserver"), "--version"]
+    try:
+        shown = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise SandboxError(f"{command[0]} does not run: {error}") from error
+    return shown.stdout.strip().removeprefix("Kubernetes v")
 
 
 def _given() -> Path | None:
@@ -115,6 +131,7 @@ def _given() -> Path | None:
     folder = Path(chosen).expanduser().resolve()
     if absent := [name for name in ("etcd", "kube-apiserver") if not os.access(folder / name, os.X_OK)]:
         raise SandboxError(f"KUBEBUILDER_ASSETS={chosen} has no {' and no '.join(absent)}; correct it or unset it")
+    versions.check(lambda: kubernetes(folder), f"KUBEBUILDER_ASSETS={chosen}", "unset one of the two")
     return folder
 
 
@@ -132,14 +149,14 @@ def _joined(given: Path, built: Path, cache: Path) -> Path:
     return folder
 
 
-def _make(name: str, folder: Path, go: Go) -> None:
+def _make(name: str, version: str, folder: Path, go: Go) -> None:
     """Make one artefact under another name, then rename: a half-made file is never taken for a whole one."""
     draft = folder / f".{name}.{os.getpid()}"
     try:
         if name == STAGES:
             draft.write_text(_stages(go))
         else:
-            program = next(program for program in PROGRAMS if program.name == name)
+            program = next(program for program in programs(version) if program.name == name)
             _compile(program, draft, go)
         draft.replace(folder / name)
     except OSError as error:
@@ -200,22 +217,22 @@ def _stages(go: Go) -> str:
     return "---\n".join((source / file).read_text() for file in _STAGE_FILES)
 
 
-def _remember(cache: Path, folder: Path) -> None:
+def _remember(cache: Path, version: str, folder: Path) -> None:
     """Note which folder the modules as they are now lead to, so that the next time needs no Go at all."""
-    draft = cache / f".{_recollection()}.{os.getpid()}"
+    name = _recollection(version)
+    draft = cache / f".{name}.{os.getpid()}"
     draft.write_text(folder.name)
-    draft.replace(cache / "controlplane" / _recollection())
+    draft.replace(cache / "controlplane" / name)
 
 
-def _recall(cache: Path) -> Path | None:
-    note = cache / "controlplane" / _recollection()
+def _recall(cache: Path, version: str) -> Path | None:
+    note = cache / "controlplane" / _recollection(version)
     if not note.exists():
         return None
     folder = cache / "controlplane" / note.read_text()
     return folder if all((folder / name).exists() for name in ARTEFACTS) else None
 
 
-def _recollection() -> str:
-    """The note's name: changes with the modules and with the Go on PATH."""
-    go = shutil.which("go")
-    return "known-" + key(f"{go}|{Path(go).stat().st_mtime_ns if go else 0}").rpartition("-")[2]
+def _recollection(version: str) -> str:
+    """The note's name: changes with the modules, and not with the Go on PATH, or another shell would build anew."""
+    return "known-" + key(version, "").rpartition("-")[2]

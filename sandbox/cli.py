@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sandbox import build, plane, process, progress
+from sandbox import build, plane, process, progress, versions
 from sandbox.errors import SandboxError
 from sandbox.plane import AuditLevel, Plane
 from sandbox.programs import ORDER, Layout
@@ -37,7 +37,7 @@ def build_command() -> None:
     """Build what is missing (minutes, once) and print the folder of the programs as the last line.
 
     KUBEBUILDER_ASSETS, a folder that has at least etcd and kube-apiserver, is taken first.
-    SECURETENANT_CACHE moves the cache.
+    SANDBOX_KUBERNETES=1.34 builds another minor of Kubernetes. SECURETENANT_CACHE moves the cache.
     """
     print(build.ensure())
 
@@ -52,7 +52,10 @@ def up(
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with process.locked(folder / "up.lock", lambda: progress.shown("waiting for another start in this folder")):
         here = plane.running(folder) or _start(folder, audit=audit, level=audit_level)
-    _say(f"Kubernetes {build.KUBERNETES} at {here.url}, kubectl in {here.assets}")
+    kubernetes = build.kubernetes(here.assets)
+    advice = f"stop it (python -m sandbox down --dir {folder}), or name another --dir"
+    versions.check(lambda: kubernetes, f"what runs in {folder}", advice)
+    _say(f"Kubernetes {kubernetes} at {here.url}, kubectl in {here.assets}")
     if here.audit_log:
         _say(f"audit log: {here.audit_log}")
     print(f"export KUBECONFIG={here.kubeconfig}")

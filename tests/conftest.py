@@ -1,15 +1,16 @@
 """How Hypothesis runs, and fixtures for the tests that need a control plane: one for the whole run, started when the
 first test asks for it."""
 
+import re
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
 from hypothesis import HealthCheck, settings
 
-from sandbox import cluster
+from sandbox import cluster, versions
 from sandbox import plane as sandbox_plane
-from tests.support.sandbox import Admin, Plane, apply_crds, apply_manifests
+from tests.support.sandbox import MUTATING, Admin, Plane, apply_crds, apply_manifests
 
 # No example is timed: on a busy machine it would fail for no fault of ours.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -36,6 +37,35 @@ async def admin(plane: Plane) -> AsyncIterator[Admin]:
     """The administrator's client."""
     async with Admin(plane) as client:
         yield client
+
+
+@pytest_asyncio.fixture(scope="session")
+async def minor(admin: Admin) -> int:
+    """The minor of the API server's version: 37 is Kubernetes 1.37."""
+    found = re.match(r"\d+", (await admin.get("/version"))["minor"])
+    assert found is not None
+    return int(found[0])
+
+
+# What an older API server lacks. A test, or a fixture, that needs it asks for it, and is skipped where it is not there:
+# docs/kubernetes-versions.md has the same list.
+
+
+@pytest.fixture(scope="session")
+def mutating(minor: int) -> None:
+    """MutatingAdmissionPolicy v1 is served."""
+    _newer(minor, MUTATING, "MutatingAdmissionPolicy v1")
+
+
+@pytest.fixture(scope="session")
+def all_fields(minor: int) -> None:
+    """The fields of pods are those of checks/types.json: an older API server drops what it does not know."""
+    _newer(minor, int(versions.NEWEST.removeprefix("1.")), "The types that random pods are made from")
+
+
+def _newer(minor: int, since: int, what: str) -> None:
+    if minor < since:
+        pytest.skip(f"{what} is there from Kubernetes 1.{since} on, and this is 1.{minor}")
 
 
 @pytest_asyncio.fixture(scope="session")

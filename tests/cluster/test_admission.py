@@ -11,7 +11,7 @@ from tests.support.life import APPLIED, Json
 from tests.support.sandbox import Admin, wait_for
 from tests.support.tenants import BINDINGS, POLICIES, QUOTAS, Stage
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("mutating")]
 
 MUTATING: Final = "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies"
 BOUND: Final = "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicybindings"

@@ -11,7 +11,7 @@ import yaml
 
 from securetenant.engine import probe
 from tests.support import life
-from tests.support.sandbox import JSON_PATCH, ROOT, Admin, Operator, wait_for
+from tests.support.sandbox import JSON_PATCH, MUTATING, ROOT, Admin, Operator, wait_for
 from tests.support.tampering import MANAGER
 from tests.support.tenants import Stage, Tenant, counted
 
@@ -66,10 +66,16 @@ async def tenants(stage: Stage) -> AsyncIterator[list[Tenant]]:
     await put_right(stage.admin)
 
 
-async def test_installed_it_is_in_force(stage: Stage, tenants: list[Tenant]) -> None:
+async def test_installed_it_is_in_force(stage: Stage, tenants: list[Tenant], minor: int) -> None:
     deny, warn, audit = tenants
     message = (await says(deny, "True", "Enforced"))["message"]
-    assert message == "injection.securetenant.dev is not applied, so pods are judged as their authors wrote them"
+    if minor < MUTATING:
+        assert message == (
+            "injection.securetenant.dev injects nothing into pods, which are judged as their authors wrote them: this "
+            "API server does not serve MutatingAdmissionPolicies (from Kubernetes 1.36 on)"
+        )
+    else:
+        assert message == "injection.securetenant.dev is not applied, so pods are judged as their authors wrote them"
     assert "refuses nothing" in (await says(warn, "True", "Warned"))["message"]
     await wait_for(partial(audit.condition, "Ready"), 10, "the tenant in Audit to be judged")
     assert await audit.condition("AdmissionReady") == {}
@@ -139,6 +145,7 @@ async def test_what_is_not_as_shipped_is_told_and_counted(stage: Stage, tenants:
     assert await deviations(stage.operator, "objects") == {"Missing": 0, "Changed": 0}
 
 
+@pytest.mark.usefixtures("mutating")
 async def test_what_is_injected_is_tried_as_well(stage: Stage, tenants: list[Tenant]) -> None:
     """A MutatingAdmissionPolicy has no status: its version shows in what it wrote into the probe."""
     mutating = f"{GROUP}/mutatingadmissionpolicies/injection.securetenant.dev"

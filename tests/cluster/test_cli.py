@@ -20,7 +20,7 @@ from securetenant.cli.render import to_yaml
 from securetenant.model import names
 from tests.support.fakeapi import kubeconfig
 from tests.support.reading import parse
-from tests.support.sandbox import ROOT, Admin, Plane, run_operator, wait_for
+from tests.support.sandbox import MUTATING, ROOT, Admin, Plane, run_operator, wait_for
 from tests.support.workloads import spec as pod_spec
 
 pytestmark = pytest.mark.cluster
@@ -307,15 +307,16 @@ async def test_what_is_the_clusters_stands_beside_the_tenants(made: None, admin:
 
 
 async def test_what_may_not_be_listed_is_said_at_once(
-    plane: Plane, admin: Admin, manifests: None, tmp_path: Path
+    plane: Plane, admin: Admin, manifests: None, tmp_path: Path, minor: int
 ) -> None:
     rules = [{"apiGroups": [names.GROUP], "resources": ["securetenants"], "verbs": ["list"]}]
     config = await account(plane, admin, "cli-blind", rules, tmp_path)
     done = await cli(config, "plan")
     assert (done.code, done.out) == (1, "")
+    served = "mutatingadmissionpolicies, mutatingadmissionpolicybindings, " if minor >= MUTATING else ""
     assert done.err == (
         "error: no right to list clusterrolebindings, clusterroles, endpointslices, limitranges, "
-        "mutatingadmissionpolicies, mutatingadmissionpolicybindings, namespaces, networkpolicies, nodes, "
+        f"{served}namespaces, networkpolicies, nodes, "
         "resourcequotas, rolebindings, validatingadmissionpolicies, validatingadmissionpolicybindings: a plan needs "
         "get and list on them, cluster-wide\n"
     )

@@ -13,7 +13,7 @@ from sandbox.plane import Plane
 from securetenant.checks.policies import PROBE
 from tests.support import attacks, tenants
 from tests.support.life import Json
-from tests.support.sandbox import JSON_PATCH, ROOT, Admin, wait_for
+from tests.support.sandbox import JSON_PATCH, MUTATING, ROOT, Admin, wait_for
 from tests.support.tenants import Stage
 
 pytestmark = pytest.mark.cluster
@@ -26,17 +26,25 @@ TAINT: Final = "securetenant.dev/tenant"
 INJECTION: Final = ("-f", str(ROOT / "manifests" / "components" / "injection" / "policy.yaml"))
 
 
+@pytest.fixture(scope="module")
+def injects(minor: int) -> bool:
+    """Whether the API server writes selector and toleration into pods; to an older one their authors do."""
+    return minor >= MUTATING
+
+
 @pytest_asyncio.fixture(scope="module")
 async def stage(
-    plane: Plane, admin: Admin, node_rights: None, tmp_path_factory: pytest.TempPathFactory
+    plane: Plane, admin: Admin, injects: bool, node_rights: None, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Stage]:
     """The operator with the right over nodes, all policies in force."""
     try:
-        await admin.kubectl("apply", *INJECTION)
+        if injects:
+            await admin.kubectl("apply", *INJECTION)
         async with tenants.stage(plane, admin, tmp_path_factory.mktemp("operator"), nodes="ded-") as stage:
             yield stage
     finally:
-        await admin.kubectl("delete", "--ignore-not-found", *INJECTION)
+        if injects:
+            await admin.kubectl("delete", "--ignore-not-found", *INJECTION)
 
 
 def template(**spec: Any) -> Json:
@@ -44,6 +52,11 @@ def template(**spec: Any) -> Json:
     body = attacks.pod()
     body["spec"] = {**body["spec"], "initContainers": [], **spec}
     return body
+
+
+def written(owner: str) -> Json:
+    """What the API server writes into the pods of a tenant with nodes."""
+    return {"nodeSelector": {LABEL: owner}, "tolerations": [{"key": TAINT, "operator": "Equal", "value": owner}]}
 
 
 async def deploy(admin: Admin, namespace: str, kind: str, replicas: int = 0, **spec: Any) -> None:
@@ -88,9 +101,9 @@ async def everywhere(admin: Admin, namespace: str, wanted: Iterable[str]) -> Non
     await wait_for(is_so, 40, f"the DaemonSet of {namespace} to be on {sorted(wanted)}")
 
 
-async def in_force(admin: Admin, namespace: str) -> bool:
-    """Both policies answer the probe: one by what it writes, the other by refusing it."""
-    body = template()
+async def in_force(admin: Admin, namespace: str, spec: Json) -> bool:
+    """Both policies answer the probe: one by what it writes, unless the spec has it, the other by refusing it."""
+    body = template(**spec)
     body["metadata"]["annotations"] = {PROBE: "1"}
     answer = str(await admin.request("POST", PODS.format(namespace), body, params={"dryRun": "All"}))
     assert "is in force" in answer, answer
@@ -118,7 +131,7 @@ async def watched(admin: Admin, namespace: str, allowed: set[str]) -> AsyncItera
 
 
 @pytest.mark.parametrize("effect", ["NoSchedule", "NoExecute"])
-async def test_pods_land_on_their_tenants_nodes_and_others_never(stage: Stage, effect: str) -> None:
+async def test_pods_land_on_their_tenants_nodes_and_others_never(stage: Stage, effect: str, injects: bool) -> None:
     admin, name = stage.admin, f"ded-{effect.lower()}"
     risk, web, free, platform = (f"{name}-{part}" for part in ("risk", "web", "free", "platform"))
 
@@ -129,13 +142,13 @@ async def test_pods_land_on_their_tenants_nodes_and_others_never(stage: Stage, e
     for owner in (risk, web, free):
         section = {"nodes": {"selector": {"matchLabels": {"pool": owner}}, "effect": effect}} if owner != free else {}
         await stage.tenant(owner, {"namespaces": [{"name": f"{owner}-a"}], **section})
-    await wait_for(lambda: in_force(admin, f"{risk}-a"), 20, "the policies to be in force")
+    by_hand = {owner: {} if injects or owner == free else written(owner) for owner in (risk, web, free)}
+    await wait_for(lambda: in_force(admin, f"{risk}-a", by_hand[risk]), 20, "the policies to be in force")
     await stage.namespace(platform)
     await deploy(admin, platform, "DaemonSet", tolerations=[{"key": TAINT, "operator": "Exists"}])
-    toleration = {"key": TAINT, "operator": "Equal", "value": risk}
-    await deploy(admin, f"{risk}-a", "DaemonSet", nodeSelector={LABEL: risk}, tolerations=[toleration])
+    await deploy(admin, f"{risk}-a", "DaemonSet", **written(risk))
     for owner in (risk, web, free):
-        await deploy(admin, f"{owner}-a", "Deployment", 4)
+        await deploy(admin, f"{owner}-a", "Deployment", 4, **by_hand[owner])
     try:
         await placed(admin, f"{risk}-a", 4, mine)
         await placed(admin, f"{web}-a", 4, others)

@@ -76,7 +76,7 @@ CASES: Final[Mapping[str, Json]] = {
 
 
 @pytest_asyncio.fixture(scope="module")
-async def spaces(admin: Admin) -> AsyncIterator[Admin]:
+async def spaces(admin: Admin, mutating: None) -> AsyncIterator[Admin]:
     """The namespaces, with the policy in force and no other."""
     try:
         await admin.kubectl("apply", "-f", POLICY)

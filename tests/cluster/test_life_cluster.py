@@ -302,5 +302,6 @@ async def test_kubernetes_own_for_everyone(stage: Stage, ledger: Ledger, tenants
 
 async def test_of_the_other_roles_nothing_is_kept(stage: Stage, ledger: Ledger) -> None:
     held = await stage.operator.metric("securetenant_informer_objects", kind="ClusterRole")
-    standing = len((await stage.admin.get(ROLES))["items"])
-    assert (held, standing > 50) == (len(LOOKED_AT), True)
+    standing = {role["metadata"]["name"] for role in (await stage.admin.get(ROLES))["items"]}
+    # An older server has not all that Kubernetes gives to everyone.
+    assert (held, len(standing) > 50) == (len(LOOKED_AT & standing), True)

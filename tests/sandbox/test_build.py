@@ -4,12 +4,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Final
 
 import pytest
 
-from sandbox import build, process, progress, toolchain
+from sandbox import build, process, progress, toolchain, versions
 from sandbox.errors import SandboxError
 from tests.support.sandbox import ROOT, Plane
+
+GO: Final = "go1.26.8 linux/amd64"
 
 
 @pytest.mark.parametrize(
@@ -40,23 +43,49 @@ def test_a_command_gives_its_code_and_the_end_of_both_its_streams(tmp_path: Path
     assert len(result.output.splitlines()) == 40
 
 
-def test_the_cache_key_tells_toolchains_apart() -> None:
-    assert build.key("go1.26.8 linux/amd64") == build.key("go1.26.8 linux/amd64")
-    assert build.key("go1.26.8 linux/amd64") != build.key("go1.27.0 linux/amd64")
+def test_the_cache_key_tells_toolchains_and_versions_apart() -> None:
+    made = [build.key(version, go) for version in versions.SUPPORTED.values() for go in (GO, "go1.27.0 linux/amd64")]
+    assert len(set(made)) == len(made)
+    assert made[0] == build.key(versions.chosen({}), GO)
+    assert made[0].startswith(f"v{versions.SUPPORTED[versions.NEWEST]}-")
 
 
-def test_the_cache_key_changes_with_a_pinned_module(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for module in ("controlplane", "kwok"):
-        (tmp_path / module).mkdir()
+def test_what_was_built_is_found_with_another_go_and_with_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Another shell, with another PATH, builds nothing anew."""
+    monkeypatch.delenv("KUBEBUILDER_ASSETS", raising=False)
+    monkeypatch.delenv(versions.VARIABLE, raising=False)
+    monkeypatch.setenv("SECURETENANT_CACHE", str(tmp_path))
+    monkeypatch.setattr(toolchain, "find", lambda _: toolchain.Go(Path("/none/go"), GO))
+    folder = tmp_path / "controlplane" / build.key(versions.chosen({}), GO)
+    folder.mkdir(parents=True)
+    for name in build.ARTEFACTS:
+        (folder / name).touch()
+    assert build.ensure() == folder
+
+    monkeypatch.setattr(toolchain, "find", lambda _: pytest.fail("Go was asked for"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert build.ensure() == folder
+
+    (folder / "etcd").unlink()
+    with pytest.raises(pytest.fail.Exception, match="Go was asked for"):
+        build.ensure()
+
+
+@pytest.mark.parametrize("version", versions.SUPPORTED.values())
+def test_the_cache_key_changes_with_a_pinned_module(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, version: str
+) -> None:
+    for module in (versions.module(version), "kwok"):
+        (tmp_path / module).mkdir(parents=True)
         for name in ("go.mod", "go.sum"):
             (tmp_path / module / name).write_bytes((ROOT / "sandbox" / module / name).read_bytes())
-    before = build.key("go1.26.8 linux/amd64")
+    before = build.key(version, GO)
     monkeypatch.setattr(build, "_HERE", tmp_path)
-    assert build.key("go1.26.8 linux/amd64") == before
+    assert build.key(version, GO) == before
 
     (tmp_path / "kwok" / "go.sum").open("a").write("one more\n")
 
-    assert build.key("go1.26.8 linux/amd64") != before
+    assert build.key(version, GO) != before
 
 
 def test_given_assets_without_a_control_plane_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -83,7 +112,7 @@ def test_two_builds_at_once_make_what_is_missing_once(plane: Plane, tmp_path: Pa
     command = [sys.executable, "-m", "sandbox", "build"]
     pipe = subprocess.PIPE
 
-    folder = cache / "controlplane" / build.key(toolchain.find(cache).version)
+    folder = cache / "controlplane" / build.key(versions.chosen(), toolchain.find(cache).version)
     folder.mkdir(parents=True)
 
     with process.locked(folder / ".lock", pytest.fail):  # as a third build that is under way

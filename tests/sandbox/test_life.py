@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from sandbox import audit, nodes, process
+from sandbox import audit, build, nodes, process, versions
 from sandbox.plane import end_detached, read_state
 from sandbox.programs import ORDER
 from tests.support.sandbox import ROOT, Admin, Plane, wait_for
@@ -31,9 +31,10 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     end_detached(tmp_path)
 
 
-def sandbox(*arguments: str) -> subprocess.CompletedProcess[str]:
+def sandbox(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "sandbox", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120, check=False)
+    env = os.environ | environment
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120, check=False, env=env)
 
 
 def parent(folder: Path) -> subprocess.Popen[str]:
@@ -69,6 +70,12 @@ async def test_up_status_and_down(folder: Path) -> None:
     assert sandbox("up", "--dir", str(folder)).stdout == first.stdout, "up is not idempotent"
     state = read_state(folder)
     assert state is not None
+    running = build.kubernetes(Path(state["assets"]))
+    assert f"Kubernetes {running} at " in first.stderr
+    other = next(minor for minor in versions.SUPPORTED if not running.startswith(f"{minor}."))
+    refused = sandbox("up", "--dir", str(folder), SANDBOX_KUBERNETES=other)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert f"is Kubernetes {running}, and SANDBOX_KUBERNETES asks for {other}: stop it" in refused.stderr
     assert list(state["programs"]) == list(ORDER)
     assert (folder / "audit.log").stat().st_size > 0
     assert state["audit_log"] == f"{folder}/audit.log"

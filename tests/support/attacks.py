@@ -24,6 +24,8 @@ fails          the checks that fail, all of them; not given: none
 malformed      the field for which the API server refuses it before any check ("@": of the pod)
 status         the answer where it is not a policy's: 400, 422; any: not looked at
 judged         false: the policies do not look at it
+since          the Kubernetes from which on the API server reads the field that it is about, "1.35"; an older one drops
+               it before any check
 """
 
 import copy
@@ -59,6 +61,7 @@ _FIELDS: Final = frozenset(
         *("name", "source", "check", "spec", "at", "set", "unset", "image", "everywhere", "hostPath", "writable"),
         *("windows", "containers", "kinds", "operation", "annotations", "fails", "malformed", "status", "judged"),
         *("of", "before", "user"),
+        "since",
     }
 )
 
@@ -78,6 +81,7 @@ class Case:
     is_judged: bool
     before: dict[str, Any] | None = None
     user: str = ""
+    since: int = 0
 
     @property
     def is_running(self) -> bool:
@@ -92,6 +96,10 @@ class Case:
     @property
     def is_change(self) -> bool:
         return self.is_running or self.is_standing
+
+    def read_by(self, minor: int) -> "Case":
+        """As the API server of Kubernetes 1.`minor` reads it: without what it drops nothing is broken."""
+        return self if minor >= self.since else replace(self, fails=frozenset(), malformed="", status="")
 
 
 def container(name: str) -> dict[str, Any]:
@@ -295,6 +303,7 @@ def _case(file: str, entry: Mapping[str, Any], place: str, operation: str) -> Ca
         is_judged=entry.get("judged", True),
         before=before,
         user=entry.get("user", ""),
+        since=int(entry.get("since", "1.0").removeprefix("1.")),
     )
 
 

@@ -10,6 +10,7 @@ __all__ = [
     "APPLY",
     "JSON_PATCH",
     "MERGE_PATCH",
+    "MUTATING",
     "NAMESPACE",
     "ROOT",
     "Admin",
@@ -26,6 +27,8 @@ __all__ = [
     "wait_for",
 ]
 
+#: The minor of Kubernetes from which on MutatingAdmissionPolicy v1 is served.
+MUTATING = 36
 ROOT = Path(__file__).resolve().parents[2]
 _CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 

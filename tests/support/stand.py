@@ -7,16 +7,17 @@ async with stand(plane, admin, folder, "faults") as stood:
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
 
 from sandbox import nodes
-from securetenant.controls.lookup import CACHED
+from securetenant.controls.lookup import CACHED, OPTIONAL
+from securetenant.model.kinds import Kind
 from tests.support import life
 from tests.support.fault import Front, free_lease, front, leads, run_behind
 from tests.support.faults import Answer, Fault
@@ -48,6 +49,15 @@ class Group:
     first: tuple[str, ...] = ()
     read: bool = True
 
+    def of(self, unserved: Collection[str]) -> "Group":
+        """Without the requests of kinds that the API server does not serve: they do not come."""
+
+        def comes(target: str) -> bool:
+            return target.partition(" ")[0] not in unserved
+
+        targets, sure = (tuple(filter(comes, each)) for each in (self.targets, self.sure))
+        return replace(self, targets=targets, sure=sure, before=tuple(each for each in self.before if comes(each[0])))
+
 
 WATCHES: Final = Group("watches", ("kopf watch", *(f"{kind} watch" for kind in KINDS)))
 LISTS: Final = Group(
@@ -77,6 +87,7 @@ class Stand:
     folder: Path
     name: str
     shortened: Mapping[str, str] = field(default_factory=dict)
+    unserved: Collection[str] = ()
     edits: int = 0
     operators: list[Operator] = field(default_factory=list)
     _running: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack, repr=False)
@@ -155,6 +166,7 @@ class Stand:
     async def suffers(self, group: Group, answer: Answer, seconds: float = 0.0) -> float:
         """Answer the group's requests so, once each or for some seconds; edit meanwhile; hold everything to what must
         hold. Returns the seconds from the last bad answer until all was well."""
+        group = group.of(self.unserved)
         begun = time.monotonic()
         before, mark, said = await self.closing(), self.proxy.mark(), len(self.operators)
         writes = await self._first(group, answer, seconds)
@@ -264,12 +276,14 @@ async def stand(
 ) -> AsyncIterator[Stand]:
     """Everything made, and Ready. Needs the right over nodes. `shortened`: as `shortened.shortened` gives it."""
     async with front(plane) as proxy:
-        stood = Stand(plane, admin, proxy, folder, name, shortened or {})
+        unserved = [kind.plural for kind in OPTIONAL if not await _is_served(admin, kind)]
+        stood = Stand(plane, admin, proxy, folder, name, shortened or {}, unserved)
         tenants = (stood.edited, stood.still)
         made: list[str] = []
         try:
             # So that no kind that is watched has no objects: a list of nothing is believed where nothing was.
-            await admin.apply(INJECTION)
+            if not unserved:
+                await admin.apply(INJECTION)
             for tenant in tenants:
                 made += await asyncio.to_thread(nodes.create, plane, 1, {"pool": tenant}, prefix=tenant)
             await stood.start()
@@ -284,4 +298,10 @@ async def stand(
             await life.remove(admin, *tenants)
             for node in made:
                 await admin.delete(f"/api/v1/nodes/{node}")
-            await admin.kubectl("delete", "--ignore-not-found", "-f", str(INJECTION))
+            if not unserved:
+                await admin.kubectl("delete", "--ignore-not-found", "-f", str(INJECTION))
+
+
+async def _is_served(admin: Admin, kind: Kind) -> bool:
+    status, _ = await admin.request("GET", kind.path(), params={"limit": "1"})
+    return status == 200
