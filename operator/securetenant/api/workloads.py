@@ -135,6 +135,8 @@ EXEMPTIBLE: Final[Mapping[str, tuple[str, ...]]] = {
     "images": ("reference", "registries", "digest", "pullPolicy"),
     # Not `tolerations`: it would open the nodes of other tenants, which did not agree to it.
     "nodes": ("selection", "foreignNodes"),
+    # Not the others: they would open the subnets of other tenants.
+    "network": ("furtherNetworks",),
 }
 _IDS: Final = tuple(f"{control}/{check}" for control, checks in EXEMPTIBLE.items() for check in checks)
 
@@ -142,7 +144,9 @@ _IDS: Final = tuple(f"{control}/{check}" for control, checks in EXEMPTIBLE.items
 class Exemption(SpecModel):
     """One check that does not hold in one namespace, until a set time."""
 
-    control: Literal["runtime", "images", "nodes"] = Field(description="The control: runtime, images or nodes.")
+    control: Literal["runtime", "images", "nodes", "network"] = Field(
+        description="The control: runtime, images, nodes or network."
+    )
     check: Annotated[str, Text("[a-z][A-Za-z]{1,39}", 'the name of a check, as "readOnlyRootFilesystem"', 40)] = Field(
         description="The check, as in docs/controls."
     )

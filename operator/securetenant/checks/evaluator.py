@@ -19,7 +19,7 @@ from securetenant.checks.variables import VARIABLE, judging, variables
 
 Operation: TypeAlias = Literal["CREATE", "UPDATE"]
 
-_INPUTS: Final = ("object", "namespaceObject", "request", "variables")
+_INPUTS: Final = ("object", "oldObject", "namespaceObject", "request", "variables")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +54,23 @@ class Evaluator:
         )
 
     def failures(
-        self, body: Mapping[str, Any], annotations: Mapping[str, str], operation: Operation = "CREATE"
+        self,
+        body: Mapping[str, Any],
+        annotations: Mapping[str, str],
+        operation: Operation = "CREATE",
+        before: Mapping[str, Any] | None = None,
+        user: str = "",
     ) -> list[Failure]:
         """The checks that an object breaks, as on its creation in a namespace with these annotations, or its update.
 
-        `body` is in the form that the server judges (see `server_form`). A check that cannot be evaluated fails.
+        `body` is in the form that the server judges (see `server_form`), and so is `before`, what it was. `user`: whose
+        request it is. A check that cannot be evaluated fails.
         """
         data: dict[str, Any] = {
             "object": body,
+            "oldObject": before,
             "namespaceObject": {"metadata": {"annotations": annotations}},
-            "request": {"operation": operation},
+            "request": {"operation": operation, "userInfo": {"username": user}},
             "variables": self._of_namespace(annotations),
         }
         value, error = _value(self._whole, data)

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from securetenant.checks import accounts
+
 Document = dict[str, Any]
 
 
@@ -88,4 +90,29 @@ WORKLOADS: Final = Target(
     refuses=False,
 )
 
-TARGETS: Final = (PODS, WORKLOADS)
+
+_NEW: Final = "object.metadata.?annotations.orValue({})"
+_OLD: Final = "oldObject.metadata.?annotations.orValue({})"
+_ANNOTATIONS: Final = {
+    "labels": "object.metadata.?labels.orValue({})",
+    "newAnnotations": _NEW,
+    "oldAnnotations": f"oldObject == null ? dyn({{}}) : {_OLD}",
+}
+# What is written into a pod's metadata once it is there: its spec does not change then. A binding's annotations are
+# copied into the pod, which is an update that no policy on pods sees.
+POD_ANNOTATIONS: Final = Target(
+    "podannotations",
+    [("v1", "Binding")],
+    [_rule("", ["UPDATE"], "pods", "pods/status"), _rule("", ["CREATE"], "bindings", "pods/binding")],
+    {**_ANNOTATIONS, **accounts.variables()},
+    changes=f"{_NEW} != {_OLD}",
+)
+NETWORK_POLICIES: Final = Target(
+    "networkpolicies",
+    [("networking.k8s.io/v1", "NetworkPolicy")],
+    [_rule("networking.k8s.io", _WRITES, "networkpolicies")],
+    _ANNOTATIONS,
+    changes=f"{_NEW} != {_OLD}",
+)
+
+TARGETS: Final = (PODS, WORKLOADS, POD_ANNOTATIONS, NETWORK_POLICIES)

@@ -6,8 +6,11 @@ from typing import Any, Final
 
 from securetenant.cli.parsing import Place
 
-# Where the pod is in each kind of object; its template is there in all others.
-_PODS: Final[Mapping[str, Place]] = {"Pod": (), "CronJob": ("spec", "jobTemplate", "spec", "template")}
+# Where the pod, or what is judged like one, is in each kind of object; its template is there in all others.
+_PODS: Final[Mapping[str, Place]] = {
+    **dict.fromkeys(("Pod", "Binding", "NetworkPolicy"), ()),
+    "CronJob": ("spec", "jobTemplate", "spec", "template"),
+}
 _TEMPLATE: Final[Place] = ("spec", "template")
 
 # The places that checks find: "container web (nginx)", "volume data", "annotation example.com/a".

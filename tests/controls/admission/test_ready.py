@@ -213,9 +213,13 @@ def test_every_binding_shows_in_a_trial() -> None:
 def test_what_is_tried_is_refused_by_no_right_of_its_own() -> None:
     trials = {trial.name: trial for trial in probes.trials(StaticWorld(), SHIPS)}
     assert sorted(trials) == [
+        "Binding/securetenant-probe-deny",
+        "Binding/securetenant-probe-warn",
         "Deployment/securetenant-probe-deny",
         "Deployment/securetenant-probe-warn",
         "Namespace/securetenant-probe",
+        "NetworkPolicy/securetenant-probe-deny",
+        "NetworkPolicy/securetenant-probe-warn",
         "Pod/securetenant-probe-deny",
         "Pod/securetenant-probe-warn",
     ]

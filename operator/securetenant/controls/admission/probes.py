@@ -15,11 +15,12 @@ from securetenant.controls.admission.shipped import Shipped, is_applied
 from securetenant.controls.admission.standing import Comparison
 from securetenant.controls.world import World
 from securetenant.model import names
-from securetenant.model.kinds import MUTATING_BINDING, NAMESPACE, POD, VALIDATING_BINDING, Kind
+from securetenant.model.kinds import MUTATING_BINDING, NAMESPACE, NETWORK_POLICY, POD, VALIDATING_BINDING, Kind
 from securetenant.model.objects import Json
 from securetenant.model.probe import Answer, Probed, Trial
 
 DEPLOYMENT: Final = Kind("Deployment", "apps", "v1", "deployments", namespaced=True)
+BINDING: Final = Kind("Binding", "", "v1", "bindings", namespaced=True)
 NAME: Final = "securetenant-probe"
 
 _RESTRICTED: Final[Json] = {
@@ -49,14 +50,26 @@ _BODIES: Final[Mapping[Kind, Json]] = {
         },
     },
     NAMESPACE: {"apiVersion": "v1", "kind": "Namespace", "metadata": _METADATA},
+    BINDING: {
+        "apiVersion": "v1",
+        "kind": "Binding",
+        "metadata": _METADATA,
+        "target": {"apiVersion": "v1", "kind": "Node", "name": NAME},
+    },
+    NETWORK_POLICY: {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": _METADATA,
+        "spec": {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]},
+    },
 }
 
 _SEEN: Final = re.compile(
     r"AdmissionPolicy '([^']+)' with binding '([^']+)'( denied request)?: probe: (\S+) ([0-9a-f]+) is in force"
 )
 _INJECTED: Final = re.compile(r" is in force, injected ([0-9a-f]+)")
-# Refused by what comes after the policies, in the namespaces of the probe: a quota of 0.
-_AFTERWARDS: Final = ("exceeded quota: ", "status unknown for quota: ")
+# Refused by what comes after the policies, in the namespaces of the probe: a quota of 0, and so no pod to be bound.
+_AFTERWARDS: Final = ("exceeded quota: ", "status unknown for quota: ", f'pods "{NAME}" not found')
 
 
 class Seen(NamedTuple):
