@@ -17,6 +17,7 @@ from securetenant.model import names
 
 ANNOTATION: Final = f"{names.GROUP}/accounts"
 VARIABLE: Final = "accounts"
+OPERATORS: Final = "operatorAccounts"
 # What stands around the text in CEL, so that kustomize can exchange what is between. It cannot hold this itself.
 QUOTE: Final = "'''"
 _OPERATOR: Final = "operator="
@@ -73,7 +74,7 @@ def variables() -> dict[str, str]:
     """The CEL variables `accounts`, `operatorAccounts`, `breakGlassGroups` and `cniAccounts`."""
     return {
         VARIABLE: _expression(text(DEFAULT)),
-        "operatorAccounts": _of_kind(_OPERATOR),
+        OPERATORS: _of_kind(_OPERATOR),
         "breakGlassGroups": _of_kind(_BREAK_GLASS),
         "cniAccounts": _of_kind(_CNI),
     }
