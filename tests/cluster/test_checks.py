@@ -8,6 +8,7 @@ from typing import Final
 import pytest
 
 from securetenant.checks.decoding import Malformed
+from securetenant.checks.server_form import target_of
 from securetenant.controls.runtime.podsecurity import CHECKS as STANDARDS
 from securetenant.controls.runtime.podsecurity import VERSION
 from tests.support import attacks, judging, largest, randompods, verdicts
@@ -22,10 +23,15 @@ BY_LISTS: Final = {"runtime/hostPaths", "runtime/hostPorts", "runtime/addCapabil
 BEYOND: Final = {"runtime: a seccomp profile of the node without its name"}
 
 
+def _refuses(case: Case) -> bool:
+    target = target_of(case.body)
+    return target is not None and target.refuses
+
+
 def wrong(case: Case, verdict: Verdict) -> str:
     """What is wrong with a verdict; "" if nothing is."""
     statuses: Mapping[bool, tuple[int, ...]] = {True: (403, 422), False: (200, 201)}
-    refused = bool(case.fails) and case.is_judged and case.body["kind"] == "Pod"
+    refused = bool(case.fails) and case.is_judged and _refuses(case)
     expected = (int(case.status),) if case.status.isdigit() else statuses[refused]
     fails = case.fails if case.is_judged and not case.malformed and not case.status.isdigit() else frozenset()
     if (case.status == "any" or verdict.status in expected) and verdict.fails == fails:

@@ -1,9 +1,10 @@
 """The corpus of attacks on the admission policies, in tests/corpus/admission.
 
-Each entry is a change of a pod that breaks no rule. Its keys:
+Each entry is a change of a pod, or of another object, that breaks no rule. Its keys:
 
 name, source   what it is; the advisory, the row of a framework, or the way around that it tries
 check          the check that it is about
+of             the kind of the object: NetworkPolicy, Binding; not given: Pod
 spec           sections of the tenant's spec; not given: images from registry.bank.example/payments alone
 at             where "@" in a path is, one case each: app, setup (init container), sidecar, debug (ephemeral container,
                added to a pod that runs); not given: app
@@ -13,7 +14,11 @@ hostPath       the same as a volume of the node, mounted by "@" as its second mo
 windows        the pod is one for Windows
 containers     how many containers beside the init containers the pod has; not given: one
 kinds          workloads whose template the pod is, one case each
-operation      create (not given), apply; on a pod that runs: update, patch, apply-update, one case each
+operation      create (not given), apply; on a pod that runs: update, patch, apply-update, one case each; on an
+               object that stands: replace, status (of its subresource)
+before         with replace and status: how what stands differs from the object that breaks no rule, by JSON pointer;
+               it was there before the rules
+user           whose request it is; not given: the administrator's
 annotations    of the namespace, beside those that the operator writes; null: without
 fails          the checks that fail, all of them; not given: none
 malformed      the field for which the API server refuses it before any check ("@": of the pod)
@@ -24,7 +29,7 @@ judged         false: the policies do not look at it
 import copy
 import functools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -44,6 +49,7 @@ EVER: Final = "2999-01-01T00:00:00Z"
 DEBUG: Final = "/spec/ephemeralContainers/0"
 PLACES: Final = {"app": "/spec/containers/0", "setup": "/spec/initContainers/0", "sidecar": "/spec/initContainers/1"}
 RUNNING: Final = ("update", "patch", "apply-update", "debug")
+STANDING: Final = ("replace", "status")
 REMOVED: Final = object()
 _APPS: Final = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet")
 KINDS: Final = (*_APPS, "Job", "CronJob", "ReplicationController")
@@ -51,6 +57,7 @@ _FIELDS: Final = frozenset(
     {
         *("name", "source", "check", "spec", "at", "set", "unset", "image", "everywhere", "hostPath", "writable"),
         *("windows", "containers", "kinds", "operation", "annotations", "fails", "malformed", "status", "judged"),
+        *("of", "before", "user"),
     }
 )
 
@@ -68,11 +75,22 @@ class Case:
     malformed: str
     status: str
     is_judged: bool
+    before: dict[str, Any] | None = None
+    user: str = ""
 
     @property
     def is_running(self) -> bool:
         """Whether it is a change of a pod that is there."""
         return self.operation in RUNNING
+
+    @property
+    def is_standing(self) -> bool:
+        """Whether it is a change of another object that is there, `before`."""
+        return self.operation in STANDING
+
+    @property
+    def is_change(self) -> bool:
+        return self.is_running or self.is_standing
 
 
 def container(name: str) -> dict[str, Any]:
@@ -107,6 +125,29 @@ def pod(containers: int = 1) -> dict[str, Any]:
     }
 
 
+def policy() -> dict[str, Any]:
+    """A NetworkPolicy that breaks no rule."""
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "object", "labels": {"app": "web"}},
+        "spec": {"podSelector": {}, "policyTypes": ["Ingress"]},
+    }
+
+
+def binding() -> dict[str, Any]:
+    """A Binding that breaks no rule."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Binding",
+        "metadata": {"name": "object"},
+        "target": {"apiVersion": "v1", "kind": "Node", "name": "node-1"},
+    }
+
+
+OBJECTS: Final[Mapping[str, Callable[[], dict[str, Any]]]] = {"NetworkPolicy": policy, "Binding": binding}
+
+
 def workload(kind: str, pod: Mapping[str, Any]) -> dict[str, Any]:
     """An object of this kind with the pod as its template."""
     template = {"metadata": {**pod.get("metadata", {}), "labels": {"app": "web"}}, "spec": pod["spec"]}
@@ -125,9 +166,13 @@ def workload(kind: str, pod: Mapping[str, Any]) -> dict[str, Any]:
     return {"apiVersion": version, "kind": kind, "metadata": {"name": "pod"}, "spec": spec}
 
 
+def _steps(pointer: str) -> list[str]:
+    return [step.replace("~1", "/").replace("~0", "~") for step in pointer.removeprefix("/").split("/")]
+
+
 def changed(body: dict[str, Any], pointer: str, value: Any) -> None:
     """Set what a JSON pointer names; what lacks on the way is made."""
-    *way, last = (step.replace("~1", "/").replace("~0", "~") for step in pointer.removeprefix("/").split("/"))
+    *way, last = _steps(pointer)
     at: Any = body
     for step in way:
         at = at[int(step)] if isinstance(at, list) else at.setdefault(step, {})
@@ -142,7 +187,7 @@ def changed(body: dict[str, Any], pointer: str, value: Any) -> None:
 
 
 def removed(body: dict[str, Any], pointer: str) -> None:
-    *way, last = pointer.removeprefix("/").split("/")
+    *way, last = _steps(pointer)
     at: Any = body
     for step in way:
         at = at[int(step)] if isinstance(at, list) else at[step]
@@ -183,10 +228,10 @@ def cases() -> tuple[Case, ...]:
 
 @functools.cache
 def changes() -> tuple[tuple[str, Any], ...]:
-    """The single changes of all cases, by JSON pointer with "@"; `REMOVED` is what a change takes away."""
+    """The single changes of pods of all cases, by JSON pointer with "@"; `REMOVED` is what a change takes away."""
     made: list[tuple[str, Any]] = []
     for path in sorted(FOLDER.glob("*.yaml")):
-        for entry in yaml.safe_load(path.read_text()):
+        for entry in (one for one in yaml.safe_load(path.read_text()) if "of" not in one):
             made += [(pointer, _filled(value)) for pointer, value in _changes(entry)]
             made += [(pointer, REMOVED) for pointer in entry.get("unset", ())]
     return tuple(made)
@@ -213,7 +258,12 @@ def _expanded(file: str, entry: Mapping[str, Any]) -> Iterator[Case]:
 
 
 def _case(file: str, entry: Mapping[str, Any], place: str, operation: str) -> Case:
-    body = pod(entry.get("containers", 1))
+    body = OBJECTS[entry["of"]]() if "of" in entry else pod(entry.get("containers", 1))
+    before = copy.deepcopy(body) if operation in STANDING else None
+    for pointer, value in entry.get("before", {}).items():
+        assert before is not None, entry["name"]
+        for one in (before, body):
+            changed(one, pointer, _filled(value))
     if place == "debug":
         debug = container("debug")
         body["spec"]["ephemeralContainers"] = [{**debug, "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}]}]
@@ -234,6 +284,8 @@ def _case(file: str, entry: Mapping[str, Any], place: str, operation: str) -> Ca
         malformed=entry.get("malformed", ""),
         status=str(entry.get("status", "")),
         is_judged=entry.get("judged", True),
+        before=before,
+        user=entry.get("user", ""),
     )
 
 

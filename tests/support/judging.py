@@ -5,10 +5,11 @@ import contextlib
 import itertools
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from securetenant.checks.policies import ADMISSION, PROBE, VERSION, policy_name
+from securetenant.checks.targets import TARGETS, Target
 from securetenant.controls.admission.manifests import documents
 from securetenant.model import names
 from tests.support import attacks, life
@@ -23,11 +24,15 @@ _KINDS: Final = {
     **{kind: f"/apis/apps/v1/namespaces/{{}}/{kind.lower()}s" for kind in attacks.KINDS[:4]},
     "Job": "/apis/batch/v1/namespaces/{}/jobs",
     "CronJob": "/apis/batch/v1/namespaces/{}/cronjobs",
+    "NetworkPolicy": "/apis/networking.k8s.io/v1/namespaces/{}/networkpolicies",
+    "Binding": "/api/v1/namespaces/{}/bindings",
 }
 _AT_ONCE: Final = 8
 _CUT: Final = " ..."
 _TOLD: Final = re.compile(
-    rf"binding '(?:pods|workloads)-(?:deny|warn)\.{re.escape(names.GROUP)}'(?: denied request)?: (.*)", re.DOTALL
+    rf"binding '(?:{'|'.join(target.name for target in TARGETS)})-(?:deny|warn)\.{re.escape(names.GROUP)}'"
+    r"(?: denied request)?: (.*)",
+    re.DOTALL,
 )
 _FAILED: Final = re.compile(r"(?:^|; )([a-z]+/[A-Za-z]+) at ")
 
@@ -64,10 +69,31 @@ async def verdicts(admin: Admin, prefix: str, cases: Iterable[attacks.Case]) -> 
     for case in cases:
         key = frozenset(case.annotations.items())
         made.append((case, spaces.setdefault(key, f"{prefix}-{len(spaces)}")))
+    placed = list(enumerate(made))
     async with contextlib.AsyncExitStack() as stack:
-        contexts = (namespace(admin, name, dict(key)) for key, name in spaces.items())
+        contexts = (namespace(admin, name, dict(key), mode=None) for key, name in spaces.items())
         await asyncio.gather(*(stack.enter_async_context(context) for context in contexts))
+        await asyncio.gather(*(_stands(admin, *one, number) for number, one in placed if one[0].is_standing))
+        await asyncio.gather(*(mark(admin, name) for name in spaces.values()))
         return await _judged(admin, made)
+
+
+async def _stands(admin: Admin, case: attacks.Case, space: str, number: int) -> None:
+    """Create what a case changes."""
+    assert case.before is not None
+    metadata = {**case.before["metadata"], "name": f"object-{number}"}
+    await admin.create(path(case.before, space), {**case.before, "metadata": metadata})
+
+
+async def mark(admin: Admin, space: str) -> None:
+    """The policies look at a namespace from now on: it is marked, and admission, which reads it from a cache, knows."""
+    await admin.patch(f"{life.NAMESPACES}/{space}", {"metadata": {"labels": {ADMISSION: "Deny"}}})
+    body = {**attacks.pod(), "metadata": {"name": "probe", "annotations": {PROBE: "1"}}}
+
+    async def is_judged() -> bool:
+        return "probe: " in (await verdict(admin, "POST", path(body, space), body)).message
+
+    await wait_for(is_judged, 20, f"admission to know the mark of {space}")
 
 
 async def in_namespace(admin: Admin, space: str, cases: Iterable[attacks.Case]) -> list[tuple[attacks.Case, Verdict]]:
@@ -98,18 +124,22 @@ async def policies(admin: Admin) -> AsyncIterator[None]:
 
 
 async def _all_in_force(admin: Admin, space: str) -> bool:
-    return all([await in_force(admin, space, made[0]) for made in documents().values() if _is_judging(made[0])])
+    return all([await in_force(admin, space, made[0]) for made in documents().values() if _target(made[0])])
 
 
-def _is_judging(policy: Mapping[str, Any]) -> bool:
-    return policy["metadata"]["name"] in (policy_name("pods"), policy_name("workloads"))
+def _target(policy: Mapping[str, Any]) -> Target | None:
+    """What the policy judges by checks; None if it is another."""
+    return next((one for one in TARGETS if policy_name(one.name) == policy["metadata"]["name"]), None)
 
 
 async def in_force(admin: Admin, space: str, policy: Mapping[str, Any]) -> bool:
-    """Whether this very policy on pods, or on what holds them, answers its probe in a namespace."""
+    """Whether this very policy, which judges by checks, answers its probe in a namespace."""
     metadata = policy["metadata"]
+    target = _target(policy)
+    assert target is not None, metadata["name"]
+    _, kind = target.kinds[0]
     pod = attacks.pod()
-    body = pod if metadata["name"] == policy_name("pods") else attacks.workload("Deployment", pod)
+    body = attacks.OBJECTS[kind]() if kind in attacks.OBJECTS else pod if kind == "Pod" else attacks.workload(kind, pod)
     body["metadata"]["annotations"] = {PROBE: "1"}
     answer = await verdict(admin, "POST", path(body, space), body)
     return f"probe: {metadata['name']} {metadata['annotations'][VERSION]} is in force" in answer.message
@@ -138,6 +168,20 @@ async def namespace(
 async def judged(admin: Admin, case: attacks.Case, space: str, number: int) -> Verdict:
     """The API server's verdict on a case."""
     body = case.body
+    if case.user:
+        async with Admin(admin.plane, user=case.user, groups=["system:masters"]) as who:
+            return await judged(who, replace(case, user=""), space, number)
+    if case.is_standing:
+        where = f"{path(body, space)}/object-{number}"
+        made = await admin.get(where)
+        if body["kind"] != "Pod":  # of a pod, controllers have written some of it, and nobody may change that
+            made["spec"] = body["spec"]
+        made["metadata"] |= {key: value for key, value in body["metadata"].items() if key != "name"}
+        del made["metadata"]["resourceVersion"]  # controllers write as well
+        if case.operation == "status":
+            patch = [{"op": "add", "path": "/metadata/annotations", "value": made["metadata"].get("annotations", {})}]
+            return await verdict(admin, "PATCH", f"{where}/status", patch, content_type=JSON_PATCH)
+        return await verdict(admin, "PUT", where, made)
     if not case.is_running:
         if case.operation == "apply":
             options = {"content_type": APPLY, "params": {**DRY, "fieldManager": "corpus"}}

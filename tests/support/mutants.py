@@ -7,7 +7,7 @@ from typing import Final
 
 from securetenant.checks import evaluator
 from securetenant.checks.check import CheckSet
-from securetenant.checks.targets import PODS, Target
+from securetenant.checks.targets import PODS, TARGETS, Target
 from securetenant.checks.variables import variables
 from securetenant.controls.registry import CHECKS
 
@@ -34,7 +34,9 @@ def all_of() -> Iterator[Mutant]:
             yield Mutant(checks.identifier(check), "finds nothing", "[]")
             yield from _changed(checks.identifier(check), check.found)
     own = {name for checks in CHECKS for name in checks.variables}
-    for name, text in variables(PODS, CHECKS).items():
+    every = {name: text for target in TARGETS for name, text in variables(target, CHECKS).items()}
+    # Of the variables that are others for each target, those of pods.
+    for name, text in {**every, **variables(PODS, CHECKS)}.items():
         if name in _MUTATED or name in own:
             yield from _changed(f"variables.{name}", text)
 

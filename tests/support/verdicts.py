@@ -10,9 +10,9 @@ import yaml
 from sandbox import apitypes
 from securetenant.checks.check import CheckSet
 from securetenant.checks.decoding import Malformed
-from securetenant.checks.evaluator import Evaluator
+from securetenant.checks.evaluator import Evaluator, Operation
 from securetenant.checks.server_form import judged, target_of
-from securetenant.checks.targets import PODS, WORKLOADS, Target
+from securetenant.checks.targets import POD_ANNOTATIONS, TARGETS, Target
 from securetenant.controls.registry import CHECKS
 from securetenant.controls.runtime.podsecurity import BASELINE_CAPABILITIES, RESTRICTED_CAPABILITIES, VERSION
 from tests.support import attacks
@@ -39,19 +39,37 @@ def form(number: int) -> dict[str, Any] | Malformed:
         return error
 
 
+_before: dict[str, dict[str, Any]] = {}
+
+
+def before(case: Case) -> dict[str, Any] | None:
+    """What stood before a case, in the same form; kept."""
+    if case.before is None:
+        return None
+    if case.name not in _before:
+        _before[case.name] = judged(case.before, NOW)
+    return _before[case.name]
+
+
+def _is_standing_pod(case: Case) -> bool:
+    """Whether only the metadata of a pod changes."""
+    return case.is_standing and case.body["kind"] == "Pod"
+
+
 class Judge:
-    """Checks, compiled for pods and for what holds them."""
+    """Checks, compiled for each target."""
 
     def __init__(
         self, sets: Sequence[CheckSet] = CHECKS, make: Callable[[Target, Sequence[CheckSet]], Evaluator] = Evaluator
     ) -> None:
-        self._by_target = {target: make(target, sets) for target in (PODS, WORKLOADS)}
+        self._by_target = {target: make(target, sets) for target in TARGETS}
 
     def fails(self, case: Case, body: dict[str, Any]) -> frozenset[str]:
         """The IDs of the checks that fail. `body`: as `form` gives it."""
-        target = target_of(case.body)
+        target = POD_ANNOTATIONS if _is_standing_pod(case) else target_of(case.body)
         assert target is not None, case.name
-        found = self._by_target[target].failures(body, case.annotations, "UPDATE" if case.is_running else "CREATE")
+        operation: Operation = "UPDATE" if case.is_change else "CREATE"
+        found = self._by_target[target].failures(body, case.annotations, operation, before(case), case.user)
         return frozenset(failure.identifier for failure in found)
 
     def of(self, body: Mapping[str, Any], annotations: Mapping[str, str]) -> frozenset[str]:

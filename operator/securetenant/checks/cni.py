@@ -102,5 +102,5 @@ def _among(keys: Sequence[str]) -> str:
 
 def changed(new: str, old: str, is_listed: str) -> str:
     """CEL, the listed keys whose values differ. `new`, `old`: CEL, annotations as a map."""
-    added = f"{new}.filter(k, ({is_listed}) && {new}[?k] != {old}[?k])"
-    return f"{added} + {old}.filter(k, ({is_listed}) && !(k in {new}))"
+    keys = f"({new}.map(k, k) + {old}.filter(k, !(k in {new})))"
+    return f"{keys}.filter(k, {new}[?k] != {old}[?k] && ({is_listed}))"

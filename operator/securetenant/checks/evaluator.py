@@ -58,17 +58,17 @@ class Evaluator:
         body: Mapping[str, Any],
         annotations: Mapping[str, str],
         operation: Operation = "CREATE",
-        before: Mapping[str, Any] | None = None,
+        old: Mapping[str, Any] | None = None,
         user: str = "",
     ) -> list[Failure]:
         """The checks that an object breaks, as on its creation in a namespace with these annotations, or its update.
 
-        `body` is in the form that the server judges (see `server_form`), and so is `before`, what it was. `user`: whose
-        request it is. A check that cannot be evaluated fails.
+        `body` and `old`, the object before an update if that is known, are in the form that the server judges (see
+        `server_form`). `user`: whose request it is. A check that cannot be evaluated fails.
         """
         data: dict[str, Any] = {
             "object": body,
-            "oldObject": before,
+            "oldObject": old,
             "namespaceObject": {"metadata": {"annotations": annotations}},
             "request": {"operation": operation, "userInfo": {"username": user}},
             "variables": self._of_namespace(annotations),

@@ -4,14 +4,14 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from securetenant.checks.targets import WORKLOADS
 from securetenant.cli.parsing import Place
 
-# Where the pod, or what is judged like one, is in each kind of object; its template is there in all others.
+# Where the pod is in each kind of object that has one.
 _PODS: Final[Mapping[str, Place]] = {
-    **dict.fromkeys(("Pod", "Binding", "NetworkPolicy"), ()),
+    **dict.fromkeys((kind for _, kind in WORKLOADS.kinds), ("spec", "template")),
     "CronJob": ("spec", "jobTemplate", "spec", "template"),
 }
-_TEMPLATE: Final[Place] = ("spec", "template")
 
 # The places that checks find: "container web (nginx)", "volume data", "annotation example.com/a".
 _PLACE: Final = re.compile(r"(container|volume|annotation) (\S+)( \(.*\))?", re.DOTALL)
@@ -33,7 +33,7 @@ def is_field(place: str) -> bool:
 
 def of_finding(body: Any, place: str, message: str) -> Place:
     """Where a check found something; if its message names a field there, that field."""
-    pod = _PODS.get(body["kind"], _TEMPLATE)
+    pod = _PODS.get(body["kind"], ())
     if is_field(place):
         return (*pod, *place.partition(" ")[0].split("."))
     at = _element(body, pod, place)
