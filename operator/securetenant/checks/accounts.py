@@ -1,5 +1,5 @@
-"""The accounts of the platform that admission policies tell apart: who the operator is, who may break the glass, and who
-writes what the network plug-in writes.
+"""The accounts of the platform that admission policies tell apart: who the operator is, who may break the glass, and
+who writes for the network plug-in.
 
 They stand in one text, an account a line: "operator=system:serviceaccount:securetenant-system:securetenant",
 "breakGlassGroup=securetenant:break-glass". A kind may have several lines, other lines say nothing. A policy that needs
@@ -38,16 +38,16 @@ class Accounts:
 DEFAULT: Final = Accounts(
     operators=(f"system:serviceaccount:{names.OPERATOR_NAMESPACE}:securetenant",),
     break_glass_groups=("securetenant:break-glass",),
-    # Those that write a key of `checks.cni` into pods: Kube-OVN's controller and its daemon, and Calico's plug-in, which
-    # had the account of calico-node up to version 3.25. Cilium and Multus only read them, and none of the four writes
-    # with the kubelet's credentials, so that no node is among them.
+    # Those that write a key of `checks.cni` into pods: Kube-OVN's controller and daemon, and Calico's plug-in, which
+    # had the account of calico-node up to version 3.25. Cilium and Multus only read such keys. None of the four writes
+    # with the kubelet's credentials: no node is among them.
     cni=tuple(
         f"system:serviceaccount:{namespace}:{name}"
-        for namespace, names_ in (
+        for namespace, accounts_of in (
             ("kube-system", ("ovn", "kube-ovn-cni", "calico-cni-plugin", "calico-node")),
             ("calico-system", ("calico-cni-plugin", "calico-node")),
         )
-        for name in names_
+        for name in accounts_of
     ),
 )
 

@@ -29,8 +29,9 @@ _KINDS: Final = {kind.name: kind for kind in KINDS}
 @dataclass(frozen=True, slots=True, eq=False)
 class Shipped:
     """A policy or a binding. `spec`: in canonical form. `policy`: the policy's name, of a binding the one that it
-    binds. `version`: what the policy calls itself when it answers a probe. `resources`: what the policy matches
-    at its creation ("pods"). `metadata`: as shipped. `is_optional`: it is in a component of manifests/ that need not be applied."""
+    binds. `version`: what the policy calls itself when it answers a probe. `resources`: what the policy matches when it
+    is created ("pods"). `metadata`: as shipped. `is_optional`: it is in a component of manifests/ that need not be
+    applied."""
 
     ref: Ref
     spec: Json

@@ -32,7 +32,7 @@ CHECKS: Final = CheckSet(
         Check(
             "cniAnnotations",
             _on_pod(_ADDRESS),
-            "the annotation can give the pod an address outside of the tenant's subnet, and so what others open to that "
+            "the annotation can give the pod an address outside of the tenant's subnet, and so what is open to that "
             "address: remove it",
             "Critical",
             exemptible=False,
