@@ -15,7 +15,8 @@ from securetenant.api.tenant import Peer, SecureTenant
 from securetenant.controls import ownership
 from securetenant.controls.control import NO_CLUSTER, Control, Foreign, Plan
 from securetenant.controls.network import endpoints, expiry, notices, openings, policies, review, triggers, whitelist
-from securetenant.controls.network.checks import CHECKS, NAME
+from securetenant.controls.network.checks import CHECKS
+from securetenant.controls.network.checks import NAME as NAME
 from securetenant.controls.network.whitelist import Declaration, declarations, earliest
 from securetenant.controls.world import World
 from securetenant.model.kinds import ENDPOINT_SLICE, NETWORK_POLICY
