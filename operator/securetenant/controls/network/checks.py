@@ -19,7 +19,7 @@ _EITHER: Final = cni.listed(cni.ADDRESS, cni.FURTHER, but=cni.FREE)
 
 def _on_pod(is_listed: str) -> str:
     # What runs has them by right, and no change of its spec brings one.
-    return f"variables.creating ? variables.podAnnotations.filter(k, {is_listed}).map(k, 'annotation ' + k) : []"
+    return f"variables.creating ? variables.podAnnotations.map(k, {is_listed}, 'annotation ' + k) : []"
 
 
 CHECKS: Final = CheckSet(
@@ -54,8 +54,8 @@ CHECKS: Final = CheckSet(
         ),
         Check(
             "policySwitchedOff",
-            f"variables.newAnnotations.filter(k, ({cni.listed(cni.SWITCHES)}) && variables.newAnnotations[?k] != "
-            "variables.oldAnnotations[?k]).map(k, 'annotation ' + k)",
+            f"variables.newAnnotations.map(k, ({cni.listed(cni.SWITCHES)}) && variables.newAnnotations[?k] != "
+            "variables.oldAnnotations[?k], 'annotation ' + k)",
             "the annotation switches the NetworkPolicy off, in part or as a whole: remove it",
             "Critical",
             exemptible=False,
