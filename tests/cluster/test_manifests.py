@@ -87,11 +87,11 @@ def test_operator_has_no_secrets_and_cannot_become_another() -> None:
 
 
 def test_where_the_operator_probes_nothing_can_be_created() -> None:
-    """It may create pods and Deployments in two namespaces, and the quota of each admits none."""
+    """It may create and bind pods, and create Deployments, in two namespaces, and the quota of each admits none."""
     roles = [role for role in of_kind("Role") if role["metadata"]["name"] == "securetenant-probe"]
     places = {role["metadata"]["namespace"] for role in roles}
     assert places == set(PROBE_NAMESPACES)
-    asked = {("", "pods", "create"), ("apps", "deployments", "create")}
+    asked = {("", "pods", "create"), ("", "bindings", "create"), ("apps", "deployments", "create")}
     for role in roles:
         found = {
             (g, r, v)
