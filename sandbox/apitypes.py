@@ -16,6 +16,7 @@ FILE: Final = Path(__file__).resolve().parent.parent / "operator" / "securetenan
 ROOTS: Final = (
     *("Pod", "ReplicationController", "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob"),
     *("Service", "Endpoints", "EndpointSlice", "Ingress", "PersistentVolumeClaim", "PodDisruptionBudget"),
+    *("Binding", "NetworkPolicy"),
 )
 #: What the server writes itself, whatever a manifest says.
 _NOT_READ: Final = ("status", "managedFields")

@@ -32,6 +32,7 @@ def renamed(given: dict[str, Any], text: str, annotation: str | None = None) -> 
     [
         DEFAULT,
         Accounts((), ()),
+        Accounts(("system:serviceaccount:a:b",), (), ("system:serviceaccount:kube-system:ovn", "cni")),
         Accounts(("system:serviceaccount:a:b", "system:serviceaccount:a:c"), ("oidc:cn=glass,ou=x;y", "o'brien's")),
     ],
 )
@@ -54,7 +55,7 @@ def test_only_policies_that_use_accounts_show_them() -> None:
 
 
 def test_other_accounts_make_no_other_policy() -> None:
-    text = accounts.text(Accounts(("system:serviceaccount:bank:guard",), ("bank:glass", "bank:glass-2")))
+    text = accounts.text(Accounts(("system:serviceaccount:bank:guard",), ("bank:glass", "bank:glass-2"), ("bank:cni",)))
     other = renamed(policy(), text)
     assert other != policy()
     assert accounts.with_defaults(other) == policy()

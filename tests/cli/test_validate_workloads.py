@@ -15,6 +15,7 @@ from securetenant.cli import parsing, processes, validate_workloads
 from securetenant.cli.validate_workloads import Judge, marks
 from securetenant.controls.registry import CHECKS
 from securetenant.model.platform import Platform
+from tests.support import attacks
 from tests.support.fakeapi import serving, status
 from tests.support.reading import load, parse
 from tests.support.workloads import DIGEST, pod, rules, spec, tenant, text_of, told, validate, workload
@@ -101,6 +102,33 @@ def test_an_annotation_is_a_field(shop: Path) -> None:
     (problem,) = told(shop, "-", text=text)["problems"]
     assert (problem["rule"], problem["path"]) == ("runtime/appArmor", f"metadata.annotations[{key}]")
     assert text.splitlines()[problem["line"] - 1].strip() == f"{key}: unconfined"
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "rule", "path"),
+    [
+        ("Pod", "ovn.kubernetes.io/logical_switch", "network/cniAnnotations", "metadata.annotations"),
+        ("Deployment", "cni.projectcalico.org/podIP", "network/cniAnnotations", "spec.template.metadata.annotations"),
+        ("CronJob", "k8s.v1.cni.cncf.io/networks", "network/furtherNetworks",
+         "spec.jobTemplate.spec.template.metadata.annotations"),
+        ("NetworkPolicy", "ovn.kubernetes.io/network_policy_for", "network/policySwitchedOff", "metadata.annotations"),
+        ("Binding", "ipam.cilium.io/ip-pool", "network/cniAnnotationsChanged", "metadata.annotations"),
+    ],
+)  # fmt: skip
+def test_annotations_of_network_plug_ins(shop: Path, kind: str, key: str, rule: str, path: str) -> None:
+    bodies = {"NetworkPolicy": attacks.policy, "Binding": attacks.binding}
+    body = bodies[kind]() if kind in bodies else workload(kind)
+    body["metadata"]["namespace"] = "shop-prod"
+    at: Any = body
+    for step in path.split("."):
+        at = at.setdefault(step, {})
+    at[key] = "x"
+    text = text_of(body)
+    (problem,) = told(shop, "-", text=text)["problems"]
+    assert (problem["rule"], problem["path"], problem["severity"]) == (rule, f"{path}[{key}]", "error")
+    assert text.splitlines()[problem["line"] - 1].strip() == f"{key}: x"
+    del at[key]
+    assert told(shop, "-", text=text_of(body))["problems"] == []
 
 
 def test_what_the_server_decodes_otherwise_is_judged_as_there(shop: Path) -> None:
@@ -221,7 +249,7 @@ def test_a_used_exemption_does_not_fail_the_run(shop: Path) -> None:
 def test_marks_are_those_that_the_operator_writes() -> None:
     one = load(tenant(exemptions=[exemption("hostNamespaces", "2099-01-01T00:00:00Z")], images={"registries": ["a.b"]}))
     (of_shop,) = marks(one, world_without_cluster([one], Platform()), NOW).values()
-    assert {checks.annotation for checks in CHECKS} <= set(of_shop.annotations)
+    assert {checks.annotation for checks in CHECKS if checks.parameters} <= set(of_shop.annotations)
     assert "registries=a.b" in of_shop.annotations["securetenant.dev/images"]
     assert "runtime/hostNamespaces|2099-01-01T00:00:00Z|" in of_shop.annotations["securetenant.dev/exemptions"]
 

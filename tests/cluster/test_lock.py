@@ -6,6 +6,7 @@ from typing import Final
 import pytest
 import pytest_asyncio
 
+from securetenant.checks import accounts
 from securetenant.controls.admission.lock import CONTROLLERS
 from tests.support import life
 from tests.support.life import NAMESPACES, Json
@@ -188,6 +189,28 @@ async def test_the_controllers_of_kubernetes_pass(plane: Plane, shop: Tenant, us
         assert status == 200, answer
 
 
+@pytest.mark.parametrize("user", accounts.DEFAULT.cni)
+async def test_the_network_plug_in_writes_its_own_annotations_and_no_other(
+    plane: Plane, shop: Tenant, mallory: Admin, user: str
+) -> None:
+    """Kube-OVN's controller annotates every namespace with its subnet."""
+    own: Json = {
+        "annotations": {"ovn.kubernetes.io/logical_switch": "ovn-default", "ovn.kubernetes.io/cidr": "10.16.0.0/16"}
+    }
+    taken: Json = {"annotations": dict.fromkeys(own["annotations"])}
+    async with Admin(plane, user=user, groups=[MASTERS]) as plugin:
+        assert (await merge(plugin, SHOP, own))[0] == 200
+        # What it wrote stands in nobody's way.
+        assert (await merge(mallory, SHOP, {"labels": {"example.com/team": "x"}}))[0] == 200
+        assert (await merge(mallory, SHOP, {"labels": {"example.com/team": None}}))[0] == 200
+        assert is_refused(await merge(mallory, SHOP, taken))
+        for change in ("strip-marks", "weaken-pod-security", "unlock-and-strip", "own"):
+            assert is_refused(await merge(plugin, SHOP, CHANGES[change]))
+        assert is_refused(await plugin.request("DELETE", SHOP, params={"dryRun": "All"}))
+        assert (await merge(plugin, SHOP, taken))[0] == 200
+    await shop.agrees()
+
+
 def bare(item: Json) -> Json:
     """The metadata of a namespace without its labels."""
     return {key: value for key, value in item["metadata"].items() if key not in ("labels", "annotations")}
@@ -221,7 +244,12 @@ def strange(chance: random.Random) -> Json:
         "capsule.clastix.io/tenant": ("x",),
         "env": ("", "prod", "test"),
     }
-    annotations = {"securetenant.dev.evil.example/locks": ("v1",), "note": ("", "securetenant.dev/tenant", "ü" * 300)}
+    annotations = {
+        "securetenant.dev.evil.example/locks": ("v1",),
+        "note": ("", "securetenant.dev/tenant", "ü" * 300),
+        "ovn.kubernetes.io/logical_switch": ("a", "b"),
+        "cni.projectcalico.org/ipv4pools": ('["a"]', "[]"),
+    }
 
     def some(known: dict[str, tuple[str, ...]]) -> Json:
         return {key: chance.choice(values) for key, values in known.items() if chance.random() < 0.4}

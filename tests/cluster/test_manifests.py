@@ -93,6 +93,7 @@ def test_where_the_operator_probes_nothing_can_be_created() -> None:
     assert places == set(PROBE_NAMESPACES)
     asked = {
         ("", "pods", "create"),
+        ("", "bindings", "create"),
         ("", "persistentvolumeclaims", "create"),
         ("", "configmaps", "create"),
         ("apps", "deployments", "create"),

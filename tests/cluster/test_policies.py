@@ -72,7 +72,9 @@ async def test_a_refusal_says_what_where_and_what_to_write(judge: Admin) -> None
     ]
 
 
-@pytest.mark.parametrize("identifier", ["runtime/privileged", "runtime/hostPaths", "images/registries"])
+@pytest.mark.parametrize(
+    "identifier", ["runtime/privileged", "runtime/hostPaths", "images/registries", "network/cniAnnotations"]
+)
 async def test_the_corpus_notices_on_the_api_server_a_check_that_finds_nothing(judge: Admin, identifier: str) -> None:
     cases = [
         case

@@ -4,7 +4,7 @@ Each entry is a change of a pod, or of another object, that breaks no rule. Its 
 
 name, source   what it is; the advisory, the row of a framework, or the way around that it tries
 check          the check that it is about
-of             the kind of the object: PersistentVolumeClaim, PodDisruptionBudget; not given: Pod
+of             the kind of the object, one of OBJECTS; not given: Pod
 spec           sections of the tenant's spec; not given: images from registry.bank.example/payments alone
 at             where "@" in a path is, one case each: app, setup (init container), sidecar, debug (ephemeral container,
                added to a pod that runs); not given: app
@@ -158,7 +158,29 @@ def budget() -> dict[str, Any]:
     }
 
 
+def policy() -> dict[str, Any]:
+    """A NetworkPolicy that breaks no rule."""
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "object", "labels": {"app": "web"}},
+        "spec": {"podSelector": {}, "policyTypes": ["Ingress"]},
+    }
+
+
+def binding() -> dict[str, Any]:
+    """A Binding that breaks no rule."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Binding",
+        "metadata": {"name": "object"},
+        "target": {"apiVersion": "v1", "kind": "Node", "name": "node-1"},
+    }
+
+
 OBJECTS: Final[Mapping[str, Callable[[], dict[str, Any]]]] = {
+    "NetworkPolicy": policy,
+    "Binding": binding,
     "PersistentVolumeClaim": claim,
     "PodDisruptionBudget": budget,
     **exposed.OBJECTS,

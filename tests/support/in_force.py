@@ -9,7 +9,7 @@ from securetenant.controls.admission.shipped import Shipped, shipped
 from securetenant.controls.admission.standing import Comparison
 from securetenant.controls.lookup import NAMED
 from securetenant.controls.registry import CHECKS
-from securetenant.model.kinds import MUTATING_BINDING
+from securetenant.model.kinds import MUTATING_BINDING, NETWORK_POLICY
 from securetenant.model.probe import Answer, Probed, Trial
 from tests.support.world import StaticWorld
 
@@ -44,7 +44,9 @@ def _answer(trial: Trial, bindings: list[Shipped], version: Callable[[Shipped], 
     subject = f'{trial.kind.plural} "{probes.NAME}" is forbidden: '
     if denied:
         return Answer(trial.name, 403, subject + denied[0], warnings)
-    if trial.namespace:
+    if trial.kind is probes.BINDING:
+        return Answer(trial.name, 404, f'pods "{probes.NAME}" not found', warnings)
+    if trial.namespace and trial.kind is not NETWORK_POLICY:
         quota = "exceeded quota: nothing, requested: pods=1, used: pods=0, limited: pods=0"
         return Answer(trial.name, 403, subject + quota, warnings)
     return Answer(trial.name, 201, "", warnings)

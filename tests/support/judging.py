@@ -27,6 +27,8 @@ _KINDS: Final = {
     "PersistentVolumeClaim": "/api/v1/namespaces/{}/persistentvolumeclaims",
     "PodDisruptionBudget": "/apis/policy/v1/namespaces/{}/poddisruptionbudgets",
     **exposed.COLLECTIONS,
+    "NetworkPolicy": "/apis/networking.k8s.io/v1/namespaces/{}/networkpolicies",
+    "Binding": "/api/v1/namespaces/{}/bindings",
 }
 _AT_ONCE: Final = 8
 _CUT: Final = " ..."
@@ -213,7 +215,9 @@ async def _changed(admin: Admin, case: attacks.Case, where: str) -> Verdict:
 
     async def put() -> Verdict | None:
         made = await admin.get(where)
-        content = {key: value for key, value in case.body.items() if key != "metadata"}
+        # Of a pod, controllers have written some of the spec, and nobody may change that.
+        kept = ("metadata", "spec") if case.body["kind"] == "Pod" else ("metadata",)
+        content = {key: value for key, value in case.body.items() if key not in kept}
         body = {**made, **content, "metadata": {**made["metadata"], **metadata}}
         answer = await verdict(admin, "PUT", where, body)
         return answer if answer.status != 409 else None  # controllers write as well

@@ -104,6 +104,8 @@ CHANGES: Final[dict[str, Json]] = {
     "strip-locks": {"annotations": {LOCKS: None}},
     "unlock-and-strip": {"annotations": {LOCKS: "v1;unlocked=namespaces"}, "labels": dict.fromkeys(MARKS)},
     "forge-record": {"annotations": {life.APPLIED: "{}"}},
+    "subnet": {"annotations": {"ovn.kubernetes.io/logical_switch": "other"}},
+    "pools": {"annotations": {"cni.projectcalico.org/ipv4pools": '["other"]', "ipam.cilium.io/ip-pool": "other"}},
     "own": {"ownerReferences": OWNERS},
 }
 # Those that only take something away.

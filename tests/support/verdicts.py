@@ -12,7 +12,7 @@ from securetenant.checks.check import CheckSet
 from securetenant.checks.decoding import Malformed
 from securetenant.checks.evaluator import Evaluator, Operation
 from securetenant.checks.server_form import judged, target_of
-from securetenant.checks.targets import TARGETS, Target
+from securetenant.checks.targets import POD_ANNOTATIONS, TARGETS, Target
 from securetenant.controls.registry import CHECKS
 from securetenant.controls.runtime.podsecurity import BASELINE_CAPABILITIES, RESTRICTED_CAPABILITIES, VERSION
 from tests.support import attacks
@@ -51,6 +51,11 @@ def before(case: Case) -> dict[str, Any] | None:
     return _before[case.name]
 
 
+def _is_standing_pod(case: Case) -> bool:
+    """Whether only the metadata of a pod changes."""
+    return case.is_standing and case.body["kind"] == "Pod"
+
+
 class Judge:
     """Checks, compiled for each target."""
 
@@ -61,7 +66,7 @@ class Judge:
 
     def fails(self, case: Case, body: dict[str, Any]) -> frozenset[str]:
         """The IDs of the checks that fail. `body`: as `form` gives it."""
-        target = target_of(case.body)
+        target = POD_ANNOTATIONS if _is_standing_pod(case) else target_of(case.body)
         assert target is not None, case.name
         operation: Operation = "UPDATE" if case.is_change else "CREATE"
         found = self._by_target[target].failures(body, case.annotations, operation, before(case), case.user)

@@ -143,6 +143,8 @@ EXEMPTIBLE: Final[Mapping[str, tuple[str, ...]]] = {
         *("nodePorts", "loadBalancers", "loadBalancerClasses", "externalIPs", "externalNames", "selectors"),
         *("endpoints", "tls", "classes", "gateways", "snippets"),
     ),
+    # Not the others: they would open the subnets of other tenants.
+    "network": ("furtherNetworks",),
 }
 _IDS: Final = tuple(f"{control}/{check}" for control, checks in EXEMPTIBLE.items() for check in checks)
 
@@ -150,8 +152,8 @@ _IDS: Final = tuple(f"{control}/{check}" for control, checks in EXEMPTIBLE.items
 class Exemption(SpecModel):
     """One check that does not hold in one namespace, until a set time."""
 
-    control: Literal["runtime", "images", "storage", "nodes", "exposure"] = Field(
-        description="The control: runtime, images, storage, nodes or exposure."
+    control: Literal["runtime", "images", "storage", "nodes", "exposure", "network"] = Field(
+        description="The control: runtime, images, storage, nodes, exposure or network."
     )
     check: Annotated[str, Text("[a-z][A-Za-z]{1,39}", 'the name of a check, as "readOnlyRootFilesystem"', 40)] = Field(
         description="The check, as in docs/controls."

@@ -1,4 +1,5 @@
-"""The accounts of the platform that admission policies tell apart: who the operator is, and who may break the glass.
+"""The accounts of the platform that admission policies tell apart: who the operator is, who may break the glass, and
+who writes for the network plug-in.
 
 They stand in one text, an account a line: "operator=system:serviceaccount:securetenant-system:securetenant",
 "breakGlassGroup=securetenant:break-glass". A kind may have several lines, other lines say nothing. A policy that needs
@@ -16,24 +17,38 @@ from securetenant.model import names
 
 ANNOTATION: Final = f"{names.GROUP}/accounts"
 VARIABLE: Final = "accounts"
+OPERATORS: Final = "operatorAccounts"
 # What stands around the text in CEL, so that kustomize can exchange what is between. It cannot hold this itself.
 QUOTE: Final = "'''"
 _OPERATOR: Final = "operator="
 _BREAK_GLASS: Final = "breakGlassGroup="
+_CNI: Final = "cni="
 
 
 @dataclass(frozen=True, slots=True)
 class Accounts:
     """`operators`: full names of users, as in `request.userInfo.username`: more than one while the account is being
-    renamed. `break_glass_groups`: groups of users."""
+    renamed. `break_glass_groups`: groups of users. `cni`: full names of users, those of the network plug-ins."""
 
     operators: tuple[str, ...]
     break_glass_groups: tuple[str, ...]
+    cni: tuple[str, ...] = ()
 
 
 DEFAULT: Final = Accounts(
     operators=(f"system:serviceaccount:{names.OPERATOR_NAMESPACE}:securetenant",),
     break_glass_groups=("securetenant:break-glass",),
+    # Those that write a key of `checks.cni` into pods: Kube-OVN's controller and daemon, and Calico's plug-in, which
+    # had the account of calico-node up to version 3.25. Cilium and Multus only read such keys. None of the four writes
+    # with the kubelet's credentials: no node is among them.
+    cni=tuple(
+        f"system:serviceaccount:{namespace}:{name}"
+        for namespace, accounts_of in (
+            ("kube-system", ("ovn", "kube-ovn-cni", "calico-cni-plugin", "calico-node")),
+            ("calico-system", ("calico-cni-plugin", "calico-node")),
+        )
+        for name in accounts_of
+    ),
 )
 
 
@@ -41,13 +56,14 @@ def text(accounts: Accounts) -> str:
     """An account a line, each line with its end."""
     lines = [f"{_OPERATOR}{one}" for one in accounts.operators]
     lines += [f"{_BREAK_GLASS}{one}" for one in accounts.break_glass_groups]
+    lines += [f"{_CNI}{one}" for one in accounts.cni]
     return "".join(f"{line}\n" for line in lines)
 
 
 def read(given: str) -> Accounts:
     """The accounts in a text, as the policies read it."""
     lines = [line.strip() for line in given.split("\n")]
-    return Accounts(_values(lines, _OPERATOR), _values(lines, _BREAK_GLASS))
+    return Accounts(_values(lines, _OPERATOR), _values(lines, _BREAK_GLASS), _values(lines, _CNI))
 
 
 def _values(lines: list[str], start: str) -> tuple[str, ...]:
@@ -55,11 +71,12 @@ def _values(lines: list[str], start: str) -> tuple[str, ...]:
 
 
 def variables() -> dict[str, str]:
-    """The CEL variables `accounts`, `operatorAccounts` and `breakGlassGroups`."""
+    """The CEL variables `accounts`, `operatorAccounts`, `breakGlassGroups` and `cniAccounts`."""
     return {
         VARIABLE: _expression(text(DEFAULT)),
-        "operatorAccounts": _of_kind(_OPERATOR),
+        OPERATORS: _of_kind(_OPERATOR),
         "breakGlassGroups": _of_kind(_BREAK_GLASS),
+        "cniAccounts": _of_kind(_CNI),
     }
 
 

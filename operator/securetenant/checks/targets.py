@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from securetenant.checks import gateway_api
+from securetenant.checks import accounts, gateway_api
 
 Document = dict[str, Any]
 
@@ -219,4 +219,28 @@ ROUTES: Final = Target(
     f"object.{_ANNOTATIONS}[?k] != oldObject.{_ANNOTATIONS}[?k])",
 )
 
-TARGETS: Final = (PODS, WORKLOADS, CLAIMS, BUDGETS, SERVICES, ENDPOINTS, ROUTES)
+_NEW: Final = "object.metadata.?annotations.orValue({})"
+_OLD: Final = "oldObject.metadata.?annotations.orValue({})"
+_METADATA: Final = {
+    "labels": "object.metadata.?labels.orValue({})",
+    "newAnnotations": _NEW,
+    "oldAnnotations": f"oldObject == null ? dyn({{}}) : {_OLD}",
+}
+# What is written into a pod's metadata once it is there: its spec does not change then. A binding's annotations are
+# copied into the pod, which is an update that no policy on pods sees.
+POD_ANNOTATIONS: Final = Target(
+    "podannotations",
+    [("v1", "Binding")],
+    [_rule("", ["UPDATE"], "pods", "pods/status"), _rule("", ["CREATE"], "bindings", "pods/binding")],
+    {**_METADATA, **accounts.variables()},
+    changes=f"{_NEW} != {_OLD}",
+)
+NETWORK_POLICIES: Final = Target(
+    "networkpolicies",
+    [("networking.k8s.io/v1", "NetworkPolicy")],
+    [_rule("networking.k8s.io", _WRITES, "networkpolicies")],
+    _METADATA,
+    changes=f"{_NEW} != {_OLD}",
+)
+
+TARGETS: Final = (*(PODS, WORKLOADS, POD_ANNOTATIONS, CLAIMS, BUDGETS, SERVICES, ENDPOINTS, ROUTES, NETWORK_POLICIES),)

@@ -213,6 +213,8 @@ def test_every_binding_shows_in_a_trial() -> None:
 def test_what_is_tried_is_refused_by_no_right_of_its_own() -> None:
     trials = {trial.name: trial for trial in probes.trials(StaticWorld(), SHIPS)}
     assert sorted(trials) == [
+        "Binding/securetenant-probe-deny",
+        "Binding/securetenant-probe-warn",
         "ConfigMap/securetenant-probe-deny",
         "ConfigMap/securetenant-probe-warn",
         "Deployment/securetenant-probe-deny",
@@ -224,6 +226,8 @@ def test_what_is_tried_is_refused_by_no_right_of_its_own() -> None:
         "Namespace/securetenant-probe",
         "PersistentVolumeClaim/securetenant-probe-deny",
         "PersistentVolumeClaim/securetenant-probe-warn",
+        "NetworkPolicy/securetenant-probe-deny",
+        "NetworkPolicy/securetenant-probe-warn",
         "Pod/securetenant-probe-deny",
         "Pod/securetenant-probe-warn",
         "PodDisruptionBudget/securetenant-probe-deny",

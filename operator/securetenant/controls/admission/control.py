@@ -113,7 +113,7 @@ def _plan(
     if tenant.spec.mode == "Audit":
         # Nothing is written, and so nothing of the tenant's is judged at admission.
         return made
-    read = [*desired, *(want for each in sets for want in on_namespaces(each, tenant, held))]
+    read = [*desired, *(want for each in sets if each.parameters for want in on_namespaces(each, tenant, held))]
     found = verdict(tenant, world, NAME, read, ships, comparison)
     if found is None:
         return made

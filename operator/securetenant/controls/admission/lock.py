@@ -3,11 +3,14 @@
 The policy matches all namespaces and compares the old object with the new one. A namespaceSelector would look at the
 new labels alone, so that taking a mark off would also take the lock off. Subresources write labels as well
 (Capsule CVE-2026-30963).
+
+On a tenant's namespace it keeps the annotations that tell the network plug-in its subnet as well: whoever changes them
+moves the pods that are created next, and what the plug-in does not write itself is not healed. The plug-in passes.
 """
 
 from typing import Final
 
-from securetenant.checks import accounts
+from securetenant.checks import accounts, cni
 from securetenant.checks.check import CheckSet, Parameter
 from securetenant.checks.policies import binding, policy_name, versioned
 from securetenant.checks.targets import Document
@@ -36,8 +39,9 @@ LOCKS: Final = CheckSet(
 _POD_SECURITY: Final = "pod-security.kubernetes.io/"
 # What keys `k` are looked at. Where a namespace has thousands of long ones, each step over them counts: a regular
 # expression would cost a hundred times as much of what the API server allows, and refuse the namespace.
-_ANNOTATIONS: Final = f"k.startsWith('{names.GROUP}/')"
-_LABELS: Final = f"{_ANNOTATIONS} || k.startsWith('{_POD_SECURITY}') || k == '{names.LABEL_MANAGED_BY}'"
+_OURS: Final = f"k.startsWith('{names.GROUP}/')"
+_ANNOTATIONS: Final = f"{_OURS} || (variables.marked && !variables.byCni && ({cni.listed(cni.ADDRESS, but=cni.FREE)}))"
+_LABELS: Final = f"{_OURS} || k.startsWith('{_POD_SECURITY}') || k == '{names.LABEL_MANAGED_BY}'"
 _MESSAGE: Final = "only the operator changes this on a namespace: edit the SecureTenant instead"
 
 
@@ -87,6 +91,7 @@ def _variables() -> dict[str, str]:
         f"request.userInfo.username in [{controllers}] || "
         f"(object == null ? oldObject : object).metadata.?name.orValue('') in [{probes}]",
         "breakGlass": "request.userInfo.?groups.orValue([]).exists(g, g in variables.breakGlassGroups)",
+        "byCni": "request.userInfo.username in variables.cniAccounts",
         "oldLabels": _of("labels", "oldObject", "dyn({})"),
         "newLabels": _of("labels", "object", "variables.oldLabels"),
         "oldAnnotations": _of("annotations", "oldObject", "dyn({})"),

@@ -16,7 +16,7 @@ from securetenant.controls.admission.shipped import Shipped, is_applied
 from securetenant.controls.admission.standing import Comparison
 from securetenant.controls.world import World
 from securetenant.model import names
-from securetenant.model.kinds import MUTATING_BINDING, NAMESPACE, POD, VALIDATING_BINDING, Kind
+from securetenant.model.kinds import MUTATING_BINDING, NAMESPACE, NETWORK_POLICY, POD, VALIDATING_BINDING, Kind
 from securetenant.model.objects import Json
 from securetenant.model.probe import Answer, Probed, Trial
 
@@ -27,6 +27,7 @@ INGRESS: Final = Kind("Ingress", "networking.k8s.io", "v1", "ingresses", namespa
 CLAIM: Final = Kind("PersistentVolumeClaim", "", "v1", "persistentvolumeclaims", namespaced=True)
 BUDGET: Final = Kind("PodDisruptionBudget", "policy", "v1", "poddisruptionbudgets", namespaced=True)
 CONFIG_MAP: Final = Kind("ConfigMap", "", "v1", "configmaps", namespaced=True)
+BINDING: Final = Kind("Binding", "", "v1", "bindings", namespaced=True)
 NAME: Final = "securetenant-probe"
 
 _RESTRICTED: Final[Json] = {
@@ -80,14 +81,26 @@ _BODIES: Final[Mapping[Kind, Json]] = {
     BUDGET: {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": _METADATA, "spec": {}},
     # The name is all that the policy looks at.
     CONFIG_MAP: {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {**_METADATA, "name": root_ca.NAME}},
+    BINDING: {
+        "apiVersion": "v1",
+        "kind": "Binding",
+        "metadata": _METADATA,
+        "target": {"apiVersion": "v1", "kind": "Node", "name": NAME},
+    },
+    NETWORK_POLICY: {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": _METADATA,
+        "spec": {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]},
+    },
 }
 
 _SEEN: Final = re.compile(
     r"AdmissionPolicy '([^']+)' with binding '([^']+)'( denied request)?: probe: (\S+) ([0-9a-f]+) is in force"
 )
 _INJECTED: Final = re.compile(r" is in force, injected ([0-9a-f]+)")
-# Refused by what comes after the policies, in the namespaces of the probe: a quota of 0.
-_AFTERWARDS: Final = ("exceeded quota: ", "status unknown for quota: ")
+# Refused by what comes after the policies, in the namespaces of the probe: a quota of 0, and so no pod to be bound.
+_AFTERWARDS: Final = ("exceeded quota: ", "status unknown for quota: ", f'pods "{NAME}" not found')
 
 
 class Seen(NamedTuple):

@@ -125,9 +125,9 @@ def _account(world: World, shipped: Sequence[Shipped], probed: Probed) -> Verdic
 
 
 def _accounts(world: World, shipped: Sequence[Shipped]) -> Iterator[tuple[Shipped, accounts.Accounts]]:
-    """The accounts that stand in the policies which tell accounts apart."""
+    """The accounts that stand in the policies which let the operator do what others may not."""
     for one in shipped:
-        if one.is_policy and accounts.ANNOTATION in one.metadata.get("annotations", {}):
+        if one.is_policy and f"variables.{accounts.OPERATORS}" in str(one.spec):
             observed = world.get(one.ref)
             if observed is not None:
                 yield one, accounts.read(observed.annotations.get(accounts.ANNOTATION, ""))

@@ -29,8 +29,9 @@ _KINDS: Final = {kind.name: kind for kind in KINDS}
 @dataclass(frozen=True, slots=True, eq=False)
 class Shipped:
     """A policy or a binding. `spec`: in canonical form. `policy`: the policy's name, of a binding the one that it
-    binds. `version`: what the policy calls itself when it answers a probe. `resources`: what the policy matches
-    ("pods"). `metadata`: as shipped. `is_optional`: it is in a component of manifests/ that need not be applied."""
+    binds. `version`: what the policy calls itself when it answers a probe. `resources`: what the policy matches when it
+    is created ("pods"). `metadata`: as shipped. `is_optional`: it is in a component of manifests/ that need not be
+    applied."""
 
     ref: Ref
     spec: Json
@@ -90,7 +91,7 @@ def _shipped(document: Document, found: Mapping[tuple[str, str], Document], is_o
         canonical(kind, document["spec"]),
         policy["metadata"]["name"],
         policy["metadata"]["annotations"][policies.VERSION],
-        frozenset(resource for rule in rules for resource in rule["resources"]),
+        frozenset(resource for rule in rules if "CREATE" in rule["operations"] for resource in rule["resources"]),
         document["metadata"],
         is_optional,
     )

@@ -7,6 +7,7 @@ expiry.py      which rules expire soon
 openings.py    what a NetworkPolicy opens, as text
 changes.py     which flows a rollout opened and closed, and why
 notices.py     Events and log lines about these changes
+checks.py      which annotations of pods and NetworkPolicies go around it
 triggers.py    which events concern a tenant's whitelist
 control.py     the plan, its status and conditions
 """

@@ -15,6 +15,8 @@ from securetenant.api.tenant import Peer, SecureTenant
 from securetenant.controls import ownership
 from securetenant.controls.control import NO_CLUSTER, Control, Foreign, Plan
 from securetenant.controls.network import endpoints, expiry, notices, openings, policies, review, triggers, whitelist
+from securetenant.controls.network.checks import CHECKS
+from securetenant.controls.network.checks import NAME as NAME
 from securetenant.controls.network.whitelist import Declaration, declarations, earliest
 from securetenant.controls.world import World
 from securetenant.model.kinds import ENDPOINT_SLICE, NETWORK_POLICY
@@ -22,7 +24,6 @@ from securetenant.model.metrics import Family, Samples
 from securetenant.model.objects import Desired, Json, Ref, Superseded
 from securetenant.sets.policy import parsed
 
-NAME: Final = "network"
 DENY: Final = "securetenant-default-deny"
 DNS: Final = "securetenant-dns"
 ISOLATION: Final = "securetenant-isolation"
@@ -222,4 +223,5 @@ CONTROL: Final = Control(
     temporary=notices.temporary,
     references=review.references,
     review=review.one_sided,
+    checks=CHECKS,
 )
