@@ -108,7 +108,7 @@ def test_the_defaults_of_the_schema_are_those_of_the_models() -> None:
         "network": {"isolation": "Namespace", "dns": True, "apiServer": False, "foreign": "Report"},
         "admission": "Deny",
         "runtime": {"podSecurity": "Restricted", "readOnlyRootFilesystem": True, "serviceAccountTokens": True},
-        "locks": {"namespaces": True},
+        "locks": {"namespaces": True, "posture": True},
     }
 
 

@@ -187,7 +187,7 @@ def _defaults() -> Document:
         "network": {"isolation": "Namespace", "dns": True, "apiServer": False, "foreign": "Report"},
         "admission": "Deny",
         "runtime": {"podSecurity": "Restricted", "readOnlyRootFilesystem": True, "serviceAccountTokens": True},
-        "locks": {"namespaces": True},
+        "locks": {"namespaces": True, "posture": True},
     }
 
 

@@ -218,5 +218,7 @@ def test_what_is_tried_is_refused_by_no_right_of_its_own() -> None:
         "Namespace/securetenant-probe",
         "Pod/securetenant-probe-deny",
         "Pod/securetenant-probe-warn",
+        "ResourceQuota/securetenant-probe-deny",
+        "ResourceQuota/securetenant-probe-warn",
     ]
     assert Ref(VALIDATING_POLICY, "", "pods.securetenant.dev") in {one.ref for one in SHIPS}

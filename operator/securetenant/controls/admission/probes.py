@@ -15,7 +15,7 @@ from securetenant.controls.admission.shipped import Shipped, is_applied
 from securetenant.controls.admission.standing import Comparison
 from securetenant.controls.world import World
 from securetenant.model import names
-from securetenant.model.kinds import MUTATING_BINDING, NAMESPACE, POD, VALIDATING_BINDING, Kind
+from securetenant.model.kinds import MUTATING_BINDING, NAMESPACE, POD, RESOURCE_QUOTA, VALIDATING_BINDING, Kind
 from securetenant.model.objects import Json
 from securetenant.model.probe import Answer, Probed, Trial
 
@@ -49,6 +49,8 @@ _BODIES: Final[Mapping[Kind, Json]] = {
         },
     },
     NAMESPACE: {"apiVersion": "v1", "kind": "Namespace", "metadata": _METADATA},
+    # Of what the posture lock holds: the one that would do nothing.
+    RESOURCE_QUOTA: {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": _METADATA, "spec": {"hard": {}}},
 }
 
 _SEEN: Final = re.compile(

@@ -10,7 +10,7 @@ import msgspec
 from securetenant.checks import injections, policies
 from securetenant.checks.check import CheckSet
 from securetenant.checks.targets import TARGETS, Document
-from securetenant.controls.admission import lock
+from securetenant.controls.admission import lock, posture
 from securetenant.controls.world import World
 from securetenant.model.kinds import (
     MUTATING_BINDING,
@@ -69,7 +69,11 @@ class Shipped:
 def documents(sets: Sequence[CheckSet]) -> dict[str, list[Document]]:
     """The policies and their bindings by file of manifests/admission."""
     judging = {f"{target.name}.yaml": policies.judging(target, sets) for target in TARGETS}
-    return {**{name: made for name, made in judging.items() if made}, "namespaces.yaml": lock.namespaces()}
+    return {
+        **{name: made for name, made in judging.items() if made},
+        "namespaces.yaml": lock.namespaces(),
+        "posture.yaml": posture.objects(),
+    }
 
 
 def shipped(sets: Sequence[CheckSet]) -> tuple[Shipped, ...]:
