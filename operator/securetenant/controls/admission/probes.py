@@ -20,6 +20,7 @@ from securetenant.model.objects import Json
 from securetenant.model.probe import Answer, Probed, Trial
 
 DEPLOYMENT: Final = Kind("Deployment", "apps", "v1", "deployments", namespaced=True)
+EVENT: Final = Kind("Event", "", "v1", "events", namespaced=True)
 NAME: Final = "securetenant-probe"
 
 _RESTRICTED: Final[Json] = {
@@ -51,6 +52,15 @@ _BODIES: Final[Mapping[Kind, Json]] = {
     NAMESPACE: {"apiVersion": "v1", "kind": "Namespace", "metadata": _METADATA},
     # Of what the posture lock holds: the one that would do nothing.
     RESOURCE_QUOTA: {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": _METADATA, "spec": {"hard": {}}},
+    # Of what the operator's own account is restrained in: the one that no other policy of ours matches.
+    EVENT: {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": _METADATA,
+        "involvedObject": {"apiVersion": names.API_VERSION, "kind": names.KIND, "name": NAME},
+        "reason": "Probe",
+        "type": "Normal",
+    },
 }
 
 _SEEN: Final = re.compile(
@@ -71,7 +81,8 @@ class Seen(NamedTuple):
 
 
 def trials(world: World, shipped: Sequence[Shipped]) -> list[Trial]:
-    """One of each kind that our policies match, in each namespace of the probe."""
+    """One of each kind that our policies match, in each namespace of the probe; an Event where those are that are about
+    objects in no namespace."""
     if not any(world.serves(one.ref.kind) for one in shipped):
         return []
     matched = {resource for one in shipped for resource in one.resources}
@@ -79,8 +90,14 @@ def trials(world: World, shipped: Sequence[Shipped]) -> list[Trial]:
         Trial(f"{kind.name}/{namespace or NAME}", kind, namespace, body)
         for kind, body in _BODIES.items()
         if kind.plural in matched
-        for namespace in (names.PROBE_NAMESPACES if kind.namespaced else ("",))
+        for namespace in _places(kind)
     ]
+
+
+def _places(kind: Kind) -> Sequence[str]:
+    if kind is EVENT:
+        return ("default",)
+    return names.PROBE_NAMESPACES if kind.namespaced else ("",)
 
 
 def seen(answers: Iterable[Answer]) -> set[Seen]:

@@ -10,7 +10,7 @@ import msgspec
 from securetenant.checks import injections, policies
 from securetenant.checks.check import CheckSet
 from securetenant.checks.targets import TARGETS, Document
-from securetenant.controls.admission import lock, posture
+from securetenant.controls.admission import lock, posture, restraint
 from securetenant.controls.world import World
 from securetenant.model.kinds import (
     MUTATING_BINDING,
@@ -73,6 +73,7 @@ def documents(sets: Sequence[CheckSet]) -> dict[str, list[Document]]:
         **{name: made for name, made in judging.items() if made},
         "namespaces.yaml": lock.namespaces(),
         "posture.yaml": posture.objects(),
+        "operator.yaml": restraint.account(),
     }
 
 
