@@ -1,7 +1,7 @@
 """The operator restrained: what its own account may write, and where. RBAC cannot say "in tenants' namespaces", so a
 stolen token could bind a tenant's Admin in kube-system; this policy says it. It holds for the operator's account alone.
 
-It is a list of what is allowed. A namespace is a tenant's by its label, which nobody but the operator may set: the
+It is a list of what is allowed. A namespace is a tenant's by our keys on it, which nobody but the operator may set: the
 account can still take over a namespace that is not the system's, as it must for `adopt: true`.
 """
 
@@ -24,7 +24,6 @@ RESOURCES: Final = {
     names.GROUP: ("securetenants", "securetenants/status"),
 }
 
-_MARK: Final = f"'{names.LABEL_TENANT}'"
 _OWNERS: Final = "object.metadata.?ownerReferences == oldObject.metadata.?ownerReferences"
 _HELD: Final = f"{_OWNERS} && object.metadata.?finalizers == oldObject.metadata.?finalizers"
 _SYSTEM: Final = "variables.place + ' is a system namespace'"
@@ -197,7 +196,10 @@ def _alike(field: str, but: str) -> str:
 
 
 def _has_mark(thing: str) -> str:
-    return f"{thing}.metadata.?labels[?{_MARK}].hasValue()"
+    """Whether it carries a key of ours. On namespaces nobody else may set one; where one of them was taken off by
+    break-glass, the others still tell."""
+    maps = f"[{thing}.metadata.?labels.orValue({{}}), {thing}.metadata.?annotations.orValue({{}})]"
+    return f"{maps}.exists(m, m.exists(k, k.startsWith('{names.GROUP}/')))"
 
 
 def _unless(allowed: str, told: str) -> str:
