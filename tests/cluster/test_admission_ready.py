@@ -100,7 +100,7 @@ TAMPERING: Final[dict[str, tuple[str, Callable[[Admin, str], Awaitable[Any]], st
     "binding-narrowed": (DENY, replaced("/spec/matchResources/objectSelector", SOME), "spec.matchResources.object"),
     "binding-warns": (DENY, replaced("/spec/validationActions", ["Warn"]), "spec.validationActions"),
     "failures-ignored": (PODS, replaced("/spec/failurePolicy", "Ignore"), "spec.failurePolicy"),
-    "validation-removed": (PODS, removed("/spec/validations/3"), "spec.validations"),
+    "validation-removed": (PODS, removed("/spec/validations/1"), "spec.validations"),
     "lock-conditioned": (
         LOCK,
         replaced("/spec/matchConditions", [{"name": "never", "expression": "false"}]),

@@ -292,7 +292,6 @@ async def test_restricted_pod_security_admits_the_operator(
         assert "violates PodSecurity" in answer["message"]
 
 
-@pytest.mark.cluster
 @pytest_asyncio.fixture(scope="module")
 async def tenants_namespace(admin: Admin, manifests: None) -> AsyncIterator[str]:
     path = "/api/v1/namespaces"
@@ -301,6 +300,7 @@ async def tenants_namespace(admin: Admin, manifests: None) -> AsyncIterator[str]
     await admin.delete(f"{path}/escalation")
 
 
+@pytest.mark.cluster
 @pytest.mark.parametrize(
     ("role", "taken"),
     [

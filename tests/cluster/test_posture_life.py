@@ -1,6 +1,7 @@
 """The posture lock while the operator does its work, a tenant without it, break-glass, and everybody else's tools."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -180,6 +181,16 @@ async def test_a_chart_with_a_role_binding_of_its_own(stage: Stage, mallory: Adm
 # --- Kubernetes' own
 
 
+async def left_behind(admin: Admin, space: str) -> None:
+    """A namespace with an object of each kind, as an operator that is gone left them."""
+    marks = {"securetenant.dev/tenant": "x", "app.kubernetes.io/managed-by": "securetenant"}
+    metadata = {"name": space, "labels": {**marks, "securetenant.dev/admission": "Deny"}}
+    await admin.create(NAMESPACES, {"metadata": metadata})
+    for kind in OBJECTS:
+        body = {"metadata": {"name": "ours", "labels": marks}, **PLAIN[kind]}
+        await admin.create(COLLECTIONS[kind].format(space), body)
+
+
 @pytest_asyncio.fixture(scope="module", params=["an account each", "one account"])
 async def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Admin]:
     if request.param == "an account each":
@@ -205,12 +216,7 @@ async def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
 async def test_quotas_are_counted_and_namespaces_end(cluster: Admin) -> None:
     """The API server counts what is made, its controller what is deleted, and another empties the namespace."""
     space = "posture-counted"
-    marks = {"securetenant.dev/tenant": "x", "app.kubernetes.io/managed-by": "securetenant"}
-    metadata = {"name": space, "labels": {**marks, "securetenant.dev/admission": "Deny"}}
-    await cluster.create(NAMESPACES, {"metadata": metadata})
-    for kind in OBJECTS:
-        body = {"metadata": {"name": "ours", "labels": marks}, **PLAIN[kind]}
-        await cluster.create(COLLECTIONS[kind].format(space), body)
+    await left_behind(cluster, space)
     quota = f"{QUOTAS.format(space)}/ours"
 
     async def used() -> str:
@@ -235,3 +241,32 @@ async def test_quotas_are_counted_and_namespaces_end(cluster: Admin) -> None:
 
 
 OBJECTS_OURS: Final = f"{POLICIES}/ours"
+
+
+async def test_uninstalled_as_the_docs_say_nothing_is_locked(tmp_path: Path) -> None:
+    """The policies go first: without the operator nobody but break-glass could take the marks off."""
+    (block,) = (
+        b
+        for b in blocks(ROOT / "docs" / "operations.md")
+        if "kubectl delete validatingadmissionpolicybindings," in b.text
+    )
+    command = block.text.removeprefix("$ kubectl ").split()
+    space = "posture-left"
+    with sandbox_plane.start(tmp_path / "plane") as plane:
+        async with Admin(plane) as admin, Admin(plane, user="mallory", groups=[MASTERS]) as mallory:
+            await apply_manifests(admin)
+            await left_behind(admin, space)
+            for kind in OBJECTS:
+                path = f"{COLLECTIONS[kind].format(space)}/ours"
+                assert is_refused(await merge(mallory, path, OPENED[kind]))
+            await admin.kubectl(*command)
+
+            async def is_free() -> bool:
+                answer = await merge(mallory, OBJECTS_OURS.format(space), {"metadata": {"labels": {"a": "b"}}})
+                return answer[0] == 200
+
+            await wait_for(is_free, 10, "the policies to be gone")
+            for kind in OBJECTS:
+                await mallory.delete(f"{COLLECTIONS[kind].format(space)}/ours")
+            await mallory.delete(f"{NAMESPACES}/{space}")
+            await life.gone(mallory, f"{NAMESPACES}/{space}", 30)

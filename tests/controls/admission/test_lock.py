@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import yaml
 
-from securetenant.controls.admission import lock, manifests, posture
+from securetenant.controls.admission import lock, manifests, posture, restraint
 from securetenant.controls.lookup import NAMED, WRITES
 from securetenant.model.kinds import NAMESPACE
 from securetenant.model.objects import Ref
@@ -60,6 +60,27 @@ def test_the_posture_lock_matches_what_the_operator_makes_and_quota_status() -> 
     assert matched == made | {("", "resourcequotas/status")}
     assert {tuple(rule["operations"]) for rule in rules} == {("CREATE", "UPDATE", "DELETE")}
     assert (policy["spec"]["failurePolicy"], binding["spec"]["validationActions"]) == ("Fail", ["Deny", "Audit"])
+
+
+def test_the_operator_is_restrained_in_all_that_it_has_a_right_to_write() -> None:
+    """Whatever a ClusterRole lets it write anywhere. What a Role lets it write is bounded by its namespace."""
+    policy, binding = restraint.account()
+    rules = policy["spec"]["matchConstraints"]["resourceRules"]
+    matched = {(rule["apiGroups"][0], resource) for rule in rules for resource in rule["resources"]}
+    files = ("rbac/operator.yaml", "components/nodes/role.yaml")
+    documents = [one for file in files for one in yaml.safe_load_all((ROOT / manifests.FOLDER / file).read_text())]
+    writes = {
+        (group, resource)
+        for role in documents
+        for rule in role.get("rules", ())
+        if {"create", "update", "patch", "delete"} & set(rule["verbs"])
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+    assert writes <= matched
+    assert matched - writes == {("", "namespaces/status"), ("", "namespaces/finalize")}
+    assert (policy["spec"]["failurePolicy"], binding["spec"]["validationActions"]) == ("Fail", ["Deny", "Audit"])
+    assert "matchResources" not in binding["spec"]
 
 
 def test_what_ships_is_what_is_generated() -> None:

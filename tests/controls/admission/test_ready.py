@@ -215,6 +215,7 @@ def test_what_is_tried_is_refused_by_no_right_of_its_own() -> None:
     assert sorted(trials) == [
         "Deployment/securetenant-probe-deny",
         "Deployment/securetenant-probe-warn",
+        "Event/default",
         "Namespace/securetenant-probe",
         "Pod/securetenant-probe-deny",
         "Pod/securetenant-probe-warn",
