@@ -11,7 +11,7 @@ import yaml
 from sandbox import audit
 from sandbox import plane as sandbox_plane
 from tests.support import life
-from tests.support.life import NAMESPACES, Json
+from tests.support.life import MARKS, NAMESPACES, Json
 from tests.support.locked import BREAK_GLASS, MASTERS
 from tests.support.markdown import blocks
 from tests.support.posture import COLLECTIONS, OBJECTS, OPENED, PLAIN, POLICY, WAYS, is_refused, merge
@@ -258,7 +258,7 @@ async def test_uninstalled_as_the_docs_say_nothing_is_locked(tmp_path: Path) -> 
             await left_behind(admin, space)
             for kind in OBJECTS:
                 path = f"{COLLECTIONS[kind].format(space)}/ours"
-                assert is_refused(await merge(mallory, path, OPENED[kind]))
+                assert is_refused(await merge(mallory, path, {"metadata": {"labels": dict.fromkeys(MARKS)}}))
             await admin.kubectl(*command)
 
             async def is_free() -> bool:
