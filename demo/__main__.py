@@ -134,6 +134,7 @@ def _is_ready(tenant: dict[str, Any]) -> bool:
 
 async def _tamper(admin: Admin, operator: Operator, node: str | None, problems: list[str]) -> None:
     screen.heading("Tampering, in front of you")
+    screen.say("by a member of the break-glass group; the API server refuses most of it to everybody else, see below")
     acts = scenes(node)
     for number, scene in enumerate(acts, 1):
         screen.opening(scene.title, number, len(acts))

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from demo.scenes import open_policy
 from sandbox.client import MERGE_PATCH
 
 WORKLOADS = Path(__file__).resolve().parents[1] / "examples" / "workloads"
@@ -58,6 +59,24 @@ def attacks() -> list[Attack]:
             {"metadata": {"labels": {"securetenant.dev/tenant": None}}},
             MERGE_PATCH,
             "locked: label securetenant.dev/tenant",
+        ),
+        Attack(
+            "a cluster-admin deletes the default-deny policy of payments-prod",
+            CLUSTER_ADMIN,
+            "DELETE",
+            "/apis/networking.k8s.io/v1/namespaces/payments-prod/networkpolicies/securetenant-default-deny",
+            None,
+            "",
+            "locked: deletion of NetworkPolicy securetenant-default-deny",
+        ),
+        Attack(
+            "a cluster-admin opens the ledger to everyone (the tenant says: foreign policies, Remove)",
+            CLUSTER_ADMIN,
+            "POST",
+            "/apis/networking.k8s.io/v1/namespaces/ledger-prod/networkpolicies",
+            open_policy(),
+            "application/json",
+            "foreign: creation of NetworkPolicy open-for-a-test",
         ),
     ]
 

@@ -1,4 +1,6 @@
-"""What is tampered with, as data: who does what, what must be found, and what must become of it."""
+"""What is tampered with, as data: who does what, what must be found, and what must become of it.
+
+Whoever tampers is in the break-glass group: the API server refuses nearly all of this to everybody else."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -65,7 +67,7 @@ def scenes(node: str | None) -> list[Scene]:
             "Foreign",
             "NetworkPolicy/ledger-prod/open-for-a-test",
             "removed",
-            _create(_NETWORK.format("ledger-prod"), _open_policy(), "helm"),
+            _create(_NETWORK.format("ledger-prod"), open_policy(), "helm"),
             _gone(_NETWORK.format("ledger-prod") + "/open-for-a-test"),
         ),
         Scene(
@@ -96,7 +98,7 @@ def scenes(node: str | None) -> list[Scene]:
             ),
         ),
         Scene(
-            "the labels of a namespace are stripped by break-glass, the mark of its tenant among them",
+            "the labels of a namespace are stripped, the mark of its tenant among them",
             "payments",
             "namespaces",
             "Changed",
@@ -132,7 +134,7 @@ def _taint_removed(node: str) -> Scene:
     )
 
 
-def _open_policy() -> dict[str, Any]:
+def open_policy() -> dict[str, Any]:
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",

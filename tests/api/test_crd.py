@@ -120,7 +120,7 @@ def test_the_defaults_of_the_schema_are_those_of_the_models() -> None:
             "manualEndpoints": False,
             "ingress": {"tlsRequired": True},
         },
-        "locks": {"namespaces": True},
+        "locks": {"namespaces": True, "posture": True},
     }
 
 

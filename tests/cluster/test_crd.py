@@ -192,7 +192,7 @@ def _defaults() -> Document:
             "serviceAccountTokens": True,
             "evictable": True,
         },
-        "locks": {"namespaces": True},
+        "locks": {"namespaces": True, "posture": True},
     }
 
 

@@ -3,11 +3,12 @@
 import asyncio
 import copy
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import pytest_asyncio
 import yaml
 
 import securetenant
@@ -307,6 +308,14 @@ async def test_restricted_pod_security_admits_the_operator(
         assert "violates PodSecurity" in answer["message"]
 
 
+@pytest_asyncio.fixture(scope="module")
+async def tenants_namespace(admin: Admin, manifests: None) -> AsyncIterator[str]:
+    path = "/api/v1/namespaces"
+    await admin.create(path, {"metadata": {"name": "escalation", "labels": {"securetenant.dev/tenant": "x"}}})
+    yield "escalation"
+    await admin.delete(f"{path}/escalation")
+
+
 @pytest.mark.cluster
 @pytest.mark.parametrize(
     ("role", "taken"),
@@ -316,13 +325,14 @@ async def test_restricted_pod_security_admits_the_operator(
     ],
 )
 async def test_operator_hands_out_the_tenants_roles_alone(
-    plane: Plane, manifests: None, role: str, taken: bool
+    plane: Plane, tenants_namespace: str, role: str, taken: bool
 ) -> None:
-    """A real write, since it is the API server's check against escalation, and not a rule, that refuses."""
+    """A real write, since it is the API server's check against escalation, and not a rule, that refuses. In a tenant's
+    namespace: elsewhere the policy on the operator's account refuses all (tests/cluster/test_stolen_token.py)."""
     code, output = await kubectl(
         plane,
         *(f"--as=system:serviceaccount:{NAMESPACE}:securetenant", "create", "rolebinding", "escalation-test"),
-        *("-n", "default", f"--clusterrole={role}", "--user=somebody", "--dry-run=server"),
+        *("-n", tenants_namespace, f"--clusterrole={role}", "--user=somebody", "--dry-run=server"),
     )
     assert (code == 0) is taken, output
     if not taken:

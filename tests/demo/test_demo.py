@@ -86,14 +86,14 @@ def test_all_happens_as_told_and_nothing_is_left(tmp_path: Path) -> None:
 
 def assert_refusals(output: str) -> None:
     """The exempted pod is let in first and refused last; in between each attack is, by the rule that is meant."""
-    assert "admitted at" in part(output, "1/6 a developer of payments creates a pod with that label, before the end")
+    assert "admitted at" in part(output, "1/8 a developer of payments creates a pod with that label, before the end")
     acts = attacks()
-    assert len(acts) == 4
+    assert len(acts) == 6
     for number, act in enumerate(acts, 2):
-        printed = part(output, f"{number}/6 {act.title}")
+        printed = part(output, f"{number}/8 {act.title}")
         assert "refused 403:" in printed
         assert act.rule in printed
-    last = part(output, "6/6 the developer creates such a pod again, until it is refused")
+    last = part(output, "8/8 the developer creates such a pod again, until it is refused")
     assert re.search(r"refused at [0-9:]{8}Z, 403:\n", last)
     assert "runtime/readOnlyRootFilesystem at container batch" in last
 

@@ -11,6 +11,7 @@ from securetenant.controls.lookup import CACHED
 from securetenant.drift.judge import Finding
 from securetenant.engine.inflight import WritesInFlight
 from securetenant.engine.writer import Outcome, Writer
+from securetenant.model import names
 from securetenant.model.kinds import NAMESPACE, NETWORK_POLICY
 from securetenant.model.objects import Desired, Observed, Ref, Superseded
 from securetenant.model.record import annotation
@@ -182,3 +183,30 @@ async def test_what_closes_waits_for_no_label_of_a_namespace_that_is_the_tenants
     found, outcome = await sent(tmp_path, [*contents, correction], "pay")
     assert sorted(found) == ["+deny", "-gone"]
     assert [finding for finding, _ in outcome.failed] == [correction]
+
+
+# --- what the policy on our own account refuses while the API server has not seen the mark on the namespace yet
+
+
+@pytest.mark.parametrize(("times", "by", "asked"), [(3, names.RESTRAINT, 4), (9, names.RESTRAINT, 6), (3, "theirs", 1)])
+async def test_a_write_that_our_own_restraint_refuses_is_sent_again_for_a_moment(
+    tmp_path: Path, times: int, by: str, asked: int
+) -> None:
+    tried: list[str] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        body = await request.json()
+        tried.append(body["metadata"]["name"])
+        if len(tried) <= times:
+            message = (
+                f"... is forbidden: ValidatingAdmissionPolicy '{by}' with binding 'b' denied request: restrained: x"
+            )
+            return status(403, "Forbidden", message)
+        set_by_server = {"uid": "1", "resourceVersion": "1", "creationTimestamp": CREATED}
+        return web.json_response({**body, "metadata": {**body["metadata"], **set_by_server}})
+
+    async with serving(handler, tmp_path) as path, transport_to(path) as transport:
+        writer = Writer(transport, {kind: Unheard() for kind in CACHED}, WritesInFlight())
+        outcome = await writer.undo([created("a")], "pay", "uid")
+    assert len(tried) == asked
+    assert bool(outcome.failed) is (times >= asked)

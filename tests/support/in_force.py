@@ -2,7 +2,7 @@
 our bindings act."""
 
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Any, Final
 
 from securetenant.controls.admission import probes
 from securetenant.controls.admission.shipped import Shipped, shipped
@@ -53,11 +53,12 @@ def _answer(trial: Trial, bindings: list[Shipped], version: Callable[[Shipped], 
 
 
 def _selects(one: Shipped, trial: Trial) -> bool:
-    resources = one.spec.get("matchResources")
+    resources: Any = one.spec.get("matchResources")
     if not isinstance(resources, dict) or not trial.namespace:
         return True
     mode = "Deny" if trial.namespace.endswith("deny") else "Warn"
-    return mode in str(resources["namespaceSelector"])
+    (wanted,) = resources["namespaceSelector"]["matchExpressions"]
+    return wanted["operator"] == "Exists" or mode in wanted["values"]
 
 
 def probed(given: Iterable[Answer] | None = None, *, user: str = USER, changed: bool = False) -> Probed:

@@ -47,14 +47,25 @@ async def apply_manifests(admin: Admin) -> None:
 
 
 async def policies_in_force(admin: Admin) -> None:
-    """Wait until the lock on namespaces answers: the API server loads policies a moment after they were written."""
-    probe = {"metadata": {"name": "probe", "annotations": {"securetenant.dev/probe": ""}}}
+    """Wait until the policies answer that tell accounts apart: the API server loads them a moment after they were
+    written, and not all at once."""
+    metadata = {"name": "probe", "annotations": {"securetenant.dev/probe": ""}}
+    about = {"apiVersion": "securetenant.dev/v1alpha1", "kind": "SecureTenant", "name": "probe"}
+    probes = {
+        "namespaces": ("/api/v1/namespaces", {}),
+        "posture": ("/api/v1/namespaces/securetenant-probe-deny/resourcequotas", {}),
+        "operator": ("/api/v1/namespaces/default/events", {"involvedObject": about}),
+    }
 
-    async def answers() -> bool:
-        status, answer = await admin.request("POST", "/api/v1/namespaces", probe, params={"dryRun": "All"})
-        return status == 403 and "probe: namespaces.securetenant.dev" in answer["message"]
+    async def answer() -> bool:
+        for name, (path, body) in probes.items():
+            made = {"metadata": metadata, **body}
+            status, told = await admin.request("POST", path, made, params={"dryRun": "All"})
+            if status != 403 or f"probe: {name}.securetenant.dev" not in told["message"]:
+                return False
+        return True
 
-    await wait_for(answers, 20, "the policies to be in force")
+    await wait_for(answer, 20, "the policies to be in force")
 
 
 def existing(path: Path) -> Path:

@@ -122,6 +122,11 @@ class Locks(SpecModel):
     namespaces: bool = Field(
         True, description="The tenant's namespaces: the operator's marks on them, and their deletion. Default: true."
     )
+    posture: bool = Field(
+        True,
+        description="What the operator makes in them: network policies, role bindings, quotas and limit ranges; and "
+        "those of others, where `foreign` says Remove. Default: true.",
+    )
 
 
 # The checks that an exemption can name, by control. tests/controls/admission compares them with the controls' own.

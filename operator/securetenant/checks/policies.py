@@ -80,13 +80,16 @@ def _policy(target: Target, sets: Sequence[CheckSet]) -> Document:
     return versioned(policy_name(target.name), spec)
 
 
-def versioned(name: str, spec: Document) -> Document:
+def versioned(name: str, spec: Document, tried_with: str = "") -> Document:
     """A ValidatingAdmissionPolicy. Its first validation answers the operator's probe, the creation of an object, with
     its version, so that the operator knows that this very policy is in force. `spec` has the default accounts, if any:
-    a platform that names others (see `accounts`) has the same version."""
+    a platform that names others (see `accounts`) has the same version. `tried_with`: the one resource with which it is
+    tried; "": any that it matches. Of several policies that refuse an object the answer names one."""
     digest = hashlib.sha256(msgspec.json.encode(spec, order="sorted")).hexdigest()[:12]
+    others = f"request.resource.resource != '{tried_with}' || " if tried_with else ""
     probe = {
-        "expression": f"request.operation != 'CREATE' || !('{PROBE}' in object.?metadata.?annotations.orValue({{}}))",
+        "expression": f"{others}request.operation != 'CREATE' || "
+        f"!('{PROBE}' in object.?metadata.?annotations.orValue({{}}))",
         # A MutatingAdmissionPolicy has no message of its own.
         "messageExpression": f"'probe: {name} {digest} is in force' + ({_INJECTED} == '' ? '' : "
         f"', injected ' + {_INJECTED})",

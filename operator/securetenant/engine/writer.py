@@ -16,7 +16,7 @@ from securetenant.drift.judge import Finding
 from securetenant.drift.writes import Request
 from securetenant.engine.inflight import Write, WritesInFlight
 from securetenant.kube.errors import malformed
-from securetenant.kube.transport import JSON_PATCH, AlreadyExists, ApiError, Conflict, NotFound, Transport
+from securetenant.kube.transport import JSON_PATCH, AlreadyExists, ApiError, Conflict, Forbidden, NotFound, Transport
 from securetenant.kube.wire import decode
 from securetenant.model import kinds
 from securetenant.model.kinds import Kind
@@ -31,6 +31,9 @@ class Store(Protocol):
     def forget(self, ref: Ref, uid: str) -> None: ...
 
 
+# Pauses (seconds) before a write is sent again that the policy on our own account refused: until the API server's cache
+# has the mark that was put on the namespace just now.
+_PAUSES: Final = (0.02, 0.05, 0.1, 0.2, 0.4)
 NO_VALUES: Final[Mapping[str, str]] = {}
 
 
@@ -141,6 +144,16 @@ class Writer:
     async def send(self, request: Request) -> Observed | None:
         """Send one write; store its answer in the cache and return it. A deletion returns None, and deleting what does
         not exist is no error. Raises ApiError."""
+        for pause in _PAUSES:
+            try:
+                return await self._send(request)
+            except Forbidden as error:
+                if not error.is_restrained:
+                    raise
+            await asyncio.sleep(pause)
+        return await self._send(request)
+
+    async def _send(self, request: Request) -> Observed | None:
         kind, ref = request.ref.kind, request.ref
         with self._in_flight.writing(ref) as write:
             match request.verb:

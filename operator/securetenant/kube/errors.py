@@ -8,6 +8,8 @@ from typing import Final, TypeGuard
 import aiohttp
 import msgspec
 
+from securetenant.model import names
+
 MESSAGE_LIMIT: Final = 1000  # characters of a message that are kept
 
 
@@ -80,6 +82,12 @@ class Forbidden(ApiError):
     @property
     def is_namespace_terminating(self) -> bool:
         return "NamespaceTerminating" in self.causes
+
+    @property
+    def is_restrained(self) -> bool:
+        """Whether the policy on the operator's own account refused it. It reads a namespace's mark from the API
+        server's cache, so that it may not see yet what was written just now."""
+        return f"'{names.RESTRAINT}'" in self.message
 
 
 class NotFound(ApiError):

@@ -38,6 +38,9 @@ CHILD_PREFIX: Final = "securetenant"
 # The namespaces that the API server itself creates, and recreates.
 BUILT_IN_NAMESPACES: Final = ("default", "kube-system", "kube-public", "kube-node-lease")
 
+# The admission policy that restrains the operator itself.
+RESTRAINT: Final = f"operator.{GROUP}"
+
 # Where the operator tries, as a dry run, what admission does with a pod: in one it refuses, in the other it warns.
 PROBE_NAMESPACES: Final = ("securetenant-probe-deny", "securetenant-probe-warn")
 

@@ -255,8 +255,13 @@ def _expiring(one: ExpiringExemption) -> SecureTenantStatus:
 
 def test_what_ends_with_a_released_tenant_is_named() -> None:
     of = pay(exemption(), exemption("hostPaths", -HOUR))
-    assert notices.ending(of, NOW) == ["the lock on its namespaces", "exemption runtime/hostPorts in a (CHG-7)"]
-    assert notices.ending(pay(locks={"namespaces": False}), NOW) == []
+    assert notices.ending(of, NOW) == [
+        "the lock on its namespaces",
+        "the lock on what was made in them",
+        "exemption runtime/hostPorts in a (CHG-7)",
+    ]
+    assert notices.ending(pay(locks={"namespaces": False}), NOW) == ["the lock on what was made in them"]
+    assert notices.ending(pay(locks={"namespaces": False, "posture": False}), NOW) == []
 
 
 # --- validate -----------------------------------------------------------------------------------------------------

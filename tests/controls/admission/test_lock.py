@@ -5,8 +5,8 @@ from typing import Any, Final
 
 import yaml
 
-from securetenant.controls.admission import lock, manifests
-from securetenant.controls.lookup import NAMED
+from securetenant.controls.admission import lock, manifests, posture, restraint
+from securetenant.controls.lookup import NAMED, WRITES
 from securetenant.model.kinds import NAMESPACE
 from securetenant.model.objects import Ref
 from tests.support.world import NOW, StaticWorld, tenant
@@ -23,9 +23,19 @@ def annotation(**spec: Any) -> str:
 
 
 def test_a_spec_says_which_locks_are_off() -> None:
-    assert annotation() == "v1"
-    assert annotation(locks={"namespaces": True}) == "v1"
-    assert annotation(locks={"namespaces": False}) == "v1;unlocked=namespaces"
+    every = "foreign=networkpolicies,rolebindings"
+    assert annotation() == f"v1;{every}"
+    assert annotation(locks={"namespaces": True, "posture": True}) == f"v1;{every}"
+    assert annotation(locks={"namespaces": False}) == f"v1;unlocked=namespaces;{every}"
+    assert annotation(locks={"namespaces": False, "posture": False}) == f"v1;unlocked=namespaces,posture;{every}"
+
+
+def test_a_spec_says_whose_objects_are_refused() -> None:
+    """Nothing said in the annotation is the strictest."""
+    removed = {"foreign": "Remove"}
+    assert annotation(network=removed, access=removed) == "v1"
+    assert annotation(network=removed) == "v1;foreign=rolebindings"
+    assert annotation(access=removed, network={"foreign": "Ignore"}) == "v1;foreign=networkpolicies"
 
 
 def test_it_matches_every_namespace_and_every_way_to_write_one() -> None:
@@ -39,6 +49,38 @@ def test_it_matches_every_namespace_and_every_way_to_write_one() -> None:
     assert policy["spec"]["matchConstraints"].keys() == {"resourceRules", "matchPolicy"}
     assert "matchResources" not in binding["spec"]
     assert binding["spec"]["validationActions"] == ["Deny", "Audit"]
+
+
+def test_the_posture_lock_matches_what_the_operator_makes_and_quota_status() -> None:
+    """A misspelt resource is accepted without a word; a kind that some control comes to write must be added."""
+    policy, binding = posture.objects()
+    rules = policy["spec"]["matchConstraints"]["resourceRules"]
+    matched = {(rule["apiGroups"][0], resource) for rule in rules for resource in rule["resources"]}
+    made = {(kind.group, kind.plural) for kind in WRITES if kind.namespaced}
+    assert matched == made | {("", "resourcequotas/status")}
+    assert {tuple(rule["operations"]) for rule in rules} == {("CREATE", "UPDATE", "DELETE")}
+    assert (policy["spec"]["failurePolicy"], binding["spec"]["validationActions"]) == ("Fail", ["Deny", "Audit"])
+
+
+def test_the_operator_is_restrained_in_all_that_it_has_a_right_to_write() -> None:
+    """Whatever a ClusterRole lets it write anywhere. What a Role lets it write is bounded by its namespace."""
+    policy, binding = restraint.account()
+    rules = policy["spec"]["matchConstraints"]["resourceRules"]
+    matched = {(rule["apiGroups"][0], resource) for rule in rules for resource in rule["resources"]}
+    files = ("rbac/operator.yaml", "components/nodes/role.yaml")
+    documents = [one for file in files for one in yaml.safe_load_all((ROOT / manifests.FOLDER / file).read_text())]
+    writes = {
+        (group, resource)
+        for role in documents
+        for rule in role.get("rules", ())
+        if {"create", "update", "patch", "delete"} & set(rule["verbs"])
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+    assert writes <= matched
+    assert matched - writes == {("", "namespaces/status"), ("", "namespaces/finalize")}
+    assert (policy["spec"]["failurePolicy"], binding["spec"]["validationActions"]) == ("Fail", ["Deny", "Audit"])
+    assert "matchResources" not in binding["spec"]
 
 
 def test_what_ships_is_what_is_generated() -> None:

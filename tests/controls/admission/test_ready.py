@@ -223,6 +223,7 @@ def test_what_is_tried_is_refused_by_no_right_of_its_own() -> None:
         "EndpointSlice/securetenant-probe-warn",
         "Ingress/securetenant-probe-deny",
         "Ingress/securetenant-probe-warn",
+        "Event/default",
         "Namespace/securetenant-probe",
         "PersistentVolumeClaim/securetenant-probe-deny",
         "PersistentVolumeClaim/securetenant-probe-warn",
@@ -234,5 +235,7 @@ def test_what_is_tried_is_refused_by_no_right_of_its_own() -> None:
         "PodDisruptionBudget/securetenant-probe-warn",
         "Service/securetenant-probe-deny",
         "Service/securetenant-probe-warn",
+        "ResourceQuota/securetenant-probe-deny",
+        "ResourceQuota/securetenant-probe-warn",
     ]
     assert Ref(VALIDATING_POLICY, "", "pods.securetenant.dev") in {one.ref for one in SHIPS}

@@ -17,7 +17,7 @@ from securetenant.checks.policies import ADMISSION
 from securetenant.checks.variables import EXEMPTIONS
 from securetenant.controls import ownership, thresholds
 from securetenant.controls.admission import exemptions, notices, probes
-from securetenant.controls.admission.lock import LOCKS
+from securetenant.controls.admission.locks import LOCKS
 from securetenant.controls.admission.ready import verdict
 from securetenant.controls.admission.shipped import KINDS, Shipped, shipped
 from securetenant.controls.admission.standing import Comparison

@@ -11,10 +11,10 @@ moves the pods that are created next, and what the plug-in does not write itself
 from typing import Final
 
 from securetenant.checks import accounts, cni
-from securetenant.checks.check import CheckSet, Parameter
 from securetenant.checks.policies import binding, policy_name, versioned
 from securetenant.checks.targets import Document
 from securetenant.checks.variables import parameters
+from securetenant.controls.admission.locks import LOCKS, NAMESPACES
 from securetenant.model import names
 
 RESOURCES: Final = ("namespaces", "namespaces/status", "namespaces/finalize")
@@ -26,14 +26,6 @@ CONTROLLERS: Final = (
     "system:serviceaccount:kube-system:namespace-controller",
     "system:serviceaccount:kube-system:generic-garbage-collector",
     "system:kube-controller-manager",
-)
-
-# What a tenant's spec says of its locks, in the annotation `securetenant.dev/locks`: the locks that are off.
-LOCKS: Final = CheckSet(
-    "locks",
-    parameters=(
-        Parameter("unlocked", lambda tenant, namespace: () if tenant.spec.locks.namespaces else ("namespaces",)),
-    ),
 )
 
 _POD_SECURITY: Final = "pod-security.kubernetes.io/"
@@ -111,7 +103,7 @@ def _variables() -> dict[str, str]:
         "? ['metadata.ownerReferences'] : []) + "
         "(object.?spec.?finalizers.orValue([]) != oldObject.?spec.?finalizers.orValue([]) "
         "? ['spec.finalizers'] : []) : []",
-        "locked": "variables.wasMarked && 'namespaces' in variables.unlocked ? [] : "
+        "locked": f"variables.wasMarked && '{NAMESPACES}' in variables.unlocked ? [] : "
         "variables.changedLabels.map(k, 'label ' + k) + variables.changedAnnotations.map(k, 'annotation ' + k) + "
         "variables.changedParts + (request.operation == 'DELETE' && variables.wasMarked ? ['deletion'] : [])",
     }

@@ -42,12 +42,13 @@ def rollout(tenant: SecureTenant, written: Sequence[Written], computed: SecureTe
 
 def ending(tenant: SecureTenant, now: datetime) -> list[str]:
     """What ends with the marks on the namespaces of a deleted tenant."""
-    lock = ["the lock on its namespaces"] if tenant.spec.locks.namespaces else []
+    locks = tenant.spec.locks
+    ended = {"the lock on its namespaces": locks.namespaces, "the lock on what was made in them": locks.posture}
     found = (
         exemptions.named(one.id, one.namespace, exemptions.pods(one), one.ticket)
         for one in exemptions.current(tenant, now)
     )
-    return [*lock, *(f"exemption {name}" for name in found)]
+    return [*(name for name, is_on in ended.items() if is_on), *(f"exemption {name}" for name in found)]
 
 
 def review(tenant: SecureTenant, world: World, now: datetime) -> Iterator[Problem]:

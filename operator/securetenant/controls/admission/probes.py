@@ -16,7 +16,15 @@ from securetenant.controls.admission.shipped import Shipped, is_applied
 from securetenant.controls.admission.standing import Comparison
 from securetenant.controls.world import World
 from securetenant.model import names
-from securetenant.model.kinds import MUTATING_BINDING, NAMESPACE, NETWORK_POLICY, POD, VALIDATING_BINDING, Kind
+from securetenant.model.kinds import (
+    MUTATING_BINDING,
+    NAMESPACE,
+    NETWORK_POLICY,
+    POD,
+    RESOURCE_QUOTA,
+    VALIDATING_BINDING,
+    Kind,
+)
 from securetenant.model.objects import Json
 from securetenant.model.probe import Answer, Probed, Trial
 
@@ -28,6 +36,7 @@ CLAIM: Final = Kind("PersistentVolumeClaim", "", "v1", "persistentvolumeclaims",
 BUDGET: Final = Kind("PodDisruptionBudget", "policy", "v1", "poddisruptionbudgets", namespaced=True)
 CONFIG_MAP: Final = Kind("ConfigMap", "", "v1", "configmaps", namespaced=True)
 BINDING: Final = Kind("Binding", "", "v1", "bindings", namespaced=True)
+EVENT: Final = Kind("Event", "", "v1", "events", namespaced=True)
 NAME: Final = "securetenant-probe"
 
 _RESTRICTED: Final[Json] = {
@@ -93,6 +102,17 @@ _BODIES: Final[Mapping[Kind, Json]] = {
         "metadata": _METADATA,
         "spec": {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]},
     },
+    # Of what the posture lock holds: the one that would do nothing.
+    RESOURCE_QUOTA: {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": _METADATA, "spec": {"hard": {}}},
+    # Of what the operator's own account is restrained in: the one that no other policy of ours matches.
+    EVENT: {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": _METADATA,
+        "involvedObject": {"apiVersion": names.API_VERSION, "kind": names.KIND, "name": NAME},
+        "reason": "Probe",
+        "type": "Normal",
+    },
 }
 
 _SEEN: Final = re.compile(
@@ -113,7 +133,8 @@ class Seen(NamedTuple):
 
 
 def trials(world: World, shipped: Sequence[Shipped]) -> list[Trial]:
-    """One of each kind that our policies match, in each namespace of the probe."""
+    """One of each kind that our policies match, in each namespace of the probe; an Event where those are that are about
+    objects in no namespace."""
     if not any(world.serves(one.ref.kind) for one in shipped):
         return []
     matched = {resource for one in shipped for resource in one.resources}
@@ -121,8 +142,14 @@ def trials(world: World, shipped: Sequence[Shipped]) -> list[Trial]:
         Trial(f"{kind.name}/{namespace or NAME}", kind, namespace, body)
         for kind, body in _BODIES.items()
         if kind.plural in matched
-        for namespace in (names.PROBE_NAMESPACES if kind.namespaced else ("",))
+        for namespace in _places(kind)
     ]
+
+
+def _places(kind: Kind) -> Sequence[str]:
+    if kind is EVENT:
+        return ("default",)
+    return names.PROBE_NAMESPACES if kind.namespaced else ("",)
 
 
 def seen(answers: Iterable[Answer]) -> set[Seen]:

@@ -10,8 +10,9 @@ import msgspec
 from securetenant.checks import injections, policies
 from securetenant.checks.check import CheckSet
 from securetenant.checks.targets import TARGETS, Document
-from securetenant.controls.admission import lock, root_ca
+from securetenant.controls.admission import lock, posture, restraint, root_ca
 from securetenant.controls.world import World
+from securetenant.model import names
 from securetenant.model.kinds import (
     MUTATING_BINDING,
     MUTATING_POLICY,
@@ -23,15 +24,19 @@ from securetenant.model.objects import Json, Observed, Ref
 
 POLICIES: Final = (VALIDATING_POLICY, MUTATING_POLICY)
 KINDS: Final = (*POLICIES, VALIDATING_BINDING, MUTATING_BINDING)
+_TRIED_WITH: Final = {
+    names.RESTRAINT: frozenset({restraint.TRIED_WITH}),
+    policies.policy_name(posture.TARGET): frozenset({posture.TRIED_WITH}),
+}
 _KINDS: Final = {kind.name: kind for kind in KINDS}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shipped:
     """A policy or a binding. `spec`: in canonical form. `policy`: the policy's name, of a binding the one that it
-    binds. `version`: what the policy calls itself when it answers a probe. `resources`: what the policy matches when it
-    is created ("pods"). `metadata`: as shipped. `is_optional`: it is in a component of manifests/ that need not be
-    applied."""
+    binds. `version`: what the policy calls itself when it answers a probe. `resources`: what the policy is tried with,
+    of what it matches ("pods"). `metadata`: as shipped. `is_optional`: it is in a component of manifests/ that need not
+    be applied."""
 
     ref: Ref
     spec: Json
@@ -70,8 +75,13 @@ class Shipped:
 def documents(sets: Sequence[CheckSet]) -> dict[str, list[Document]]:
     """The policies and their bindings by file of manifests/admission."""
     judging = {f"{target.name}.yaml": policies.judging(target, sets) for target in TARGETS}
-    locks = {"namespaces.yaml": lock.namespaces(), "root-ca.yaml": root_ca.configmaps()}
-    return {**{name: made for name, made in judging.items() if made}, **locks}
+    return {
+        **{name: made for name, made in judging.items() if made},
+        "namespaces.yaml": lock.namespaces(),
+        "posture.yaml": posture.objects(),
+        "operator.yaml": restraint.account(),
+        "root-ca.yaml": root_ca.configmaps(),
+    }
 
 
 def shipped(sets: Sequence[CheckSet]) -> tuple[Shipped, ...]:
@@ -86,12 +96,13 @@ def _shipped(document: Document, found: Mapping[tuple[str, str], Document], is_o
     kind, name = _KINDS[document["kind"]], document["metadata"]["name"]
     policy = document if kind in POLICIES else found[document["kind"].removesuffix("Binding"), _policy_of(document)]
     rules = policy["spec"]["matchConstraints"]["resourceRules"]
+    matched = frozenset(resource for rule in rules if "CREATE" in rule["operations"] for resource in rule["resources"])
     return Shipped(
         Ref(kind, "", name),
         canonical(kind, document["spec"]),
         policy["metadata"]["name"],
         policy["metadata"]["annotations"][policies.VERSION],
-        frozenset(resource for rule in rules if "CREATE" in rule["operations"] for resource in rule["resources"]),
+        _TRIED_WITH.get(policy["metadata"]["name"], matched),
         document["metadata"],
         is_optional,
     )

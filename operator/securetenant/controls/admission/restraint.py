@@ -1,0 +1,215 @@
+"""The operator restrained: what its own account may write, and where. RBAC cannot say "in tenants' namespaces", so a
+stolen token could bind a tenant's Admin in kube-system; this policy says it. It holds for the operator's account alone.
+
+It is a list of what is allowed. A namespace is a tenant's by our keys on it, which nobody but the operator may set: the
+account can still take over a namespace that is not the system's, as it must for `adopt: true`.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from securetenant.checks import accounts
+from securetenant.checks.policies import PROBE, binding, versioned
+from securetenant.checks.targets import Document
+from securetenant.controls.access.shipped import ROLES
+from securetenant.model import names
+
+# What the account has a right to write (manifests/rbac, manifests/components/nodes), by API group. Not its Lease and
+# not the probe's pods: RBAC says where these are. Not the status of quotas: it has no right on it, and the API server
+# writes it with each pod.
+RESOURCES: Final = {
+    "": ("namespaces", "namespaces/status", "namespaces/finalize", "nodes", "resourcequotas", "limitranges", "events"),
+    "networking.k8s.io": ("networkpolicies",),
+    "rbac.authorization.k8s.io": ("rolebindings",),
+    names.GROUP: ("securetenants", "securetenants/status"),
+}
+
+# With an Event: each of the others is also matched by another policy of ours.
+TRIED_WITH: Final = "events"
+
+_OWNERS: Final = "object.metadata.?ownerReferences == oldObject.metadata.?ownerReferences"
+_HELD: Final = f"{_OWNERS} && object.metadata.?finalizers == oldObject.metadata.?finalizers"
+_SYSTEM: Final = "variables.place + ' is a system namespace'"
+_ELSEWHERE: Final = "variables.place + ' is no namespace of a tenant'"
+
+
+def account() -> list[Document]:
+    """The policy and its binding."""
+    name = names.RESTRAINT
+    spec = {
+        "failurePolicy": "Fail",
+        "matchConstraints": {"resourceRules": _rules(), "matchPolicy": "Equivalent"},
+        "variables": [{"name": key, "expression": cel} for key, cel in _variables().items()],
+        "validations": [
+            {
+                # Everybody else is let through by the first part.
+                "expression": "!(request.userInfo.username in variables.operatorAccounts) || variables.probes || "
+                "variables.broken.size() == 0",
+                "messageExpression": "'restrained: the operator may not do this: ' + variables.broken.join('; ')",
+                "message": "restrained: the operator may not do this",
+                "reason": "Forbidden",
+            }
+        ],
+    }
+    return [
+        versioned(name, spec, tried_with=TRIED_WITH),
+        binding(f"operator-deny.{names.GROUP}", name, ["Deny", "Audit"]),
+    ]
+
+
+def _rules() -> list[Document]:
+    return [
+        {
+            "apiGroups": [group],
+            "apiVersions": ["*"],
+            "operations": ["CREATE", "UPDATE", "DELETE"],
+            "resources": list(resources),
+        }
+        for group, resources in RESOURCES.items()
+    ]
+
+
+def _variables() -> dict[str, str]:
+    """`broken`: what of this request is not allowed, as texts."""
+    exact = (*names.BUILT_IN_NAMESPACES, *names.SYSTEM_NAMESPACES)
+    starts = (f"variables.place.startsWith('{one}')" for one in names.SYSTEM_NAMESPACE_PREFIXES)
+    return {
+        **accounts.variables(),
+        "resource": "request.resource.resource",
+        # A trial of what another policy says; this one is tried with an Event.
+        "probes": f"request.?dryRun.orValue(false) && variables.resource != '{TRIED_WITH}' && object != null && "
+        f"'{PROBE}' in object.metadata.?annotations.orValue({{}})",
+        "account": "request.userInfo.username.split(':')",
+        "ownNamespace": "variables.account.size() == 4 ? variables.account[2] : ''",
+        "place": "variables.resource == 'namespaces' ? (object == null ? oldObject : object).metadata.name : "
+        "request.?namespace.orValue('')",
+        "isSystem": f"variables.place in {_listed(exact)} || variables.place == variables.ownNamespace || "
+        f"{' || '.join(starts)}",
+        "isTenants": "namespaceObject != null && " + _has_mark("namespaceObject"),
+        "wasMarked": f"oldObject != null && {_has_mark('oldObject')}",
+        "isMarked": f"object != null && {_has_mark('object')}",
+        "kept": "request.operation == 'UPDATE' && object.?spec == oldObject.?spec && "
+        "object.?subjects == oldObject.?subjects && object.?roleRef == oldObject.?roleRef",
+        "ofNamespaces": _namespace(),
+        "ofNodes": _node(),
+        "ofEvents": _unless("variables.isTenants || variables.place == 'default'", _ELSEWHERE),
+        "ofTenants": _tenant(),
+        "ofChildren": _child(),
+        "ofBindings": f"variables.ofChildren + {_binding()}",
+        "broken": "variables.resource == 'namespaces' ? variables.ofNamespaces : "
+        "variables.resource == 'nodes' ? variables.ofNodes : "
+        "variables.resource == 'events' ? variables.ofEvents : "
+        "variables.resource == 'securetenants' ? variables.ofTenants : "
+        "variables.resource == 'rolebindings' ? variables.ofBindings : variables.ofChildren",
+    }
+
+
+def _namespace() -> str:
+    """The marks come with the creation, or with the adoption; after the release nothing is left to write."""
+    return " + ".join(
+        (
+            _unless("!variables.isSystem", _SYSTEM),
+            _unless(
+                "variables.wasMarked || (variables.isMarked && request.operation != 'DELETE')",
+                _ELSEWHERE,
+            ),
+            _unless("request.?subResource.orValue('') == ''", "'a subresource of a namespace'"),
+            _unless(
+                f"request.operation != 'UPDATE' || ({_HELD})",
+                "'owners or finalizers of ' + variables.place",
+            ),
+        )
+    )
+
+
+def _child() -> str:
+    """What is ours may be taken back from a namespace that is no tenant's (any more): deleted, or released as it is."""
+    return " + ".join(
+        (
+            _unless("!variables.isSystem", _SYSTEM),
+            _unless(
+                "variables.isTenants || (variables.wasMarked && (request.operation == 'DELETE' || variables.kept))",
+                _ELSEWHERE,
+            ),
+        )
+    )
+
+
+def _binding() -> str:
+    """Whom it gives what. A binding of others' may lose its finalizers, before it is deleted."""
+    own = (
+        "(s.kind == 'User' && s.name in variables.operatorAccounts)",
+        "(s.kind == 'ServiceAccount' && ('system:serviceaccount:' + s.?namespace.orValue('') + ':' + s.name) in "
+        "variables.operatorAccounts)",
+        "(s.kind == 'Group' && s.name in request.userInfo.?groups.orValue([]))",
+    )
+    free = "request.operation == 'DELETE' || variables.kept"
+    return " + ".join(
+        (
+            _unless(
+                f"{free} || (object.roleRef.kind == 'ClusterRole' && object.roleRef.name in {_listed(ROLES)})",
+                "'a binding to ' + object.roleRef.kind + ' ' + object.roleRef.name",
+            ),
+            _unless(
+                f"{free} || !object.?subjects.orValue([]).exists(s, {' || '.join(own)})",
+                "'a binding for its own account'",
+            ),
+        )
+    )
+
+
+def _tenant() -> str:
+    """The finalizer of ours, the commitments, and the status."""
+    others = "{0}.metadata.?finalizers.orValue([]).filter(f, f != '" + names.FINALIZER + "')"
+    kept = (
+        "object.spec == oldObject.spec",
+        "object.metadata.?labels == oldObject.metadata.?labels",
+        _OWNERS,
+        f"{others.format('object')} == {others.format('oldObject')}",
+        _alike("annotations", names.ANNOTATION_CREATING),
+    )
+    return _unless(
+        f"request.operation == 'UPDATE' && (request.?subResource.orValue('') == 'status' || ({' && '.join(kept)}))",
+        "'of a SecureTenant anything but finalizer, commitments and status'",
+    )
+
+
+def _node() -> str:
+    """Label, record and taint of ours."""
+    taints = "{0}.spec.?taints.orValue([]).filter(t, t.key != '" + names.NODE_TAINT + "')"
+    fields = "{0}.spec.all(k, k == 'taints' || object.spec[?k] == oldObject.spec[?k])"
+    kept = (
+        _alike("labels", names.NODE_LABEL_TENANT),
+        _alike("annotations", names.ANNOTATION_APPLIED),
+        _HELD,
+        f"{taints.format('object')} == {taints.format('oldObject')}",
+        fields.format("object"),
+        fields.format("oldObject"),
+    )
+    return _unless(
+        f"request.operation == 'UPDATE' && {' && '.join(kept)}",
+        "'of a node anything but label, record and taint of ours'",
+    )
+
+
+def _alike(field: str, but: str) -> str:
+    """Whether nothing of a map in the metadata differs but one key."""
+    new, old = (f"{one}.metadata.?{field}.orValue({{}})" for one in ("object", "oldObject"))
+    return " && ".join(f"{one}.all(k, k == '{but}' || {new}[?k] == {old}[?k])" for one in (new, old))
+
+
+def _has_mark(thing: str) -> str:
+    """Whether it carries a key of ours. On namespaces nobody else may set one; where one of them was taken off by
+    break-glass, the others still tell."""
+    maps = f"[{thing}.metadata.?labels.orValue({{}}), {thing}.metadata.?annotations.orValue({{}})]"
+    return f"{maps}.exists(m, m.exists(k, k.startsWith('{names.GROUP}/')))"
+
+
+def _unless(allowed: str, told: str) -> str:
+    """A list with what is wrong, empty if it is allowed."""
+    return f"({allowed} ? [] : [{told}])"
+
+
+def _listed(texts: Iterable[str]) -> str:
+    quoted = (f"'{one}'" for one in dict.fromkeys(texts))
+    return f"[{', '.join(quoted)}]"
