@@ -17,7 +17,8 @@ class Target:
     `labels`, those that an exemption selects by, and `creating`, whether the API server has not completed the object
     yet. `changes`: CEL, whether an update changes what is judged; what stands can otherwise be labelled, drained and
     deleted, and have finalizers removed. `judged_as`: the target whose checks it is judged by. `refuses`: whether its
-    policy may refuse; otherwise it warns, and what is made from its objects is refused.
+    policy may refuse; otherwise it warns, and what is made from its objects is refused. `running`: the field
+    selector of those that the inspection judges; "" for all.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Target:
     changes: str = "object.spec != oldObject.spec"
     judged_as: str = ""
     refuses: bool = True
+    running: str = ""
 
     @property
     def checked_as(self) -> str:
@@ -66,6 +68,7 @@ PODS: Final = Target(
     [("v1", "Pod")],
     [_rule("", _WRITES, "pods"), _rule("", ["UPDATE"], "pods/ephemeralcontainers")],
     _pod("object", "request.operation == 'CREATE'", "true"),
+    running="status.phase!=Succeeded,status.phase!=Failed",
 )
 # It never refuses, so that what runs can still be scaled down or deleted; the author sees what will happen to the pods.
 WORKLOADS: Final = Target(
