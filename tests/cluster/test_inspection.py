@@ -69,9 +69,10 @@ class Stage:
             assert found.get("status") == status, tenant.get("status")
             assert found["observedGeneration"] == tenant["metadata"]["generation"]
             assert what in found["message"], found
-            return tenant["status"]
+            return tenant
 
-        return await wait_for(is_judged, 20, f"Compliant of {name} to be {status}: {what}")
+        tenant = await wait_for(is_judged, 20, f"Compliant of {name} to be {status}: {what}")
+        return dict(tenant["status"])
 
     async def checks(self, name: str) -> dict[str, int]:
         """securetenant_posture_checks by outcome."""

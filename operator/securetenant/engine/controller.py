@@ -107,7 +107,13 @@ class Controller:
             self._enqueue(keys(SECURE_TENANT, names), clock())
 
         self._roster = Roster(transport, tenants, partial(self.observe, SECURE_TENANT), enqueue)
-        self._inspector = Inspector(transport, enqueue, interval=inspection_seconds, monotonic=clock)
+        self._inspector = Inspector(
+            transport,
+            enqueue,
+            interval=inspection_seconds,
+            is_busy=lambda: self.queue.depth + self.queue.active > 0,
+            monotonic=clock,
+        )
         reconciler = Reconciler(
             transport,
             Writer(transport, caches, self._in_flight),

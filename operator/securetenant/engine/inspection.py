@@ -25,7 +25,7 @@ from securetenant.kube.errors import ApiError, Forbidden, Gone, NotFound, is_awa
 from securetenant.kube.transport import Transport
 from securetenant.model.kinds import Kind
 from securetenant.posture import report
-from securetenant.posture.judging import Judge
+from securetenant.posture.judging import Judge, Judgement
 from securetenant.posture.rules import Rules, kinds
 from securetenant.posture.tally import Tally, listed
 
@@ -40,6 +40,9 @@ FIRST: Final = 15.0
 LONGEST: Final = 600.0
 # How often an API server that is away may spoil an inspection before what was known counts no more.
 PATIENT: Final = 3
+# For how long (seconds) an inspection lets passes over tenants go first, and how often it looks whether there are any.
+GIVES_WAY: Final = 5.0
+POLL: Final = 0.05
 
 
 class _List(msgspec.Struct):
@@ -49,9 +52,9 @@ class _List(msgspec.Struct):
 _list: Final = msgspec.json.Decoder(_List).decode
 
 
-async def inspect(transport: Transport, judge: Judge, rules: Rules, now: datetime) -> Tally:
-    """Judge everything that runs in one namespace. What cannot be listed is in `Tally.unjudged`. Raises ApiError only
-    where the API server is away."""
+async def inspect(transport: Transport, judge: Judgement, rules: Rules, now: datetime) -> Tally:
+    """Judge everything that runs in one namespace. `judge`: usually `Judge.verdict`. What cannot be listed is in
+    `Tally.unjudged`. Raises ApiError only where the API server is away."""
     tally = Tally(rules.namespace)
     for target, found in kinds().items():
         for kind in found:
@@ -68,7 +71,7 @@ async def inspect(transport: Transport, judge: Judge, rules: Rules, now: datetim
 
 
 async def _inspect_kind(
-    transport: Transport, judge: Judge, rules: Rules, now: datetime, target: Target, kind: Kind, tally: Tally
+    transport: Transport, judge: Judgement, rules: Rules, now: datetime, target: Target, kind: Kind, tally: Tally
 ) -> None:
     params = {"fieldSelector": target.running} if target.running else {}
     pages = transport.pages(kind, rules.namespace, params, page_size=PAGE)
@@ -79,7 +82,7 @@ async def _inspect_kind(
             # The last first, so that what is judged is let go.
             while items:
                 started = time.perf_counter()
-                tally.add(kind.name, judge.verdict(target, kind, items.pop(), rules.annotations, now))
+                tally.add(kind.name, judge(target, kind, items.pop(), rules.annotations, now))
                 took = time.perf_counter() - started
                 # Passes over tenants go on in between.
                 await asyncio.sleep(took if took > SLOW else 0)
@@ -95,7 +98,7 @@ async def _is_absent(transport: Transport, kind: Kind) -> bool:
 
 def _why(kind: Kind, error: ApiError) -> str:
     if isinstance(error, Forbidden):
-        return f"no right to list {kind.plural}: apply the operator's roles (manifests/rbac)"
+        return f"no right to list {kind.plural}"
     if isinstance(error, Gone):
         return f"{kind.plural} changed faster than they could be listed"
     return f"{kind.plural} cannot be listed: {error.reason}: {error.message}"
@@ -123,7 +126,8 @@ class _Found:
 class Inspector:
     """`look` is called by each pass; `run` inspects, one tenant after the other, and calls `enqueue` when that is over.
 
-    `interval`: seconds after which a tenant is inspected again though nothing changed; None: never.
+    `interval`: seconds after which a tenant is inspected again though nothing changed; None: never. `is_busy`: whether
+    there are passes to do first.
     """
 
     def __init__(
@@ -132,12 +136,14 @@ class Inspector:
         enqueue: Callable[[set[str]], None],
         *,
         interval: float | None,
+        is_busy: Callable[[], bool] = lambda: False,
         monotonic: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._transport = transport
         self._enqueue = enqueue
         self._interval = interval
+        self._is_busy = is_busy
         self._monotonic = monotonic
         self._now = now
         self._judge = Judge()
@@ -194,6 +200,11 @@ class Inspector:
             while not self._waiting:
                 self._wake.clear()
                 await self._wake.wait()
+            end = self._monotonic() + GIVES_WAY
+            while self._is_busy() and self._monotonic() < end:
+                await asyncio.sleep(POLL)
+            if not self._waiting:
+                continue
             name = next(iter(self._waiting))
             rules = self._waiting.pop(name)
             self._current = name, rules
@@ -211,7 +222,7 @@ class Inspector:
         try:
             for one in rules:
                 now = self._now()
-                tallies.append(await inspect(self._transport, self._judge, one, now))
+                tallies.append(await inspect(self._transport, self._judge.verdict, one, now))
                 rows[one.namespace] = tallies[-1].row(one, now)
         except ApiError as error:
             why = f"the API server does not answer: {error}"

@@ -22,7 +22,7 @@ from securetenant.engine import rollout
 from securetenant.engine.status import Pass
 from securetenant.model.kinds import NAMESPACE
 from securetenant.model.objects import Observed
-from securetenant.posture.report import COMPLIANT, newly_failing
+from securetenant.posture.report import newly_failing
 from securetenant.posture.report import samples as posture_samples
 from securetenant.telemetry.events import Events, EventType, Subject, tenant_subject
 from securetenant.telemetry.metrics import Metrics, TenantReport
@@ -31,8 +31,8 @@ log = structlog.get_logger("securetenant.drift")
 record = structlog.get_logger("securetenant.record")
 
 # Conditions for which a change to this status is worth an Event. Ready's message includes the controls' conditions.
-_EVENT_ON = {"Ready": "False", "Contested": "True", COMPLIANT: "False"}
-_LINES = {"Ready": "not ready", "Contested": "contested", COMPLIANT: "not compliant"}
+_EVENT_ON = {"Ready": "False", "Contested": "True", "Compliant": "False"}
+_LINES = {"Ready": "not ready", "Contested": "contested", "Compliant": "not compliant"}
 
 
 # How many notices of one rollout have an Event of their own, per reason; the others share one.
@@ -288,7 +288,7 @@ class Reporter:
         for condition in computed.conditions:
             bad, (status, reason) = _EVENT_ON.get(condition.type), before.get(condition.type, ("", ""))
             lasts = condition.reason == "ContestLasts" != reason
-            more = condition.type == COMPLIANT and newly_failing(tenant.status.posture, computed.posture)
+            more = condition.type == "Compliant" and newly_failing(tenant.status.posture, computed.posture)
             if condition.status == bad and (status != bad or lasts or more):
                 self._events.emit(_subject(tenant), "Warning", condition.reason, condition.message)
                 log.warning(

@@ -3,10 +3,10 @@
 The evaluator is imported when the first object is judged: it takes 13 MB, which a standby does not need.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -32,6 +32,10 @@ class Verdict(NamedTuple):
 
     name: str
     failures: "list[Failure]"
+
+
+# As `Judge.verdict`.
+Judgement: TypeAlias = Callable[[Target, Kind, msgspec.Raw, Mapping[str, str], datetime], Verdict]
 
 
 class Judge:

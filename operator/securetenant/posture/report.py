@@ -15,7 +15,6 @@ from securetenant.model.metrics import Family, Labels, Samples
 from securetenant.posture.rules import INSPECTED, Rules, checks_of
 from securetenant.posture.tally import stamp
 
-COMPLIANT: Final = "Compliant"
 OUTCOMES: Final = ("pass", "fail", "unknown", "exempted")
 _NAMED: Final = 3  # how many checks a message names
 
@@ -104,18 +103,18 @@ def condition(posture: PostureStatus) -> Condition:
         failed = [f"{name} in {row.name}" for row in posture.namespaces for name in row.failed]
         unknown = f", {posture.unknown} are unknown" if posture.unknown else ""
         message = f"{posture.failed} of {total} checks fail{unknown}: {_some(failed)}{since}"
-        return Condition.of(COMPLIANT, "False", "ChecksFail", message)
+        return Condition.of("Compliant", "False", "ChecksFail", message)
     if posture.unknown or not total:
         why = [f"{row.name}: {row.message}" for row in posture.namespaces if row.unjudged or row.unknown]
         message = f"{posture.unknown} of {total} checks are unknown: {_some(why) or 'there is no namespace'}{since}"
-        return Condition.of(COMPLIANT, "Unknown", "NotJudged", message)
+        return Condition.of("Compliant", "Unknown", "NotJudged", message)
     exempted = f", {posture.exempted} by an exemption" if posture.exempted else ""
-    return Condition.of(COMPLIANT, "True", "ChecksPass", f"{total} checks are kept{exempted}{since}")
+    return Condition.of("Compliant", "True", "ChecksPass", f"{total} checks are kept{exempted}{since}")
 
 
 def unjudged(why: str) -> Condition:
     """Compliant where nothing is judged at all."""
-    return Condition.of(COMPLIANT, "Unknown", "NotJudged", why)
+    return Condition.of("Compliant", "Unknown", "NotJudged", why)
 
 
 def newly_failing(before: PostureStatus | None, now: PostureStatus | None) -> list[str]:

@@ -29,10 +29,12 @@ class Broken:
 
 @dataclass(slots=True)
 class Tally:
-    """`broken` and `unknown` by the check's ID, `unjudged` by the target's name; with the latter two, why."""
+    """`objects`: how many were judged; `breaking`: how many of them break a check. `broken` and `unknown`: by the
+    check's ID; `unjudged`: by the target's name. Of the latter two: why."""
 
     namespace: str
     objects: int = 0
+    breaking: int = 0
     broken: dict[str, Broken] = field(default_factory=dict)
     exempted: set[str] = field(default_factory=set)
     unknown: dict[str, str] = field(default_factory=dict)
@@ -40,6 +42,7 @@ class Tally:
 
     def add(self, kind: str, verdict: Verdict) -> None:
         self.objects += 1
+        self.breaking += any(not failure.error and not failure.exempted for failure in verdict.failures)
         for failure in verdict.failures:
             if failure.exempted:
                 self.exempted.add(failure.identifier)
@@ -100,15 +103,20 @@ def stamp(time: datetime) -> str:
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def by_severity(broken: Iterable[tuple[str, Broken]]) -> list[tuple[str, Broken]]:
-    """The gravest first."""
-    return sorted(broken, key=lambda one: (_ORDER[one[1].check.severity], one[0]))
+def together(tallies: Iterable[Tally]) -> dict[str, Broken]:
+    """What is broken in several namespaces, by the check's ID, the gravest first."""
+    found: dict[str, Broken] = {}
+    for tally in tallies:
+        for name, broken in tally.broken.items():
+            whole = found.setdefault(name, Broken(broken.check))
+            whole.count += broken.count
+            whole.items += broken.items
+    return dict(sorted(found.items(), key=lambda one: (_ORDER[one[1].check.severity], one[0])))
 
 
 def listed(tallies: Iterable[Tally]) -> list[PostureItem]:
     """The findings that are named: of each check one, then of each another, so that one check hides no other."""
-    every = by_severity((name, broken) for tally in tallies for name, broken in tally.broken.items())
-    return list(islice(_in_turn([broken.items for _, broken in every]), LISTED))
+    return list(islice(_in_turn([broken.items for broken in together(tallies).values()]), LISTED))
 
 
 def _in_turn(lists: Iterable[list[PostureItem]]) -> Iterator[PostureItem]:
