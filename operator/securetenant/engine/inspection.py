@@ -170,18 +170,17 @@ class Inspector:
 
     def _due(self, name: str, rules: Sequence[Rules], found: _Found) -> float | None:
         """Seconds until the next inspection; 0: now."""
+        wait = max(0.0, found.again - self._monotonic())
         rows = [found.rows.get(one.namespace) for one in rules]
-        if any(row is None or row.rules != one.digest for row, one in zip(rows, rules, strict=True)):
-            return max(0.0, found.again - self._monotonic())
-        if any(row is not None and row.unjudged for row in rows):
-            return max(0.0, found.again - self._monotonic())
+        if any(row is None or row.rules != one.digest or row.unjudged for row, one in zip(rows, rules, strict=True)):
+            return wait
         times = [datetime.fromisoformat(row.judged) for row in rows if row is not None and row.judged]
         if self._interval is None or not times:
             return None
         age = (self._now() - min(times)).total_seconds()
         # Spread over time, also where all tenants were inspected at once.
         share = 0.9 + 0.2 * zlib.crc32(name.encode()) / 2**32
-        return max(0.0, self._interval * share - age)
+        return max(wait, self._interval * share - age)
 
     def _want(self, name: str, rules: Sequence[Rules]) -> None:
         if self._current is not None and self._current == (name, rules):
@@ -193,6 +192,8 @@ class Inspector:
         """The tenant is deleted, or is not judged any more."""
         self._found.pop(name, None)
         self._waiting.pop(name, None)
+        if self._current is not None and self._current[0] == name:
+            self._current = None  # what it finds will be of no use
 
     async def run(self) -> None:
         """Inspect what is wanted, until cancelled."""
@@ -201,7 +202,7 @@ class Inspector:
                 self._wake.clear()
                 await self._wake.wait()
             end = self._monotonic() + GIVES_WAY
-            while self._is_busy() and self._monotonic() < end:
+            while self._is_busy() and self._monotonic() < end:  # noqa: ASYNC110  there is no event for that
                 await asyncio.sleep(POLL)
             if not self._waiting:
                 continue

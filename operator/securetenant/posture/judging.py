@@ -53,10 +53,10 @@ class Judge:
         while it has not ended: not, as at admission, while it had not when the object was created.
         """
         parts = _parts(raw)
-        metadata = _parts(parts.pop("metadata"))
+        metadata = _parts(parts.pop("metadata", msgspec.Raw(b"{}")))
         parts.pop("status", None)
         metadata.pop("managedFields", None)
-        name = str(msgspec.json.decode(metadata["name"]))
+        name = str(msgspec.json.decode(metadata.get("name", msgspec.Raw(b'""'))))
         texts = (*parts.values(), *metadata.values())
         if sum(map(len, texts)) > LARGEST:
             return Verdict(name, _none(target, f"the object is larger than {LARGEST // 1024} KiB"))
