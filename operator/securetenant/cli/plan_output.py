@@ -238,7 +238,7 @@ def _summary(forecasts: Sequence[Forecast], cluster: "Sequence[Deviation]") -> T
     if totals.invalid:
         parts.append(f"{count(totals.invalid, 'tenant')} invalid")
     if totals.refused:
-        parts.append(f"{totals.refused} running to be refused")
+        parts.append(f"{totals.refused} running break the new rules")
     if totals.cluster:
         parts.append(f"{totals.cluster} of the cluster's")
     return Text(f"Plan for {count(totals.tenants, 'tenant')}: {', '.join(parts)}.", style="bold")

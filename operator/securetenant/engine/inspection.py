@@ -79,7 +79,7 @@ async def _inspect_kind(
         async for page in pages:
             items = _list(page).items or []
             del page
-            # The last first, so that what is judged is let go.
+            items.reverse()  # what is judged is taken off, and let go
             while items:
                 started = time.perf_counter()
                 tally.add(kind.name, judge(target, kind, items.pop(), rules.annotations, now))
