@@ -86,11 +86,11 @@ async def test_the_corpus_notices_on_the_api_server_a_check_that_finds_nothing(j
 
 
 async def test_a_check_that_cannot_be_evaluated_refuses(judge: Admin) -> None:
-    broken = changed(judge, "runtime/privileged", "[variables.containers[99].name]")
+    broken = changed(judge, "runtime/hostNamespaces", "[variables.containers[99].name]")
     async with broken, judging.namespace(judge, "failing", attacks.annotations({})):
         verdict = await judging.verdict(judge, "POST", PODS.format("failing"), attacks.pod())
     assert verdict.status == 422
-    assert 'variable "found_runtime_privileged" fails to evaluate: index out of bounds' in verdict.message
+    assert 'variable "found_runtime_hostNamespaces" fails to evaluate: index out of bounds' in verdict.message
 
 
 @contextlib.asynccontextmanager

@@ -58,15 +58,20 @@ def _of(checks: CheckSet) -> Mapping[str, str]:
 
 
 def parameters(checks: CheckSet) -> dict[str, str]:
-    """The variables of a control's annotation and of each parameter in it, read from the variable `annotations`."""
+    """The variables of a control's annotation and of each parameter in it, read from the variable `annotations`.
+
+    An annotation in a known format becomes ";a=1,2;b=3;", all others "". A parameter that is not there costs one look:
+    a list that is filtered for each would cost more than the checks.
+    """
     raw = f"{checks.control}Parameters"
-    known = " || ".join(f"variables.{raw}[0] == '{one}'" for one in FORMATS)
-    made = {raw: f"variables.annotations[?'{checks.annotation}'].orValue('').split(';')"} if checks.parameters else {}
+    text = f"variables.annotations[?'{checks.annotation}'].orValue('')"
+    known = " || ".join(f"{text}.startsWith('{one};')" for one in FORMATS)
+    made = {raw: f"{known} ? {text}.substring({text}.indexOf(';')) + ';' : ''"} if checks.parameters else {}
     for parameter in checks.parameters:
-        start = f"{parameter.name}="
+        start = f"';{parameter.name}='"
         made[parameter.name] = (
-            f"({known}) ? variables.{raw}.filter(e, e.startsWith('{start}'))"
-            f".map(e, e.substring({len(start)})).join(',').split(',').filter(e, e != '') : []"
+            f"variables.{raw}.contains({start}) ? variables.{raw}.split({start})[1].split(';')[0]"
+            ".split(',').filter(e, e != '') : []"
         )
     return made
 

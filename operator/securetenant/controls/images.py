@@ -53,7 +53,7 @@ _HAS_DIGEST: Final = (
 _IMAGES: Final = (
     "variables.containers.map(c, {'at': dyn('container ' + c.name), 'image': dyn(c.?image.orValue('')), "
     "'pull': dyn(c.?imagePullPolicy.orValue(''))}) + "
-    "variables.volumes.filter(v, has(v.image)).map(v, {'at': dyn('volume ' + v.name), "
+    "variables.volumes.map(v, has(v.image), {'at': dyn('volume ' + v.name), "
     "'image': dyn(v.image.?reference.orValue('')), 'pull': dyn(v.image.?pullPolicy.orValue(''))})"
 )
 # The same with the registry and the path written out, without the digest: nginx is docker.io/library/nginx.
@@ -146,18 +146,18 @@ CHECKS: Final = CheckSet(
         Check(
             "reference",
             "variables.registries == ['*'] && variables.tags.size() > 0 ? [] : "
-            f"variables.images.filter(i, (!variables.imagesMatch && !i.image.matches('^{_REFERENCE}$')) || "
+            f"variables.images.map(i, (!variables.imagesMatch && !i.image.matches('^{_REFERENCE}$')) || "
             # containerd runs what is on the node under that ID, whatever registry it came from.
             "i.image.startsWith('sha256:') || "
-            f"(i.image.contains('@') && !({_HAS_DIGEST}))).map(i, i.at)",
+            f"(i.image.contains('@') && !({_HAS_DIGEST})), i.at)",
             "the image is not written as registry/path:tag@sha256:digest in lower case: write it so",
             "High",
             ("CIS-1.12 5.5.1",),
         ),
         Check(
             "registries",
-            "variables.registries == ['*'] ? [] : variables.repositories.filter(i, "
-            "!variables.registryStarts.exists(r, (i.name + '/').startsWith(r))).map(i, i.at)",
+            "variables.registries == ['*'] ? [] : variables.repositories.map(i, "
+            "!variables.registryStarts.exists(r, (i.name + '/').startsWith(r)), i.at)",
             "the image is from none of the registries in spec.images.registries of the SecureTenant: use one of "
             "them",
             "High",
@@ -166,15 +166,15 @@ CHECKS: Final = CheckSet(
         Check(
             "digest",
             "variables.tags.size() > 0 ? [] : "
-            f"variables.images.filter(i, !({_HAS_DIGEST})).map(i, i.at)",
+            f"variables.images.map(i, !({_HAS_DIGEST}), i.at)",
             "the image is not named by its digest, so what it is may change: write @sha256:... behind it",
             "Medium",
             ("CIS-1.12 5.5.1",),
         ),
         Check(
             "pullPolicy",
-            "variables.cachedImages.size() > 0 ? [] : variables.images.filter(i, i.pull != 'Always' && "
-            "(variables.injected || i.pull == 'Never')).map(i, i.at)",
+            "variables.cachedImages.size() > 0 ? [] : variables.images.map(i, i.pull != 'Always' && "
+            "(variables.injected || i.pull == 'Never'), i.at)",
             "imagePullPolicy is not Always, so an image that another tenant pulled onto the node would run without a "
             "right to it: set it to Always",
             "Medium",

@@ -79,7 +79,7 @@ CHECKS: Final = CheckSet(
         ),
         Check(
             "tolerations",
-            f"variables.spec.?tolerations.orValue([]).filter(t, {_TOLERATES_OTHERS}).map(t, "
+            f"variables.spec.?tolerations.orValue([]).map(t, {_TOLERATES_OTHERS}, "
             "'spec.tolerations (key ' + t.?key.orValue('') + ', operator ' + t.?operator.orValue('') + ', value ' + "
             "t.?value.orValue('') + ')')",
             "the pod tolerates the taint of nodes that are another tenant's: name the key and value of each taint, and "

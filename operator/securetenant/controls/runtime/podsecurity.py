@@ -56,13 +56,13 @@ _CONTEXT: Final = re.compile(r"\bs\.")
 
 def _containers(condition: str) -> str:
     """The containers `c` of which the condition is true."""
-    return f"variables.containers.filter(c, {condition}).map(c, 'container ' + c.name)"
+    return f"variables.containers.map(c, {condition}, 'container ' + c.name)"
 
 
 def _contexts(condition: str) -> str:
     """The security contexts `s`, of pod and containers, of which the condition is true."""
     of_context = _CONTEXT.sub("x.context.", condition)
-    return f"variables.contexts.filter(x, {of_context}).map(x, x.at)"
+    return f"variables.contexts.map(x, {of_context}, x.at)"
 
 
 def _at(level: str, found: str) -> str:
@@ -81,7 +81,7 @@ CHECKS: Final = (
         "hostNamespaces",
         _at(
             "baseline",
-            "['hostNetwork', 'hostPID', 'hostIPC'].filter(f, variables.spec[?f].orValue(false)).map(f, 'spec.' + f)",
+            "['hostNetwork', 'hostPID', 'hostIPC'].map(f, variables.spec[?f].orValue(false), 'spec.' + f)",
         ),
         "the namespaces of the host are not for tenants: remove the field",
         "Critical",
@@ -98,8 +98,8 @@ CHECKS: Final = (
         "hostProbes",
         _at(
             "baseline",
-            "variables.handlers.filter(h, h.of.exists(p, p.?httpGet.?host.orValue('') != '' || "
-            "p.?tcpSocket.?host.orValue('') != '')).map(h, h.at)",
+            "variables.handlers.map(h, h.of.exists(p, p.?httpGet.?host.orValue('') != '' || "
+            "p.?tcpSocket.?host.orValue('') != ''), h.at)",
         ),
         "a probe or lifecycle handler names a host, so that the kubelet reaches it from the node: remove host",
         "High",
@@ -109,10 +109,10 @@ CHECKS: Final = (
         _at(
             "baseline",
             _contexts("has(s.appArmorProfile) && !(s.appArmorProfile.type in ['RuntimeDefault', 'Localhost'])")
-            + " + variables.podAnnotations.map(k, k).filter(k, "
+            + " + variables.podAnnotations.map(k, "
             "k.startsWith('container.apparmor.security.beta.kubernetes.io/') && "
             "variables.podAnnotations[k] != '' && variables.podAnnotations[k] != 'runtime/default' && "
-            "!variables.podAnnotations[k].startsWith('localhost/')).map(k, 'annotation ' + k)",
+            "!variables.podAnnotations[k].startsWith('localhost/'), 'annotation ' + k)",
         ),
         "the AppArmor profile must be RuntimeDefault or Localhost: set it, or remove it",
         "High",
@@ -161,7 +161,7 @@ CHECKS: Final = (
         "sysctls",
         _at(
             "baseline",
-            f"variables.podContext.?sysctls.orValue([]).filter(s, !(s.name in {list(_SYSCTLS)})).map(s, s.name)",
+            f"variables.podContext.?sysctls.orValue([]).map(s, !(s.name in {list(_SYSCTLS)}), s.name)",
         ),
         "the sysctl may reach beyond the pod: remove it",
         "High",
@@ -171,8 +171,8 @@ CHECKS: Final = (
         # hostPath is judged by spec.runtime.hostPaths.
         _at(
             "restricted",
-            "variables.volumes.filter(v, !has(v.hostPath) && !"
-            f"{list(_VOLUMES)}.exists(t, t in v)).map(v, 'volume ' + v.name)",
+            "variables.volumes.map(v, !has(v.hostPath) && !"
+            f"{list(_VOLUMES)}.exists(t, t in v), 'volume ' + v.name)",
         ),
         f"the volume must be one of {', '.join(_VOLUMES)}: use a PersistentVolumeClaim for others",
         "Medium",

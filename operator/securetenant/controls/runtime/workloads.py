@@ -33,12 +33,12 @@ PARAMETERS: Final = (
 # Each entry of spec.runtime.hostPaths: what the paths that it covers begin with, and its mode ("ro", "rw"). A path is
 # compared at its boundaries: with a "/" behind both. What has no mode is no entry.
 _ALLOWED_PATHS: Final = (
-    "variables.hostPaths.filter(a, a.contains(':')).map(a, {'mode': a.split(':')[1], "
+    "variables.hostPaths.map(a, a.contains(':'), {'mode': a.split(':')[1], "
     "'start': a.split(':')[0] == '/' ? '/' : a.split(':')[0] + '/'})"
 )
 # The hostPath volumes, each with the entries that cover it, and their modes.
 _HOST_VOLUMES: Final = (
-    "variables.volumes.filter(v, has(v.hostPath)).map(v, {'name': dyn(v.name), "
+    "variables.volumes.map(v, has(v.hostPath), {'name': dyn(v.name), "
     "'path': dyn(v.hostPath.?path.orValue('')), 'covering': dyn(variables.allowedPaths.filter(a, "
     "(v.hostPath.?path.orValue('') + '/').startsWith(a.start)))})"
     ".map(v, {'name': v.name, 'path': v.path, 'covering': v.covering, 'modes': dyn(v.covering.map(a, a.mode))})"
@@ -50,7 +50,7 @@ _BELOW_WRITABLE: Final = (
 )
 # For each container the volumes that it mounts by a part of them, or writable: each mount is looked at once.
 _PARTLY: Final = "m.?subPath.orValue('') != '' || m.?subPathExpr.orValue('') != ''"
-_MOUNTED: Final = "variables.containers.map(c, c.?volumeMounts.orValue([]).filter(m, {}).map(m, m.name))"
+_MOUNTED: Final = "variables.containers.map(c, c.?volumeMounts.orValue([]).map(m, {}, m.name))"
 
 CHECKS: Final = CheckSet(
     control=NAME,
@@ -67,8 +67,8 @@ CHECKS: Final = CheckSet(
         Check(
             "readOnlyRootFilesystem",
             "variables.writableRootFilesystem.size() > 0 || variables.windows ? [] : "
-            "variables.containers.filter(c, !c.?securityContext.?readOnlyRootFilesystem.orValue(false))"
-            ".map(c, 'container ' + c.name)",
+            "variables.containers.map(c, !c.?securityContext.?readOnlyRootFilesystem.orValue(false), "
+            "'container ' + c.name)",
             "the root filesystem is writable: set securityContext.readOnlyRootFilesystem to true, and mount an "
             "emptyDir where the program writes",
             "Medium",
@@ -77,8 +77,8 @@ CHECKS: Final = CheckSet(
         Check(
             "hostPaths",
             # The node would resolve "..", "." and "//".
-            "variables.hostVolumes.filter(v, v.modes.size() == 0 || v.path.matches('(^|/)[.]{1,2}(/|$)|//'))"
-            ".map(v, 'volume ' + v.name + ' (' + v.path + ')')",
+            "variables.hostVolumes.map(v, v.modes.size() == 0 || v.path.matches('(^|/)[.]{1,2}(/|$)|//'), "
+            "'volume ' + v.name + ' (' + v.path + ')')",
             "the directory of the node is none of spec.runtime.hostPaths of the SecureTenant: use another volume",
             "Critical",
             ("CIS-1.12 5.2.11", "MTB-PL1-BC-HI-1"),
@@ -86,9 +86,9 @@ CHECKS: Final = CheckSet(
         Check(
             "hostPathMounts",
             # subPath follows symbolic links that a container may have put there (CVE-2017-1002101, CVE-2021-25741).
-            "variables.hostVolumes.filter(v, variables.mountedPartly.exists(l, v.name in l) || "
+            "variables.hostVolumes.map(v, variables.mountedPartly.exists(l, v.name in l) || "
             f"{_BELOW_WRITABLE} || "
-            "(!('rw' in v.modes) && variables.mountedWritable.exists(l, v.name in l))).map(v, 'volume ' + v.name)",
+            "(!('rw' in v.modes) && variables.mountedWritable.exists(l, v.name in l)), 'volume ' + v.name)",
             "a mount of a directory of the node must have no subPath, be readOnly unless the SecureTenant allows "
             "writing, and not lie below one that it allows writing to: set readOnly to true, and mount the directory "
             "itself",
@@ -96,8 +96,8 @@ CHECKS: Final = CheckSet(
         ),
         Check(
             "hostPorts",
-            "variables.containers.filter(c, c.?ports.orValue([]).exists(p, p.?hostPort.orValue(0) != 0 && "
-            "!(string(p.hostPort) in variables.hostPorts))).map(c, 'container ' + c.name)",
+            "variables.containers.map(c, c.?ports.orValue([]).exists(p, p.?hostPort.orValue(0) != 0 && "
+            "!(string(p.hostPort) in variables.hostPorts)), 'container ' + c.name)",
             "the port of the node is none of spec.runtime.hostPorts of the SecureTenant: remove hostPort, "
             "use a Service",
             "High",
@@ -105,8 +105,8 @@ CHECKS: Final = CheckSet(
         ),
         Check(
             "addCapabilities",
-            "variables.containers.filter(c, c.?securityContext.?capabilities.?add.orValue([])"
-            ".exists(a, !(a in variables.addCapabilities))).map(c, 'container ' + c.name)",
+            "variables.containers.map(c, c.?securityContext.?capabilities.?add.orValue([])"
+            ".exists(a, !(a in variables.addCapabilities)), 'container ' + c.name)",
             "a capability is added that is none of spec.runtime.addCapabilities of the SecureTenant: remove it",
             "High",
             ("CIS-1.12 5.2.8", "CIS-1.12 5.2.9", "MTB-PL1-BC-CPI-3"),
@@ -116,8 +116,8 @@ CHECKS: Final = CheckSet(
             "variables.serviceAccountTokens.size() > 0 ? [] : "
             "(variables.spec.?automountServiceAccountToken.orValue(true) ? ['spec.automountServiceAccountToken'] : [])"
             # A certificate of the pod names its ServiceAccount as well (KEP-4317).
-            " + variables.volumes.filter(v, v.?projected.?sources.orValue([]).exists(s, has(s.serviceAccountToken) || "
-            "has(s.podCertificate))).map(v, 'volume ' + v.name)",
+            " + variables.volumes.map(v, v.?projected.?sources.orValue([]).exists(s, has(s.serviceAccountToken) || "
+            "has(s.podCertificate)), 'volume ' + v.name)",
             "pods of this tenant may hold no token or certificate of their ServiceAccount: set "
             "automountServiceAccountToken to false, and remove the volume",
             "Medium",
