@@ -33,23 +33,24 @@ class Running:
 async def running(transport: Transport, found: Assessment, world: World, now: datetime) -> Running:
     """Judge what runs in the tenant's namespaces whose rules would change. Left out is what breaks the rules that are
     in force. Raises ApiError where the API server is away."""
+    actions = {want.ref.name: want.labels.get(ADMISSION) for want in found.desired if want.ref.kind is NAMESPACE}
     tallies = [
         await _changed(transport, rules, before, now)
         for rules in of_plans(found.desired, found.held)
-        if (before := world.get(Ref(NAMESPACE, "", rules.namespace))) is not None and _differs(found, rules, before)
+        if (before := world.get(Ref(NAMESPACE, "", rules.namespace))) is not None
+        and _differs(rules, actions[rules.namespace], before)
     ]
     unknown = {why for tally in tallies for why in (*tally.unjudged.values(), *tally.unknown.values())}
     return Running(
-        consequence=_consequence(found),
+        consequence=_consequence(found.tenant.spec.mode, refuses="Warn" not in actions.values()),
         objects=sum(tally.breaking for tally in tallies),
         refused=together(tallies),
         unknown=sorted(unknown),
     )
 
 
-def _differs(found: Assessment, rules: Rules, before: Observed) -> bool:
-    admission = found.tenant.spec.admission
-    return before.labels.get(ADMISSION) != admission or read_by_checks(before.annotations) != rules.annotations
+def _differs(rules: Rules, action: str | None, before: Observed) -> bool:
+    return before.labels.get(ADMISSION) != action or read_by_checks(before.annotations) != rules.annotations
 
 
 async def _changed(transport: Transport, rules: Rules, before: Observed, now: datetime) -> Tally:
@@ -67,7 +68,6 @@ async def _changed(transport: Transport, rules: Rules, before: Observed, now: da
     return await inspect(transport, verdict, rules, now)
 
 
-def _consequence(found: Assessment) -> str:
-    spec = found.tenant.spec
-    would = "would be refused" if spec.admission == "Deny" else "would be admitted with a warning"
-    return f"{would} in Enforce" if spec.mode == "Audit" else would
+def _consequence(mode: str, *, refuses: bool) -> str:
+    would = "would be refused" if refuses else "would be admitted with a warning"
+    return f"{would} in Enforce" if mode == "Audit" else would
