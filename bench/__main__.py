@@ -26,6 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
         heals=given.heals,
         restarts=given.restarts,
         quiet_seconds=given.quiet,
+        running=given.running,
     )
     failures: list[str] = []
     interrupted = False
@@ -85,6 +86,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--heals", type=_count, default=100, help="of each sort (default: 100)")
     parser.add_argument("--restarts", type=_count, default=3, help="after a clean stop (default: 3)")
     parser.add_argument("--quiet", type=_count, default=60, metavar="SECONDS", help="to look on for (default: 60)")
+    parser.add_argument(
+        "--running", type=_count, default=10_000, metavar="PODS", help="that are inspected (default: 10,000)"
+    )
     parser.add_argument(
         "--output",
         type=Path,

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench import admission, converge, fight, heal, restart
+from bench import admission, converge, fight, heal, inspection, restart
 from bench.client import Client, connect
 from bench.heal import Spacing, bare_healer, heals, quantiles
 from bench.process import cpu_seconds, memory
@@ -41,6 +41,7 @@ class Options:
     restarts: int = 3
     quiet_seconds: float = 60.0
     pods: int = 300
+    running: int = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,9 @@ async def _operator_round(
         figures["fight"] = await fight.fight(at.admin, found, min(options.heals, 50))
         say(f"  {figures['fight']}")
         held = memory(operator.pid)
+        say(f"  {options.running} running pods are inspected")
+        figures["inspection"] = await inspection.cost(operator, at.admin, found, options.running, options.heals)
+        say(f"  {figures['inspection']}")
         figures |= {
             "quiet_requests_per_minute": calm.requests,
             "cpu_seconds_quiet_per_minute": calm.cpu_seconds,

@@ -16,10 +16,12 @@ from securetenant.engine.controller import Controller
 from securetenant.kube.config import ConfigError
 from securetenant.kube.config import load as load_config
 from securetenant.kube.lease import Elector, LeaseLost
-from securetenant.kube.preflight import StartError, check
+from securetenant.kube.preflight import StartError, check, unlisted
 from securetenant.kube.reach import Reach
 from securetenant.kube.transport import MERGE_PATCH, NotFound, Transport
 from securetenant.model import names
+from securetenant.posture import report as posture
+from securetenant.posture.rules import kinds as inspected
 from securetenant.settings import LEASE_DURATION_MAX, Settings
 from securetenant.telemetry import logs
 from securetenant.telemetry.events import Events, Undeliverable
@@ -75,7 +77,7 @@ async def run(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     config = await load_config(settings.kubeconfig, settings.context)
-    metrics = Metrics(NAMES, FAMILIES)
+    metrics = Metrics(NAMES, (*FAMILIES, *posture.FAMILIES))
     metrics.build_info(__version__, settings.revision)
     async with Transport(
         config,
@@ -102,6 +104,7 @@ async def run(settings: Settings) -> None:
             platform=settings.platform(),
             workers=settings.workers,
             resync_seconds=settings.resync_seconds,
+            inspection_seconds=settings.inspection_seconds if settings.inspection == "Continuous" else None,
         )
         watcher: Watcher | None = None
         async with serve(
@@ -115,10 +118,17 @@ async def run(settings: Settings) -> None:
             log.info("started", version=__version__, server=config.server, identity=settings.identity, port=port)
             await _unless(stop, elector.peek())
             await _unless(stop, check(transport, settings.operator_namespace, controller.watched))
+            await _unless(stop, _tell_unlisted(transport))
             if not stop.is_set():
                 watcher = Watcher(config, controller.kinds, controller, metrics)
                 await _live(controller, elector, watcher, stop)
         log.info("stopped")
+
+
+async def _tell_unlisted(transport: Transport) -> None:
+    """Without these rights the operator works, but does not know what runs, and says so of each tenant."""
+    if lacking := await unlisted(transport, [kind for found in inspected().values() for kind in found]):
+        log.warning("what runs cannot be inspected", cause=lacking)
 
 
 async def _live(controller: Controller, elector: Elector, watcher: Watcher, stop: asyncio.Event) -> None:

@@ -11,7 +11,7 @@ import re
 import secrets
 import socket
 from ipaddress import ip_network
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 from annotated_types import Ge, Le
 from pydantic import BeforeValidator, Field, ValidationError, field_validator
@@ -24,6 +24,8 @@ from securetenant.model.platform import Platform
 PREFIX: Final = "SECURETENANT_"
 LEASE_DURATION_MAX: Final = 300  # seconds
 
+Inspection = Literal["Continuous", "OnChange"]
+
 _DNS_LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _LABEL_NAME: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _DURATION: Final = re.compile(r"([0-9]{1,8})([dhms]?)")
@@ -34,6 +36,11 @@ _LABEL_PREFIX: Final = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\
 
 def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
+
+
+def _inspection(value: Any) -> Any:
+    """In any case."""
+    return next((one for one in get_args(Inspection) if one.lower() == _lower(value)), value)
 
 
 def _pairs(value: Any) -> Any:
@@ -154,6 +161,15 @@ class Settings(BaseSettings):
         validate_default=True,
         description="How far ahead an exemption may end before `securetenant validate` warns of it: a span such as "
         "90d.",
+    )
+
+    inspection: Annotated[Inspection, BeforeValidator(_inspection)] = Field(
+        "Continuous",
+        description="When what runs in tenants' namespaces is judged: OnChange, whenever a tenant's rules change; "
+        "Continuous: then, and again after each interval.",
+    )
+    inspection_seconds: float = Field(
+        3_600.0, ge=60, le=604_800, description="Seconds after which a tenant is inspected again, if Continuous."
     )
 
     @field_validator("operator_namespace", "dns_namespace")

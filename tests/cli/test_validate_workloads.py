@@ -12,9 +12,10 @@ from aiohttp import web
 
 from securetenant.cache.snapshot import world_without_cluster
 from securetenant.cli import parsing, processes, validate_workloads
-from securetenant.cli.validate_workloads import Judge, marks
+from securetenant.cli.validate_workloads import Judge
 from securetenant.controls.registry import CHECKS
 from securetenant.model.platform import Platform
+from securetenant.posture.rules import marks
 from tests.support import attacks
 from tests.support.fakeapi import serving, status
 from tests.support.reading import load, parse

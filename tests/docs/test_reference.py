@@ -14,6 +14,10 @@ from securetenant.api.definitions import TENANT
 from securetenant.controls.access.roles import Problem
 from securetenant.controls.lookup import FAMILIES, NAMES
 from securetenant.controls.network import notices
+from securetenant.engine import inspection
+from securetenant.posture import report as posture
+from securetenant.posture.judging import LARGEST
+from securetenant.posture.rules import kinds
 from securetenant.settings import Settings, flag, variable
 from securetenant.telemetry.metrics import Metrics, TenantReport
 from tests.support.markdown import PAGES, ROOT, code, table
@@ -164,14 +168,15 @@ def test_flags_are_named_as_told() -> None:
 
 def exported() -> dict[str, tuple[str, set[str]]]:
     """Every metric of ours: its type and the labels of its samples."""
-    metrics = Metrics(NAMES, FAMILIES)
+    families = (*FAMILIES, *posture.FAMILIES)
+    metrics = Metrics(NAMES, families)
     metrics.tenant(
         TenantReport(
             tenant="t",
             mode="Enforce",
             deletion_policy="Retain",
             conditions={"Ready": "True"},
-            samples={family.name: {family.labels: 1.0} for family in FAMILIES},
+            samples={family.name: {family.labels: 1.0} for family in families},
         )
     )
     metrics.cluster("access", {"Foreign": 0}, ())
@@ -221,7 +226,11 @@ def _reasons_in(tree: ast.Module) -> Iterator[str]:
 
 def reasons() -> set[str]:
     """All reasons of conditions in the code."""
-    sources = [*(PACKAGE / "controls").rglob("*.py"), *(PACKAGE / "engine").glob("*.py")]
+    sources = [
+        *(PACKAGE / "controls").rglob("*.py"),
+        *(PACKAGE / "engine").glob("*.py"),
+        PACKAGE / "posture" / "report.py",
+    ]
     found = {reason for source in sources for reason in _reasons_in(ast.parse(source.read_text()))}
     return found | set(get_args(Problem))
 
@@ -229,7 +238,9 @@ def reasons() -> set[str]:
 def types() -> set[str]:
     """All types of conditions in the code."""
     text = "\n".join(
-        source.read_text() for folder in ("controls", "engine") for source in (PACKAGE / folder).rglob("*.py")
+        source.read_text()
+        for folder in ("controls", "engine", "posture")
+        for source in (PACKAGE / folder).rglob("*.py")
     )
     named = re.findall(r'(?:Condition\.of\(\s*|^CONDITION(?:: Final)? = )"(\w+)"', text, re.MULTILINE)
     return set(named)
@@ -259,7 +270,16 @@ def test_event_reasons() -> None:
     source = "".join((PACKAGE / "engine" / name).read_text() for name in ("reporter.py", "cluster.py"))
     drift = {"DriftDetected", "DriftCorrected", "DriftOver"}
     assert drift == set(re.findall(r'"(Drift[A-Z]\w+)"', source))
-    assert told == {*drift, "Ready", "Contested", "ContestLasts", "Deleting", "DeletionBlocked", "Released"}
+    assert told == {
+        *drift,
+        "Ready",
+        "Contested",
+        "ContestLasts",
+        "ChecksFail",
+        "Deleting",
+        "DeletionBlocked",
+        "Released",
+    }
 
 
 # --- rights -----------------------------------------------------------------------------------------------------
@@ -335,6 +355,16 @@ def test_constants_that_the_text_gives() -> None:
     assert f"silent for {informers.SILENT:g} s" in operations
     assert f"at most {events.BURST:g} Events at once and one more every {events.REFILL:g} s" in operations
     assert (ITEMS, MESSAGE, known.MOST) == (20, 1024, 2048)
+    page = (DOCS / "inspection.md").read_text()
+    listed = [kind for found in kinds().values() for kind in found]
+    assert f"one list for each {inspection.PAGE} objects" in page
+    assert f"× the kinds listed ({len(listed)} today)" in page
+    assert f"tried again after {inspection.FIRST:g} s, {2 * inspection.FIRST:g} s" in page
+    assert f"up to {inspection.LONGEST / 60:g} minutes" in page
+    assert f"stands for {inspection.PATIENT} tries" in page
+    assert f"more than {LARGEST // 1024} KiB" in page
+    (told,) = (text for text in page.split("## ") if text.startswith("What is judged"))
+    assert [kind.plural_name for kind in listed if kind.plural_name not in told] == []
 
 
 # --- the record -------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from securetenant.drift.writes import Request
 from securetenant.engine.contention import CLOSING_BURST
 from securetenant.engine.following import Following
 from securetenant.engine.inflight import WritesInFlight
+from securetenant.engine.inspection import Inspector
 from securetenant.engine.reconciler import Reconciler
 from securetenant.engine.reporter import Reporter
 from securetenant.engine.status import Pass
@@ -137,6 +138,7 @@ class Stage:
             lambda names: None,
             WritesInFlight(),
             Following(),
+            Inspector(cast(Transport, self.api), lambda names: None, interval=None),
             monotonic=lambda: self.now,
             now=lambda: self.at,
         )

@@ -149,6 +149,56 @@ class IntruderStatus(StatusModel):
     controller: str = ""
 
 
+class PostureItem(StatusModel):
+    """A running object that breaks a check. `place`: where in it, as "container web"."""
+
+    control: str
+    check: str
+    kind: str
+    namespace: str
+    name: str
+    place: str = ""
+
+
+class NamespacePosture(StatusModel):
+    """The outcome of each check in one namespace: `passed` counts those that are in no list. Checks are named by ID, as
+    "runtime/privileged"."""
+
+    name: str
+    judged: str | None = Field(None, description="When it was judged last; absent if it was not yet.")
+    rules: str = Field("", description="A digest of what it was judged by.")
+    objects: int = Field(0, description="How many objects were judged.")
+    findings: int = Field(0, description="How many times an object breaks a check without exemption.")
+    passed: int = Field(0, description="How many checks every object keeps.")
+    failed: list[str] = Field(default_factory=list, description="The checks that an object breaks.")
+    exempted: list[str] = Field(
+        default_factory=list, description="The checks that are broken only where an exemption allows it."
+    )
+    unknown: list[str] = Field(
+        default_factory=list, description="The checks that could not be evaluated for some object, and that none fails."
+    )
+    unjudged: list[str] = Field(
+        default_factory=list, description="What could not be judged at all, such as pods: its checks are unknown."
+    )
+    message: str = Field("", description="Why something is unknown.")
+
+
+class PostureStatus(StatusModel):
+    """What the inspection found in what runs. Counted are checks, each in each namespace; the lists and counts of the
+    namespaces are whole, `items` is capped at 20."""
+
+    passed: int = Field(0, description="How many checks are kept.")
+    failed: int = Field(0, description="How many checks are broken.")
+    unknown: int = Field(0, description="How many checks could not be judged, or not yet.")
+    exempted: int = Field(0, description="How many checks are broken only where an exemption allows it.")
+    judged: str | None = Field(
+        None, description="Since when every namespace has been judged: the oldest time; absent if one was not yet."
+    )
+    findings: int = Field(0, description="How many times an object breaks a check without exemption.")
+    items: list[PostureItem] = Field(default_factory=list)
+    namespaces: list[NamespacePosture] = Field(default_factory=list)
+
+
 class SecureTenantStatus(StatusModel):
     """`applied` is the tenant's own record of what it wrote, by namespace ("" for cluster-scoped objects),
     each as "Kind/name": it tells a deleted object (drift) from one not yet created (a rollout)."""
@@ -175,6 +225,9 @@ class SecureTenantStatus(StatusModel):
     intruder_count: int = Field(0, description="How many pods of others are on these nodes.")
     exemptions: ExemptionsStatus | None = Field(None, description="The declared exemptions; absent if there are none.")
     drift: DriftStatus = Field(default_factory=DriftStatus, description="The objects that deviate from the posture.")
+    posture: PostureStatus | None = Field(
+        None, description="What the checks found in what runs; absent while nothing is judged."
+    )
     applied: dict[str, list[str]] = Field(
         default_factory=dict, description="The objects that were written, by namespace, as Kind/name."
     )

@@ -24,12 +24,14 @@ _INPUTS: Final = ("object", "oldObject", "namespaceObject", "request", "variable
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A check that an object breaks. `places`: where; empty if the check could not be evaluated, with the `error`."""
+    """A check that an object breaks. `places`: where; empty if the check could not be evaluated, with the `error`.
+    `exempted`: an exemption suspends the check."""
 
     control: str
     check: Check
     places: Sequence[str] = ()
     error: str = ""
+    exempted: bool = False
 
     @property
     def identifier(self) -> str:
@@ -61,27 +63,49 @@ class Evaluator:
         old: Mapping[str, Any] | None = None,
         user: str = "",
     ) -> list[Failure]:
-        """The checks that an object breaks, as on its creation in a namespace with these annotations, or its update.
+        """The checks that an object breaks, as on its creation in a namespace with these annotations, or its update;
+        without those that it is exempted from.
 
         `body` and `old`, the object before an update if that is known, are in the form that the server judges (see
         `server_form`). `user`: whose request it is. A check that cannot be evaluated fails.
         """
-        data: dict[str, Any] = {
+        data = self._data(body, annotations, operation, old, user)
+        found, error = self._at_once(data)
+        return [failure for failure in (self._one_by_one(data) if error else found) if not failure.exempted]
+
+    def findings(self, body: Mapping[str, Any], annotations: Mapping[str, str]) -> list[Failure]:
+        """The same as on its creation, with those that it is exempted from. If one check cannot be evaluated, none is:
+        one by one they could take seconds, with an object that is made for that."""
+        found, error = self._at_once(self._data(body, annotations, "CREATE"))
+        return [Failure(checks.control, check, error=error) for checks, check in self._checks] if error else found
+
+    def _data(
+        self,
+        body: Mapping[str, Any],
+        annotations: Mapping[str, str],
+        operation: Operation,
+        old: Mapping[str, Any] | None = None,
+        user: str = "",
+    ) -> dict[str, Any]:
+        return {
             "object": body,
             "oldObject": old,
             "namespaceObject": {"metadata": {"annotations": annotations}},
             "request": {"operation": operation, "userInfo": {"username": user}},
             "variables": self._of_namespace(annotations),
         }
+
+    def _at_once(self, data: Mapping[str, Any]) -> tuple[list[Failure], str]:
+        """All that is broken and "", or nothing and the error."""
         value, error = _value(self._whole, data)
         if error:
-            return self._one_by_one(data)
+            return [], error
         exempted, *found = value
         return [
-            Failure(checks.control, check, tuple(map(str, places)))
+            _failure(checks, check, places, exempted)
             for (checks, check), places in zip(self._checks, found, strict=True)
-            if places and not (check.exemptible and checks.identifier(check) in exempted)
-        ]
+            if places
+        ], ""
 
     def _of_namespace(self, annotations: Mapping[str, str]) -> dict[str, Any]:
         """The parameters, from the annotations of a namespace. One that cannot be evaluated is absent, so that checks
@@ -143,15 +167,23 @@ class Evaluator:
             places, error = _value(self._single[checks.identifier(check)], data)
             if error:
                 made.append(Failure(checks.control, check, error=error))
-            elif places and not (check.exemptible and checks.identifier(check) in exempted):
-                made.append(Failure(checks.control, check, tuple(map(str, places))))
+            elif places:
+                made.append(_failure(checks, check, places, exempted))
         return made
 
 
+def _failure(checks: CheckSet, check: Check, places: Sequence[str], exempted: Collection[str]) -> Failure:
+    is_exempted = check.exemptible and checks.identifier(check) in exempted
+    return Failure(checks.control, check, tuple(map(str, places)), exempted=is_exempted)
+
+
 def _value(expression: Any, data: Mapping[str, Any]) -> tuple[Any, str]:
-    """The value and "", or None and the error. cel-expr-python gives an error of evaluation as a value, and cannot
-    convert every value."""
-    result = expression.eval(data=data)
+    """The value and "", or None and the error. cel-expr-python gives an error of evaluation as a value, raises where an
+    object is so large that cel-cpp gives up (10,000 steps over lists), and cannot convert every value."""
+    try:
+        result = expression.eval(data=data)
+    except RuntimeError as error:
+        return None, str(error)
     if result.type() == cel.Type.ERROR:
         return None, str(result)
     try:

@@ -19,7 +19,9 @@ class Target:
     `labels`, those that an exemption selects by, and `creating`, whether the API server has not completed the object
     yet. `changes`: CEL, whether an update changes what is judged; what stands can otherwise be labelled, drained and
     deleted, and have finalizers removed. `judged_as`: the target whose checks it is judged by. `refuses`: whether its
-    policy may refuse; otherwise it warns, and what is made from its objects is refused.
+    policy may refuse; otherwise it warns, and what is made from its objects is refused. `inspected`: whether objects
+    that stand can be judged: not where a check asks who wrote them. `running`: the field selector of those that the
+    inspection judges; "" for all.
     """
 
     name: str
@@ -29,6 +31,8 @@ class Target:
     changes: str = "object.spec != oldObject.spec"
     judged_as: str = ""
     refuses: bool = True
+    inspected: bool = True
+    running: str = ""
 
     @property
     def checked_as(self) -> str:
@@ -99,6 +103,7 @@ PODS: Final = Target(
     [("v1", "Pod")],
     [_rule("", _WRITES, "pods"), _rule("", ["UPDATE"], "pods/ephemeralcontainers")],
     {**_pod("object", "request.operation == 'CREATE'", "true"), **_TEMPLATES},
+    running="status.phase!=Succeeded,status.phase!=Failed",
 )
 # It never refuses, so that what runs can still be scaled down or deleted; the author sees what will happen to the pods.
 WORKLOADS: Final = Target(
@@ -204,6 +209,7 @@ ENDPOINTS: Final = Target(
     # Labels say which Service an EndpointSlice is of, and whether one is made from Endpoints.
     changes=f"{_differ('subsets', 'endpoints', 'ports')} || "
     f"{_other('labels', ('kubernetes.io/service-name', 'endpointslice.kubernetes.io/skip-mirror'))}",
+    inspected=False,
 )
 # Routes of the Gateway API are judged where they are served, in whatever version.
 ROUTES: Final = Target(
@@ -234,6 +240,7 @@ POD_ANNOTATIONS: Final = Target(
     [_rule("", ["UPDATE"], "pods", "pods/status"), _rule("", ["CREATE"], "bindings", "pods/binding")],
     {**_METADATA, **accounts.variables()},
     changes=f"{_NEW} != {_OLD}",
+    inspected=False,
 )
 NETWORK_POLICIES: Final = Target(
     "networkpolicies",

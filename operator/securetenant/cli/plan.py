@@ -59,6 +59,9 @@ def plan(
     operator reads, cluster-wide. The platform's settings (SECURETENANT_DNS_..., as for `securetenant run`) come from
     the environment, and should be the same as the operator's.
 
+    Where the rules for workloads would change, it lists what runs in these namespaces and would be refused by the new
+    rules (with the right to list it), by check, with what to write instead. It runs on until it is created again.
+
     Deviations of the cluster that belong to no single tenant are shown at the end, unless --tenant is given.
 
     \b
@@ -140,10 +143,13 @@ async def _forecasts(
             raise PlanError(f"there is no SecureTenant {only}, neither in the cluster nor in the files")
         sources = {one.tenant.name: one.document.source for one in given}
         now = datetime.now(UTC)
-        forecasts = [
-            await _forecast(*tenants[name], world, now, transport, sources.get(name, ""), name in standing)
-            for name in (sorted(tenants) if only is None else [only])
-        ]
+        try:
+            forecasts = [
+                await _forecast(*tenants[name], world, now, transport, sources.get(name, ""), name in standing)
+                for name in (sorted(tenants) if only is None else [only])
+            ]
+        except ApiError as error:
+            raise PlanError(explained(error, config.server)) from error
         wide = [control.cluster for control in CONTROLS if control.cluster is not None and only is None]
         return forecasts, [deviation for judged in wide for deviation in judged.deviations(world)]
 
@@ -190,6 +196,7 @@ async def _forecast(
     applied: bool,
 ) -> "Forecast":
     from securetenant.cli.plan_changes import Forecast, changes, unmet_conditions
+    from securetenant.cli.plan_running import running
     from securetenant.drift.assess import assess
     from securetenant.engine.attribution import attributed
 
@@ -202,7 +209,8 @@ async def _forecast(
         return Forecast(name, mode, "paused", source, applied)
     found = assess(tenant, world, now)
     found = replace(found, findings=await attributed(transport, found.findings))
-    return Forecast(name, mode, "judged", source, applied, "", changes(found), unmet_conditions(found))
+    runs = await running(transport, found, world, now)
+    return Forecast(name, mode, "judged", source, applied, "", changes(found), unmet_conditions(found), runs)
 
 
 def _unlisted(errors: "Mapping[str, ApiError]", server: str) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from securetenant.api.status import DriftReason
+from securetenant.cli.plan_running import Running
 from securetenant.controls.control import Deviation
 from securetenant.drift.assess import Assessment
 from securetenant.drift.judge import Finding
@@ -66,6 +67,7 @@ class Forecast:
     problem: str = ""
     changes: Sequence[Change] = ()
     unmet: Sequence[UnmetCondition] = field(default_factory=tuple)
+    running: Running = field(default_factory=Running)
 
     @property
     def blocked(self) -> bool:
@@ -74,7 +76,8 @@ class Forecast:
     @property
     def is_quiet(self) -> bool:
         """Whether there is nothing to do and nothing blocks."""
-        return self.state == "judged" and not self.changes and not self.blocked
+        is_clear = not (self.running.refused or self.running.unknown)
+        return self.state == "judged" and not self.changes and not self.blocked and is_clear
 
 
 def changes(assessment: Assessment) -> list[Change]:
@@ -179,6 +182,7 @@ class Sums:
     blocked: int
     invalid: int
     cluster: int
+    refused: int
 
     @property
     def exit_code(self) -> int:
@@ -194,7 +198,8 @@ class Sums:
 
 def sums(forecasts: Sequence[Forecast], cluster: Sequence[Deviation] = ()) -> Sums:
     """The totals. Each change counts under what will be done (`reported`: nothing), and also as drift if others caused
-    it; a foreign object counts as foreign instead. `cluster`: deviations that belong to no single tenant."""
+    it; a foreign object counts as foreign instead. `cluster`: deviations that belong to no single tenant. `refused`:
+    running objects that rules refuse which are not in force yet; by themselves they are no change."""
     every = [change for forecast in forecasts for change in forecast.changes]
     return Sums(
         tenants=len(forecasts),
@@ -207,6 +212,7 @@ def sums(forecasts: Sequence[Forecast], cluster: Sequence[Deviation] = ()) -> Su
         blocked=sum(forecast.blocked for forecast in forecasts),
         invalid=sum(forecast.state == "invalid" for forecast in forecasts),
         cluster=len(cluster),
+        refused=sum(forecast.running.objects for forecast in forecasts),
     )
 
 

@@ -16,7 +16,9 @@ from securetenant.model.objects import JsonValue
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from securetenant.cli.plan_running import Running
     from securetenant.controls.control import Deviation
+    from securetenant.posture.tally import Broken
 
 _SIGNS: dict[Effect, tuple[str, str]] = {
     "create": ("+", "green"),
@@ -39,6 +41,8 @@ _STATES = {
     "paused": "mode is Paused: nothing is judged, nothing is written",
     "deleting": "is being deleted: its deletionPolicy is carried out",
 }
+_NAMED = 5  # how many running objects are named, per check
+_ITEM = ("kind", "namespace", "name", "place")
 _LONGEST = 160  # characters of a value that are shown
 
 
@@ -58,6 +62,8 @@ def print_as_json(forecasts: Sequence[Forecast], cluster: "Sequence[Deviation]" 
                     "problem": forecast.problem,
                     "changes": [_as_json(change) for change in forecast.changes],
                     "conditions": [asdict(unmet) for unmet in forecast.unmet],
+                    "refused": [_refused_as_json(name, broken) for name, broken in forecast.running.refused.items()],
+                    "unknown": list(forecast.running.unknown),
                 }
                 for forecast in forecasts
             ],
@@ -88,6 +94,16 @@ def _as_json(change: Change) -> dict[str, object]:
         "manager": change.manager,
         "message": change.message,
         "fields": [asdict(field) for field in change.fields],
+    }
+
+
+def _refused_as_json(name: str, broken: "Broken") -> dict[str, object]:
+    return {
+        "check": name,
+        "severity": broken.check.severity,
+        "message": broken.check.message,
+        "count": broken.count,
+        "items": [{key: getattr(item, key) for key in _ITEM} for item in broken.items],
     }
 
 
@@ -129,6 +145,20 @@ def _tenant(forecast: Forecast) -> Iterator[Text]:
         yield _line(2, place or "(cluster)", "bold", "")
         for change in changes:
             yield from _change(change)
+    yield from _running(forecast.running)
+
+
+def _running(running: "Running") -> Iterator[Text]:
+    if running.refused:
+        runs = count(running.objects, "running object")
+        yield _line(2, f"{runs} {running.consequence}", "bold yellow", " if created again by these rules:")
+    for name, broken in running.refused.items():
+        named = [f"{item.kind}/{item.namespace}/{item.name}" for item in broken.items[:_NAMED]]
+        more = f" and {broken.count - _NAMED} more" if broken.count > _NAMED else ""
+        yield _line(4, name, "bold", f" {broken.count}: {', '.join(named)}{more}")
+        yield _line(8, "", "", broken.check.message)
+    for why in running.unknown:
+        yield _line(2, "unknown what would be refused: ", "yellow", why)
 
 
 def _header(forecast: Forecast) -> Text:
@@ -192,7 +222,7 @@ def _line(indent: int, word: str, style: str, rest: str) -> Text:
 
 def _summary(forecasts: Sequence[Forecast], cluster: "Sequence[Deviation]") -> Text:
     totals = sums(forecasts, cluster)
-    if totals.exit_code == 0:
+    if totals.exit_code == 0 and not totals.refused:
         return Text(f"No changes. {count(totals.tenants, 'tenant')} as declared.", style="bold green")
     parts = [
         f"{totals.create} to create",
@@ -207,6 +237,8 @@ def _summary(forecasts: Sequence[Forecast], cluster: "Sequence[Deviation]") -> T
         parts.append(f"{count(totals.blocked, 'tenant')} blocked")
     if totals.invalid:
         parts.append(f"{count(totals.invalid, 'tenant')} invalid")
+    if totals.refused:
+        parts.append(f"{totals.refused} running break the new rules")
     if totals.cluster:
         parts.append(f"{totals.cluster} of the cluster's")
     return Text(f"Plan for {count(totals.tenants, 'tenant')}: {', '.join(parts)}.", style="bold")

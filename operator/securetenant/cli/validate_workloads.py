@@ -23,10 +23,9 @@ from securetenant.cli.parsing import Place
 from securetenant.cli.places import is_field, of_finding, of_path
 from securetenant.cli.processes import spread
 from securetenant.controls import ownership
-from securetenant.controls.registry import CHECKS, CONTROLS
-from securetenant.drift.merge import merged
-from securetenant.model.kinds import NAMESPACE
+from securetenant.controls.registry import CHECKS
 from securetenant.model.objects import Desired
+from securetenant.posture.rules import marks
 
 # How many workloads take longer than a process takes to start.
 _WORTH_A_PROCESS: Final = 100
@@ -85,13 +84,6 @@ class Rules:
 
 def _with_spec(tenant: SecureTenant, **changes: Any) -> SecureTenant:
     return tenant.model_copy(update={"spec": tenant.spec.model_copy(update=changes)})
-
-
-def marks(tenant: SecureTenant, world: World, now: datetime) -> dict[str, Desired]:
-    """What the operator writes on the tenant's namespaces, by their names: it comes from its plan."""
-    plans = (control.plan(tenant, world, now) for control in CONTROLS if NAMESPACE in control.kinds)
-    desired = merged(want for plan in plans for want in plan.desired if want.ref.kind is NAMESPACE)
-    return {want.ref.name: want for want in desired}
 
 
 class Judge:

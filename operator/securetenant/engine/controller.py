@@ -25,6 +25,7 @@ from securetenant.engine.health import UNSEEN
 from securetenant.engine.inflight import WritesInFlight
 from securetenant.engine.informers import Informers
 from securetenant.engine.initial import InitialReconcile
+from securetenant.engine.inspection import Inspector
 from securetenant.engine.node_pods import NodePods
 from securetenant.engine.probe import Prober
 from securetenant.engine.reconciler import Reconciler
@@ -53,7 +54,8 @@ TRIED = 2.0
 
 class Controller:
     """Caches, queue and workers. Events of our custom resources arrive through `observe`, all others through the
-    informers."""
+    informers. `inspection_seconds`: after which a tenant is inspected again without a change of its rules; None: never.
+    """
 
     def __init__(
         self,
@@ -64,6 +66,7 @@ class Controller:
         platform: Platform,
         workers: int = 16,
         resync_seconds: float = 600.0,
+        inspection_seconds: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._transport = transport
@@ -104,6 +107,13 @@ class Controller:
             self._enqueue(keys(SECURE_TENANT, names), clock())
 
         self._roster = Roster(transport, tenants, partial(self.observe, SECURE_TENANT), enqueue)
+        self._inspector = Inspector(
+            transport,
+            enqueue,
+            interval=inspection_seconds,
+            is_busy=lambda: self.queue.depth + self.queue.active > 0,
+            monotonic=clock,
+        )
         reconciler = Reconciler(
             transport,
             Writer(transport, caches, self._in_flight),
@@ -113,6 +123,7 @@ class Controller:
             enqueue,
             self._in_flight,
             following,
+            self._inspector,
             stale=self._stale,
         )
         tenant = Resource(
@@ -254,6 +265,7 @@ class Controller:
                     group.create_task(self._cluster.run(), name="cluster"),
                     group.create_task(self._prober.run(), name="probe"),
                     group.create_task(self._reconcile_all(), name="initial reconcile"),
+                    group.create_task(self._inspect(), name="inspection"),
                 ]
                 workers = [group.create_task(self._work(stopping), name=f"worker {n}") for n in range(self._workers)]
                 await _either(stop, workers)
@@ -273,6 +285,11 @@ class Controller:
         await self._initial.queue_all()
         self.is_loading = False
         self._initial.note()
+
+    async def _inspect(self) -> None:
+        # After a start, what is enforced comes first.
+        await self.caught_up()
+        await self._inspector.run()
 
     def _on_probed(self) -> None:
         if not self._awaits_probe:  # else every tenant would be queued before the suspects

@@ -2,7 +2,7 @@
 nothing."""
 
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -25,6 +25,7 @@ from securetenant.engine.creation import Creations
 from securetenant.engine.departures import Departures
 from securetenant.engine.following import Following, judged
 from securetenant.engine.inflight import WritesInFlight
+from securetenant.engine.inspection import Inspector
 from securetenant.engine.known import Known
 from securetenant.engine.own_writes import OwnWrites
 from securetenant.engine.reporter import Reporter
@@ -37,6 +38,8 @@ from securetenant.kube.transport import ApiError, NotFound, Transport
 from securetenant.model import names
 from securetenant.model.kinds import NAMESPACE
 from securetenant.model.objects import Ref
+from securetenant.posture import report as posture
+from securetenant.posture import rules
 
 log = structlog.get_logger("securetenant.reconcile")
 
@@ -63,6 +66,7 @@ class Reconciler:
         enqueue: Callable[[set[str]], None],
         in_flight: WritesInFlight,
         following: Following,
+        inspector: Inspector,
         *,
         stale: Callable[[], str] = lambda: "",
         monotonic: Callable[[], float] = time.monotonic,
@@ -75,6 +79,7 @@ class Reconciler:
         self._world = world
         self._reporter = reporter
         self._following = following
+        self._inspector = inspector
         self._stale = stale
         self._contention = Contention(monotonic)
         self._alterations = Alterations(monotonic)
@@ -121,6 +126,7 @@ class Reconciler:
         self._history.forget(name)
         self._creations.forget(name)
         self._strays.forget(name)
+        self._inspector.forget(name)
         self._reporter.forget(name)
 
     async def unjudged(self, name: str, cause: str) -> None:
@@ -129,6 +135,7 @@ class Reconciler:
         if tenant is None or tenant.metadata.deletion_timestamp is not None:
             return
         result = Pass(tenant, {}, {}, applied=recorded(tenant.status), unknown=cause)
+        result.compliant = posture.unjudged(cause)
         computed = status.compute(result, self._now())
         self._reporter.report(result, computed, 0.0)
         await self._resource.write_status(tenant, computed)
@@ -136,6 +143,8 @@ class Reconciler:
     async def _pause(self, tenant: SecureTenant, refusal: Refusal | None) -> Again:
         """Paused: nothing is judged, nothing is written, and the status says so."""
         result = Pass(tenant, {}, {}, applied=recorded(tenant.status), refusal=refusal)
+        result.compliant = posture.unjudged("mode is Paused: nothing is judged")
+        self._inspector.forget(tenant.name)
         await self._report(result)
         return Again()
 
@@ -146,8 +155,9 @@ class Reconciler:
         result = Pass(tenant, found.plans, found.held, found.findings, applied=applied, unknown=self._stale())
         result.refusal = found.refusal
         result.detected = self._newly(tenant, found.findings)
+        due = self._inspected(result, found, found.held)
         await self._report(result)
-        return Again(after=self._until(found.wake_at))
+        return Again(after=earliest(self._until(found.wake_at), due))
 
     async def _enforce(self, found: Assessment, since: float, failures: int) -> Again:
         tenant = found.tenant
@@ -205,6 +215,7 @@ class Reconciler:
             retrying=any(not outcomes.is_news(error, failures) for _, error in failed),
         )
         result.detected = self._newly(tenant, [*result.outstanding, *corrected])
+        due = self._inspected(result, found, held)
         is_failed, is_missing = unrecorded or bool(failed), False
         try:
             await self._report(result, seconds)
@@ -216,7 +227,15 @@ class Reconciler:
         waits = [self._wait(tenant.name, finding) for finding in deferred]
         waits += [w for f in result.outstanding if f not in over and (w := self._wait(tenant.name, f))]
         again = self._again(found, done, waits, is_failed=is_failed)
-        return replace(again, missing=is_missing, waiting=bool(deferred))
+        return replace(again, after=earliest(again.after, due), missing=is_missing, waiting=bool(deferred))
+
+    def _inspected(self, result: Pass, found: Assessment, held: Mapping[str, str]) -> float | None:
+        """Put into the result what the inspection knows; seconds until it is to be asked again. `held`: as in Pass."""
+        if found.is_bare:
+            result.compliant = posture.unjudged("the spec is refused and no accepted one is known: there are no rules")
+            return None
+        result.posture, result.compliant, due = self._inspector.look(found.tenant, rules.of_plans(found.desired, held))
+        return due
 
     def _is_reported(self, tenant: SecureTenant, found: Assessment, deferred: Collection[Finding]) -> bool:
         """Whether every finding is deferred and the status says so already; otherwise each round of a contest would
@@ -358,6 +377,10 @@ def _reserved(found: Assessment, done: Collection[Finding]) -> dict[str, set[str
         for want in found.desired
         if want.ref.kind is NAMESPACE
     }
+
+
+def earliest(*times: float | None) -> float | None:
+    return min((time for time in times if time is not None), default=None)
 
 
 def _is_going(finding: Finding) -> bool:

@@ -22,6 +22,8 @@ from securetenant.engine import rollout
 from securetenant.engine.status import Pass
 from securetenant.model.kinds import NAMESPACE
 from securetenant.model.objects import Observed
+from securetenant.posture.report import newly_failing
+from securetenant.posture.report import samples as posture_samples
 from securetenant.telemetry.events import Events, EventType, Subject, tenant_subject
 from securetenant.telemetry.metrics import Metrics, TenantReport
 
@@ -29,7 +31,8 @@ log = structlog.get_logger("securetenant.drift")
 record = structlog.get_logger("securetenant.record")
 
 # Conditions for which a change to this status is worth an Event. Ready's message includes the controls' conditions.
-_EVENT_ON = {"Ready": "False", "Contested": "True"}
+_EVENT_ON = {"Ready": "False", "Contested": "True", "Compliant": "False"}
+_LINES = {"Ready": "not ready", "Contested": "contested", "Compliant": "not compliant"}
 
 
 # How many notices of one rollout have an Event of their own, per reason; the others share one.
@@ -280,15 +283,16 @@ class Reporter:
         )
 
     def _conditions(self, tenant: SecureTenant, computed: SecureTenantStatus) -> None:
-        """One Event and one log line when a condition turns bad."""
+        """One Event and one log line when a condition turns bad, and when more checks fail."""
         before = {condition.type: (condition.status, condition.reason) for condition in tenant.status.conditions}
         for condition in computed.conditions:
             bad, (status, reason) = _EVENT_ON.get(condition.type), before.get(condition.type, ("", ""))
             lasts = condition.reason == "ContestLasts" != reason
-            if condition.status == bad and (status != bad or lasts):
+            more = condition.type == "Compliant" and newly_failing(tenant.status.posture, computed.posture)
+            if condition.status == bad and (status != bad or lasts or more):
                 self._events.emit(_subject(tenant), "Warning", condition.reason, condition.message)
                 log.warning(
-                    "not ready" if condition.type == "Ready" else "contested",
+                    _LINES[condition.type],
                     tenant=tenant.name,
                     reason=condition.reason,
                     cause=condition.message,
@@ -322,6 +326,7 @@ def _tenant_report(result: Pass, computed: SecureTenantStatus, controls: Sequenc
     samples = {name: found for plan in result.plans.values() for name, found in plan.samples.items()}
     for control in controls:
         samples |= control.figures(computed)
+    samples |= posture_samples(computed)
     return TenantReport(
         tenant=tenant.name,
         mode=tenant.spec.mode,

@@ -10,6 +10,7 @@ from securetenant.api.status import (
     DriftItem,
     DriftStatus,
     NamespaceStatus,
+    PostureStatus,
     SecureTenantStatus,
 )
 from securetenant.api.tenant import SecureTenant
@@ -48,6 +49,8 @@ class Pass:
     refusal: Refusal | None = None  # the models refuse the spec
     unknown: str = ""  # why the result of this pass is not reliable, or there is none
     reserved: Mapping[str, Collection[str]] = field(default_factory=dict)  # by namespace: reserved keys, see the API
+    posture: PostureStatus | None = None  # what the inspection found last; None where nothing is judged
+    compliant: Condition | None = None
     retrying: bool = False  # a write is retried at once: this generation cannot be reported as observed yet
 
     @property
@@ -74,6 +77,7 @@ def compute(result: Pass, now: datetime) -> SecureTenantStatus:
             for control, plan in result.plans.items()
             for condition in plan.conditions
         ),
+        *([result.compliant] if result.compliant is not None else []),
         *_abnormal(result),
     ]
     entries = _namespaces(result)
@@ -84,6 +88,7 @@ def compute(result: Pass, now: datetime) -> SecureTenantStatus:
         namespaces=entries,
         used_commitments=commitment.used(tenant, entries),
         drift=_drift(result, now),
+        posture=result.posture,
         applied=grouped(result.applied),
     )
     if result.plans and not result.is_bare:
@@ -101,6 +106,7 @@ def unjudged(tenant: SecureTenant, conditions: Sequence[Condition], now: datetim
             "observed_generation": generation,
             "conditions": timed(conditions, tenant, now, generation),
             "drift": DriftStatus(last_detected=before.drift.last_detected, last_corrected=before.drift.last_corrected),
+            "posture": None,
             "namespaces": [entry.model_copy(update={"drift": None}) for entry in before.namespaces],
         }
     )

@@ -73,7 +73,7 @@ async def is_served(transport: Transport, kind: Kind) -> bool:
         raw = await transport.request("GET", path)
     except NotFound as error:
         # For an unknown group the API server answers with a line of text, not a Status; so may a proxy. Hence check.
-        if kind.api_version in await _group_versions(transport):
+        if kind.api_version in await group_versions(transport):
             raise error from None
         return False
     found = _decoded(raw, _Resources, "APIResourceList", path)
@@ -82,7 +82,7 @@ async def is_served(transport: Transport, kind: Kind) -> bool:
     return any(each.name == kind.plural and _READ.issubset(each.verbs) for each in found.resources)
 
 
-async def _group_versions(transport: Transport) -> set[str]:
+async def group_versions(transport: Transport) -> set[str]:
     """All group versions that the API server serves ("apps/v1"). Raises ApiError."""
     found = _decoded(await transport.request("GET", "/apis"), _Groups, "APIGroupList", "/apis")
     return {version.group_version for group in found.groups for version in group.versions}

@@ -96,6 +96,15 @@ def needed(namespace: str, kinds: Iterable[Kind]) -> list[Right]:
     return lease + [Right(kind, verb, kind.within) for kind in kinds for verb in ("list", "watch")]
 
 
+async def unlisted(transport: Transport, kinds: Iterable[Kind]) -> str:
+    """Which of these kinds the operator may not list though it judges their objects, in words with the remedy; "" if it
+    may list all, or if that cannot be found out."""
+    try:
+        return await _refused(transport, [Right(kind, "list") for kind in kinds])
+    except ApiError:
+        return ""
+
+
 async def missing(transport: Transport, namespace: str, rights: Sequence[Right]) -> list[str]:
     """What is missing, each as a sentence with its remedy; `namespace` is the operator's own.
 

@@ -1,0 +1,127 @@
+"""Adds up what was found in one namespace, whatever the number of its objects."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import chain, islice, zip_longest
+from typing import Final
+
+from securetenant.api.status import NamespacePosture, PostureItem
+from securetenant.checks.check import Check, Severity
+from securetenant.checks.targets import Target
+from securetenant.posture.judging import Verdict
+from securetenant.posture.rules import INSPECTED, Rules, checks_of
+
+LISTED: Final = 20  # how many findings are named; the counts are whole
+_PLACE: Final = 200  # characters of a place
+
+_ORDER: Final[dict[Severity, int]] = {"Critical": 0, "High": 1, "Medium": 2, "Low": 3}
+
+
+@dataclass(slots=True)
+class Broken:
+    """A check that objects break: how many, and the first of them."""
+
+    check: Check
+    count: int = 0
+    items: list[PostureItem] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Tally:
+    """`objects`: how many were judged; `breaking`: how many of them break a check. `broken` and `unknown`: by the
+    check's ID; `unjudged`: by the target's name. Of the latter two: why."""
+
+    namespace: str
+    objects: int = 0
+    breaking: int = 0
+    broken: dict[str, Broken] = field(default_factory=dict)
+    exempted: set[str] = field(default_factory=set)
+    unknown: dict[str, str] = field(default_factory=dict)
+    unjudged: dict[str, str] = field(default_factory=dict)
+
+    def add(self, kind: str, verdict: Verdict) -> None:
+        self.objects += 1
+        self.breaking += any(not failure.error and not failure.exempted for failure in verdict.failures)
+        for failure in verdict.failures:
+            if failure.exempted:
+                self.exempted.add(failure.identifier)
+            elif failure.error:
+                self.unknown.setdefault(failure.identifier, f"{kind} {verdict.name}: {failure.error}")
+            else:
+                broken = self.broken.setdefault(failure.identifier, Broken(failure.check))
+                broken.count += 1
+                if len(broken.items) < LISTED:
+                    broken.items.append(
+                        PostureItem(
+                            control=failure.control,
+                            check=failure.check.name,
+                            kind=kind,
+                            namespace=self.namespace,
+                            name=verdict.name,
+                            place=_short(", ".join(failure.places)),
+                        )
+                    )
+
+    def failed(self, target: Target, why: str) -> None:
+        """The objects of a target could not all be listed: nothing is known of those that were not seen."""
+        self.unjudged[target.name] = why
+
+    def row(self, rules: Rules, judged: datetime) -> NamespacePosture:
+        """The outcome of each check. One that an object breaks fails, whatever else is unknown."""
+        failed, unknown, exempted, passed = [], [], [], 0
+        for target in INSPECTED:
+            for name in checks_of(target):
+                if name in self.broken:
+                    failed.append(name)
+                elif target.name in self.unjudged:
+                    continue
+                elif name in self.unknown:
+                    unknown.append(name)
+                elif name in self.exempted:
+                    exempted.append(name)
+                else:
+                    passed += 1
+        reasons = [*self.unjudged.values(), *(self.unknown[name] for name in unknown)]
+        return NamespacePosture(
+            name=self.namespace,
+            judged=stamp(judged),
+            rules=rules.digest,
+            objects=self.objects,
+            findings=sum(broken.count for broken in self.broken.values()),
+            passed=passed,
+            failed=failed,
+            exempted=exempted,
+            unknown=unknown,
+            unjudged=sorted(self.unjudged),
+            message=_short(reasons[0]) if reasons else "",
+        )
+
+
+def stamp(time: datetime) -> str:
+    """RFC 3339 in whole seconds, like metav1.Time."""
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def together(tallies: Iterable[Tally]) -> dict[str, Broken]:
+    """What is broken in several namespaces, by the check's ID, the gravest first."""
+    found: dict[str, Broken] = {}
+    for tally in tallies:
+        for name, broken in tally.broken.items():
+            whole = found.setdefault(name, Broken(broken.check))
+            whole.count += broken.count
+            whole.items += broken.items
+    return dict(sorted(found.items(), key=lambda one: (_ORDER[one[1].check.severity], one[0])))
+
+
+def listed(tallies: Iterable[Tally]) -> list[PostureItem]:
+    """The findings that are named: of each check one, then of each another, so that one check hides no other."""
+    return list(islice(_in_turn([broken.items for broken in together(tallies).values()]), LISTED))
+
+
+def _in_turn(lists: Iterable[list[PostureItem]]) -> Iterator[PostureItem]:
+    return (item for item in chain.from_iterable(zip_longest(*lists)) if item is not None)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _PLACE else text[: _PLACE - 1] + "…"
