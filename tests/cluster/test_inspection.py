@@ -135,9 +135,9 @@ async def test_in_audit_what_stood_before_is_judged_and_left(stage: Stage) -> No
 
 
 def _every() -> list[str]:
-    from securetenant.posture.rules import INSPECTED, checks_of
+    from securetenant.posture.rules import inspected
 
-    return [name for target in INSPECTED for name in checks_of(target)]
+    return list(inspected())
 
 
 async def test_a_change_of_the_rules_is_judged_at_once(stage: Stage) -> None:

@@ -40,7 +40,7 @@ class Check:
     ("container web"); empty if it is kept. `message`: what is wrong and what to write instead; the places stand before
     it. `severity`, `frameworks`: for reports ("CIS-1.12 5.2.2"). `exemptible`: whether an exemption can suspend it; not
     where that would take something from another tenant. `target`: what it looks at, a name of `targets`; `also`: other
-    targets that have the same variables.
+    targets that have the same variables. `at_creation`: what stands does not tell, so the inspection leaves it out.
     """
 
     name: str
@@ -51,6 +51,7 @@ class Check:
     exemptible: bool = True
     target: str = "pods"
     also: tuple[str, ...] = ()
+    at_creation: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Final
 from securetenant.api.status import Condition, NamespacePosture, PostureItem, PostureStatus, SecureTenantStatus
 from securetenant.controls.registry import CHECKS
 from securetenant.model.metrics import Family, Labels, Samples
-from securetenant.posture.rules import INSPECTED, Rules, checks_of
+from securetenant.posture.rules import INSPECTED, Rules, inspected
 from securetenant.posture.tally import stamp
 
 OUTCOMES: Final = ("pass", "fail", "unknown", "exempted")
@@ -84,15 +84,14 @@ def failed_row(rules: Rules, why: str, judged: datetime) -> NamespacePosture:
 def outcomes(row: NamespacePosture) -> Iterator[tuple[str, str, str]]:
     """Control, ID and outcome of every check there is, in one namespace."""
     failed, unknown, exempted = set(row.failed), set(row.unknown), set(row.exempted)
-    for target in INSPECTED:
-        for name, (one, _) in checks_of(target).items():
-            if name in failed:
-                outcome = "fail"
-            elif target.name in row.unjudged or name in unknown:
-                outcome = "unknown"
-            else:
-                outcome = "exempted" if name in exempted else "pass"
-            yield one.control, name, outcome
+    for name, (one, targets) in inspected().items():
+        if name in failed:
+            outcome = "fail"
+        elif name in unknown or not targets.isdisjoint(row.unjudged):
+            outcome = "unknown"
+        else:
+            outcome = "exempted" if name in exempted else "pass"
+        yield one.control, name, outcome
 
 
 def condition(posture: PostureStatus) -> Condition:

@@ -63,8 +63,18 @@ def marks(tenant: SecureTenant, world: World, now: datetime) -> dict[str, Desire
 
 @cache
 def checks_of(target: Target) -> dict[str, tuple[CheckSet, Check]]:
-    """The checks of a target by ID."""
-    return {one.identifier(check): (one, check) for one, check in judging(target, CHECKS)}
+    """The checks of a target by ID, those that what stands can be judged by."""
+    return {one.identifier(check): (one, check) for one, check in judging(target, CHECKS) if not check.at_creation}
+
+
+@cache
+def inspected() -> dict[str, tuple[CheckSet, frozenset[str]]]:
+    """Every check by ID: its control's, and the names of the targets that are judged by it."""
+    made: dict[str, tuple[CheckSet, frozenset[str]]] = {}
+    for target in INSPECTED:
+        for name, (one, _) in checks_of(target).items():
+            made[name] = (one, made[name][1] | {target.name} if name in made else frozenset({target.name}))
+    return made
 
 
 @cache
@@ -84,7 +94,7 @@ def _plural(name: str) -> str:
     """As in the path of its collection."""
     if name == "endpoints":
         return name
-    if name.endswith("y"):
+    if name.endswith("y") and not name.endswith("ay"):
         return f"{name[:-1]}ies"
     return f"{name}es" if name.endswith(("s", "x", "ch")) else f"{name}s"
 

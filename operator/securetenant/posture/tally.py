@@ -10,7 +10,7 @@ from securetenant.api.status import NamespacePosture, PostureItem
 from securetenant.checks.check import Check, Severity
 from securetenant.checks.targets import Target
 from securetenant.posture.judging import Verdict
-from securetenant.posture.rules import INSPECTED, Rules, checks_of
+from securetenant.posture.rules import Rules, inspected
 
 LISTED: Final = 20  # how many findings are named; the counts are whole
 _PLACE: Final = 200  # characters of a place
@@ -70,18 +70,17 @@ class Tally:
     def row(self, rules: Rules, judged: datetime) -> NamespacePosture:
         """The outcome of each check. One that an object breaks fails, whatever else is unknown."""
         failed, unknown, exempted, passed = [], [], [], 0
-        for target in INSPECTED:
-            for name in checks_of(target):
-                if name in self.broken:
-                    failed.append(name)
-                elif target.name in self.unjudged:
-                    continue
-                elif name in self.unknown:
-                    unknown.append(name)
-                elif name in self.exempted:
-                    exempted.append(name)
-                else:
-                    passed += 1
+        for name, (_, targets) in inspected().items():
+            if name in self.broken:
+                failed.append(name)
+            elif targets & self.unjudged.keys():
+                continue
+            elif name in self.unknown:
+                unknown.append(name)
+            elif name in self.exempted:
+                exempted.append(name)
+            else:
+                passed += 1
         reasons = [*self.unjudged.values(), *(self.unknown[name] for name in unknown)]
         return NamespacePosture(
             name=self.namespace,

@@ -36,12 +36,14 @@ CHECKS: Final = CheckSet(
             "address: remove it",
             "Critical",
             exemptible=False,
+            at_creation=True,
         ),
         Check(
             "furtherNetworks",
             _on_pod(cni.listed(cni.FURTHER)),
             "the annotation gives the pod further networks, which no NetworkPolicy looks at: remove it",
             "High",
+            at_creation=True,
         ),
         Check(
             "cniAnnotationsChanged",

@@ -146,6 +146,7 @@ CHECKS: Final = CheckSet(
             "spec.nodeName passes the scheduler by, and with it taints and quotas of nodes: use nodeSelector",
             "High",
             exemptible=False,
+            at_creation=True,
         ),
         Check(
             "disruptionBudget",
