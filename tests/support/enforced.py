@@ -78,7 +78,7 @@ async def namespace(plane: Plane, admin: Admin, name: str, **spec: Any) -> Async
     """A namespace, marked for a tenant with this spec; not marked if there is none. It is deleted at the end."""
     async with Admin(plane, token=await operator_token(plane)) as operator:
         made = Enforced(admin, operator, name)
-        await operator.create(NAMESPACES, {"metadata": {"name": name}})
+        await admin.create(NAMESPACES, {"metadata": {"name": name}})
         try:
             account = f"{NAMESPACES}/{name}/serviceaccounts/default"
             await wait_for(lambda: admin.find(account), 10, f"the ServiceAccount default of {name}")
@@ -86,7 +86,7 @@ async def namespace(plane: Plane, admin: Admin, name: str, **spec: Any) -> Async
                 await made.mark(**spec)
             yield made
         finally:
-            await operator.delete(f"{NAMESPACES}/{name}")
+            await admin.delete(f"{NAMESPACES}/{name}")
 
 
 def pod(name: str, spec: Json, **meta: Any) -> Json:
