@@ -59,7 +59,7 @@ def test_every_pod_of_the_corpus_gets_the_outcomes_of_admission() -> None:
         kept = {one.identifier for one in found.failures if not one.exempted}
         assert kept == {one.identifier for one in standing.failures(body, case.annotations)}, case.name
         seen |= kept
-    assert EVERY == seen
+    assert seen == EVERY
 
 
 def test_the_node_that_the_scheduler_wrote_is_no_fault() -> None:

@@ -67,7 +67,8 @@ class Judge:
         if any(_NUL in bytes(text) for text in texts) and _has_nul(body):
             # cel-expr-python would judge only what stands before it.
             return Verdict(name, _none(target, "a text in it contains the character NUL"))
-        return Verdict(name, self._evaluator(target).findings(body, annotations))
+        found = self._evaluator(target).findings(body, annotations)
+        return Verdict(name, [failure for failure in found if not failure.check.at_creation])
 
     def _evaluator(self, target: Target) -> "Evaluator":
         from securetenant.checks.evaluator import Evaluator
