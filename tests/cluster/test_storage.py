@@ -111,10 +111,12 @@ async def test_a_class_that_is_gone_is_judged_by_its_name(place: Enforced, admin
 
 
 async def test_a_claim_in_order_is_bound(place: Enforced, admin: Admin) -> None:
-    await place.mark(**ENCRYPTED)
-    async with storage_class(admin, "encrypted-ssd"), volume(admin, place.name, "encrypted-ssd"):
-        await admin.create(claims(place), claim("c"))
-        await wait_for(lambda: is_bound(place, "c", place.name), 40, "the claim to be bound")
+    """Of a class of the test's own: a claim of another test, on its way out, would take the volume."""
+    own = place.name
+    await place.mark(storage={"classes": [own]})
+    async with storage_class(admin, own), volume(admin, own, own):
+        await admin.create(claims(place), claim("c", storageClassName=own))
+        await wait_for(lambda: is_bound(place, "c", own), 40, "the claim to be bound")
 
 
 async def is_bound(place: Enforced, name: str, to: str) -> bool:
@@ -123,13 +125,14 @@ async def is_bound(place: Enforced, name: str, to: str) -> bool:
 
 
 async def test_what_stood_before_a_rule_is_bound_enlarged_labelled_and_deleted(place: Enforced, admin: Admin) -> None:
-    async with storage_class(admin, "standard"):
-        await admin.create(claims(place), claim("old", storageClassName="standard"))
+    own = place.name
+    async with storage_class(admin, own):
+        await admin.create(claims(place), claim("old", storageClassName=own))
         await place.mark(**ENCRYPTED)
-        status, answer = await admin.request("POST", claims(place), claim("new", storageClassName="standard"))
+        status, answer = await admin.request("POST", claims(place), claim("new", storageClassName=own))
         assert status == 403, answer
-        async with volume(admin, place.name, "standard"):
-            await wait_for(lambda: is_bound(place, "old", place.name), 40, "the old claim to be bound")
+        async with volume(admin, own, own):
+            await wait_for(lambda: is_bound(place, "old", own), 40, "the old claim to be bound")
             at = claims(place, "old")
             for where, change in (
                 (at, {"spec": {"resources": {"requests": {"storage": "2Gi"}}}}),
