@@ -165,3 +165,9 @@ async def test_the_largest_spec_is_judged_within_the_budget(judge: Admin) -> Non
         body["spec"]["containers"][-1]["image"] = f"evil.example/x@{attacks.DIGEST}"
         verdict = await judging.verdict(judge, "POST", judging.path(body, "largest"), body)
         assert verdict.fails == {"images/registries"}, verdict.message[:3000]
+        edge = largest.ingress()
+        verdict = await judging.verdict(judge, "POST", judging.path(edge, "largest"), edge)
+        assert (verdict.status, verdict.fails) == (201, frozenset()), verdict.message[:3000]
+        edge["spec"]["rules"][-1]["host"] = "portal.bank.example"
+        verdict = await judging.verdict(judge, "POST", judging.path(edge, "largest"), edge)
+        assert verdict.fails == {"exposure/hosts", "exposure/tls"}, verdict.message[:3000]

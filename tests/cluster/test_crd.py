@@ -192,6 +192,13 @@ def _defaults() -> Document:
             "serviceAccountTokens": True,
             "evictable": True,
         },
+        "exposure": {
+            "nodePorts": False,
+            "loadBalancers": False,
+            "externalIPs": False,
+            "manualEndpoints": False,
+            "ingress": {"tlsRequired": True},
+        },
         "locks": {"namespaces": True, "posture": True},
     }
 
