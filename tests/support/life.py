@@ -61,12 +61,14 @@ def condition(tenant: Json, kind: str) -> Json:
 
 
 async def is_ready(admin: Admin, name: str) -> Json:
-    """The tenant, Ready as its spec is now and without drift; AssertionError if it is not so (yet)."""
+    """The tenant, Ready as its spec is now and without drift, and with what runs in it judged, so that no status is
+    written any more; AssertionError if it is not so (yet)."""
     tenant = await get(admin, name)
     status = tenant.get("status", {})
     assert status.get("observedGeneration") == tenant["metadata"]["generation"], status
     assert status.get("drift", {}).get("total") == 0, status
     assert condition(tenant, "Ready").get("status") == "True", status
+    assert condition(tenant, "Compliant").get("status") in ("True", "False"), status
     return tenant
 
 
