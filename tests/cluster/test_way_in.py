@@ -28,7 +28,8 @@ from tests.support.tenants import Stage
 pytestmark = pytest.mark.cluster
 
 NODE: Final = {"type": "kwok-way-in"}
-OURS: Final = re.compile(r"'(?:pods|workloads)\.securetenant\.dev' with binding '[-a-z.]+': ([a-z]+/[A-Za-z]+) at ")
+OURS: Final = re.compile(r"'(?:pods|workloads)\.securetenant\.dev' with binding '[-a-z.]+'(?: denied request)?: (.*)")
+FAILED: Final = re.compile(r"(?:^|; )([a-z]+/[A-Za-z]+) at ")
 #: Of everything too much, and what the strictest rules find.
 WORST: Final[Json] = {
     "containers": [
@@ -88,9 +89,9 @@ WRITABLE: Final = pods.spec(
 )
 
 
-def checks(warnings: list[str]) -> set[str]:
-    """The checks that warnings tell of."""
-    return {found[1] for warning in warnings if (found := OURS.search(warning))}
+def checks(*texts: str) -> set[str]:
+    """The checks that the message of a refusal and warnings tell of."""
+    return {name for text in texts if (found := OURS.search(text)) for name in FAILED.findall(found[1])}
 
 
 # --- the way in -------------------------------------------------------------------------------------------------------
@@ -156,10 +157,10 @@ async def test_a_namespace_with_running_pods_comes_under_the_rules(
     levels = {key.removeprefix("pod-security.kubernetes.io/"): value for key, value in labels.items()}
     assert (labels[ADMISSION], levels["enforce"], levels["warn"]) == ("Warn", "privileged", "restricted")
     status, _, warnings = await admin.warned("POST", own, pod("warned", worst))
-    assert (status, checks(warnings)) == (201, FOUND)
+    assert (status, checks(*warnings)) == (201, FOUND)
     status, _, warnings = await admin.warned("POST", DEPLOYMENTS.format(place), deployment("more", worst))
     # What may be injected into the pods is not asked of a template.
-    assert (status, checks(warnings)) == (201, FOUND - {"images/pullPolicy"})
+    assert (status, checks(*warnings)) == (201, FOUND - {"images/pullPolicy"})
 
     async def are_more() -> bool:
         return {"warned", "more"} <= {name.split("-")[0] for name in await running(admin, place)}
@@ -171,8 +172,8 @@ async def test_a_namespace_with_running_pods_comes_under_the_rules(
     await life.ready(admin, name)
     status, answer, _ = await admin.warned("POST", own, pod("denied", worst))
     assert (status, "violates PodSecurity" in answer["message"]) == (403, True), answer
-    status, answer, warnings = await admin.warned("POST", own, pod("denied", WRITABLE))
-    assert (status, checks(warnings)) == (403, {"runtime/readOnlyRootFilesystem", "images/digest"}), answer
+    status, answer, _ = await admin.warned("POST", own, pod("denied", WRITABLE))
+    assert (status, checks(answer["message"])) == (403, {"runtime/readOnlyRootFilesystem", "images/digest"}), answer
     assert "runtime/readOnlyRootFilesystem at container c: " in answer["message"]
     status, _, warnings = await admin.warned("POST", own, pod("in-order", IN_ORDER), params=DRY)
     assert (status, warnings) == (201, [])
@@ -193,7 +194,7 @@ async def becomes(place: Enforced, spec: Json, status: int, found: set[str]) -> 
 
     async def is_so() -> bool:
         got, message, warnings = await place.try_pod(spec)
-        assert (got, checks(warnings)) == (status, found), message
+        assert (got, checks(message, *warnings)) == (status, found), message
         return True
 
     await wait_for(is_so, 5, f"{status} with {found}")
