@@ -29,9 +29,7 @@ BANK = ROOT / "examples" / "bank"
 TENANTS = ("cli-core-banking", "cli-payments", "cli-risk", "cli-treasury")
 STNS = "/apis/securetenant.dev/v1alpha1/securetenants"
 # Which code it is, and whether it is measured; the rest of the caller's environment is not the command's affair.
-COVERAGE: Final = {
-    key: value for key, value in os.environ.items() if key.startswith("COVERAGE_") or key == "PYTHONPATH"
-}
+COVERAGE: Final = {key: value for key, value in os.environ.items() if key.startswith(("COVERAGE_", "PYTHONPATH"))}
 POLICIES = "/apis/networking.k8s.io/v1/namespaces/cli-payments-prod/networkpolicies"
 
 

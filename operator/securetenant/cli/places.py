@@ -69,7 +69,10 @@ def _exposed(body: Any, place: str) -> Place:
     () if it is none of these."""
     kind, _, name = place.partition(" ")
     looked_at: dict[str, tuple[str, Callable[[Any], bool]]] = {
-        "host": ("hostnames" if "hostnames" in body["spec"] else "rules", lambda one: name in (one, _get(one, "host"))),
+        "host": (
+            "hostnames" if "hostnames" in (body.get("spec") or ()) else "rules",
+            lambda one: name in (one, _get(one, "host")),
+        ),
         "any": ("rules", lambda one: not _get(one, "host")),
         "port": ("ports", lambda one: str(_get(one, "port")) == name),
         "parent": ("parentRefs", lambda one: f"{_get(one, 'namespace') or '.'}/{_get(one, 'name')}" == name),
