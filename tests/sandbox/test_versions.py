@@ -63,7 +63,7 @@ def test_there_is_a_module_for_no_other_minor() -> None:
 
 
 def test_the_documentation_has_each_with_its_patch() -> None:
-    rows = table(ROOT / "docs" / "kubernetes-versions.md", "minor", "tested on")
+    rows = table(ROOT / "docs" / "kubernetes-versions.md", "minor", "sandbox builds")
     assert {minor: version for minor, version, *_ in rows} == versions.SUPPORTED
 
 
