@@ -19,6 +19,8 @@ pytestmark = pytest.mark.cluster
 
 POLICY: Final = str(ROOT / "manifests" / "components" / "injection" / "policy.yaml")
 PODS: Final = "/api/v1/namespaces/{}/pods"
+BINDINGS: Final = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings"
+REFUSING: Final = ("pods-deny.securetenant.dev", "pods-warn.securetenant.dev")
 DRY: Final = {"dryRun": "All"}
 LABEL: Final = "securetenant.node-restriction.kubernetes.io/tenant"
 OWN: Final = {"key": "securetenant.dev/tenant", "operator": "Equal", "value": "risk"}
@@ -77,8 +79,11 @@ CASES: Final[Mapping[str, Json]] = {
 
 @pytest_asyncio.fixture(scope="module")
 async def spaces(admin: Admin, mutating: None) -> AsyncIterator[Admin]:
-    """The namespaces, with the policy in force and no other."""
+    """The namespaces, with the policy in force, and none on pods that would refuse them."""
+    refusing = [one for one in [await admin.find(f"{BINDINGS}/{name}") for name in REFUSING] if one]
     try:
+        for one in refusing:
+            await admin.delete(f"{BINDINGS}/{one['metadata']['name']}")
         await admin.kubectl("apply", "-f", POLICY)
         for name, annotations in SPACES.items():
             labels = {} if name == "inj-off" else {ADMISSION: "Warn" if name == "inj-none" else "Deny"}
@@ -91,6 +96,9 @@ async def spaces(admin: Admin, mutating: None) -> AsyncIterator[Admin]:
         yield admin
     finally:
         await admin.kubectl("delete", "--ignore-not-found", "-f", POLICY)
+        for one in refusing:
+            meta = {key: one["metadata"][key] for key in ("name", "labels")}
+            await admin.create(BINDINGS, {**one, "metadata": meta})
         for name in SPACES:
             await admin.delete(f"{NAMESPACES}/{name}")
 
