@@ -125,10 +125,20 @@ async def test_the_pods_of_the_corpus_are_judged_as_pod_security_judges_them(
             if minor < LATER.get(case.name, 35 if case.body["spec"].get("hostUsers") is False else 0):
                 continue
             fails = evaluator.of(case.body, annotations) & standards
-            if bool(fails) != (verdict.status == 403) and case.name not in BEYOND:
+            if bool(fails) != (verdict.status == 403) and not (case.name in BEYOND or _is_nameless(case, fails)):
                 differing.append(f"{case.name}: {sorted(fails)}: {verdict.message[:400]}")
     assert not differing, "\n".join(differing)
     assert count > len(cases) * 0.7
+
+
+def _is_nameless(case: Case, fails: frozenset[str]) -> bool:
+    """Whether all that is wrong is a seccomp profile of the node without its name (`BEYOND`), of a random pod."""
+    spec = case.body["spec"]
+    holders = [spec, *(one for key, some in spec.items() if key.lower().endswith("containers") for one in some)]
+    profiles = [((one.get("securityContext") or {}).get("seccompProfile")) or {} for one in holders]
+    return fails == {"runtime/seccomp"} and any(
+        one.get("type") == "Localhost" and not one.get("localhostProfile") for one in profiles
+    )
 
 
 def _case(name: str, body: dict[str, object], annotations: Mapping[str, str]) -> Case:

@@ -13,7 +13,7 @@ from securetenant.checks.targets import TARGETS, Target
 from securetenant.controls.admission.manifests import documents
 from securetenant.model import names
 from tests.support import attacks, exposed, life
-from tests.support.sandbox import APPLY, JSON_PATCH, MERGE_PATCH, ROOT, Admin, wait_for
+from tests.support.sandbox import APPLY, JSON_PATCH, ROOT, Admin, wait_for
 
 _PROBES: Final = itertools.count()
 DRY: Final = {"dryRun": "All"}
@@ -211,7 +211,9 @@ async def _changed(admin: Admin, case: attacks.Case, where: str) -> Verdict:
     """The verdict on a change of what stands at a path."""
     metadata = {key: value for key, value in case.body["metadata"].items() if key != "name"}
     if case.operation == "status":
-        return await verdict(admin, "PATCH", f"{where}/status", {"metadata": metadata}, content_type=MERGE_PATCH)
+        # As a whole, so that what the case has not is taken off.
+        patch = [{"op": "add", "path": f"/metadata/{key}", "value": value} for key, value in metadata.items()]
+        return await verdict(admin, "PATCH", f"{where}/status", patch, content_type=JSON_PATCH)
 
     async def put() -> Verdict | None:
         made = await admin.get(where)
