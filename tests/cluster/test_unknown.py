@@ -40,10 +40,11 @@ r.CONTROLS = tuple(replace(c, plan=plan) if c.name == "limits" else c for c in r
 SILENT: Final = {"engine.informers.SILENT": 3.0, "watch.supervise.SILENT": 3.0}
 
 
-async def ready_is(admin: Admin, name: str, status: str, reason: str) -> dict[str, Any]:
+async def ready_is(admin: Admin, name: str, status: str, reason: str, words: str = "") -> dict[str, Any]:
     async def is_so() -> dict[str, Any]:
         found = life.condition(await life.get(admin, name), "Ready")
         assert (found.get("status"), found.get("reason")) == (status, reason), found
+        assert words in found["message"]
         return found
 
     return await wait_for(is_so, 20, f"{name} to be Ready {status} {reason}")
@@ -72,8 +73,7 @@ async def test_a_kind_that_cannot_be_watched_any_more(
             await life.create(admin, name, life.spec(f"{name}-a"))
             await life.ready(admin, name)
             async with without_right(admin, "limitranges"):
-                found = await ready_is(admin, name, "Unknown", "NotJudged")
-                assert "LimitRange cannot be watched" in found["message"]
+                await ready_is(admin, name, "Unknown", "NotJudged", "LimitRange cannot be watched")
                 assert life.condition(await life.get(admin, name), "Drifted")["status"] == "Unknown"
                 labels = {"tenant": name, "control": "limits", "reason": "Missing"}
                 assert not [

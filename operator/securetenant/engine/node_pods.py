@@ -5,7 +5,6 @@ read, and while nothing changes on these nodes nothing is sent.
 """
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -18,9 +17,6 @@ from securetenant.model.objects import Observed
 
 # Pods that have ended hold nothing on their node.
 _SELECTOR: Final = "spec.nodeName={},status.phase!=Succeeded,status.phase!=Failed"
-
-# How often a watch that does not stand yet is looked at (seconds).
-LOOK: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +71,14 @@ class NodePods:
         def on_event(event: Event) -> None:
             self._on_pod(node, event.object)
 
-        informer = Informer(self._transport, POD, on_event=on_event, field_selector=_SELECTOR.format(node))
+        informer = Informer(
+            self._transport,
+            POD,
+            on_event=on_event,
+            # The right to watch them may come or go by itself, when they are listed already.
+            on_forbidden=lambda: self._on_known(node),
+            field_selector=_SELECTOR.format(node),
+        )
         task = self._group.create_task(self._run(node, informer), name=f"pods on {node}")
         self._watches[node] = _Watch(informer, task)
 
@@ -88,12 +91,5 @@ class NodePods:
                 known.cancel()
 
     async def _note_once_known(self, node: str, informer: Informer) -> None:
-        is_told = False
-        while not informer.synced.is_set():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK):
-                    await informer.synced.wait()
-            if informer.forbidden and not is_told:
-                is_told = True
-                self._on_known(node)
+        await informer.synced.wait()
         self._on_known(node)

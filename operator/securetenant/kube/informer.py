@@ -63,7 +63,8 @@ class Informer:
     """The cache of one kind, and the task that keeps it up to date.
 
     `on_event` is called for each change, in order and synchronously: it must be quick (put a key on a queue). If it
-    raises, `run` ends. `on_change` is called before it, and also for changes by `store` and `forget`.
+    raises, `run` ends. `on_change` is called before it, and also for changes by `store` and `forget`. `on_forbidden`:
+    when RBAC begins or ceases to forbid it.
     `read_deadline` (seconds) must exceed the interval of the server's bookmarks, about 60 s. (The server sends none for
     a kind without any known change; where etcd sends no progress notifications, unlike with kubeadm's
     `--watch-progress-notify-interval=5s`, the watch of a quiet kind is reopened after each deadline.)
@@ -86,6 +87,7 @@ class Informer:
         *,
         on_event: Callable[[Event], None] = lambda event: None,
         on_change: OnChange = lambda old, new: None,
+        on_forbidden: Callable[[], None] = lambda: None,
         namespace: str = "",
         label_selector: str = "",
         field_selector: str = "",
@@ -97,7 +99,8 @@ class Informer:
         self.kind = kind
         self.synced = asyncio.Event()
         self.last_contact = 0.0
-        self.forbidden = False
+        self._forbidden = False
+        self._on_forbidden = on_forbidden
         self.failure = ""
         self.failing_since = 0.0
         self.tried = time.monotonic()
@@ -191,6 +194,16 @@ class Informer:
         self._passed, self.last_contact = 0, 0.0
         self.failure, self.failing_since, self.forbidden = "", 0.0, False
         self.synced.set()
+
+    @property
+    def forbidden(self) -> bool:
+        return self._forbidden
+
+    @forbidden.setter
+    def forbidden(self, value: bool) -> None:
+        if value != self._forbidden:
+            self._forbidden = value
+            self._on_forbidden()
 
     async def run(self) -> None:
         """List, then watch, until cancelled."""
