@@ -20,7 +20,7 @@ class Target:
     yet. `changes`: CEL, whether an update changes what is judged; what stands can otherwise be labelled, drained and
     deleted, and have finalizers removed. `judged_as`: the target whose checks it is judged by. `refuses`: whether its
     policy may refuse; otherwise it warns, and what is made from its objects is refused. `inspected`: whether objects
-    that stand can be judged: not where a check asks who wrote them. `running`: the field selector of those that the
+    that stand are judged: not where a check asks who wrote them. `running`: the field selector of those that the
     inspection judges; "" for all.
     """
 
@@ -248,6 +248,8 @@ NETWORK_POLICIES: Final = Target(
     [_rule("networking.k8s.io", _WRITES, "networkpolicies")],
     _METADATA,
     changes=f"{_NEW} != {_OLD}",
+    # The operator watches them: what is ours is compared as a whole, annotations included.
+    inspected=False,
 )
 
 TARGETS: Final = (*(PODS, WORKLOADS, POD_ANNOTATIONS, CLAIMS, BUDGETS, SERVICES, ENDPOINTS, ROUTES, NETWORK_POLICIES),)
