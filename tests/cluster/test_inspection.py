@@ -231,9 +231,7 @@ async def test_what_may_not_be_listed_is_unknown(stage: Stage) -> None:
         await stage.tenant(name)
         posture = (await stage.judged(name, "Unknown", "no right to list pods"))["posture"]
         assert posture["namespaces"][0]["unjudged"] == ["claims", "pods", "services"]  # one rule of the role
-        others = [
-            one for one, (_, targets) in inspected().items() if targets <= {"budgets", "routes"}
-        ]
+        others = [one for one, (_, targets) in inspected().items() if targets <= {"budgets", "routes"}]
         assert (await stage.checks(name))["pass"] == len(others) > 0
     finally:
         await stage.admin.patch(ROLE, {"rules": role["rules"]})
