@@ -13,15 +13,16 @@ from securetenant import __version__, memory
 from securetenant.cache.roster import Blind
 from securetenant.controls.lookup import FAMILIES, NAMES
 from securetenant.engine.controller import Controller
+from securetenant.engine.inspection import served
 from securetenant.kube.config import ConfigError
 from securetenant.kube.config import load as load_config
+from securetenant.kube.errors import ApiError
 from securetenant.kube.lease import Elector, LeaseLost
 from securetenant.kube.preflight import StartError, check, unlisted
 from securetenant.kube.reach import Reach
 from securetenant.kube.transport import MERGE_PATCH, NotFound, Transport
 from securetenant.model import names
 from securetenant.posture import report as posture
-from securetenant.posture.rules import kinds as inspected
 from securetenant.settings import LEASE_DURATION_MAX, Settings
 from securetenant.telemetry import logs
 from securetenant.telemetry.events import Events, Undeliverable
@@ -127,7 +128,11 @@ async def run(settings: Settings) -> None:
 
 async def _tell_unlisted(transport: Transport) -> None:
     """Without these rights the operator works, but does not know what runs, and says so of each tenant."""
-    if lacking := await unlisted(transport, [kind for found in inspected().values() for kind in found]):
+    try:
+        listed = await served(transport)
+    except ApiError:
+        return  # the first inspection tells
+    if lacking := await unlisted(transport, [kind for found in listed.values() for kind in found]):
         log.warning("what runs cannot be inspected", cause=lacking)
 
 

@@ -41,7 +41,8 @@ async def running(transport: Transport, found: Assessment, world: World, now: da
         and _differs(rules, actions[rules.namespace], before)
     ]
     kinds = await served(transport) if changed else {}
-    tallies = [await _changed(transport, rules, before, now, kinds) for rules, before in changed]
+    judges = Judge(), Judge()  # by the new rules and the old: each keeps the parameters that it judged by last
+    tallies = [await _changed(transport, judges, rules, before, now, kinds) for rules, before in changed]
     unknown = {why for tally in tallies for why in (*tally.unjudged.values(), *tally.unknown.values())}
     return Running(
         consequence=_consequence(found.tenant.spec.mode, refuses="Warn" not in actions.values()),
@@ -56,9 +57,14 @@ def _differs(rules: Rules, action: str | None, before: Observed) -> bool:
 
 
 async def _changed(
-    transport: Transport, rules: Rules, before: Observed, now: datetime, kinds: Mapping[Target, Sequence[Kind]]
+    transport: Transport,
+    judges: tuple[Judge, Judge],
+    rules: Rules,
+    before: Observed,
+    now: datetime,
+    kinds: Mapping[Target, Sequence[Kind]],
 ) -> Tally:
-    new, old = Judge(), Judge()
+    new, old = judges
     # Where admission does not refuse by the rules as they are, nothing that stands there is known to its owners.
     standing = read_by_checks(before.annotations) if before.labels.get(ADMISSION) == "Deny" else None
 
