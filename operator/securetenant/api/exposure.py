@@ -3,30 +3,27 @@
 Values travel to the admission policies as those of `workloads` do: none contains "," or ";", or begins with "=".
 """
 
-from typing import Annotated, Final
+from typing import Annotated
 
 from pydantic import Field
 
 from securetenant.api.constraints import SpecModel, Text, Unique
-from securetenant.api.types import LabelKey
-
-_LABEL: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
-_SUBDOMAIN: Final = rf"{_LABEL}(\.{_LABEL})*"
+from securetenant.api.types import SUBDOMAIN, LabelKey
 
 HostPattern = Annotated[
     str,
     Text(
-        rf"(\*\.)?{_SUBDOMAIN}",
+        rf"(\*\.)?{SUBDOMAIN}",
         'a host name in lower case, or one with "*" in the place of its first label, as "*.payments.bank.example"',
         253,
     ),
 ]
 Hosts = Annotated[list[HostPattern], Field(max_length=64), Unique()]
-IngressClassName = Annotated[str, Text(_SUBDOMAIN, 'the name of an IngressClass, as "internal"', 253)]
+IngressClassName = Annotated[str, Text(SUBDOMAIN, 'the name of an IngressClass, as "internal"', 253)]
 GatewayName = Annotated[
     str,
     Text(
-        rf"[a-z0-9]([-a-z0-9]{{0,61}}[a-z0-9])?/{_SUBDOMAIN}",
+        rf"[a-z0-9]([-a-z0-9]{{0,61}}[a-z0-9])?/{SUBDOMAIN}",
         'a Gateway with its namespace, as "infra/internal"',
         317,
     ),

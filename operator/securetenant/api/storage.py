@@ -1,16 +1,15 @@
 """Which volumes a tenant's workloads may claim: the section `storage` of the spec."""
 
-from typing import Annotated, Final
+from typing import Annotated
 
 from pydantic import Field
 
 from securetenant.api.constraints import SpecModel, Text, Unique
+from securetenant.api.types import SUBDOMAIN
 from securetenant.api.workloads import ClassName
 
-_SUBDOMAIN: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
-
 StorageClassName = Annotated[
-    str, Text(rf"({_SUBDOMAIN})?", 'the name of a StorageClass, as "encrypted-ssd", or "" for none', 253)
+    str, Text(rf"({SUBDOMAIN})?", 'the name of a StorageClass, as "encrypted-ssd", or "" for none', 253)
 ]
 
 

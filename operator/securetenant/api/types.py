@@ -59,12 +59,13 @@ SubjectName = Annotated[
 ]
 
 _NAME_PART: Final = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
-_PREFIX_PART: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
-_KEY: Final = re.compile(rf"({_PREFIX_PART}/)?{_NAME_PART}", re.ASCII)
+# A DNS subdomain: the prefix of a label key, the name of most objects.
+SUBDOMAIN: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
+_KEY: Final = re.compile(rf"({SUBDOMAIN}/)?{_NAME_PART}", re.ASCII)
 KEY_LENGTH: Final = 253
 LabelKey = Annotated[
     str,
-    Text(rf"({_PREFIX_PART}/)?{_NAME_PART}", 'a label key, e.g. "app" or "example.com/app"', KEY_LENGTH, deep=True),
+    Text(rf"({SUBDOMAIN}/)?{_NAME_PART}", 'a label key, e.g. "app" or "example.com/app"', KEY_LENGTH, deep=True),
 ]
 LabelValue = Annotated[
     str,

@@ -10,13 +10,11 @@ from typing import Annotated, ClassVar, Final, Literal
 from pydantic import Field
 
 from securetenant.api.constraints import Rule, SpecModel, Text, Unique
-from securetenant.api.types import ExemptedLabels, Line, OwnNamespaceName, PortNumber, Ticket, Time
+from securetenant.api.types import SUBDOMAIN, ExemptedLabels, Line, OwnNamespaceName, PortNumber, Ticket, Time
 from securetenant.model import names
 
 AdmissionMode = Literal["Deny", "Warn"]
 PodSecurityLevel = Literal["Restricted", "Baseline", "Privileged"]
-
-_SUBDOMAIN: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
 
 HostPathPrefix = Annotated[
     str,
@@ -34,10 +32,10 @@ Capability = Annotated[
         lambda value: value != "ALL" and not value.startswith("CAP_"),
     ),
 ]  # fmt: skip
-ClassName = Annotated[str, Text(_SUBDOMAIN, 'the name of a class, as "gvisor"', 253)]
+ClassName = Annotated[str, Text(SUBDOMAIN, 'the name of a class, as "gvisor"', 253)]
 PriorityClassName = Annotated[
     str,
-    Text(_SUBDOMAIN, 'the name of a PriorityClass, as "tenant-high"', 253),
+    Text(SUBDOMAIN, 'the name of a PriorityClass, as "tenant-high"', 253),
     Rule(
         "!self.startsWith('system-')",
         "the system-* classes are the cluster's own and cannot be given to a tenant: name another class",

@@ -15,6 +15,9 @@ from typing import Any, Final
 
 from securetenant.model import names
 
+# All of Kubernetes' controllers in one, where kube-controller-manager runs without --use-service-account-credentials.
+CONTROLLER_MANAGER: Final = "system:kube-controller-manager"
+
 ANNOTATION: Final = f"{names.GROUP}/accounts"
 VARIABLE: Final = "accounts"
 OPERATORS: Final = "operatorAccounts"

@@ -81,9 +81,8 @@ _EPHEMERAL: Final = (
     + ")"
 )
 _TEMPLATES: Final = {"claims": _EPHEMERAL, "stood": "[]", "completed": "false", "binding": "false"}
-# Who binds claims to volumes. The last is all controllers in one (kube-controller-manager without
-# --use-service-account-credentials).
-BINDERS: Final = ("system:serviceaccount:kube-system:persistent-volume-binder", "system:kube-controller-manager")
+# Who binds claims to volumes.
+BINDERS: Final = ("system:serviceaccount:kube-system:persistent-volume-binder", accounts.CONTROLLER_MANAGER)
 
 
 def _rule(group: str, operations: Sequence[str], *resources: str, version: str = "v1") -> Document:
@@ -135,6 +134,12 @@ WORKLOADS: Final = Target(
     refuses=False,
 )
 
+_OF_OBJECT: Final[Mapping[str, str]] = {
+    "creating": "request.operation == 'CREATE'",
+    "labels": "object.metadata.?labels.orValue({})",
+}
+_ANNOTATIONS: Final = "metadata.?annotations.orValue({})"
+
 _CLASS: Final = f"metadata.?annotations[?'{CLASS_ANNOTATION}']"
 CLAIMS: Final = Target(
     "claims",
@@ -142,8 +147,7 @@ CLAIMS: Final = Target(
     # The status of a claim takes another annotation as well.
     [_rule("", _WRITES, "persistentvolumeclaims"), _rule("", ["UPDATE"], "persistentvolumeclaims/status")],
     {
-        "creating": "request.operation == 'CREATE'",
-        "labels": "object.metadata.?labels.orValue({})",
+        **_OF_OBJECT,
         "claims": f"[{_claim('object')}]",
         # The claim as it was, so that what stands can be bound and enlarged.
         "stood": f"request.operation == 'UPDATE' && oldObject != null ? [{_claim('oldObject')}] : []",
@@ -158,7 +162,7 @@ BUDGETS: Final = Target(
     "budgets",
     [("policy/v1", "PodDisruptionBudget")],
     [_rule("policy", _WRITES, "poddisruptionbudgets")],
-    {"labels": "object.metadata.?labels.orValue({})"},
+    _OF_OBJECT,
 )
 
 # Annotations that say what is exposed as the spec does.
@@ -185,12 +189,6 @@ def _other(field: str, keys: Sequence[str]) -> str:
     listed = ", ".join(f"'{key}'" for key in keys)
     return f"[{listed}].exists(k, object.metadata.?{field}[?k] != oldObject.metadata.?{field}[?k])"
 
-
-_OF_OBJECT: Final[Mapping[str, str]] = {
-    "creating": "request.operation == 'CREATE'",
-    "labels": "object.metadata.?labels.orValue({})",
-}
-_ANNOTATIONS: Final = "metadata.?annotations.orValue({})"
 
 # Their `status` is not looked at: the API server takes an address there of LoadBalancers alone, and no role of a tenant
 # writes it.
@@ -225,10 +223,9 @@ ROUTES: Final = Target(
     f"object.{_ANNOTATIONS}[?k] != oldObject.{_ANNOTATIONS}[?k])",
 )
 
-_NEW: Final = "object.metadata.?annotations.orValue({})"
-_OLD: Final = "oldObject.metadata.?annotations.orValue({})"
+_NEW, _OLD = (f"{one}.{_ANNOTATIONS}" for one in ("object", "oldObject"))
 _METADATA: Final = {
-    "labels": "object.metadata.?labels.orValue({})",
+    **_OF_OBJECT,
     "newAnnotations": _NEW,
     "oldAnnotations": f"oldObject == null ? dyn({{}}) : {_OLD}",
 }
@@ -252,4 +249,4 @@ NETWORK_POLICIES: Final = Target(
     inspected=False,
 )
 
-TARGETS: Final = (*(PODS, WORKLOADS, POD_ANNOTATIONS, CLAIMS, BUDGETS, SERVICES, ENDPOINTS, ROUTES, NETWORK_POLICIES),)
+TARGETS: Final = (PODS, WORKLOADS, POD_ANNOTATIONS, CLAIMS, BUDGETS, SERVICES, ENDPOINTS, ROUTES, NETWORK_POLICIES)

@@ -94,7 +94,7 @@ def _plural(name: str) -> str:
     """As in the path of its collection."""
     if name == "endpoints":
         return name
-    if name.endswith("y") and not name.endswith("ay"):
+    if name.endswith("y") and name[-2] not in "aeiou":
         return f"{name[:-1]}ies"
     return f"{name}es" if name.endswith(("s", "x", "ch")) else f"{name}s"
 

@@ -20,12 +20,11 @@ from securetenant.model import names
 RESOURCES: Final = ("namespaces", "namespaces/status", "namespaces/finalize")
 TARGET: Final = "namespaces"
 
-# Kubernetes' own: without them no namespace ends, and no owner of one. The last is all controllers in one, where
-# kube-controller-manager runs without --use-service-account-credentials.
+# Kubernetes' own: without them no namespace ends, and no owner of one.
 CONTROLLERS: Final = (
     "system:serviceaccount:kube-system:namespace-controller",
     "system:serviceaccount:kube-system:generic-garbage-collector",
-    "system:kube-controller-manager",
+    accounts.CONTROLLER_MANAGER,
 )
 
 _POD_SECURITY: Final = "pod-security.kubernetes.io/"

@@ -15,8 +15,7 @@ from securetenant.model import names
 
 NAME: Final = "kube-root-ca.crt"
 TARGET: Final = "root-ca"
-# The last is all controllers in one (kube-controller-manager without --use-service-account-credentials).
-PUBLISHERS: Final = ("system:serviceaccount:kube-system:root-ca-cert-publisher", "system:kube-controller-manager")
+PUBLISHERS: Final = ("system:serviceaccount:kube-system:root-ca-cert-publisher", accounts.CONTROLLER_MANAGER)
 
 _FIELDS: Final = ("data", "binaryData", "immutable")
 _MESSAGE: Final = (

@@ -10,6 +10,7 @@ from typing import Final
 from securetenant.api.exposure import Exposure
 from securetenant.api.tenant import SecureTenant
 from securetenant.checks import gateway_api
+from securetenant.checks.accounts import CONTROLLER_MANAGER
 from securetenant.checks.check import Check, CheckSet, Parameter
 from securetenant.checks.targets import (
     INGRESS_CLASS,
@@ -21,13 +22,12 @@ from securetenant.checks.targets import (
 
 NAME: Final = "exposure"
 
-#: Who writes Endpoints and EndpointSlices of Services with a selector. The last is all controllers in one, where
-#: kube-controller-manager runs without --use-service-account-credentials.
+#: Who writes Endpoints and EndpointSlices of Services with a selector.
 CONTROLLERS: Final = (
     "system:serviceaccount:kube-system:endpoint-controller",
     "system:serviceaccount:kube-system:endpointslice-controller",
     "system:serviceaccount:kube-system:endpointslicemirroring-controller",
-    "system:kube-controller-manager",
+    CONTROLLER_MANAGER,
 )
 
 
