@@ -14,6 +14,7 @@ from securetenant.api.definitions import DEFINITIONS, TENANT
 from securetenant.api.tenant import SecureTenantSpec
 from tests.support import shelf
 from tests.support.shelf import SHELF
+from tests.support.specs import DEFAULTS
 
 ROOT = Path(__file__).parents[2]
 
@@ -101,27 +102,7 @@ def test_the_defaults_of_the_schema_are_those_of_the_models() -> None:
 
     defaulted = SecureTenantSpec.model_validate(filled(crd.spec_schema(TENANT), {}))
     assert defaulted == SecureTenantSpec()
-    assert filled(crd.spec_schema(TENANT), {}) == {
-        "mode": "Enforce",
-        "deletionPolicy": "Retain",
-        "access": {"foreign": "Report"},
-        "network": {"isolation": "Namespace", "dns": True, "apiServer": False, "foreign": "Report"},
-        "admission": "Deny",
-        "runtime": {
-            "podSecurity": "Restricted",
-            "readOnlyRootFilesystem": True,
-            "serviceAccountTokens": True,
-            "evictable": True,
-        },
-        "exposure": {
-            "nodePorts": False,
-            "loadBalancers": False,
-            "externalIPs": False,
-            "manualEndpoints": False,
-            "ingress": {"tlsRequired": True},
-        },
-        "locks": {"namespaces": True, "posture": True},
-    }
+    assert filled(crd.spec_schema(TENANT), {}) == DEFAULTS
 
 
 def test_no_default_stands_within_a_list() -> None:

@@ -6,11 +6,13 @@ from typing import Final
 import pytest
 import pytest_asyncio
 
+from sandbox import plane as sandbox_plane
+from securetenant.checks.accounts import CONTROLLER_MANAGER
 from securetenant.kube.transport import Transport
 from tests.support import exposed, judging, tenants
 from tests.support.lease import Asked, Election, staged, unable_to_watch
 from tests.support.locked import MASTERS
-from tests.support.sandbox import ROOT, Admin, Plane
+from tests.support.sandbox import ROOT, Admin, Plane, apply_manifests
 from tests.support.tenants import Stage
 
 NODE_RIGHTS: Final = ROOT / "manifests" / "components" / "nodes" / "role.yaml"
@@ -81,3 +83,22 @@ async def mallory(plane: Plane) -> AsyncIterator[Admin]:
     """Somebody with every right of RBAC, and not in the break-glass group."""
     async with Admin(plane, user="mallory", groups=[MASTERS]) as client:
         yield client
+
+
+@pytest_asyncio.fixture(scope="module", params=["an account each", "one account"])
+async def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Admin]:
+    """The administrator of a control plane with an account per controller, and of one with one account for all."""
+    if request.param == "an account each":
+        plane: Plane = request.getfixturevalue("plane")
+        async with Admin(plane) as admin:
+            await apply_manifests(admin)
+            yield admin
+        return
+    with sandbox_plane.start(tmp_path_factory.mktemp("one-account"), one_account=True) as other:
+        async with Admin(other) as admin:
+            subject = {"kind": "User", "name": CONTROLLER_MANAGER, "apiGroup": "rbac.authorization.k8s.io"}
+            role = {"kind": "ClusterRole", "name": "cluster-admin", "apiGroup": "rbac.authorization.k8s.io"}
+            binding = {"metadata": {"name": "all-controllers"}, "roleRef": role, "subjects": [subject]}
+            await admin.create("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", binding)
+            await apply_manifests(admin)
+            yield admin

@@ -18,7 +18,7 @@ from tests.support import shelf
 from tests.support.corpus import document, entries
 from tests.support.reading import load, problems
 from tests.support.sandbox import Admin, wait_for
-from tests.support.specs import Document, documents, drawn, quantities
+from tests.support.specs import DEFAULTS, Document, documents, drawn, quantities
 from tests.support.wild import wild_documents
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("crds")]
@@ -176,31 +176,7 @@ async def test_unknown_fields_are_refused_when_strict_and_pruned_otherwise(admin
     assert 'unknown field "spec.network.dsn"' in answer["message"]
     status, answer = await admin.request("POST", PATH, body, params={**DRY, "fieldValidation": "Ignore"})
     assert status == 201
-    assert answer["spec"] == document({"spec": _defaults()})["spec"]
-
-
-def _defaults() -> Document:
-    return {
-        "mode": "Enforce",
-        "deletionPolicy": "Retain",
-        "access": {"foreign": "Report"},
-        "network": {"isolation": "Namespace", "dns": True, "apiServer": False, "foreign": "Report"},
-        "admission": "Deny",
-        "runtime": {
-            "podSecurity": "Restricted",
-            "readOnlyRootFilesystem": True,
-            "serviceAccountTokens": True,
-            "evictable": True,
-        },
-        "exposure": {
-            "nodePorts": False,
-            "loadBalancers": False,
-            "externalIPs": False,
-            "manualEndpoints": False,
-            "ingress": {"tlsRequired": True},
-        },
-        "locks": {"namespaces": True, "posture": True},
-    }
+    assert answer["spec"] == document({"spec": DEFAULTS})["spec"]
 
 
 async def test_what_kubectl_shows(admin: Admin) -> None:

@@ -1,36 +1,13 @@
 """Kubernetes' own controllers under the lock on namespaces: with an account for each of them, and with one for all."""
 
-from collections.abc import AsyncIterator
-
 import pytest
-import pytest_asyncio
 
-from sandbox import plane as sandbox_plane
 from tests.support.life import NAMESPACES, Json, gone
-from tests.support.sandbox import Admin, Plane, apply_manifests
+from tests.support.sandbox import Admin
 
 pytestmark = pytest.mark.cluster
 
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
-ALL = "system:kube-controller-manager"
-
-
-@pytest_asyncio.fixture(scope="module", params=["an account each", "one account"])
-async def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Admin]:
-    if request.param == "an account each":
-        plane: Plane = request.getfixturevalue("plane")
-        async with Admin(plane) as admin:
-            await apply_manifests(admin)
-            yield admin
-        return
-    with sandbox_plane.start(tmp_path_factory.mktemp("one-account"), one_account=True) as other:
-        async with Admin(other) as admin:
-            subject = {"kind": "User", "name": ALL, "apiGroup": "rbac.authorization.k8s.io"}
-            role = {"kind": "ClusterRole", "name": "cluster-admin", "apiGroup": "rbac.authorization.k8s.io"}
-            binding = {"metadata": {"name": "all-controllers"}, "roleRef": role, "subjects": [subject]}
-            await admin.create(f"{RBAC}/clusterrolebindings", binding)
-            await apply_manifests(admin)
-            yield admin
 
 
 async def marked(admin: Admin, name: str, owner: Json | None = None) -> str:

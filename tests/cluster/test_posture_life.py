@@ -1,11 +1,9 @@
 """The posture lock while the operator does its work, a tenant without it, break-glass, and everybody else's tools."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
 import pytest
-import pytest_asyncio
 import yaml
 
 from sandbox import audit
@@ -189,28 +187,6 @@ async def left_behind(admin: Admin, space: str) -> None:
     for kind in OBJECTS:
         body = {"metadata": {"name": "ours", "labels": marks}, **PLAIN[kind]}
         await admin.create(COLLECTIONS[kind].format(space), body)
-
-
-@pytest_asyncio.fixture(scope="module", params=["an account each", "one account"])
-async def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Admin]:
-    if request.param == "an account each":
-        plane: Plane = request.getfixturevalue("plane")
-        async with Admin(plane) as admin:
-            await apply_manifests(admin)
-            yield admin
-        return
-    with sandbox_plane.start(tmp_path_factory.mktemp("one-account"), one_account=True) as other:
-        async with Admin(other) as admin:
-            subject = {
-                "kind": "User",
-                "name": "system:kube-controller-manager",
-                "apiGroup": "rbac.authorization.k8s.io",
-            }
-            role = {"kind": "ClusterRole", "name": "cluster-admin", "apiGroup": "rbac.authorization.k8s.io"}
-            binding = {"metadata": {"name": "all-controllers"}, "roleRef": role, "subjects": [subject]}
-            await admin.create("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", binding)
-            await apply_manifests(admin)
-            yield admin
 
 
 async def test_quotas_are_counted_and_namespaces_end(cluster: Admin) -> None:

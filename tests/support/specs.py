@@ -9,7 +9,7 @@ import ipaddress
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -38,6 +38,30 @@ _MEASURED = (
     "requests.storage",
     "requests.nvidia.com/gpu",
 )
+
+
+#: What the CRD fills into an empty spec.
+DEFAULTS: Final[Document] = {
+    "mode": "Enforce",
+    "deletionPolicy": "Retain",
+    "access": {"foreign": "Report"},
+    "network": {"isolation": "Namespace", "dns": True, "apiServer": False, "foreign": "Report"},
+    "admission": "Deny",
+    "runtime": {
+        "podSecurity": "Restricted",
+        "readOnlyRootFilesystem": True,
+        "serviceAccountTokens": True,
+        "evictable": True,
+    },
+    "exposure": {
+        "nodePorts": False,
+        "loadBalancers": False,
+        "externalIPs": False,
+        "manualEndpoints": False,
+        "ingress": {"tlsRequired": True},
+    },
+    "locks": {"namespaces": True, "posture": True},
+}
 
 
 def drawn(strategy: st.SearchStrategy[T], count: int) -> list[T]:
