@@ -33,6 +33,9 @@ log = structlog.get_logger("securetenant.inspection")
 
 # Objects in a page. A pod has 5 to 15 KB: what a page takes at once stays below some milliseconds.
 PAGE: Final = 250
+# From the API server's watch cache, however fresh it is, in pages: "0" would mean the same, but then the API server
+# ignores `limit`. Without it each list asks etcd for its revision and waits for the cache to reach it, up to 0.1 s.
+CACHED: Final = {"resourceVersion": "1", "resourceVersionMatch": "NotOlderThan"}
 # An object that took longer than this (seconds) to judge is followed by a pause as long as that.
 SLOW: Final = 0.005
 # After an inspection that failed (seconds): the first pause, and the longest; each is twice the one before.
@@ -93,7 +96,7 @@ async def _inspect_kind(
     transport: Transport, judge: Judgement, rules: Rules, now: datetime, target: Target, kind: Kind, tally: Tally
 ) -> None:
     params = {"fieldSelector": target.running} if target.running else {}
-    pages = transport.pages(kind, rules.namespace, params, page_size=PAGE)
+    pages = transport.pages(kind, rules.namespace, params, first=CACHED, page_size=PAGE)
     try:
         async for page in pages:
             items = _list(page).items or []

@@ -260,14 +260,21 @@ class Transport:
             self.on_request("watch", kind, code, time.monotonic() - started)
 
     async def pages(
-        self, kind: Kind, namespace: str = "", params: Mapping[str, str] | None = None, *, page_size: int = 500
+        self,
+        kind: Kind,
+        namespace: str = "",
+        params: Mapping[str, str] | None = None,
+        *,
+        first: Mapping[str, str] | None = None,
+        page_size: int = 500,
     ) -> AsyncGenerator[bytes, None]:
         """The pages of a list, undecoded but checked: each is a List of this kind with resourceVersion and items.
+        `first`: parameters of the first page alone; the following ones are of the same revision.
         Raises Malformed for anything else, and Gone if a continue token expires. The next page is requested while one
         is processed. Close the iterator (contextlib.aclosing) to stop."""
 
         def ask(token: str) -> asyncio.Task[bytes]:
-            query = {"limit": str(page_size), **(params or {}), **({"continue": token} if token else {})}
+            query = {"limit": str(page_size), **(params or {}), **({"continue": token} if token else first or {})}
             path = kind.path(namespace)
             request = self.request("GET", path, params=query, kind=kind.name, form=kind.form, verb="list")
             return asyncio.create_task(request)
