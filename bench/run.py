@@ -151,6 +151,7 @@ async def _restarts(at: Bed, options: Options, found: list[heal.Policy], figures
     say(f"  {options.restarts} restarts after a clean stop, 1 after kill -9")
     picked = (found * options.restarts)[-options.restarts :]
     taken = await restart.restart(at.plane, at.folder, at.kubeconfig, at.admin, picked, "restart")
+    say(f"  {[round(seconds, 2) for seconds in taken]}")
     killed = await restart.restart_after_kill(at.plane, at.folder, at.kubeconfig, at.admin, found[0], "kill")
     figures |= {
         "restart_seconds": round(median(taken), 3),

@@ -128,6 +128,25 @@ async def test_failures_are_counted_for_each_kind_by_itself(stage: Stage) -> Non
     assert (line["kind"], line["name"], "tenant" in line) == ("TenantClass", "a", False)
 
 
+async def test_passes_that_wait_for_nothing_let_everything_else_run(stage: Stage) -> None:
+    """After a start with 5,000 tenants to whom nothing was done, the Lease was not renewed for 16 s, and lost."""
+    turns: list[int] = []
+
+    async def renews() -> None:
+        while True:
+            turns.append(len(stage.tenants.passes))
+            await asyncio.sleep(0)
+
+    stage.names[SECURE_TENANT] |= {f"tenant-{number}" for number in range(100)}
+    for name in stage.names[SECURE_TENANT]:
+        stage.queue.add(Key(SECURE_TENANT, name))
+    other = asyncio.create_task(renews())
+    async with stage.working():
+        await stage.idle()
+    other.cancel()
+    assert len(set(turns)) > 90
+
+
 async def test_a_tenant_is_called_one_in_the_log(stage: Stage) -> None:
     def fails(_name: str) -> Again:
         raise ApiError(500, "InternalError", "no")

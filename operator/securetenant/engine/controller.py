@@ -341,6 +341,9 @@ class Controller:
                 self.queue.done(item.key)
                 self._initial.note()
                 self._metrics.reconciled(result, self._clock() - started)
+            # A pass that finds nothing waits for nothing. After a start thousands of them follow one another, and the
+            # Lease has to be renewed in between.
+            await asyncio.sleep(0)
 
     async def _unjudged(self, resource: Resource, name: str, defect: Exception) -> None:
         error_type = type(defect).__name__
