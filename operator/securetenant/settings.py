@@ -145,6 +145,16 @@ class Settings(BaseSettings):
     )
     dns_port: int = Field(53, ge=1, le=65535, description="Port of the cluster's DNS pods (OpenShift: 5353).")
 
+    cluster_cidrs: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_items)] = Field(
+        (),
+        description="Addresses of the cluster itself that no object in it names, never given to a tenant: CIDRs.",
+    )
+    subnet_release_delay: int = Field(
+        600,
+        ge=0,
+        le=366 * 86400,
+        description="Seconds for which the addresses of a deleted namespace are given to nobody else.",
+    )
     daemonset_namespaces: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_items)] = Field(
         ("kube-system",),
         description="Namespaces, beside the operator's, whose DaemonSets may run on dedicated nodes: a,b.",
@@ -197,7 +207,7 @@ class Settings(BaseSettings):
                 )
         return value
 
-    @field_validator("dns_cidrs")
+    @field_validator("dns_cidrs", "cluster_cidrs")
     @classmethod
     def _cidrs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(_cidr(text) for text in value)
@@ -223,6 +233,8 @@ class Settings(BaseSettings):
             dns_pod_labels=tuple(sorted(self.dns_pod_labels.items())),
             dns_cidrs=self.dns_cidrs,
             dns_port=self.dns_port,
+            cluster_cidrs=self.cluster_cidrs,
+            subnet_release_delay=self.subnet_release_delay,
             operator_namespace=self.operator_namespace,
             daemonset_namespaces=self.daemonset_namespaces,
             expires_soon=self.expires_soon,

@@ -85,7 +85,7 @@ def root_schema(of: Definition) -> Schema:
             "spec": _bare_lists(documented_schema(of)),
             "status": _status_schema(of.status),
         },
-        RULES_KEY: [dict(zip(("rule", "message"), of.name_rule, strict=True))],
+        RULES_KEY: [{"rule": rule, "message": message} for rule, message in (of.name_rule, *of.transitions)],
     }
 
 

@@ -6,16 +6,18 @@ from typing import Final, cast
 
 from pydantic import BaseModel
 
+from securetenant.api.subnets import SubnetPool
 from securetenant.api.tenant import SecureTenant
-from securetenant.api.types import tenant_name_pattern
-from securetenant.model.kinds import SECURE_TENANT, Kind
+from securetenant.api.types import pool_name_pattern, tenant_name_pattern
+from securetenant.model.kinds import SECURE_TENANT, SUBNET_POOL, Kind
 
 
 @dataclass(frozen=True, slots=True)
 class Definition:
     """A custom resource. `model`: the whole object, with `metadata`, `spec` and `status`. `name_rule`: the CEL rule
     for its name, in the root of the schema, and the message. `columns`: the printer columns, each with name, type,
-    JSONPath and description."""
+    JSONPath and description. `transitions`: CEL rules on a change, each with its message; the models cannot check
+    them."""
 
     kind: Kind
     model: type[BaseModel]
@@ -23,6 +25,7 @@ class Definition:
     name_rule: tuple[str, str]
     columns: tuple[tuple[str, str, str, str], ...]
     short_names: tuple[str, ...] = ()
+    transitions: tuple[tuple[str, str], ...] = ()
 
     @property
     def name(self) -> str:
@@ -58,9 +61,39 @@ TENANT: Final = Definition(
         ("Age", "date", ".metadata.creationTimestamp", "Time since creation."),
     ),
     ("stn",),
+    (
+        (
+            # Where none was given yet, because it overlaps for example, it can still be corrected.
+            "!has(oldSelf.status) || !has(oldSelf.status.subnets) || !has(oldSelf.spec.namespaces) || "
+            "!has(self.spec.namespaces) || oldSelf.spec.namespaces.all(o, "
+            "!oldSelf.status.subnets.exists(s, s.__namespace__ == o.name && s.provider != 'None') || "
+            "self.spec.namespaces.all(n, n.name != o.name || (has(o.subnet) ? has(n.subnet) && n.subnet == o.subnet "
+            ": !has(n.subnet))))",
+            "the subnet of a namespace is never moved once it is given, since its pods keep their addresses: restore "
+            "it, or declare a new namespace with the other subnet and move there",
+        ),
+    ),
 )
 
-DEFINITIONS: tuple[Definition, ...] = (TENANT,)
+POOL: Final = Definition(
+    SUBNET_POOL,
+    SubnetPool,
+    "A pool of addresses that tenants' namespaces get their subnets out of.",
+    (
+        f"self.metadata.name.matches('{pool_name_pattern}')",
+        'the name of a SubnetPool is a DNS label: lower-case letters, digits and "-", at most 40 characters; rename it',
+    ),
+    (
+        ("Cidrs", "string", ".spec.cidrs", "The addresses of the pool."),
+        ("Subnets", "integer", ".status.subnets", "How many blocks are given out."),
+        ("Free", "string", ".status.ipv4.free", "How many IPv4 addresses are free."),
+        ("Largest", "string", ".status.ipv4.largestFree", "The largest free IPv4 block."),
+        ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', "Whether blocks are given out."),
+        ("Age", "date", ".metadata.creationTimestamp", "Time since creation."),
+    ),
+)
+
+DEFINITIONS: tuple[Definition, ...] = (TENANT, POOL)
 
 
 def of_kind(kind: str) -> Definition | None:

@@ -78,6 +78,15 @@ class WhitelistStatus(StatusModel):
     expiring: list[ExpiringRule] = Field(default_factory=list)
 
 
+class SubnetStatus(StatusModel):
+    """The subnet of a namespace: what was given, and by which network plug-in. It is never moved."""
+
+    namespace: str = Field(max_length=63)
+    cidrs: list[str] = Field(default_factory=list)
+    pool: str = ""
+    provider: str = ""
+
+
 class ExemptionStatus(StatusModel):
     """An exemption as it is declared. `pods`: the labels of the pods that it is for, "app=web,tier=x"."""
 
@@ -223,6 +232,11 @@ class SecureTenantStatus(StatusModel):
         default_factory=list, description="Pods of others on these nodes, at most 20 of them."
     )
     intruder_count: int = Field(0, description="How many pods of others are on these nodes.")
+    subnets: list[SubnetStatus] = Field(
+        default_factory=list,
+        max_length=64,
+        description="The subnets that were given to namespaces; none is ever moved.",
+    )
     exemptions: ExemptionsStatus | None = Field(None, description="The declared exemptions; absent if there are none.")
     drift: DriftStatus = Field(default_factory=DriftStatus, description="The objects that deviate from the posture.")
     posture: PostureStatus | None = Field(

@@ -24,6 +24,7 @@ from securetenant.api.network import (
 from securetenant.api.resources import Hard, Limits, ObjectLimits, Quota
 from securetenant.api.status import SecureTenantStatus
 from securetenant.api.storage import Storage
+from securetenant.api.subnets import Subnet, Subnets
 from securetenant.api.types import (
     Line,
     NamespaceAnnotations,
@@ -67,6 +68,8 @@ __all__ = [
     "Side",
     "SpecModel",
     "Subject",
+    "Subnet",
+    "Subnets",
 ]
 
 Mode = Literal["Enforce", "Audit", "Paused"]
@@ -91,6 +94,9 @@ class NamespaceSpec(SpecModel):
     adopt: bool = Field(
         False,
         description="Take over an existing namespace (never a system namespace or another tenant's). Default: false.",
+    )
+    subnet: Subnet | None = Field(
+        None, description="The addresses of its pods. Default: those that the network plug-in gives to everybody."
     )
     quota: Hard = Field(default_factory=dict, description="Overrides spec.quota.namespace, resource by resource.")
     limits: Limits | None = Field(None, description="Overrides spec.limits, type by type.")
@@ -233,6 +239,7 @@ class SecureTenantSpec(SpecModel):
     )
     access: Access = Field(default=Access(), description="Who may do what: RoleBindings in each namespace.")
     network: Network = Field(default=Network(), description="Who may talk to whom: NetworkPolicies in each namespace.")
+    subnets: Subnets = Field(default=Subnets(), description="How the subnets of the namespaces are made.")
     quota: Quota = Field(default=Quota(), description="How much the tenant may use: ResourceQuotas.")
     limits: Limits = Field(default=Limits(), description="What one container, pod or claim may request: LimitRanges.")
     nodes: Nodes | None = Field(None, description="Nodes dedicated to this tenant.")

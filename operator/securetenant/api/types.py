@@ -21,6 +21,9 @@ _NAMESPACE: Final = Text(
 _TENANT: Final = Text(_LABEL % 38, 'a DNS label: lower-case letters, digits and "-", at most 40, e.g. "payments"', 40)
 TenantName = Annotated[str, _TENANT]
 tenant_name_pattern: Final = f"^{_TENANT.pattern}$"
+_POOL: Final = Text(_LABEL % 38, 'a DNS label: lower-case letters, digits and "-", at most 40, e.g. "prod"', 40)
+PoolName = Annotated[str, _POOL]
+pool_name_pattern: Final = f"^{_POOL.pattern}$"
 RuleName = Annotated[
     str, Text(_LABEL % 38, 'a DNS label: lower-case letters, digits and "-", at most 40, e.g. "from-ledger"', 40)
 ]
@@ -85,7 +88,11 @@ _VALID_KEYS: Final = EachEntry(
 )
 # Kubernetes itself acts on kubernetes.io and k8s.io keys (Pod Security levels, node selectors of namespaces, the name
 # label that selectors rely on). app.kubernetes.io is the recommended set for users, except managed-by.
-_RESERVED: Final = r"([-a-z0-9.]+\.)?(securetenant\.dev|kubernetes\.io|k8s\.io)/.*"
+_RESERVED: Final = (
+    r"([-a-z0-9.]+\.)?(securetenant\.dev|kubernetes\.io|k8s\.io)/.*|"
+    # By these a network plug-in is told the subnet of a namespace.
+    r"(cni\.projectcalico\.org|ipam\.cilium\.io|cni\.cilium\.io)/.*"
+)
 _RESERVED_KEY: Final = re.compile(_RESERVED, re.ASCII | re.DOTALL)
 
 
@@ -96,10 +103,10 @@ def is_reserved_key(key: str) -> bool:
 
 
 _UNRESERVED_KEYS: Final = EachEntry(
-    f"""!k.matches('^{_RESERVED.replace(chr(92), chr(92) * 2)}$')
+    f"""!k.matches('^({_RESERVED.replace(chr(92), chr(92) * 2)})$')
     || (k.startsWith('app.kubernetes.io/') && k != '{names.LABEL_MANAGED_BY}')""",
-    "keys under securetenant.dev, kubernetes.io and k8s.io are reserved for the operator and the cluster "
-    "(app.kubernetes.io is not, except managed-by): use a prefix of your own",
+    "keys under securetenant.dev, kubernetes.io, k8s.io, cni.projectcalico.org, ipam.cilium.io and cni.cilium.io are "
+    "reserved for the operator and the cluster (app.kubernetes.io is not, except managed-by): use a prefix of your own",
     lambda key, _: not is_reserved_key(key),
 )
 NamespaceLabels = Annotated[dict[str, LabelValue], Field(max_length=32), _VALID_KEYS, _UNRESERVED_KEYS]

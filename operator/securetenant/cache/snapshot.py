@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from securetenant.api.tenant import SecureTenant
+from securetenant.cache.addresses import Addresses, ranges
 from securetenant.cache.index import Index
 from securetenant.cache.triggers import TokenIndex, tokens_of
 from securetenant.cache.world import World, indexes
@@ -74,7 +75,15 @@ def world_of(objects: Mapping[Kind, Iterable[Observed]], tenants: Iterable[Secur
     not served."""
     indexed = indexes()
     caches = {kind: Listing(objects.get(kind, ()), indexed.get(kind)) for kind in CACHED}
-    return World(caches, indexed, Models(tenants), platform, lambda kind: not kind.optional or kind in objects)
+    addresses = Addresses()
+    for kind in ranges():
+        for observed in objects.get(kind, ()):
+            addresses.change(None, observed)
+    return World(
+        *(caches, indexed, Models(tenants), platform),
+        serves=lambda kind: not kind.optional or kind in objects,
+        addresses=addresses,
+    )
 
 
 def world_without_cluster(tenants: Iterable[SecureTenant], platform: Platform) -> World:

@@ -23,8 +23,9 @@ if len(set(_SECTIONS)) < len(_SECTIONS) or "namespaces" in _SECTIONS:
     raise ValueError(f"each section of the spec is read by one control's triggers, and namespaces by none: {_SECTIONS}")
 
 
-class _Named(msgspec.Struct):
-    name: str
+_Named: Final = msgspec.defstruct(
+    "_Named", [("name", str), *((name, type_, None) for each in _TRIGGERS for name, type_ in each.entry.items())]
+)
 
 
 class _Held(msgspec.Struct):
@@ -40,7 +41,7 @@ class _Status(msgspec.Struct, rename="camel"):
 _Spec: Final = msgspec.defstruct(
     "_Spec",
     [
-        ("namespaces", list[_Named], msgspec.field(default_factory=list)),
+        ("namespaces", list[_Named], msgspec.field(default_factory=list)),  # type: ignore[valid-type]
         *((t.section, t.reads | None, None) for t in _TRIGGERS if t.section),
     ],
 )
@@ -73,6 +74,7 @@ def tokens(sketch: Sketch, *, recorded: bool = False) -> frozenset[str]:
     for each in _TRIGGERS:
         section = getattr(spec, each.section) if each.section else None
         found.update(each.tenant(namespaces, section if section is not None else each.reads()))
+        found.update(each.entries(spec.namespaces))
     if recorded:
         found |= {f"ns:{held.name}" for held in sketch.status.namespaces if held.uid}
     return frozenset(found)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from securetenant.api.tenant import SecureTenant
+from securetenant.cache.addresses import Addresses
 from securetenant.cache.index import Index
 from securetenant.cache.triggers import TokenIndex, tokens_of_change, tokens_of_event
 from securetenant.controls import ownership
@@ -63,6 +64,7 @@ class World:
         platform: Platform,
         serves: Callable[[Kind], bool] = lambda kind: True,
         pods_on: Callable[[str], Pods] = lambda node: Pods(is_known=False),
+        addresses: Addresses | None = None,
     ) -> None:
         self._caches = caches
         self._indexes = indexes
@@ -71,10 +73,15 @@ class World:
         self._serves = serves
         self.probes: dict[str, Probed] = {}
         self._pods_on = pods_on
+        self._addresses = addresses if addresses is not None else Addresses()
 
     @property
     def platform(self) -> Platform:
         return self._platform
+
+    @property
+    def addresses(self) -> Addresses:
+        return self._addresses
 
     def serves(self, kind: Kind) -> bool:
         return self._serves(kind)

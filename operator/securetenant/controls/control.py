@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from msgspec import Struct
 from pydantic import BaseModel
@@ -16,9 +16,10 @@ from securetenant.controls.notice import Notice, Rollout, Written
 from securetenant.controls.world import Lookup, World
 from securetenant.model.kinds import Kind
 from securetenant.model.metrics import Family, Samples
-from securetenant.model.objects import Desired, Observed, Ref, Superseded
+from securetenant.model.objects import Desired, Json, Observed, Ref, Superseded
 from securetenant.model.objects import Foreign as Foreign
 from securetenant.model.probe import Trial
+from securetenant.sets.space import Network
 
 # The reason of a condition that is Unknown because the plan was made without a cluster (`validate`, `render`).
 NO_CLUSTER: Final = "NoCluster"
@@ -30,6 +31,8 @@ class Plan:
 
     `blocking`: messages that keep the tenant from being Ready.
     `wake_at`: when the plan changes by itself (an expiry), if ever.
+    `reserved`: the blocks of addresses that it gives to the tenant's namespaces, by name: they count as used from now
+    on, before their objects are written.
     `status`: the control's part of the tenant's status, by field name.
     `samples`: those of its metrics that no part of the status holds (see `Control.figures`).
     """
@@ -41,6 +44,7 @@ class Plan:
     blocking: Sequence[str] = ()  # why the tenant is not Ready, one sentence each
     passing: bool = False  # whatever blocks is temporary
     wake_at: datetime | None = None
+    reserved: Mapping[str, Sequence[Network]] = field(default_factory=dict)
     status: Mapping[str, BaseModel | Sequence[str] | Sequence[BaseModel] | int] = field(default_factory=dict)
     samples: Samples = field(default_factory=dict)
 
@@ -65,6 +69,8 @@ class Triggers:
     `tenant`: the tokens of a tenant with these namespaces and that section.
     `objects`: by kind, the tokens of an object that was added, changed or deleted (given as it is and as it was). For a
     change that Kubernetes itself makes in a mirrored status (`Kind.mirror`), these are the only tokens.
+    `entry`: the fields that are read of each entry of spec.namespaces, beside its name, by their types; `entries`: the
+    tokens of a tenant with these entries.
     `spreads`: the tokens of other tenants that a change of a tenant concerns, from its name, its tokens before and
     after, and the indexes.
     """
@@ -74,6 +80,8 @@ class Triggers:
     tenant: Callable[[Sequence[str], Any], Tokens] = _none  # Any: a value of `reads`
     objects: Mapping[Kind, Callable[[Observed, Observed | None], Tokens]] = field(default_factory=dict)
     spreads: Callable[[str, Collection[str], Lookup], Tokens] = _none
+    entry: Mapping[str, Any] = field(default_factory=dict)  # Any: a type as msgspec takes it
+    entries: Callable[[Sequence[Any]], Tokens] = _none  # Any: values with `name` and the fields of `entry`
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +107,25 @@ class ClusterWide:
     deviations: Callable[[World], Sequence[Deviation]]
     concerns: Callable[[Observed], bool]
     reasons: tuple[DriftReason, ...]
+
+
+class Chore(NamedTuple):
+    """A write that belongs to no tenant: the status of another resource of ours (`value`: all of it), annotations, or
+    the deletion of exactly what was seen. `cause`: for the log; "" where it is nothing to tell."""
+
+    what: Literal["Status", "Annotate", "Delete"]
+    have: Observed
+    value: Json = {}  # noqa: RUF012  never changed
+    cause: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Chores:
+    """What a control keeps in order beside the tenants: the writes that are due now, and when the next one will be;
+    and whether a change of an object (as it is and as it was) may make some due."""
+
+    due: Callable[[World, datetime], tuple[Sequence[Chore], datetime | None]]
+    concerns: Callable[[Observed, Observed | None], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +169,13 @@ class Control:
 
     `kinds`: what it writes, and so where its stale objects are looked for; `looks_at`: what else it reads, and `only`:
     for some kinds, the names of the only objects it reads. `indexes`: the keys by which it looks up objects of a kind.
+    `ranges`: by kind, the blocks of addresses that an object uses (`World.addresses`).
     `stale`: finds the tenant's stale objects where the mark does not show them. `replaced`: whether an object was
     replaced by one that we must not leave behind. `tampered`: its plan where others changed a status that Kubernetes
     mirrors (one text for each change). `rereads`: its conditions depend on the objects it writes. `cluster`: what it
-    judges that belongs to no single tenant. `probe`: what it has to try in the cluster. `shipped`: the objects it needs
-    that ship with the operator, for a world without a cluster.
+    judges that belongs to no single tenant. `probe`: what it has to try in the cluster. `chores`: what it keeps
+    in order beside the tenants. `shipped`: the objects it needs that ship with the operator, for a world without a
+    cluster.
     `figures`: the metric samples derived from its part of the status, so that they are exposed even while a tenant is
     not planned (Paused).
     `warnings`: the warnings that follow from a status, by a key that identifies each: each is reported once.
@@ -167,12 +196,14 @@ class Control:
     only: Mapping[Kind, Collection[str]] = field(default_factory=dict)
     triggers: Triggers | None = None
     indexes: Mapping[Kind, Callable[[Observed], Tokens]] = field(default_factory=dict)
+    ranges: Mapping[Kind, Callable[[Observed], Iterable[Network]]] = field(default_factory=dict)
     stale: Callable[[SecureTenant, World], Iterable[Observed]] | None = None
     replaced: Callable[[Observed], bool] | None = None
     tampered: Callable[[Plan, Sequence[str]], Plan] | None = None
     rereads: bool = False
     cluster: ClusterWide | None = None
     probe: Probe | None = None
+    chores: Chores | None = None
     shipped: Callable[[], Iterable[Observed]] = _none
     families: tuple[Family, ...] = ()
     figures: Callable[[SecureTenantStatus], Samples] = lambda status: {}

@@ -107,7 +107,7 @@ def may_release(tenant: SecureTenant, have: Observed, world: World) -> bool:
         return owns(tenant, have)
     if not have.ref.place:
         return have.ref.kind.is_shared
-    if not owns(tenant, world.get(Ref(NAMESPACE, "", have.ref.namespace))):
+    if not owns(tenant, world.get(Ref(NAMESPACE, "", have.ref.place))):
         return False
     applied = f"{have.ref.kind.key}/{have.ref.name}" in tenant.status.applied.get(have.ref.namespace, ())
     return applied or as_written(tenant, have)

@@ -10,9 +10,11 @@ from securetenant.controls.network import control as network
 from securetenant.controls.nodes import control as nodes
 from securetenant.controls.quota import control as quota
 from securetenant.controls.runtime import control as runtime
+from securetenant.controls.subnets import control as subnets
 
 _WITH_CHECKS: tuple[Control, ...] = (
     namespaces.CONTROL,
+    subnets.CONTROL,
     access.CONTROL,
     network.CONTROL,
     quota.CONTROL,

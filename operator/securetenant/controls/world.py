@@ -8,6 +8,7 @@ from securetenant.model.kinds import Kind
 from securetenant.model.objects import Observed, Ref
 from securetenant.model.platform import Platform
 from securetenant.model.probe import Probed
+from securetenant.sets.space import Gap, Network
 
 # The objects of a kind that have one of these keys.
 Lookup: TypeAlias = Callable[[Kind, Iterable[str]], Iterable[Observed]]
@@ -22,6 +23,31 @@ class Pods(NamedTuple):
     failure: str = ""
 
 
+class Use(NamedTuple):
+    """What uses a block of addresses. `ref`: the object that says so; None for a block that was given in this process
+    and whose object is not seen yet. `tenant`, `namespace`: whose subnet it is, "" if it is no tenant's."""
+
+    ref: Ref | None
+    tenant: str = ""
+    namespace: str = ""
+
+    def __str__(self) -> str:
+        return f"the subnet of {self.namespace}, tenant {self.tenant}" if self.tenant else str(self.ref)
+
+
+class Addresses(Protocol):
+    """The address blocks in use, by all objects that say so (`Control.ranges`)."""
+
+    def overlapping(self, block: Network) -> Iterable[tuple[Use, Network]]:
+        """The used blocks that overlap this one, with what uses them."""
+
+    def free(self, within: Network, length: int) -> Network | None:
+        """The lowest block of this prefix length that nothing uses; None if there is none."""
+
+    def gaps(self, within: Network) -> Iterable[Gap]:
+        """What nothing uses, in order."""
+
+
 class World(Protocol):
     """The cluster as the caches hold it. Every look-up is by index; nothing walks all tenants."""
 
@@ -31,6 +57,10 @@ class World(Protocol):
     def serves(self, kind: Kind) -> bool:
         """Whether the API server serves the kind. A kind that is not served (`Kind.optional`) has no objects, and
         desired objects of it are not written: a control that desires some reports that in a condition."""
+
+    @property
+    def addresses(self) -> Addresses:
+        """Which addresses are in use."""
 
     def probed(self, control: str) -> Probed | None:
         """The answers to the control's trials (`Control.probe`). None where nothing is tried: in `plan`, or without a

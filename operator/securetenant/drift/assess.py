@@ -23,6 +23,7 @@ from securetenant.drift.merge import merged
 from securetenant.drift.release import left
 from securetenant.model.kinds import NAMESPACE, Kind
 from securetenant.model.objects import Desired, Observed, Ref
+from securetenant.sets.space import Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,11 @@ class Assessment:
     wake_at: datetime | None
     refusal: Refusal | None = None
     entering: frozenset[str] = frozenset()
+
+    @property
+    def reserved(self) -> dict[str, Sequence[Network]]:
+        """The blocks of addresses that the plans give to the tenant's namespaces, by name."""
+        return {name: blocks for plan in self.plans.values() for name, blocks in plan.reserved.items()}
 
     @property
     def is_bare(self) -> bool:
@@ -82,7 +88,7 @@ def assess(
         trusts=trusts,
         reserved=partial(_reserved, tenant, world),
     )
-    desired = merged(w for plan in plans.values() for w in plan.desired if world.serves(w.ref.kind))
+    desired = _now(merged(w for plan in plans.values() for w in plan.desired if world.serves(w.ref.kind)), world)
     superseded = {ref: how for plan in plans.values() for ref, how in plan.superseded.items()}
     findings = [
         *judge.wanted(owner, desired, partial(_seen, world)),
@@ -98,6 +104,12 @@ def assess(
     entering = frozenset(name for name in held if not ownership.owns(tenant, _namespace(world, name)))
     wake_at = min(wakes, default=None)
     return Assessment(tenant, plans, desired, held, owned, record, findings, wake_at, refusal, entering)
+
+
+def _now(desired: Sequence[Desired], world: World) -> list[Desired]:
+    """What can be wanted now: of a namespace that is not to be created yet, only what it needs before."""
+    waiting = {want.ref.name for want in desired if want.waits and _namespace(world, want.ref.name) is None}
+    return [want for want in desired if want.ref.place not in waiting or want.ref.kind.prefix]
 
 
 def _closing(plan: Plan, world: World) -> Plan:

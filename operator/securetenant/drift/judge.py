@@ -15,7 +15,7 @@ from securetenant.drift.merge import control_at
 from securetenant.model import names
 from securetenant.model.difference import differences
 from securetenant.model.objects import Desired, Foreign, JsonValue, Observed, Ref, Superseded, at
-from securetenant.model.record import annotation, entry, is_recorded, shared, shared_of, whole, whole_of
+from securetenant.model.record import annotation, entry, fields_of, is_recorded, shared, shared_of, whole, whole_of
 
 Action = Literal["Create", "Replace", "Recount", "Recreate", "Patch", "Delete", "Release", "Keep"]
 
@@ -110,11 +110,15 @@ def _changed(owner: Owner, want: Desired, have: Observed, path: str, record: str
     kind = want.ref.kind
     action: Action = "Replace" if all(at(want.body, p) == have.at(p) for p in kind.immutable) else "Recreate"
     is_new = not (owner.applied(want.ref) if kind.is_shared else owner.reconciled(want.ref.namespace))
+    if any(at(want.body, p) != have.at(p) for p in kind.fixed):
+        action, path = "Keep", next(".".join(p) for p in kind.fixed if at(want.body, p) != have.at(p))
+    elif kind.is_shared:
+        action = "Patch"
     return Finding(
         want.ref,
         control_at(want, path),
         "Changed",
-        "Patch" if kind.is_shared else action,
+        action,
         rollout=owner.wrote(have) or is_new or owner.is_unrecorded(have),
         path=path,
         desired=want,
@@ -129,7 +133,8 @@ def difference(want: Desired, have: Observed, tenant: str, record: str) -> str:
     wanted; "" if none does. In an object that others write too only our fields count. The record counts as a field."""
     if want.is_shared:
         content = shared(want, tenant)
-        actual = shared_of(have, _keys(content["labels"]), _keys(content["annotations"]))
+        annotations = (*_keys(content["annotations"]), *want.absent)
+        actual = shared_of(have, _keys(content["labels"]), annotations, fields_of(want))
     else:
         content, actual = whole(want, tenant), whole_of(have)
     if content == actual and have.record == record:
@@ -150,6 +155,8 @@ def closes(finding: Finding) -> bool:
     if not kind.is_shared:
         return any(want.body.get(field) != have.field(field) for field in kind.content)
     if kind.entry is not None and want.body[kind.entry.name] != entry(have):
+        return True
+    if kind.owned or any(key in have.annotations for key in want.absent):
         return True
     return any(have.labels.get(key) != value for key, value in want.labels.items() if key.startswith(kind.guards))
 
@@ -196,6 +203,9 @@ def unwanted(
         message = "carries this tenant's mark, but is not part of its posture"
         if have.ref.kind.entry is not None:
             yield Finding(have.ref, control, "Stale", "Release", rollout=ours, message=message, observed=have)
+        elif have.ref.kind.prefix and held(have.ref.place):
+            # Its pods have their addresses from it: it is left to somebody who knows them.
+            yield Finding(have.ref, control, "Stale", "Keep", rollout=False, message=message, observed=have)
         elif have.ref.namespace and held(have.ref.namespace):
             instead = superseded.get(have.ref, "") if ours else ""
             yield Finding(

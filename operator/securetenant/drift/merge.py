@@ -31,6 +31,8 @@ def _joined(one: Desired, other: Desired) -> Desired:
         annotations={**one.annotations, **other.annotations},
         body={**one.body, **other.body},
         closing=one.closing or other.closing,
+        absent=(*one.absent, *other.absent),
+        waits=one.waits or other.waits,
         parts=(*(one.parts or (one,)), other),
     )
 

@@ -15,15 +15,16 @@ from securetenant.model.kinds import NAMESPACE
 from securetenant.model.objects import Desired, Json, JsonValue, Observed, Ref, at
 from securetenant.model.record import annotation, entries, is_own_entry, shared, shared_record, whole
 
-Verb = Literal["create", "replace", "merge", "json", "free", "delete"]
+Verb = Literal["create", "replace", "merge", "json", "status", "free", "delete"]
 
 _MARKS = (names.LABEL_MANAGED_BY, names.LABEL_TENANT, names.LABEL_CONTROL)
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One write. `merge` and `json` are patches (RFC 7386, RFC 6902). `free` removes the finalizers and leaves
-    everything else exactly as it is; its `body`, and that of a delete, holds the preconditions."""
+    """One write. `merge` and `json` are patches (RFC 7386, RFC 6902), `status` a JSON patch of that subresource. `free`
+    removes the finalizers and leaves everything else exactly as it is; its `body`, and that of a delete, holds the
+    preconditions."""
 
     verb: Verb
     ref: Ref
@@ -133,7 +134,7 @@ def release(have: Observed, leaves: Mapping[str, str] = MappingProxyType({})) ->
             "annotations": {
                 **{key: None for key in have.annotations if key not in released.annotations},
                 names.ANNOTATION_APPLIED: None,
-                names.ANNOTATION_CREATION: None,
+                **({names.ANNOTATION_CREATION: None} if have.ref.kind is NAMESPACE else {}),
             },
         }
         return Request("merge", have.ref, {"metadata": metadata})
@@ -155,8 +156,8 @@ def release(have: Observed, leaves: Mapping[str, str] = MappingProxyType({})) ->
 
 
 def as_released(have: Observed, leaves: Mapping[str, str] = MappingProxyType({})) -> Observed:
-    """A namespace as its release leaves it."""
-    if have.ref.kind is not NAMESPACE:
+    """An object that others write too as its release leaves it."""
+    if have.ref.kind is not NAMESPACE and not have.ref.kind.owned:
         return have
     labels = {key: value for key, value in have.labels.items() if not _is_ours(key)}
     annotations = {key: value for key, value in have.annotations.items() if not _is_ours(key)}
@@ -194,11 +195,12 @@ def _merge(want: Desired, have: Observed, tenant: str, finding: Finding) -> Json
         "labels": {**_taken_back(old_labels, have.labels, finding.reserved), **labels},
         "annotations": {
             **_taken_back(old_annotations, have.annotations, finding.reserved),
+            **dict.fromkeys(key for key in want.absent if key in have.annotations),
             **annotations,
             names.ANNOTATION_APPLIED: finding.record,
         },
     }
-    return {"metadata": metadata}
+    return {"metadata": metadata, **{name: want.body[name] for name in want.ref.kind.owned if name in want.body}}
 
 
 def _taken_back(recorded: Iterable[str], have: Collection[str], reserved: Collection[str]) -> Json:

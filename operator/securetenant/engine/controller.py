@@ -13,12 +13,14 @@ from typing import Any
 
 import structlog
 
+from securetenant.cache.addresses import Addresses, ranges
 from securetenant.cache.roster import Roster
 from securetenant.cache.tenants import Tenants
 from securetenant.cache.world import World, indexes
 from securetenant.controls.lookup import CACHED
 from securetenant.controls.registry import CONTROLS
 from securetenant.engine import health
+from securetenant.engine.chores import ChoreRunner
 from securetenant.engine.cluster import Cluster
 from securetenant.engine.following import Following
 from securetenant.engine.health import UNSEEN
@@ -92,6 +94,9 @@ class Controller:
                 hooks.setdefault(kind, []).append(self._on_change)
             if kind.mirror is not None:
                 hooks.setdefault(kind, []).append(following.change)
+        addresses = Addresses()
+        for kind in ranges():
+            hooks.setdefault(kind, []).append(addresses.change)
         self._node_pods = NodePods(
             transport,
             lambda node, pod: enqueue(world.concerned_on(node, pod)),
@@ -100,7 +105,7 @@ class Controller:
         hooks.setdefault(NODE, []).append(self._node_pods.change)
         self._informers = Informers(transport, self._on_event, hooks, self._resync)
         caches = self._informers.caches
-        world = World(caches, indexed, tenants, platform, self._informers.serves, self._node_pods.on)
+        world = World(caches, indexed, tenants, platform, self._informers.serves, self._node_pods.on, addresses)
         tenants.lookup = world.indexed
 
         def enqueue(names: Iterable[str]) -> None:
@@ -114,9 +119,11 @@ class Controller:
             is_busy=lambda: self.queue.depth + self.queue.active > 0,
             monotonic=clock,
         )
+        writer = Writer(transport, caches, self._in_flight)
+        self._chores = ChoreRunner(writer, world, stale=self._stale)
         reconciler = Reconciler(
             transport,
-            Writer(transport, caches, self._in_flight),
+            writer,
             tenants,
             world,
             Reporter(metrics, events),
@@ -191,6 +198,7 @@ class Controller:
         old = None if event.type == "DELETED" else event.old
         self._cluster.observe(event.object, event.old)
         self._prober.observe(event.object, old)
+        self._chores.observe(event.object, old)
 
         def deliver() -> None:
             if self._leading:  # else a start would compute it for each of 45,000 objects, for nothing
@@ -264,6 +272,7 @@ class Controller:
                     group.create_task(pulse, name="pulse"),
                     group.create_task(self._cluster.run(), name="cluster"),
                     group.create_task(self._prober.run(), name="probe"),
+                    group.create_task(self._chores.run(), name="chores"),
                     group.create_task(self._reconcile_all(), name="initial reconcile"),
                     group.create_task(self._inspect(), name="inspection"),
                 ]

@@ -12,8 +12,8 @@ from securetenant.api.refused import Refusal
 from securetenant.api.tenant import SecureTenant
 from securetenant.api.types import is_reserved_key
 from securetenant.cache.tenants import Tenants
+from securetenant.cache.world import World
 from securetenant.controls.lookup import NAMED
-from securetenant.controls.world import World
 from securetenant.drift.applied import grouped, recorded
 from securetenant.drift.assess import Assessment, assess
 from securetenant.drift.judge import Finding, closes
@@ -109,6 +109,9 @@ class Reconciler:
         if tenant.spec.mode == "Paused":
             return await self._pause(tenant, refusal)
         found = assess(tenant, self._world, self._now(), self._history.last(name), refusal, self._history.trusts(name))
+        if tenant.spec.mode == "Enforce":
+            # At once: while this pass awaits an answer, another is planned.
+            self._world.addresses.reserve(name, found.reserved)
         found = await judged(found, self._following, self._transport)
         findings = await attributed(self._transport, found.findings, self._known(tenant).managers)
         found = replace(found, findings=findings)
@@ -128,6 +131,7 @@ class Reconciler:
         self._strays.forget(name)
         self._inspector.forget(name)
         self._reporter.forget(name)
+        self._world.addresses.reserve(name, {})
 
     async def unjudged(self, name: str, cause: str) -> None:
         """A pass was aborted by a bug: report the tenant's state as unknown, instead of what was known last."""
@@ -295,7 +299,7 @@ class Reconciler:
             return found.tenant, todo, []  # nothing was ever written for it: it needs no finalizer
         creating = creation.creates(todo)
         # A namespace that is not created now (contested, for example): its contents could land in somebody else's.
-        todo = [f for f in todo if found.held.get(f.ref.place) != "" or f.ref.place in creating]
+        todo = [f for f in todo if f.ref.kind.prefix or found.held.get(f.ref.place) != "" or f.ref.place in creating]
         tenant = self._creations.commit(found.tenant, creating)
         patch = creation.announcement(found.tenant, tenant)
         if patch is None:

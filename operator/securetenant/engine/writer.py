@@ -165,6 +165,8 @@ class Writer:
                     raw = await self._transport.patch(kind, ref, request.body)
                 case "json":
                     raw = await self._transport.patch(kind, ref, request.body, JSON_PATCH)
+                case "status":
+                    raw = await self._transport.patch(kind, ref, request.body, JSON_PATCH, "status")
                 case "free":
                     raw = await self._free(ref, request.body)
                 case "delete":
@@ -242,13 +244,14 @@ def _alteration(finding: Finding, answer: Observed, tenant: str) -> str:
 
 
 def _steps(findings: Iterable[Finding]) -> list[list[Finding]]:
-    """The order of the writes: (0) namespaces, (1) closing objects, (2) the rest, (3) superseded objects, (4) released
-    contents, (5) released namespaces: their mark goes last, because it is needed to find the contents.
+    """The order of the writes: (0) what namespaces need before they exist, (1) namespaces, (2) closing objects, (3) the
+    rest, (4) superseded objects, (5) released contents, (6) released namespaces: their mark goes last, because it is
+    needed to find the contents.
 
     A flow that is declared before and after an edit must not be interrupted when another object opens it now, so the
-    old object is deleted after the new one was written. What the spec no longer opens is closed in step 2.
+    old object is deleted after the new one was written. What the spec no longer opens is closed in step 3.
     """
-    steps: list[list[Finding]] = [[], [], [], [], [], []]
+    steps: list[list[Finding]] = [[] for _ in range(7)]
     for finding in findings:
         steps[_step(finding)].append(finding)
     return [step for step in steps if step]
@@ -257,12 +260,12 @@ def _steps(findings: Iterable[Finding]) -> list[list[Finding]]:
 def _step(finding: Finding) -> int:
     is_namespace = finding.ref.kind is kinds.NAMESPACE
     if finding.action == "Release":
-        return 5 if is_namespace else 4
+        return 6 if is_namespace else 5
     if is_namespace:
-        return 0
+        return 1
     if finding.superseded:
-        return 3
-    return finding.desired.step if finding.desired is not None else 2
+        return 4
+    return finding.desired.step if finding.desired is not None else 3
 
 
 def _is_taken(finding: Finding, error: ApiError) -> bool:

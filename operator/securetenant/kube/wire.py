@@ -104,7 +104,10 @@ class Codec(msgspec.Struct, frozen=True):
 @cache
 def codec(kind: Kind) -> Codec:
     """The kind's decoders; made once per kind."""
-    fields: list[Any] = [(name, msgspec.Raw, _ABSENT) for name in kind.kept]
+    narrowed = {name: _narrowed(kind, name, keys) for name, keys in kind.narrow}
+    fields: list[Any] = [
+        (name, narrowed[name] | None, None) if name in narrowed else (name, msgspec.Raw, _ABSENT) for name in kind.kept
+    ]
     wire: Any = msgspec.defstruct(f"{kind.name}Wire", fields, bases=(Wire,), gc=False)
     event: Any = msgspec.defstruct(f"{kind.name}Event", [("object", wire)], bases=(WatchEvent,), kw_only=True, gc=False)
     items: Any = list[wire] | None
@@ -115,6 +118,17 @@ def codec(kind: Kind) -> Codec:
         object=msgspec.json.Decoder(wire).decode,
         observed=_observer(kind),
     )
+
+
+def _narrowed(kind: Kind, name: str, keys: tuple[str, ...]) -> Any:
+    """A struct of the only keys that are read of a field."""
+    return msgspec.defstruct(f"{kind.name}{name.title()}", [(key, msgspec.Raw, _ABSENT) for key in keys], gc=False)
+
+
+def _text(value: Any) -> bytes:
+    """The JSON of a narrowed field; b"" if there is none."""
+    found = {key: getattr(value, key) for key in value.__struct_fields__ if getattr(value, key)} if value else {}
+    return msgspec.json.encode(found) if found else b""
 
 
 def decode(kind: Kind, raw: bytes) -> Observed:
@@ -128,13 +142,18 @@ def _observer(kind: Kind) -> Callable[[Wire], Observed]:
     known: dict[tuple[str, ...], dict[str, str]] = {}
     contents: dict[tuple[bytes, ...], dict[str, msgspec.Raw]] = {}
     top, is_controlled = kind.kept, kind.controlled
+    narrowed = frozenset(name for name, _ in kind.narrow)
 
     def observed(wire: Wire) -> Observed:
         meta = wire.metadata
         labels, annotations = meta.labels, meta.annotations
         record = annotations.pop(names.ANNOTATION_APPLIED, None) if annotations else None
         # Copies: a view would keep the whole page or chunk alive.
-        texts = tuple([bytes(getattr(wire, field)) for field in top])
+        texts = (
+            tuple([bytes(getattr(wire, field)) for field in top])
+            if not narrowed
+            else tuple([(_text if field in narrowed else bytes)(getattr(wire, field)) for field in top])
+        )
         fields = contents.get(texts)
         if fields is None:
             fields = {field: msgspec.Raw(text) for field, text in zip(top, texts, strict=True) if text} or _NO_FIELDS

@@ -48,6 +48,11 @@ class Kind:
     a control reports the consequences (`World.serves`). Like any kind it needs the right to list and watch it; it also
     needs the right to list and watch CustomResourceDefinitions, from which the operator learns when the kind is added
     or removed.
+    `owned`: the fields that are ours in objects that others write too (network plug-ins, which fill in the rest).
+    `prefix`: it is cluster-scoped, and each of its objects is about one namespace and named after it: this, the
+    namespace, and a suffix from "." on. It exists before its namespace is created.
+    `fixed`: paths that are never put right, only reported, because that would take addresses from running pods.
+    `narrow`: of these top-level fields, the only keys that are read.
     `since`: it is not a custom resource, but part of Kubernetes itself from this version on ("1.36"). An API server
     that does not serve it will do so after it was upgraded.
     """
@@ -73,6 +78,10 @@ class Kind:
     component: str = ""
     entry: Entry | None = None
     mirror: Mirror | None = None
+    owned: tuple[str, ...] = ()
+    prefix: str = ""
+    fixed: tuple[tuple[str, ...], ...] = ()
+    narrow: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @property
     def is_shared(self) -> bool:
@@ -123,6 +132,7 @@ class Kind:
 SECURE_TENANT: Final = Kind(
     names.KIND, names.GROUP, names.VERSION, "securetenants", namespaced=False, extra=("status",)
 )
+SUBNET_POOL: Final = Kind("SubnetPool", names.GROUP, names.VERSION, "subnetpools", namespaced=False, extra=("status",))
 NAMESPACE: Final = Kind(
     "Namespace",
     "",
@@ -140,7 +150,8 @@ NODE: Final = Kind(
     "nodes",
     namespaced=False,
     content=(),
-    extra=("spec",),
+    extra=("spec", "status"),
+    narrow=(("status", ("addresses",)),),
     mark=names.NODE_LABEL_TENANT,
     component="nodes",
     entry=Entry("taint", ("spec", "taints"), "key", names.NODE_TAINT, ("key", "value", "effect")),
@@ -257,5 +268,51 @@ MUTATING_BINDING: Final = Kind(
     namespaced=False,
     optional=True,
     since="1.36",
+)
+_SUBNET_PREFIX: Final = f"{names.CHILD_PREFIX}-"
+KUBE_OVN_SUBNET: Final = Kind(
+    "Subnet",
+    "kubeovn.io",
+    "v1",
+    "subnets",
+    namespaced=False,
+    content=(),
+    extra=("spec", "status"),
+    optional=True,
+    component="subnets",
+    owned=("spec",),
+    prefix=_SUBNET_PREFIX,
+    fixed=(("spec", "cidrBlock"),),
+)
+CALICO_IP_POOL: Final = Kind(
+    "IPPool",
+    "crd.projectcalico.org",
+    "v1",
+    "ippools",
+    namespaced=False,
+    content=(),
+    extra=("spec",),
+    optional=True,
+    component="subnets",
+    owned=("spec",),
+    prefix=_SUBNET_PREFIX,
+    fixed=(("spec", "cidr"), ("spec", "blockSize")),
+)
+CILIUM_POD_IP_POOL: Final = Kind(
+    "CiliumPodIPPool",
+    "cilium.io",
+    "v2alpha1",
+    "ciliumpodippools",
+    namespaced=False,
+    content=(),
+    extra=("spec",),
+    optional=True,
+    component="subnets",
+    owned=("spec",),
+    prefix=_SUBNET_PREFIX,
+    fixed=(("spec", "ipv4"), ("spec", "ipv6")),
+)
+SERVICE_CIDR: Final = Kind(
+    "ServiceCIDR", "networking.k8s.io", "v1", "servicecidrs", namespaced=False, optional=True, since="1.33"
 )
 LEASE: Final = Kind("Lease", "coordination.k8s.io", "v1", "leases", namespaced=True)

@@ -29,6 +29,9 @@ ANNOTATION_APPLIED: Final = f"{GROUP}/applied"
 ANNOTATION_CREATION: Final = f"{GROUP}/creation"
 ANNOTATION_CREATING: Final = f"{GROUP}/creating"
 
+# On the object of a subnet whose namespace is gone: since when.
+ANNOTATION_UNUSED: Final = f"{GROUP}/unused-since"
+
 NODE_LABEL_TENANT: Final = f"{GROUP.split('.')[0]}.node-restriction.kubernetes.io/tenant"
 NODE_TAINT: Final = f"{GROUP}/tenant"
 

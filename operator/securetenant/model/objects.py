@@ -33,8 +33,12 @@ class Ref(NamedTuple):
 
     @property
     def place(self) -> str:
-        """The namespace that the object is in, or is itself; "" for all other cluster-scoped objects."""
-        return self.name if self.kind is NAMESPACE else self.namespace
+        """The namespace that the object is in, is itself, or is about; "" for all other cluster-scoped objects."""
+        if self.kind is NAMESPACE:
+            return self.name
+        if self.kind.prefix and self.name.startswith(self.kind.prefix):
+            return self.name.removeprefix(self.kind.prefix).partition(".")[0]
+        return self.namespace
 
 
 class Observed(msgspec.Struct, frozen=True, gc=False):
@@ -86,6 +90,7 @@ class Desired:
     In one that others write too (`is_shared`: Namespace, Node) only the keys named here are ours; our entry of an
     atomic list is in `body` under `Entry.name`.
     `labels` do not include the ownership marks, which are added to all objects.
+    `absent`: annotations that it must not have. `waits`: why a namespace is not to be created yet.
     `closing` objects (default deny) are written before anything that opens. `parts`: if several controls want it, the
     object as each wants it; `control` is the first one's.
     """
@@ -97,11 +102,16 @@ class Desired:
     annotations: Mapping[str, str] = field(default_factory=dict)
     closing: bool = False
     parts: tuple["Desired", ...] = ()
+    absent: tuple[str, ...] = ()
+    waits: str = ""
 
     @property
     def step(self) -> int:
-        """The step in which it is written: namespaces (0), then closing objects (1), then the rest (2)."""
-        return 0 if self.ref.kind is NAMESPACE else 1 if self.closing else 2
+        """The step in which it is written: what a namespace needs before it exists (0), namespaces (1), closing objects
+        (2), the rest (3)."""
+        if self.ref.kind.prefix:
+            return 0
+        return 1 if self.ref.kind is NAMESPACE else 2 if self.closing else 3
 
     @property
     def is_shared(self) -> bool:

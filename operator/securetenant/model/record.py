@@ -9,6 +9,7 @@ another name, or one left from an earlier tenant of the same name, does not coun
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 import msgspec
 
@@ -23,6 +24,7 @@ class Shared(msgspec.Struct, frozen=True):
     digest: str
     labels: list[str]
     annotations: list[str]
+    fields: dict[str, list[str]] = {}
 
 
 def digest(content: Json, ref: Ref, salt: str) -> str:
@@ -63,8 +65,16 @@ def shared(desired: Desired, tenant: str) -> Json:
     }
 
 
-def shared_of(observed: Observed, labels: Iterable[str], annotations: Iterable[str]) -> Json:
-    """The same fields as they are in the cluster; absent keys are left out."""
+_NO_FIELDS: Final[Mapping[str, Iterable[str]]] = {}
+
+
+def shared_of(
+    observed: Observed,
+    labels: Iterable[str],
+    annotations: Iterable[str],
+    fields: Mapping[str, Iterable[str]] = _NO_FIELDS,
+) -> Json:
+    """The same fields as they are in the cluster; absent keys are left out. `fields`: as from `fields_of`."""
     content: dict[str, JsonValue] = {
         "labels": _pick(observed.labels, labels),
         "annotations": _pick(observed.annotations, annotations),
@@ -72,7 +82,19 @@ def shared_of(observed: Observed, labels: Iterable[str], annotations: Iterable[s
     kind = observed.ref.kind
     if kind.entry is not None and (ours := entry(observed)) is not None:
         content[kind.entry.name] = ours
+    for name, keys in fields.items():
+        found = observed.field(name)
+        content[name] = {key: found[key] for key in keys if key in found} if isinstance(found, dict) else found
     return content
+
+
+def fields_of(desired: Desired) -> dict[str, list[str]]:
+    """The fields that are ours in an object that others write too: by top-level field, the keys below it."""
+    return {name: sorted(_mapping(desired.body.get(name))) for name in desired.ref.kind.owned}
+
+
+def _mapping(value: JsonValue) -> Json:
+    return value if isinstance(value, dict) else {}
 
 
 def _pick(values: Mapping[str, str], keys: Iterable[str]) -> dict[str, JsonValue]:
@@ -112,10 +134,14 @@ def annotation(desired: Desired, tenant: str, salt: str) -> str:
     labels, annotations = content["labels"], content["annotations"]
     assert isinstance(labels, dict)
     assert isinstance(annotations, dict)
-    return json.dumps(
-        {"digest": digest(content, desired.ref, salt), "labels": sorted(labels), "annotations": sorted(annotations)},
-        separators=(",", ":"),
-    )
+    record: dict[str, object] = {
+        "digest": digest(content, desired.ref, salt),
+        "labels": sorted(labels),
+        "annotations": sorted(annotations),
+    }
+    if desired.ref.kind.owned:
+        record["fields"] = fields_of(desired)
+    return json.dumps(record, separators=(",", ":"))
 
 
 def shared_record(observed: Observed) -> Shared | None:
@@ -135,4 +161,5 @@ def is_recorded(observed: Observed, salt: str) -> bool:
     record = shared_record(observed)
     if record is None:
         return False
-    return record.digest == digest(shared_of(observed, record.labels, record.annotations), observed.ref, salt)
+    content = shared_of(observed, record.labels, record.annotations, record.fields)
+    return record.digest == digest(content, observed.ref, salt)

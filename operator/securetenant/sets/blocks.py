@@ -91,3 +91,18 @@ def rendered(block: Block) -> Json:
 def described(block: Block) -> str:
     """As text: "10.8.0.0/16 except 10.8.9.0/24"."""
     return f"{block.cidr} except {', '.join(block.excepts)}" if block.excepts else block.cidr
+
+
+def parts(block: Block) -> list[IPv4Network | IPv6Network]:
+    """The block as networks without exceptions, in order."""
+    found = [ip_network(block.cidr)]
+    for text in block.excepts:
+        hole = ip_network(text)
+        left: list[IPv4Network | IPv6Network] = []
+        for one in found:
+            if not one.overlaps(hole):
+                left.append(one)
+            elif one.prefixlen < hole.prefixlen:
+                left.extend(one.address_exclude(hole))  # type: ignore[arg-type]
+        found = left
+    return sorted(found)

@@ -12,16 +12,21 @@ from securetenant.checks import accounts
 from securetenant.checks.policies import PROBE, binding, versioned
 from securetenant.checks.targets import Document
 from securetenant.controls.access.shipped import ROLES
+from securetenant.controls.subnets.ranges import OF_SUBNET
 from securetenant.model import names
 
-# What the account has a right to write (manifests/rbac, manifests/components/nodes), by API group. Not its Lease and
+# The objects by which network plug-ins are told of subnets.
+SUBNETS: Final = tuple(OF_SUBNET)
+
+# What the account has a right to write (manifests/rbac, manifests/components), by API group. Not its Lease and
 # not the probe's pods: RBAC says where these are. Not the status of quotas: it has no right on it, and the API server
 # writes it with each pod.
 RESOURCES: Final = {
     "": ("namespaces", "namespaces/status", "namespaces/finalize", "nodes", "resourcequotas", "limitranges", "events"),
     "networking.k8s.io": ("networkpolicies",),
     "rbac.authorization.k8s.io": ("rolebindings",),
-    names.GROUP: ("securetenants", "securetenants/status"),
+    names.GROUP: ("securetenants", "securetenants/status", "subnetpools", "subnetpools/status"),
+    **{kind.group: (kind.plural,) for kind in SUBNETS},
 }
 
 # With an Event: each of the others is also matched by another policy of ours.
@@ -94,12 +99,19 @@ def _variables() -> dict[str, str]:
         "ofNodes": _node(),
         "ofEvents": _unless("variables.isTenants || variables.place == 'default'", _ELSEWHERE),
         "ofTenants": _tenant(),
+        "ofPools": _unless(
+            "request.operation == 'UPDATE' && request.?subResource.orValue('') == 'status'",
+            "'of a SubnetPool anything but its status'",
+        ),
+        "ofSubnets": _subnet(),
         "ofChildren": _child(),
         "ofBindings": f"variables.ofChildren + {_binding()}",
         "broken": "variables.resource == 'namespaces' ? variables.ofNamespaces : "
         "variables.resource == 'nodes' ? variables.ofNodes : "
         "variables.resource == 'events' ? variables.ofEvents : "
         "variables.resource == 'securetenants' ? variables.ofTenants : "
+        "variables.resource == 'subnetpools' ? variables.ofPools : "
+        f"variables.resource in {_listed(kind.plural for kind in SUBNETS)} ? variables.ofSubnets : "
         "variables.resource == 'rolebindings' ? variables.ofBindings : variables.ofChildren",
     }
 
@@ -171,6 +183,20 @@ def _tenant() -> str:
     return _unless(
         f"request.operation == 'UPDATE' && (request.?subResource.orValue('') == 'status' || ({' && '.join(kept)}))",
         "'of a SecureTenant anything but finalizer, commitments and status'",
+    )
+
+
+def _subnet() -> str:
+    """Only what it made itself: it carries our mark from its creation to its release, and is named after a namespace."""
+    return " + ".join(
+        (
+            _unless(
+                "(request.operation == 'CREATE' ? variables.isMarked : variables.wasMarked) && "
+                f"request.name.startsWith('{SUBNETS[0].prefix}')",
+                "'a subnet that is no tenant\\'s'",
+            ),
+            _unless(f"request.operation != 'UPDATE' || ({_HELD})", "'owners or finalizers of a subnet'"),
+        )
     )
 
 

@@ -1,0 +1,10 @@
+"""subnets: the addresses of each namespace's pods, given by the cluster's network plug-in.
+
+control.py     which subnet each namespace gets, and the objects that make it so
+provider.py    which network plug-in is in use
+allocation.py  which block of addresses a namespace has, and why it has none
+objects.py     what each network plug-in is told: the object of a subnet, and the annotations of its namespace
+reach.py       what a subnet of Kube-OVN may exchange packets with
+ranges.py      which addresses the cluster's objects use
+pools.py       what is given out of a SubnetPool, and what is left
+"""

@@ -1,0 +1,212 @@
+"""Which block of addresses a namespace has. It is given once and never moved.
+
+What was given stands in the tenant's status, and in the network plug-in's object: either is enough to know it again.
+Only where neither says anything is a block chosen, the lowest free one of the pool. Free is what no object of the
+cluster uses and what was not given in this process (`World.addresses`), so that two tenants never get the same.
+"""
+
+from collections.abc import Iterable, Sequence
+from ipaddress import ip_network
+from typing import Final, NamedTuple
+
+from pydantic import ValidationError
+
+from securetenant.api.subnets import Subnet, SubnetPoolSpec
+from securetenant.api.tenant import NamespaceSpec, SecureTenant
+from securetenant.controls import ownership
+from securetenant.controls.subnets.ranges import OF_SUBNET
+from securetenant.controls.world import Use, World
+from securetenant.model.kinds import SUBNET_POOL, Kind
+from securetenant.model.objects import Observed, Ref
+from securetenant.sets.space import Network
+
+# The index key that each SubnetPool has.
+EVERY_POOL: Final = "pool"
+
+
+class Given(NamedTuple):
+    """The blocks of a namespace, IPv4 first; or why it has none: a reason for a condition, and what to do. With both,
+    it keeps what it has. `is_new`: chosen just now."""
+
+    blocks: tuple[Network, ...] = ()
+    reason: str = ""
+    message: str = ""
+    is_new: bool = False
+
+
+def given(
+    tenant: SecureTenant, entry: NamespaceSpec, kind: Kind | None, world: World, taken: Sequence[tuple[str, Network]]
+) -> Given:
+    """What the namespace has, or gets. `kind`: of the provider's objects; None for provider None. `taken`: what the
+    same plan gave to other namespaces."""
+    wanted = entry.subnet
+    assert wanted is not None
+    before = _before(tenant, entry.name, kind, world)
+    if before:
+        return _kept(tenant, entry, wanted, before, world)
+    if wanted.pool is None:
+        blocks = tuple(_networks(wanted.cidrs))
+        problem = _taken(tenant, entry.name, blocks, world) or _in_pool(blocks, world) or _twice(blocks, taken)
+        if problem:
+            return Given((), "Overlap", problem)
+        return Given(blocks, is_new=True)
+    if kind is None:
+        message = (
+            f"{entry.name}: there is no network plug-in that gives out subnets, so nothing can come out of a pool: "
+            "declare the cidr that its pods have, or set subnets.provider"
+        )
+        return Given((), "NoProvider", message)
+    return _chosen(entry.name, wanted, wanted.pool, world, [block for _, block in taken])
+
+
+def objects(tenant: SecureTenant, namespace: str, kind: Kind, world: World) -> list[Observed]:
+    """The tenant's own objects of a namespace's subnet. They are known by the tenant's record, or, where the status was
+    lost, by mark and record on the object."""
+    applied = set(tenant.status.applied.get("", ()))
+    return [
+        have
+        for have in (world.get(Ref(kind, "", name)) for name in names(namespace, kind))
+        if have is not None and is_own(tenant, have, applied)
+    ]
+
+
+def is_own(tenant: SecureTenant, have: Observed, applied: Iterable[str]) -> bool:
+    is_written = f"{have.ref.kind.key}/{have.ref.name}" in applied
+    return have.tenant == tenant.name and (is_written or ownership.as_written(tenant, have))
+
+
+def names(namespace: str, kind: Kind) -> tuple[str, str]:
+    """The names of its objects; the second is for the IPv6 part, where one object holds one family."""
+    return f"{kind.prefix}{namespace}", f"{kind.prefix}{namespace}.v6"
+
+
+def _before(tenant: SecureTenant, namespace: str, kind: Kind | None, world: World) -> tuple[Network, ...]:
+    for one in tenant.status.subnets:
+        if one.namespace == namespace and one.cidrs:
+            return tuple(_networks(one.cidrs))
+    if kind is None:
+        return ()
+    found = [block for have in objects(tenant, namespace, kind, world) for block in OF_SUBNET[kind](have)]
+    return tuple(sorted(found, key=lambda block: block.version))
+
+
+def _kept(
+    tenant: SecureTenant, entry: NamespaceSpec, wanted: Subnet, before: tuple[Network, ...], world: World
+) -> Given:
+    if wanted.pool is None and tuple(_networks(wanted.cidrs)) != before:
+        message = (
+            f"{entry.name} has {described(before)}, and its pods keep their addresses: restore it in the spec, or "
+            "declare a new namespace and move there"
+        )
+        return Given(before, "NotMoved", message)
+    if problem := _taken(tenant, entry.name, before, world):
+        return Given(before, "Overlap", problem)
+    return Given(before)
+
+
+def _taken(tenant: SecureTenant, namespace: str, blocks: Sequence[Network], world: World) -> str:
+    """Who uses these addresses already, apart from the namespace itself; "" if nobody does."""
+    for block in blocks:
+        for use, other in world.addresses.overlapping(block):
+            if not _is_its_own(use, tenant.name, namespace):
+                return f"{block} of {namespace} overlaps {other}, {use}: choose other addresses"
+        for text in world.platform.cluster_cidrs:
+            if (other := ip_network(text)).version == block.version and other.overlaps(block):
+                return f"{block} of {namespace} overlaps {other}, which the cluster uses itself: choose other addresses"
+    return ""
+
+
+def _is_its_own(use: Use, tenant: str, namespace: str) -> bool:
+    """Not by the mark alone: anybody who may write the kind can copy it."""
+    is_named = use.ref is None or use.ref.name in names(namespace, use.ref.kind)
+    return is_named and (use.tenant, use.namespace) == (tenant, namespace)
+
+
+def _twice(blocks: Sequence[Network], taken: Iterable[tuple[str, Network]]) -> str:
+    for other, block in taken:
+        for own in blocks:
+            if own.version == block.version and own.overlaps(block):
+                return f"{own} overlaps {block} of {other}: choose other addresses"
+    return ""
+
+
+def _in_pool(blocks: Sequence[Network], world: World) -> str:
+    for name, pool in pools(world):
+        for block in blocks:
+            inside = [one for one in _networks(pool.cidrs) if one.version == block.version and one.overlaps(block)]
+            if inside and not any(
+                one.version == block.version and one.prefixlen <= block.prefixlen and one.overlaps(block)
+                for one in _networks(pool.reserved)
+            ):
+                return (
+                    f"{block} is in SubnetPool {name}, which gives it to somebody else sooner or later: write "
+                    f"pool: {name}, or have it reserved there"
+                )
+    return ""
+
+
+def _chosen(namespace: str, wanted: Subnet, name: str, world: World, taken: Sequence[Network]) -> Given:
+    observed = world.get(Ref(SUBNET_POOL, "", name))
+    if observed is None:
+        return Given((), "NoPool", f"{namespace}: there is no SubnetPool {name}: create it, or correct the name")
+    pool = parsed(observed)
+    if pool is None:
+        return Given((), "NoPool", f"{namespace}: SubnetPool {name} is not valid: apply the CRD and the pool again")
+    lengths = {4: wanted.prefix_length or pool.prefix_length, 6: wanted.prefix_length_v6 or pool.prefix_length_v6}
+    families = sorted({one.version for one in _networks(pool.cidrs)})
+    blocks = []
+    for version in families:
+        block = _lowest(pool, version, lengths[version], world, taken)
+        if block is None:
+            message = (
+                f"{namespace}: SubnetPool {name} has no free block of /{lengths[version]}: add a cidr to the pool, or "
+                "ask for a smaller block"
+            )
+            return Given((), "PoolExhausted", message)
+        blocks.append(block)
+    return Given(tuple(blocks), is_new=True)
+
+
+def _lowest(pool: SubnetPoolSpec, version: int, length: int, world: World, taken: Sequence[Network]) -> Network | None:
+    """The lowest block of a pool that is free and not reserved."""
+    barred = [*_networks(pool.reserved), *_networks(world.platform.cluster_cidrs), *taken]
+    for whole in sorted(one for one in _networks(pool.cidrs) if one.version == version):
+        for part in _without(whole, [one for one in barred if one.version == version]):
+            if (block := world.addresses.free(part, length)) is not None:
+                return block
+    return None
+
+
+def _without(whole: Network, barred: Sequence[Network]) -> list[Network]:
+    """A block without some others, as blocks in order."""
+    parts = [whole]
+    for bar in barred:
+        left: list[Network] = []
+        for part in parts:
+            if not part.overlaps(bar):
+                left.append(part)
+            elif part.prefixlen < bar.prefixlen:
+                left.extend(part.address_exclude(bar))  # type: ignore[arg-type]
+        parts = left
+    return sorted(parts)
+
+
+def pools(world: World) -> list[tuple[str, SubnetPoolSpec]]:
+    """All valid pools, by name."""
+    found = ((one.ref.name, parsed(one)) for one in world.indexed(SUBNET_POOL, (EVERY_POOL,)))
+    return sorted(((name, pool) for name, pool in found if pool is not None), key=lambda pair: pair[0])
+
+
+def parsed(observed: Observed) -> SubnetPoolSpec | None:
+    try:
+        return SubnetPoolSpec.model_validate(observed.field("spec"), by_alias=True, by_name=False)
+    except ValidationError:
+        return None
+
+
+def described(blocks: Iterable[Network]) -> str:
+    return ", ".join(map(str, blocks))
+
+
+def _networks(cidrs: Iterable[str]) -> list[Network]:
+    return [ip_network(cidr) for cidr in cidrs]

@@ -1,0 +1,264 @@
+"""subnets: the addresses of each namespace's pods, given by the cluster's network plug-in (Kube-OVN, Calico, Cilium).
+
+A namespace that is to have a subnet is created once the subnet is there, so that no pod is born outside it. A subnet is
+given once and never moved: running pods keep their addresses.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
+
+from msgspec import Struct
+
+from securetenant.api.status import Condition, SecureTenantStatus, SubnetStatus
+from securetenant.api.tenant import NamespaceSpec, SecureTenant
+from securetenant.controls import ownership
+from securetenant.controls.control import NO_CLUSTER, Claim, Control, Plan, Triggers
+from securetenant.controls.subnets import allocation, objects, pools, provider, ranges, reach
+from securetenant.controls.subnets.allocation import EVERY_POOL, Given
+from securetenant.controls.subnets.objects import NAME, Reach
+from securetenant.controls.world import World
+from securetenant.model.kinds import (
+    CALICO_IP_POOL,
+    CILIUM_POD_IP_POOL,
+    KUBE_OVN_SUBNET,
+    NAMESPACE,
+    NODE,
+    SERVICE_CIDR,
+    SUBNET_POOL,
+    Kind,
+)
+from securetenant.model.metrics import Family, Samples
+from securetenant.model.objects import Desired, Observed, Ref
+from securetenant.sets.space import Network
+
+CONDITION: Final = "SubnetsReady"
+# Another tenant may give up the addresses that this one waits for, and no event says so.
+_AGAIN: Final = timedelta(seconds=30)
+# What ends without anybody's help.
+_PASSING: Final = ("Waiting",)
+_NAMED: Final = 3  # subnets that a condition names
+
+GIVEN: Final = Family(
+    "securetenant_subnets", "gauge", "Subnets that were given to the tenant's namespaces.", zeros=((),)
+)
+
+
+class _Problem(NamedTuple):
+    reason: str
+    message: str
+
+
+class _Outcome(NamedTuple):
+    """What one namespace gets: objects, what it was given (None: nothing), and what is wrong."""
+
+    desired: Sequence[Desired] = ()
+    given: SubnetStatus | None = None
+    problem: _Problem | None = None
+
+
+def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
+    wanted = [entry for entry in tenant.spec.namespaces if entry.subnet is not None]
+    if not wanted:
+        return Plan(status={"subnets": _of_gone(tenant, world)})
+    if world.platform.offline:
+        message = "subnets are not rendered: they depend on the cluster's network plug-in and on what is in use"
+        return Plan(conditions=[Condition.of(CONDITION, "Unknown", NO_CLUSTER, message)])
+    held = set(ownership.held(tenant, world))
+    choice = provider.choose(tenant, world)
+    if choice.name is None:
+        return _without_provider(tenant, wanted, held, choice, world, now)
+    kind = provider.KINDS.get(choice.name)
+    reaches = reach.reaches(tenant, sorted(held), world, now) if kind is KUBE_OVN_SUBNET else {}
+    taken: list[tuple[str, Network]] = []
+    outcomes = []
+    for entry in wanted:
+        if entry.name not in held:
+            continue
+        found = allocation.given(tenant, entry, kind, world, taken)
+        taken += [(entry.name, block) for block in found.blocks]
+        outcomes.append(_outcome(tenant, entry, choice.name, kind, found, reaches.get(entry.name, Reach()), world))
+    problems = [one.problem for one in outcomes if one.problem is not None]
+    given = [one.given for one in outcomes if one.given is not None]
+    return Plan(
+        desired=[want for one in outcomes for want in one.desired],
+        conditions=[_condition(choice.name, given, problems)],
+        blocking=[problem.message for problem in problems],
+        passing=bool(problems) and all(problem.reason in _PASSING for problem in problems),
+        wake_at=now + _AGAIN if problems else None,
+        reserved={one.namespace: _networks(one) for one in given},
+        status={"subnets": [*given, *_of_gone(tenant, world, {one.namespace for one in given})]},
+    )
+
+
+def _of_gone(tenant: SecureTenant, world: World, but: set[str] | frozenset[str] = frozenset()) -> list[SubnetStatus]:
+    """What was given to namespaces that the tenant does not declare any more, or does not hold now: it stays theirs
+    for as long as they exist and the tenant owns them, or declares them still."""
+    declared = {entry.name for entry in tenant.spec.namespaces}
+    return [
+        one
+        for one in tenant.status.subnets
+        if one.namespace not in but
+        and (one.namespace in declared or ownership.owns(tenant, world.get(Ref(NAMESPACE, "", one.namespace))))
+    ]
+
+
+def _without_provider(
+    tenant: SecureTenant,
+    wanted: Sequence[NamespaceSpec],
+    held: set[str],
+    choice: provider.Choice,
+    world: World,
+    now: datetime,
+) -> Plan:
+    """Nothing is written, and no namespace is created that would be without its subnet."""
+    return Plan(
+        desired=[_waiting(entry.name, choice.message) for entry in wanted if entry.name in held],
+        conditions=[Condition.of(CONDITION, "False", choice.reason, choice.message)],
+        blocking=[choice.message],
+        wake_at=now + _AGAIN,
+        status={"subnets": tenant.status.subnets},
+    )
+
+
+def _outcome(
+    tenant: SecureTenant,
+    entry: NamespaceSpec,
+    name: provider.Name,
+    kind: Kind | None,
+    found: Given,
+    reached: Reach,
+    world: World,
+) -> _Outcome:
+    problem = _Problem(found.reason, found.message) if found.reason else None
+    if not found.blocks:
+        return _Outcome([_waiting(entry.name, found.message)], None, problem)
+    pool = entry.subnet.pool if entry.subnet is not None else None
+    given = SubnetStatus(namespace=entry.name, cidrs=[str(one) for one in found.blocks], pool=pool or "", provider=name)
+    if kind is None:
+        return _Outcome((), given, problem)
+    have = world.get(Ref(NAMESPACE, "", entry.name))
+    standing = allocation.objects(tenant, entry.name, kind, world)
+    others = [
+        Ref(kind, "", name)
+        for name in allocation.names(entry.name, kind)
+        if world.get(Ref(kind, "", name)) is not None and Ref(kind, "", name) not in {one.ref for one in standing}
+    ]
+    if others:
+        message = f"{others[0]} is not of this tenant, and has the name that its own needs: delete or rename it"
+        return _Outcome([_waiting(entry.name, message)], given, _Problem("NameTaken", message))
+    if found.reason == "Overlap" and not standing:
+        # It was deleted, and somebody else has the addresses now: both would be cut off.
+        return _Outcome([_waiting(entry.name, found.message)], given, problem)
+    wanted = objects.desired(kind, entry.name, found.blocks, reached)
+    if waits := objects.readiness(kind, entry.name, found.blocks, standing):
+        problem = problem or _Problem("Waiting", f"{entry.name} waits for its subnet: {waits}")
+        return _Outcome([*wanted, _waiting(entry.name, waits)], given, problem)
+    return _Outcome([*wanted, objects.binding(kind, entry.name, found.blocks, have)], given, problem)
+
+
+def _waiting(namespace: str, why: str) -> Desired:
+    return Desired(Ref(NAMESPACE, "", namespace), NAME, waits=why)
+
+
+def _condition(name: provider.Name, given: Sequence[SubnetStatus], problems: Sequence[_Problem]) -> Condition:
+    if problems:
+        # What needs somebody's help is told first.
+        problems = sorted(problems, key=lambda one: one.reason in _PASSING)
+        more = f"; and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
+        message = "; ".join(one.message for one in problems[:_NAMED]) + more
+        return Condition.of(CONDITION, "False", problems[0].reason, message)
+    if name == "None":
+        message = "no network plug-in is told: pods' addresses are compared with the declared ones"
+        return Condition.of(CONDITION, "True", "Declared", message)
+    count = f"{len(given)} subnet" if len(given) == 1 else f"{len(given)} subnets"
+    return Condition.of(CONDITION, "True", "Given", f"{count} by {name}")
+
+
+def _networks(given: SubnetStatus) -> list[Network]:
+    return list(ranges.parsed(given.cidrs))
+
+
+def figures(status: SecureTenantStatus) -> Samples:
+    return {GIVEN.name: {(): len(status.subnets)}} if status.subnets else {}
+
+
+def claims(tenant: SecureTenant) -> Iterator[Claim]:
+    """One for each declared block. That two different blocks overlap is told by the condition, and by `review`."""
+    for index, entry in enumerate(tenant.spec.namespaces):
+        for cidr in entry.subnet.cidrs if entry.subnet is not None else ():
+            remedy = "pods of two namespaces cannot have the same addresses, change one of them"
+            yield Claim(f"spec.namespaces[{index}].subnet.cidr", cidr, f"{cidr} is declared", remedy)
+
+
+# --- which events concern whom
+
+
+class _Subnet(Struct):
+    pool: str | None = None
+
+
+def _listens(entries: Sequence[object]) -> Iterator[str]:
+    """The pools that it has subnets out of; and that it has any."""
+    for entry in entries:
+        subnet = getattr(entry, "subnet", None)
+        if subnet is not None:
+            yield _ANY
+            if subnet.pool is not None:
+                yield f"pool:{subnet.pool}"
+
+
+_ANY: Final = "subnets"
+
+
+def _pool(new: Observed, old: Observed | None) -> Iterator[str]:
+    """Its spec alone: the status is ours."""
+    if old is None or bytes(old.fields.get("spec", b"")) != bytes(new.fields.get("spec", b"")):
+        yield f"pool:{new.ref.name}"
+
+
+def _subnet(new: Observed, old: Observed | None) -> Iterator[str]:
+    """Of a tenant's subnet: those who talk to it (itself is concerned by its mark). Of another: all that have one."""
+    if not new.tenant:
+        if old is None or bytes(old.fields.get("spec", b"")) != bytes(new.fields.get("spec", b"")):
+            yield _ANY
+        return
+    yield f"peer:{new.tenant}"
+    yield f"platform:{new.ref.place}"
+
+
+def _index(pool: Observed) -> list[str]:
+    return [EVERY_POOL]
+
+
+def _owned(subnet: Observed) -> list[str]:
+    return [pools.OURS] if subnet.tenant and subnet.ref.place else []
+
+
+CONTROL: Final = Control(
+    NAME,
+    plan,
+    (KUBE_OVN_SUBNET, CALICO_IP_POOL, CILIUM_POD_IP_POOL, NAMESPACE),
+    looks_at=(SUBNET_POOL, NODE, SERVICE_CIDR),
+    triggers=Triggers(
+        objects={
+            SUBNET_POOL: _pool,
+            KUBE_OVN_SUBNET: _subnet,
+            CALICO_IP_POOL: _subnet,
+            CILIUM_POD_IP_POOL: _subnet,
+        },
+        entry={"subnet": _Subnet | None},
+        entries=_listens,
+    ),
+    indexes={
+        SUBNET_POOL: _index,
+        KUBE_OVN_SUBNET: _owned,
+        CALICO_IP_POOL: _owned,
+        CILIUM_POD_IP_POOL: _owned,
+    },
+    chores=pools.CHORES,
+    ranges=ranges.RANGES,
+    families=(GIVEN,),
+    figures=figures,
+    claims=claims,
+)

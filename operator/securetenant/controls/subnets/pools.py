@@ -1,0 +1,151 @@
+"""What is given out of each SubnetPool and what is left; and the subnets whose namespace is gone.
+
+The object of such a subnet stays for a while, so that its addresses are given to nobody else: caches of DNS, firewalls
+and connections outlive a pod. After that it is deleted. It is never deleted while its namespace exists: the network
+plug-ins let its pods run on, and give new ones addresses that anybody has.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
+from typing import Final
+
+from securetenant.api.status import Condition
+from securetenant.api.subnets import FamilyStatus, SubnetPoolSpec, SubnetPoolStatus
+from securetenant.controls.control import Chore, Chores
+from securetenant.controls.subnets import allocation
+from securetenant.controls.subnets.provider import KINDS
+from securetenant.controls.world import Use, World
+from securetenant.model import names
+from securetenant.model.kinds import NAMESPACE, SUBNET_POOL
+from securetenant.model.objects import Json, Observed, Ref
+from securetenant.sets.space import Network, Space, largest
+
+# The index key of the objects that carry a tenant's mark.
+OURS: Final = "ours"
+
+_BITS: Final = {4: 32, 6: 128}
+
+
+def due(world: World, now: datetime) -> tuple[list[Chore], datetime | None]:
+    """The statuses that changed, and what became of subnets without a namespace."""
+    chores = list(_statuses(world))
+    wakes: list[datetime] = []
+    for kind in KINDS.values():
+        for have in sorted(world.indexed(kind, (OURS,)), key=lambda one: one.ref):
+            if have.deleting or not is_unused(have, world):
+                continue
+            since = _since(have)
+            until = since + timedelta(seconds=world.platform.subnet_release_delay) if since is not None else None
+            if until is None and world.platform.subnet_release_delay:
+                stamp: Json = {names.ANNOTATION_UNUSED: now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
+                cause = f"namespace {have.ref.place} is gone: its addresses are kept for a while, then free"
+                chores.append(Chore("Annotate", have, stamp, cause))
+            elif until is None or until <= now:
+                cause = f"namespace {have.ref.place} is gone, so its addresses are free now"
+                chores.append(Chore("Delete", have, {}, cause))
+            else:
+                wakes.append(until)
+    return chores, min(wakes, default=None)
+
+
+def is_unused(have: Observed, world: World) -> bool:
+    """Whether its namespace does not exist, and nobody will make it again."""
+    if world.get(Ref(NAMESPACE, "", have.ref.place)) is not None:
+        return False
+    return all(one.metadata.deletion_timestamp is not None for one in world.declaring(have.ref.place))
+
+
+def _since(have: Observed) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(have.annotations.get(names.ANNOTATION_UNUSED, ""))
+    except ValueError:
+        return None
+    return found if found.tzinfo is not None else None
+
+
+def concerns(new: Observed, old: Observed | None) -> bool:
+    """Pools but for their status, subnets, and namespaces that come or go."""
+    kind = new.ref.kind
+    if kind is SUBNET_POOL:
+        return old is None or bytes(old.fields.get("spec", b"")) != bytes(new.fields.get("spec", b""))
+    return kind in KINDS.values() or (kind is NAMESPACE and old is None)
+
+
+def _statuses(world: World) -> Iterator[Chore]:
+    pools = dict(allocation.pools(world))
+    for have in sorted(world.indexed(SUBNET_POOL, (allocation.EVERY_POOL,)), key=lambda one: one.ref):
+        pool = pools.get(have.ref.name)
+        if pool is None:
+            continue
+        before = SubnetPoolStatus.model_validate(have.field("status") or {})
+        after = status(have, pool, pools, before, world)
+        if after != before:
+            body: Json = after.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
+            yield Chore("Status", have, body)
+
+
+def status(
+    have: Observed, pool: SubnetPoolSpec, pools: dict[str, SubnetPoolSpec], before: SubnetPoolStatus, world: World
+) -> SubnetPoolStatus:
+    """What stands in the pool's status."""
+    used = [(use, block) for cidr in pool.cidrs for use, block in world.addresses.overlapping(ip_network(cidr))]
+    return SubnetPoolStatus(
+        conditions=[_ready(have.ref.name, pool, pools, before)],
+        subnets=len({(use.tenant, use.namespace) for use, _ in used if use.tenant}),
+        ipv4=_family(4, pool, used, world),
+        ipv6=_family(6, pool, used, world),
+    )
+
+
+def _family(
+    version: int, pool: SubnetPoolSpec, used: Sequence[tuple[Use, Network]], world: World
+) -> FamilyStatus | None:
+    wholes = [one for one in map(ip_network, pool.cidrs) if one.version == version]
+    if not wholes:
+        return None
+    barred = [*map(ip_network, pool.reserved), *map(ip_network, world.platform.cluster_cidrs)]
+    given = {block for use, block in used if use.tenant and block.version == version}
+    space: Space[str] = Space()
+    for block in (*barred, *(block for _, block in used)):
+        if block.version == version:
+            space.add("", block)
+    gaps = [gap for whole in wholes for gap in space.gaps(whole)]
+    total, free = _size(wholes), sum(gap.last - gap.first + 1 for gap in gaps)
+    allocated = _size(block for block in given if any(block.overlaps(whole) for whole in wholes))
+    lengths = [largest(gap, version) for gap in gaps]
+    best = 2 ** (_BITS[version] - min(lengths)) if lengths else 0
+    return FamilyStatus(
+        total=str(total),
+        reserved=str(max(0, total - free - allocated)),
+        allocated=str(allocated),
+        free=str(free),
+        largest_free=f"/{min(lengths)}" if lengths else "",
+        fragmentation=round(100 * (1 - best / free)) if free else 0,
+    )
+
+
+def _size(blocks: Iterable[Network]) -> int:
+    return sum(block.num_addresses for block in blocks)
+
+
+def _ready(name: str, pool: SubnetPoolSpec, pools: dict[str, SubnetPoolSpec], before: SubnetPoolStatus) -> Condition:
+    shared = [
+        f"{one} is in SubnetPool {other} as well ({two})"
+        for other, its in sorted(pools.items())
+        if other != name
+        for one in pool.cidrs
+        for two in its.cidrs
+        if ip_network(one).version == ip_network(two).version and ip_network(one).overlaps(ip_network(two))
+    ]
+    if shared:
+        message = f"{shared[0]}: each address is still given out once, but neither pool tells what it has left"
+        found = Condition.of("Ready", "False", "Overlap", message)
+    else:
+        found = Condition.of("Ready", "True", "Valid", "blocks are given out")
+    known = next((one for one in before.conditions if one.type == "Ready"), None)
+    same = known is not None and known.status == found.status
+    return found.model_copy(update={"last_transition_time": known.last_transition_time if known and same else None})
+
+
+CHORES: Final = Chores(due, concerns)

@@ -1,0 +1,152 @@
+"""Address blocks in use, by what uses them: which of them overlap a block, and what is free. IPv4 and IPv6.
+
+Ours, and no library: `ipaddress` and netaddr's `IPSet` do not keep who uses a block, and look for a free one by walking
+all others. Here a question costs 10 us among 10,000 blocks: CIDR blocks contain each other or are apart, so those that
+overlap one are above it (a look-up for each prefix length in use) or below it (neighbours among the sorted starts).
+"""
+
+from bisect import bisect_left, insort
+from collections import Counter
+from collections.abc import Hashable, Iterator
+from ipaddress import IPv4Network, IPv6Network, summarize_address_range
+from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
+
+Network: TypeAlias = IPv4Network | IPv6Network
+User = TypeVar("User", bound=Hashable)
+
+_BITS: Final = {4: 32, 6: 128}
+
+
+class _Key(NamedTuple):
+    """A block: its first address and its prefix length. Sorted, what is inside a block comes after it."""
+
+    start: int
+    length: int
+
+
+class Gap(NamedTuple):
+    """Free addresses without a used one in between, both ends included."""
+
+    first: int
+    last: int
+
+
+class Space(Generic[User]):
+    """The used blocks. The same block may have several users, and blocks of different users may overlap."""
+
+    def __init__(self) -> None:
+        self._users: dict[int, dict[_Key, dict[User, None]]] = {4: {}, 6: {}}
+        self._sorted: dict[int, list[_Key]] = {4: [], 6: []}
+        self._lengths: dict[int, Counter[int]] = {4: Counter(), 6: Counter()}
+        # By block and prefix length: before this address nothing of that size is free in the block.
+        self._full: dict[tuple[Network, int], int] = {}
+
+    def add(self, user: User, block: Network) -> None:
+        key, users = _key(block), self._users[block.version]
+        if key not in users:
+            users[key] = {}
+            insort(self._sorted[block.version], key)
+            self._lengths[block.version][key.length] += 1
+        users[key][user] = None
+
+    def remove(self, user: User, block: Network) -> None:
+        """Nothing happens where the user does not use this very block."""
+        key, users = _key(block), self._users[block.version]
+        if user not in users.get(key, {}):
+            return
+        del users[key][user]
+        if users[key]:
+            return
+        del users[key]
+        listed, lengths = self._sorted[block.version], self._lengths[block.version]
+        del listed[bisect_left(listed, key)]
+        lengths[key.length] -= 1
+        if not lengths[key.length]:
+            del lengths[key.length]
+        for (within, length), before in self._full.items():
+            if within.version == block.version and before > key.start:
+                self._full[within, length] = key.start
+
+    def overlapping(self, block: Network) -> Iterator[tuple[User, Network]]:
+        """The used blocks that contain this one, are inside it or equal to it, each with its users; largest first."""
+        version, users = block.version, self._users[block.version]
+        key, end = _key(block), _end(block)
+        for length in sorted(one for one in self._lengths[version] if one < key.length):
+            above = _Key(_masked(key.start, length, version), length)
+            for user in users.get(above, ()):
+                yield user, _network(above, version)
+        listed = self._sorted[version]
+        for at in range(bisect_left(listed, key), len(listed)):
+            below = listed[at]
+            if below.start > end:
+                return
+            for user in users[below]:
+                yield user, _network(below, version)
+
+    def free(self, within: Network, length: int) -> Network | None:
+        """The lowest free block of this prefix length in `within`; None if there is none."""
+        if length < within.prefixlen:
+            return None
+        version, size = within.version, 1 << (_BITS[within.version] - length)
+        last = _end(within)
+        start = -(-max(int(within.network_address), self._full.get((within, length), 0)) // size) * size
+        while start + size - 1 <= last:
+            beyond = self._beyond(_Key(start, length), version)
+            if beyond is None:
+                self._full[within, length] = start
+                return _network(_Key(start, length), version)
+            start = -(-beyond // size) * size
+        self._full[within, length] = start
+        return None
+
+    def _beyond(self, key: _Key, version: int) -> int | None:
+        """The first address after a used block that overlaps this one; None if none does."""
+        users, bits = self._users[version], _BITS[version]
+        for length in self._lengths[version]:
+            if length <= key.length and (above := _Key(_masked(key.start, length, version), length)) in users:
+                return above.start + (1 << (bits - length))
+        listed = self._sorted[version]
+        at = bisect_left(listed, key)
+        if at < len(listed) and listed[at].start < key.start + (1 << (bits - key.length)):
+            return listed[at].start + (1 << (bits - listed[at].length))
+        return None
+
+    def gaps(self, within: Network) -> Iterator[Gap]:
+        """What is free in a block, in order."""
+        version, at, last = within.version, int(within.network_address), _end(within)
+        key, bits = _key(within), _BITS[version]
+        if any(block.prefixlen <= key.length for _, block in self.overlapping(within)):
+            return
+        listed = self._sorted[version]
+        for below in listed[bisect_left(listed, key) :]:
+            if below.start > last:
+                break
+            if below.start > at:
+                yield Gap(at, below.start - 1)
+            at = max(at, below.start + (1 << (bits - below.length)))
+        if at <= last:
+            yield Gap(at, last)
+
+
+def largest(gap: Gap, version: int) -> int:
+    """The prefix length of the largest block in a gap."""
+    make = IPv4Network if version == 4 else IPv6Network
+    first, last = make((gap.first, _BITS[version])), make((gap.last, _BITS[version]))
+    return min(block.prefixlen for block in summarize_address_range(first[0], last[0]))
+
+
+def _key(block: Network) -> _Key:
+    return _Key(int(block.network_address), block.prefixlen)
+
+
+def _end(block: Network) -> int:
+    return int(block.broadcast_address)
+
+
+def _masked(address: int, length: int, version: int) -> int:
+    host = _BITS[version] - length
+    return address >> host << host
+
+
+def _network(key: _Key, version: int) -> Network:
+    return IPv4Network(tuple(key)) if version == 4 else IPv6Network(tuple(key))
