@@ -187,7 +187,7 @@ def _tenant() -> str:
 
 
 def _subnet() -> str:
-    """Only what it made itself: it carries our mark from its creation to its release, and is named after a namespace."""
+    """Only what it made itself: it carries our mark from its creation to its release, and a namespace's name."""
     return " + ".join(
         (
             _unless(

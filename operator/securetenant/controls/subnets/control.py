@@ -87,8 +87,15 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
         passing=bool(problems) and all(problem.reason in _PASSING for problem in problems),
         wake_at=now + _AGAIN if problems else None,
         reserved={one.namespace: _networks(one) for one in given},
-        status={"subnets": [*given, *_of_gone(tenant, world, {one.namespace for one in given})]},
+        status={"subnets": _record(tenant, given, world)},
     )
+
+
+def _record(tenant: SecureTenant, given: Sequence[SubnetStatus], world: World) -> list[SubnetStatus]:
+    """What the status says was given. In Audit nothing is: what a plan chose may be another tenant's tomorrow."""
+    before = {one.namespace for one in tenant.status.subnets}
+    kept = [one for one in given if tenant.spec.mode != "Audit" or one.namespace in before]
+    return [*kept, *_of_gone(tenant, world, {one.namespace for one in kept})]
 
 
 def _of_gone(tenant: SecureTenant, world: World, but: set[str] | frozenset[str] = frozenset()) -> list[SubnetStatus]:
