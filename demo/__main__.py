@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from demo import admission, attacks, screen, stage
+from demo import admission, attacks, screen, stage, subnets
 from demo.scenes import Scene, scenes
 from demo.screen import Played
 from sandbox.client import Admin, wait_for
@@ -76,6 +76,8 @@ async def play(folder: Path) -> int:
                 await _tamper(admin, operator, nodes[0] if nodes else None, problems)
                 if nodes:
                     await _intruder(admin, operator, nodes[1], problems)
+                if plane.owned:
+                    await subnets.play(plane, admin, problems)
                 await _metrics(operator, len(nodes), problems)
                 screen.heading("An exemption and attacks, with the operator stopped")
                 end = await admission.exempt(admin, problems)
