@@ -148,7 +148,7 @@ def _outcome(
         return _Outcome((), given, problem)
     standing = allocation.objects(tenant, entry.name, kind, world)
     # An existing namespace stays bound, whatever becomes of the subnet's object: else its pods got any address.
-    bind = partial(objects.binding, kind, entry.name, found.blocks, stands=bool(standing))
+    bind = partial(objects.binding, kind, entry.name, found.blocks)
     others = [
         Ref(kind, "", name)
         for name in allocation.names(entry.name, kind)
@@ -156,16 +156,18 @@ def _outcome(
     ]
     if others:
         message = f"{others[0]} is not of this tenant, and has the name that its own needs: delete or rename it"
-        return _Outcome([bind(message)], given, _Problem("NameTaken", message))
+        return _Outcome([bind(message, judged=False)], given, _Problem("NameTaken", message))
     if found.reason == "Overlap" and not standing:
         # It was deleted, and somebody else has the addresses now: both would be cut off.
-        return _Outcome([bind(found.message)], given, problem)
+        return _Outcome([bind(found.message, judged=False)], given, problem)
     wanted = objects.desired(kind, entry.name, found.blocks, reached)
     if moved := objects.moved(kind, found.blocks, standing):
         return _Outcome([*wanted, bind(moved)], given, problem or _Problem("Moved", f"{entry.name}: {moved}"))
     if waits := objects.readiness(kind, entry.name, found.blocks, standing):
         problem = problem or _Problem("Waiting", f"{entry.name} waits for its subnet: {waits}")
-    return _Outcome([*wanted, bind(waits)], given, problem)
+    # Until the plug-in has bound a namespace that was there before, what it wrote there is not wrong. Afterwards it is.
+    is_bound = not waits or objects.was_bound(world.get(Ref(NAMESPACE, "", entry.name)))
+    return _Outcome([*wanted, bind(waits, judged=is_bound)], given, problem)
 
 
 def _waiting(namespace: str, why: str) -> Desired:

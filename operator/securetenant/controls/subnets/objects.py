@@ -10,6 +10,7 @@ from securetenant.controls.subnets.allocation import names
 from securetenant.controls.subnets.ranges import OF_SUBNET
 from securetenant.model.kinds import CALICO_IP_POOL, CILIUM_POD_IP_POOL, KUBE_OVN_SUBNET, NAMESPACE, Kind
 from securetenant.model.objects import Desired, Json, JsonValue, Observed, Ref
+from securetenant.model.record import shared_record
 from securetenant.sets.space import Network
 
 NAME: Final = "subnets"
@@ -50,15 +51,21 @@ def _object(kind: Kind, name: str, spec: Json) -> Desired:
     return Desired(Ref(kind, "", name), NAME, body={"spec": spec})
 
 
-def binding(kind: Kind, namespace: str, blocks: Sequence[Network], waits: str = "", *, stands: bool = True) -> Desired:
-    """What binds a namespace to its subnet. `waits`: why it is not to be created yet. `stands`: whether the subnet's
-    object is there."""
+def was_bound(namespace: Observed | None) -> bool:
+    """Whether it was seen bound by Kube-OVN before, by its record."""
+    record = shared_record(namespace) if namespace is not None else None
+    return record is not None and SWITCH in record.absent
+
+
+def binding(kind: Kind, namespace: str, blocks: Sequence[Network], waits: str = "", *, judged: bool = True) -> Desired:
+    """What binds a namespace to its subnet. `waits`: why it is not to be created yet. `judged`: whether what Kube-OVN
+    writes on it must be right by now."""
     annotations: dict[str, str] = {}
     absent: dict[str, str] = {}
     if kind is KUBE_OVN_SUBNET:
         # Kube-OVN binds by the Subnet, and writes the annotation; it does not put right what others write there, but it
         # does write it again where it is missing. Without the Subnet that would be its default, again and again.
-        absent = {SWITCH: names(namespace, kind)[0]} if stands else {}
+        absent = {SWITCH: names(namespace, kind)[0]} if judged else {}
     elif kind is CALICO_IP_POOL:
         by_family: dict[int, list[str]] = {}
         for name, block in _calico_pools(namespace, blocks):
