@@ -5,7 +5,7 @@ import inspect
 import json
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -107,6 +107,22 @@ class Admin:
         if status == 404:
             return None
         return _checked("GET", path, status, answer)
+
+    async def watch(self, path: str, version: str) -> AsyncIterator[tuple[str, Any]]:
+        """Each change of the collection ``path`` after that resourceVersion, as (type, object), until the API server
+        ends the watch; :class:`ApiError` where it refuses it."""
+        assert self._session is not None, "use 'async with Admin(plane) as admin'"
+        params = {"watch": "true", "resourceVersion": version}
+        # A line is one object, and no change may come for long.
+        options: Any = {"timeout": aiohttp.ClientTimeout(total=None), "read_bufsize": 2**22}
+        async with self._session.get(path, params=params, **options) as answer:
+            if answer.status != 200:
+                raise ApiError("WATCH", path, answer.status, await answer.text())
+            async for line in answer.content:
+                event = json.loads(line)
+                if event["type"] == "ERROR":
+                    raise ApiError("WATCH", path, event["object"].get("code", 0), event["object"])
+                yield event["type"], event["object"]
 
     async def create(self, path: str, body: Any) -> Any:
         """POST ``body`` to the collection ``path``; :class:`ApiError` unless 2xx."""

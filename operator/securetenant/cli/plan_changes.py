@@ -12,7 +12,7 @@ from securetenant.drift.judge import Finding
 from securetenant.model import names
 from securetenant.model.difference import Field, differences
 from securetenant.model.objects import JsonValue, Ref
-from securetenant.model.record import shared, shared_of, shared_record, whole, whole_of
+from securetenant.model.record import fields_of, shared, shared_of, shared_record, whole, whole_of
 
 Effect = Literal["create", "update", "replace", "delete", "release", "report"]
 State = Literal["judged", "paused", "deleting", "invalid"]
@@ -164,6 +164,8 @@ def _fields(finding: Finding, tenant: str) -> Iterator[Field]:
         have,
         {*labels, *(record.labels if record else ())},
         {*annotations, *(record.annotations if record else ())},
+        fields_of(want),
+        want.absent,
     )
     yield from differences(had, content)
 

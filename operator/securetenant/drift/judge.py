@@ -5,8 +5,9 @@ counts (an `ingress: [{}]` added to a default-deny policy is invisible to apply)
 judged as well.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import reduce
 from types import MappingProxyType
 from typing import Literal
 
@@ -14,8 +15,18 @@ from securetenant.api.status import DriftReason
 from securetenant.drift.merge import control_at
 from securetenant.model import names
 from securetenant.model.difference import differences
-from securetenant.model.objects import Desired, Foreign, JsonValue, Observed, Ref, Superseded, at
-from securetenant.model.record import annotation, entry, fields_of, is_recorded, shared, shared_of, whole, whole_of
+from securetenant.model.objects import Desired, Foreign, Json, JsonValue, Observed, Ref, Superseded, at
+from securetenant.model.record import (
+    annotation,
+    entry,
+    fields_of,
+    intruding,
+    is_recorded,
+    shared,
+    shared_of,
+    whole,
+    whole_of,
+)
 
 Action = Literal["Create", "Replace", "Recount", "Recreate", "Patch", "Delete", "Release", "Keep"]
 
@@ -99,20 +110,38 @@ def wanted(owner: Owner, desired: Iterable[Desired], observed: Callable[[Ref], O
             rollout = owner.deleted(want.ref)
             yield Finding(want.ref, want.control, "Missing", "Create", rollout, desired=want, record=record)
         elif path := difference(want, have, owner.tenant, record):
-            yield _changed(owner, want, have, path, record)
+            yield from _changed(owner, want, have, path, record)
         elif path := _not_in_force(want, have):
             yield Finding(
                 *(want.ref, want.control, "Changed", "Recount", False, path), desired=want, record=record, observed=have
             )
 
 
-def _changed(owner: Owner, want: Desired, have: Observed, path: str, record: str) -> Finding:
+def _changed(owner: Owner, want: Desired, have: Observed, path: str, record: str) -> Iterator[Finding]:
+    """One finding; a second one where a field differs that is only reported (`Kind.fixed`): the others are put right
+    all the same."""
+    kind = want.ref.kind
+    if fixed := [p for p in kind.fixed if at(want.body, p) != have.at(p)]:
+        yield replace(_alone(owner, want, have, ".".join(fixed[0]), record), action="Keep")
+        want = reduce(lambda want, p: replace(want, body=_put(want.body, p, have.at(p))), fixed, want)
+        path = difference(want, have, owner.tenant, record)
+    if path:
+        yield _alone(owner, want, have, path, record)
+
+
+def _put(body: Json, path: Sequence[str], value: JsonValue) -> Json:
+    """The body with another value at this path; None: with none."""
+    inner = body.get(path[0])
+    if len(path) > 1:
+        value = _put(inner if isinstance(inner, dict) else {}, path[1:], value)
+    return {key: found for key, found in {**body, path[0]: value}.items() if key != path[0] or value is not None}
+
+
+def _alone(owner: Owner, want: Desired, have: Observed, path: str, record: str) -> Finding:
     kind = want.ref.kind
     action: Action = "Replace" if all(at(want.body, p) == have.at(p) for p in kind.immutable) else "Recreate"
     is_new = not (owner.applied(want.ref) if kind.is_shared else owner.reconciled(want.ref.namespace))
-    if any(at(want.body, p) != have.at(p) for p in kind.fixed):
-        action, path = "Keep", next(".".join(p) for p in kind.fixed if at(want.body, p) != have.at(p))
-    elif kind.is_shared:
+    if kind.is_shared:
         action = "Patch"
     return Finding(
         want.ref,
@@ -133,8 +162,8 @@ def difference(want: Desired, have: Observed, tenant: str, record: str) -> str:
     wanted; "" if none does. In an object that others write too only our fields count. The record counts as a field."""
     if want.is_shared:
         content = shared(want, tenant)
-        annotations = (*_keys(content["annotations"]), *want.absent)
-        actual = shared_of(have, _keys(content["labels"]), annotations, fields_of(want))
+        own = _keys(content["labels"]), _keys(content["annotations"])
+        actual = shared_of(have, *own, fields_of(want), want.absent)
     else:
         content, actual = whole(want, tenant), whole_of(have)
     if content == actual and have.record == record:
@@ -156,7 +185,7 @@ def closes(finding: Finding) -> bool:
         return any(want.body.get(field) != have.field(field) for field in kind.content)
     if kind.entry is not None and want.body[kind.entry.name] != entry(have):
         return True
-    if kind.owned or any(key in have.annotations for key in want.absent):
+    if kind.owned or intruding(have, want.absent):
         return True
     return any(have.labels.get(key) != value for key, value in want.labels.items() if key.startswith(kind.guards))
 

@@ -31,7 +31,7 @@ def _joined(one: Desired, other: Desired) -> Desired:
         annotations={**one.annotations, **other.annotations},
         body={**one.body, **other.body},
         closing=one.closing or other.closing,
-        absent=(*one.absent, *other.absent),
+        absent={**one.absent, **other.absent},
         waits=one.waits or other.waits,
         parts=(*(one.parts or (one,)), other),
     )
@@ -42,6 +42,6 @@ def control_at(want: Desired, path: str) -> str:
     section, _, key = path.partition(".")
     for part in want.parts:
         fields = {"labels": part.labels, "annotations": part.annotations}.get(section, part.body)
-        if (key if section in ("labels", "annotations") else section) in fields:
+        if (key if section in ("labels", "annotations") else section) in fields or key in part.absent:
             return part.control
     return want.control

@@ -13,7 +13,7 @@ from securetenant.drift.judge import Finding
 from securetenant.model import names
 from securetenant.model.kinds import NAMESPACE
 from securetenant.model.objects import Desired, Json, JsonValue, Observed, Ref, at
-from securetenant.model.record import annotation, entries, is_own_entry, shared, shared_record, whole
+from securetenant.model.record import annotation, entries, intruding, is_own_entry, shared, shared_record, whole
 
 Verb = Literal["create", "replace", "merge", "json", "status", "free", "delete"]
 
@@ -195,7 +195,7 @@ def _merge(want: Desired, have: Observed, tenant: str, finding: Finding) -> Json
         "labels": {**_taken_back(old_labels, have.labels, finding.reserved), **labels},
         "annotations": {
             **_taken_back(old_annotations, have.annotations, finding.reserved),
-            **dict.fromkeys(key for key in want.absent if key in have.annotations),
+            **dict.fromkeys(intruding(have, want.absent)),
             **annotations,
             names.ANNOTATION_APPLIED: finding.record,
         },

@@ -278,6 +278,8 @@ KUBE_OVN_SUBNET: Final = Kind(
     namespaced=False,
     content=(),
     extra=("spec", "status"),
+    # It is written with each pod.
+    narrow=(("status", ("conditions",)),),
     optional=True,
     component="subnets",
     owned=("spec",),

@@ -90,7 +90,8 @@ class Desired:
     In one that others write too (`is_shared`: Namespace, Node) only the keys named here are ours; our entry of an
     atomic list is in `body` under `Entry.name`.
     `labels` do not include the ownership marks, which are added to all objects.
-    `absent`: annotations that it must not have. `waits`: why a namespace is not to be created yet.
+    `absent`: annotations that others may write with this value alone ("": not at all). `waits`: why a namespace is not
+    to be created yet.
     `closing` objects (default deny) are written before anything that opens. `parts`: if several controls want it, the
     object as each wants it; `control` is the first one's.
     """
@@ -102,7 +103,7 @@ class Desired:
     annotations: Mapping[str, str] = field(default_factory=dict)
     closing: bool = False
     parts: tuple["Desired", ...] = ()
-    absent: tuple[str, ...] = ()
+    absent: Mapping[str, str] = field(default_factory=dict)
     waits: str = ""
 
     @property

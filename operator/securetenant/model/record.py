@@ -25,6 +25,7 @@ class Shared(msgspec.Struct, frozen=True):
     labels: list[str]
     annotations: list[str]
     fields: dict[str, list[str]] = {}
+    absent: dict[str, str] = {}
 
 
 def digest(content: Json, ref: Ref, salt: str) -> str:
@@ -66,6 +67,7 @@ def shared(desired: Desired, tenant: str) -> Json:
 
 
 _NO_FIELDS: Final[Mapping[str, Iterable[str]]] = {}
+_NONE: Final[Mapping[str, str]] = {}
 
 
 def shared_of(
@@ -73,11 +75,13 @@ def shared_of(
     labels: Iterable[str],
     annotations: Iterable[str],
     fields: Mapping[str, Iterable[str]] = _NO_FIELDS,
+    absent: Mapping[str, str] = _NONE,
 ) -> Json:
-    """The same fields as they are in the cluster; absent keys are left out. `fields`: as from `fields_of`."""
+    """The same fields as they are in the cluster; absent keys are left out. `fields`: as from `fields_of`. `absent`: as
+    in `Desired`; what must not be there is there too."""
     content: dict[str, JsonValue] = {
         "labels": _pick(observed.labels, labels),
-        "annotations": _pick(observed.annotations, annotations),
+        "annotations": _pick(observed.annotations, (*annotations, *intruding(observed, absent))),
     }
     kind = observed.ref.kind
     if kind.entry is not None and (ours := entry(observed)) is not None:
@@ -86,6 +90,12 @@ def shared_of(
         found = observed.field(name)
         content[name] = {key: found[key] for key in keys if key in found} if isinstance(found, dict) else found
     return content
+
+
+def intruding(observed: Observed, absent: Mapping[str, str]) -> list[str]:
+    """The annotations that must not be there, or not with this value (`Desired.absent`)."""
+    given = observed.annotations
+    return [key for key, only in absent.items() if key in given and (not only or given[key] != only)]
 
 
 def fields_of(desired: Desired) -> dict[str, list[str]]:
@@ -141,6 +151,8 @@ def annotation(desired: Desired, tenant: str, salt: str) -> str:
     }
     if desired.ref.kind.owned:
         record["fields"] = fields_of(desired)
+    if desired.absent:
+        record["absent"] = dict(sorted(desired.absent.items()))
     return json.dumps(record, separators=(",", ":"))
 
 
@@ -161,5 +173,5 @@ def is_recorded(observed: Observed, salt: str) -> bool:
     record = shared_record(observed)
     if record is None:
         return False
-    content = shared_of(observed, record.labels, record.annotations, record.fields)
+    content = shared_of(observed, record.labels, record.annotations, record.fields, record.absent)
     return record.digest == digest(content, observed.ref, salt)

@@ -6,6 +6,7 @@ given once and never moved: running pods keep their addresses.
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final, NamedTuple
 
 from msgspec import Struct
@@ -29,6 +30,7 @@ from securetenant.model.kinds import (
     Kind,
 )
 from securetenant.model.metrics import Family, Samples
+from securetenant.model.names import is_system_namespace
 from securetenant.model.objects import Desired, Observed, Ref
 from securetenant.sets.space import Network
 
@@ -144,8 +146,9 @@ def _outcome(
     given = SubnetStatus(namespace=entry.name, cidrs=[str(one) for one in found.blocks], pool=pool or "", provider=name)
     if kind is None:
         return _Outcome((), given, problem)
-    have = world.get(Ref(NAMESPACE, "", entry.name))
     standing = allocation.objects(tenant, entry.name, kind, world)
+    # An existing namespace stays bound, whatever becomes of the subnet's object: else its pods got any address.
+    bind = partial(objects.binding, kind, entry.name, found.blocks)
     others = [
         Ref(kind, "", name)
         for name in allocation.names(entry.name, kind)
@@ -153,15 +156,18 @@ def _outcome(
     ]
     if others:
         message = f"{others[0]} is not of this tenant, and has the name that its own needs: delete or rename it"
-        return _Outcome([_waiting(entry.name, message)], given, _Problem("NameTaken", message))
+        return _Outcome([bind(message, judged=False)], given, _Problem("NameTaken", message))
     if found.reason == "Overlap" and not standing:
         # It was deleted, and somebody else has the addresses now: both would be cut off.
-        return _Outcome([_waiting(entry.name, found.message)], given, problem)
+        return _Outcome([bind(found.message, judged=False)], given, problem)
     wanted = objects.desired(kind, entry.name, found.blocks, reached)
+    if moved := objects.moved(kind, found.blocks, standing):
+        return _Outcome([*wanted, bind(moved)], given, problem or _Problem("Moved", f"{entry.name}: {moved}"))
     if waits := objects.readiness(kind, entry.name, found.blocks, standing):
         problem = problem or _Problem("Waiting", f"{entry.name} waits for its subnet: {waits}")
-        return _Outcome([*wanted, _waiting(entry.name, waits)], given, problem)
-    return _Outcome([*wanted, objects.binding(kind, entry.name, found.blocks, have)], given, problem)
+    # Until the plug-in has bound a namespace that was there before, what it wrote there is not wrong. Afterwards it is.
+    is_bound = not waits or objects.was_bound(world.get(Ref(NAMESPACE, "", entry.name)))
+    return _Outcome([*wanted, bind(waits, judged=is_bound)], given, problem)
 
 
 def _waiting(namespace: str, why: str) -> Desired:
@@ -234,6 +240,13 @@ def _subnet(new: Observed, old: Observed | None) -> Iterator[str]:
     yield f"platform:{new.ref.place}"
 
 
+def _namespace(new: Observed, old: Observed | None) -> Iterator[str]:
+    """Where the cluster's own pods have their addresses: DNS is there."""
+    before = old.annotations.get(objects.SWITCH) if old is not None else None
+    if is_system_namespace(new.ref.name) and new.annotations.get(objects.SWITCH) != before:
+        yield _ANY
+
+
 def _index(pool: Observed) -> list[str]:
     return [EVERY_POOL]
 
@@ -250,6 +263,7 @@ CONTROL: Final = Control(
     triggers=Triggers(
         objects={
             SUBNET_POOL: _pool,
+            NAMESPACE: _namespace,
             KUBE_OVN_SUBNET: _subnet,
             CALICO_IP_POOL: _subnet,
             CILIUM_POD_IP_POOL: _subnet,

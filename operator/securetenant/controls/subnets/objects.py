@@ -10,6 +10,7 @@ from securetenant.controls.subnets.allocation import names
 from securetenant.controls.subnets.ranges import OF_SUBNET
 from securetenant.model.kinds import CALICO_IP_POOL, CILIUM_POD_IP_POOL, KUBE_OVN_SUBNET, NAMESPACE, Kind
 from securetenant.model.objects import Desired, Json, JsonValue, Observed, Ref
+from securetenant.model.record import shared_record
 from securetenant.sets.space import Network
 
 NAME: Final = "subnets"
@@ -50,25 +51,31 @@ def _object(kind: Kind, name: str, spec: Json) -> Desired:
     return Desired(Ref(kind, "", name), NAME, body={"spec": spec})
 
 
-def binding(kind: Kind, namespace: str, blocks: Sequence[Network], have: Observed | None) -> Desired:
-    """What binds a namespace to its subnet; `have`: the namespace."""
+def was_bound(namespace: Observed | None) -> bool:
+    """Whether it was seen bound by Kube-OVN before, by its record."""
+    record = shared_record(namespace) if namespace is not None else None
+    return record is not None and SWITCH in record.absent
+
+
+def binding(kind: Kind, namespace: str, blocks: Sequence[Network], waits: str = "", *, judged: bool = True) -> Desired:
+    """What binds a namespace to its subnet. `waits`: why it is not to be created yet. `judged`: whether what Kube-OVN
+    writes on it must be right by now."""
     annotations: dict[str, str] = {}
-    absent: tuple[str, ...] = ()
+    absent: dict[str, str] = {}
     if kind is KUBE_OVN_SUBNET:
         # Kube-OVN binds by the Subnet, and writes the annotation; it does not put right what others write there, but it
-        # does write it again where it is missing.
-        switch = have.annotations.get(SWITCH) if have is not None else None
-        absent = (SWITCH,) if switch not in (None, names(namespace, kind)[0]) else ()
+        # does write it again where it is missing. Without the Subnet that would be its default, again and again.
+        absent = {SWITCH: names(namespace, kind)[0]} if judged else {}
     elif kind is CALICO_IP_POOL:
         by_family: dict[int, list[str]] = {}
         for name, block in _calico_pools(namespace, blocks):
             by_family.setdefault(block.version, []).append(name)
         annotations = {_CALICO[version]: json.dumps(found) for version, found in by_family.items()}
-        absent = tuple(key for version, key in _CALICO.items() if version not in by_family)
+        absent = {key: "" for version, key in _CALICO.items() if version not in by_family}
     else:
         annotations = {_CILIUM: names(namespace, kind)[0], _CILIUM_REQUIRED: "true"}
-        absent = _CILIUM_BY_FAMILY
-    return Desired(Ref(NAMESPACE, "", namespace), NAME, annotations=annotations, absent=absent)
+        absent = dict.fromkeys(_CILIUM_BY_FAMILY, "")
+    return Desired(Ref(NAMESPACE, "", namespace), NAME, annotations=annotations, absent=absent, waits=waits)
 
 
 def _calico_pools(namespace: str, blocks: Sequence[Network]) -> list[tuple[str, Network]]:
@@ -118,6 +125,20 @@ def _cilium(blocks: Sequence[Network]) -> Json:
         }
         for block in blocks
     }
+
+
+def moved(kind: Kind, blocks: Sequence[Network], found: Sequence[Observed]) -> str:
+    """What others made of the addresses, which is not put right: pods would be cut off; "" if nothing."""
+    for have in found:
+        said = OF_SUBNET[kind](have)
+        if strange := [block for block in said if block not in blocks]:
+            return (
+                f"{have.ref} was given {', '.join(map(str, blocks))} and has {', '.join(map(str, strange))} now: see "
+                "where its pods are, and restore it"
+            )
+        if not said:
+            return f"{have.ref} was given {', '.join(map(str, blocks))} and has no addresses now: restore it"
+    return ""
 
 
 def readiness(kind: Kind, namespace: str, blocks: Sequence[Network], found: Sequence[Observed]) -> str:

@@ -50,10 +50,15 @@ def due(world: World, now: datetime) -> tuple[list[Chore], datetime | None]:
 
 
 def is_unused(have: Observed, world: World) -> bool:
-    """Whether its namespace does not exist, and nobody will make it again."""
+    """Whether its namespace does not exist, and nobody whose it is will make it again."""
     if world.get(Ref(NAMESPACE, "", have.ref.place)) is not None:
         return False
-    return all(one.metadata.deletion_timestamp is not None for one in world.declaring(have.ref.place))
+    # Of a tenant of the same name that was there before, a new one gets nothing: it is in the way of its own.
+    return not any(
+        allocation.is_own(one, have, one.status.applied.get("", ()))
+        for one in world.declaring(have.ref.place)
+        if one.metadata.deletion_timestamp is None
+    )
 
 
 def _since(have: Observed) -> datetime | None:
