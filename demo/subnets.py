@@ -1,6 +1,5 @@
 """Addresses of their own for namespaces: on Kube-OVN's schema, with a stand-in for its controller."""
 
-
 from functools import partial
 from typing import Any, Final
 
@@ -57,6 +56,7 @@ async def _given(admin: Admin) -> None:
         return all(other["spec"]["cidrBlock"] in one["spec"]["allowSubnets"] for one, other in pairs)
 
     await wait_for(both, PATIENCE, "the agreed flow to stand in both subnets")
+    screen.tell("(10.16.0.0/16 has the pods of the cluster's DNS)")
     screen.tell("cards and fraud both declared TCP 8443: each subnet lists the other; NetworkPolicies hold the port")
 
 
@@ -82,7 +82,7 @@ async def _refused(admin: Admin) -> None:
     code, answer = await admin.request("PATCH", path, {"spec": spec}, content_type=MERGE_PATCH)
     assert code == 422, f"a subnet was moved: {code}"
     said = str(answer["message"] if isinstance(answer, dict) else answer)
-    screen.tell(f"and the API server, to who would move one: {said.partition(': ')[2]}")
+    screen.tell(f"and the API server, to who would move one: {said.partition('Invalid value: ')[2]}")
     await admin.delete(f"{stage.TENANTS}/latecomer")
 
 
