@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import Final
 
 import pytest
 import pytest_asyncio
@@ -12,7 +12,7 @@ from sandbox import audit
 from sandbox.cni.kube_ovn import SUBNETS, SWITCH, KubeOvn
 from sandbox.plane import Plane
 from tests.support import kubeovn, life
-from tests.support.kubeovn import becomes, blocks, bound, path, told
+from tests.support.kubeovn import becomes, blocks, bound, path, spec, told
 from tests.support.life import NAMESPACES, Json
 from tests.support.sandbox import Admin, wait_for
 from tests.support.tampering import MANAGER
@@ -38,10 +38,6 @@ async def stage(
     async with kubeovn.stage(plane, admin, tmp_path_factory.mktemp("operator")) as stage:
         await kubeovn.pool(admin, "prod", "10.60.0.0/16")
         yield stage
-
-
-def spec(*namespaces: tuple[str, Json], **other: Any) -> Json:
-    return {"namespaces": [{"name": name, "subnet": subnet} for name, subnet in namespaces], **other}
 
 
 def acl(own: str, *allowed: str) -> Json:

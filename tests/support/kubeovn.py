@@ -55,6 +55,11 @@ async def stage(
             await admin.delete(f"{POOLS}/{pool['metadata']['name']}")
 
 
+def spec(*namespaces: tuple[str, Json], **other: Any) -> Json:
+    """A tenant whose namespaces have these subnets."""
+    return {"namespaces": [{"name": name, "subnet": subnet} for name, subnet in namespaces], **other}
+
+
 def path(namespace: str) -> str:
     """Of the Subnet of a tenant's namespace."""
     return f"{SUBNETS}/securetenant-{namespace}"

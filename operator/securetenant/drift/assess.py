@@ -158,7 +158,8 @@ def marked(
     tenant: SecureTenant, world: World, controls: tuple[Control, ...] = CONTROLS
 ) -> Iterator[tuple[str, Observed]]:
     """All objects that carry the tenant's mark or that a control says are to be given back, each with the control that
-    writes its kind. The contents of a Terminating namespace are left out: they are deleted with it."""
+    writes its kind. The contents of a Terminating namespace are left out: they are deleted with it; and what is about a
+    namespace that is Terminating or gone: it stays as it is for that time."""
     for kind, control in writers(controls).items():
         # Of a kind that is not served (any more) nothing can be said, and nothing is to be deleted.
         if control.stale is None and world.serves(kind):
@@ -187,6 +188,10 @@ def _uid(world: World, name: str) -> str:
 
 
 def _is_doomed(have: Observed, world: World) -> bool:
+    """Whether it goes with its namespace; what is about one (`Kind.prefix`) outlives it, and is then no tenant's."""
+    if have.ref.kind.prefix:
+        namespace = _namespace(world, have.ref.place)
+        return namespace is None or namespace.deleting
     namespace = _namespace(world, have.ref.namespace) if have.ref.namespace else None
     return namespace is not None and namespace.deleting
 

@@ -106,7 +106,8 @@ def why(
     if tenant.is_edited:
         return f"generation {tenant.metadata.generation}"
     if made := sorted(f.ref.name for f in written if f.ref.kind is NAMESPACE and f.action == "Create"):
-        return f"namespace {', '.join(made)} recreated"
+        known = {entry.name for entry in tenant.status.namespaces if entry.uid}
+        return f"namespace {', '.join(made)} {'recreated' if known & set(made) else 'created'}"
     if causes := [report.cause for report in reports.values() if report.cause]:
         return "; ".join(causes)
     if tenant.is_retried:

@@ -204,8 +204,9 @@ class Writer:
             self._stores[ref.kind].forget(ref, uid)
             return
         answer = msgspec.json.decode(raw, type=_Answer)
-        if ref.kind is kinds.NAMESPACE and answer.kind == ref.kind.name:
-            self._store(ref, raw)  # Terminating until its contents are deleted
+        if (ref.kind is kinds.NAMESPACE or ref.kind.owned) and answer.kind == ref.kind.name:
+            # Terminating until its contents are deleted, or until those who write it too let it go.
+            self._store(ref, raw)
         elif answer.metadata.finalizers:
             self._store(ref, raw)
             raise Conflict(409, "Held", "held by a finalizer that was added meanwhile", "DELETE", str(ref))

@@ -149,14 +149,8 @@ def _outcome(
     standing = allocation.objects(tenant, entry.name, kind, world)
     # An existing namespace stays bound, whatever becomes of the subnet's object: else its pods got any address.
     bind = partial(objects.binding, kind, entry.name, found.blocks)
-    others = [
-        Ref(kind, "", name)
-        for name in allocation.names(entry.name, kind)
-        if world.get(Ref(kind, "", name)) is not None and Ref(kind, "", name) not in {one.ref for one in standing}
-    ]
-    if others:
-        message = f"{others[0]} is not of this tenant, and has the name that its own needs: delete or rename it"
-        return _Outcome([bind(message, judged=False)], given, _Problem("NameTaken", message))
+    if taken := _name_taken(tenant, entry.name, kind, standing, world):
+        return _Outcome([bind(taken.message, judged=False)], given, taken)
     if found.reason == "Overlap" and not standing:
         # It was deleted, and somebody else has the addresses now: both would be cut off.
         return _Outcome([bind(found.message, judged=False)], given, problem)
@@ -168,6 +162,22 @@ def _outcome(
     # Until the plug-in has bound a namespace that was there before, what it wrote there is not wrong. Afterwards it is.
     is_bound = not waits or objects.was_bound(world.get(Ref(NAMESPACE, "", entry.name)))
     return _Outcome([*wanted, bind(waits, judged=is_bound)], given, problem)
+
+
+def _name_taken(
+    tenant: SecureTenant, namespace: str, kind: Kind, standing: Sequence[Observed], world: World
+) -> _Problem | None:
+    """Where an object that is not the tenant's has a name that its own need."""
+    found = (world.get(Ref(kind, "", name)) for name in allocation.names(namespace, kind))
+    for have in found:
+        if have is None or have in standing:
+            continue
+        if have.tenant == tenant.name and world.get(Ref(NAMESPACE, "", namespace)) is None:
+            message = f"{have.ref} is left from an earlier tenant of this name: it goes once its addresses are free"
+            return _Problem("Waiting", f"{namespace} waits for its subnet: {message}")
+        message = f"{have.ref} is not of this tenant, and has the name that its own needs: delete or rename it"
+        return _Problem("NameTaken", message)
+    return None
 
 
 def _waiting(namespace: str, why: str) -> Desired:

@@ -36,8 +36,10 @@ def due(world: World, now: datetime) -> tuple[list[Chore], datetime | None]:
             if have.deleting or not is_unused(have, world):
                 continue
             since = _since(have)
-            until = since + timedelta(seconds=world.platform.subnet_release_delay) if since is not None else None
-            if until is None and world.platform.subnet_release_delay:
+            delay = timedelta(seconds=world.platform.subnet_release_delay)
+            until = since + delay if since is not None else None
+            if until is None and delay:
+                wakes.append(now + delay)  # no event tells of our own write
                 stamp: Json = {names.ANNOTATION_UNUSED: now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
                 cause = f"namespace {have.ref.place} is gone: its addresses are kept for a while, then free"
                 chores.append(Chore("Annotate", have, stamp, cause))
