@@ -388,10 +388,9 @@ def _invalid(spec: Json, blocks: list[Network]) -> str:
 
 
 def _matches(selector: Json, labels: dict[str, str]) -> bool:
-    """A label selector. An empty one matches nothing here."""
+    """A label selector; an empty one matches all (assumed)."""
     given = selector.get("matchLabels", {}).items()
-    rules = selector.get("matchExpressions", ())
-    return bool(given or rules) and given <= labels.items() and all(_holds(rule, labels) for rule in rules)
+    return given <= labels.items() and all(_holds(rule, labels) for rule in selector.get("matchExpressions", ()))
 
 
 def _holds(rule: Json, labels: dict[str, str]) -> bool:

@@ -5,6 +5,7 @@ given once and never moved: running pods keep their addresses.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, NamedTuple
@@ -15,7 +16,7 @@ from securetenant.api.status import Condition, SecureTenantStatus, SubnetStatus
 from securetenant.api.tenant import NamespaceSpec, SecureTenant
 from securetenant.controls import ownership
 from securetenant.controls.control import NO_CLUSTER, Claim, Control, Plan, Triggers
-from securetenant.controls.subnets import allocation, objects, pools, provider, ranges, reach
+from securetenant.controls.subnets import allocation, objects, pools, provider, ranges, reach, strangers
 from securetenant.controls.subnets.allocation import EVERY_POOL, Given
 from securetenant.controls.subnets.objects import NAME, Reach
 from securetenant.controls.world import World
@@ -72,6 +73,7 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
         return _without_provider(tenant, wanted, held, choice, world, now)
     kind = provider.KINDS.get(choice.name)
     reaches = reach.reaches(tenant, sorted(held), world, now) if kind is KUBE_OVN_SUBNET else {}
+    foreign = strangers.of(NAME, [one.name for one in wanted if one.name in held], world) if reaches else {}
     taken: list[tuple[str, Network]] = []
     outcomes = []
     for entry in wanted:
@@ -79,11 +81,13 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
             continue
         found = allocation.given(tenant, entry, kind, world, taken)
         taken += [(entry.name, block) for block in found.blocks]
-        outcomes.append(_outcome(tenant, entry, choice.name, kind, found, reaches.get(entry.name, Reach()), world))
+        outcome = _outcome(tenant, entry, choice.name, kind, found, reaches.get(entry.name, Reach()), world)
+        outcomes.append(_unjudged(outcome) if entry.name in foreign else outcome)
     problems = [one.problem for one in outcomes if one.problem is not None]
     given = [one.given for one in outcomes if one.given is not None]
     return Plan(
         desired=[want for one in outcomes for want in one.desired],
+        foreign=[one for listed in foreign.values() for one in listed],
         conditions=[_condition(choice.name, given, problems)],
         blocking=[problem.message for problem in problems],
         passing=bool(problems) and all(problem.reason in _PASSING for problem in problems),
@@ -162,6 +166,11 @@ def _outcome(
     # Until the plug-in has bound a namespace that was there before, what it wrote there is not wrong. Afterwards it is.
     is_bound = not waits or objects.was_bound(world.get(Ref(NAMESPACE, "", entry.name)))
     return _Outcome([*wanted, bind(waits, judged=is_bound)], given, problem)
+
+
+def _unjudged(outcome: _Outcome) -> _Outcome:
+    """Where another Subnet binds the namespace too, Kube-OVN would write the same on it again and again."""
+    return outcome._replace(desired=[replace(want, absent={}) if want.absent else want for want in outcome.desired])
 
 
 def _name_taken(
@@ -265,6 +274,10 @@ def _owned(subnet: Observed) -> list[str]:
     return [pools.OURS] if subnet.tenant and subnet.ref.place else []
 
 
+def _bound(subnet: Observed) -> list[str]:
+    return [*_owned(subnet), *strangers.binding(subnet)]
+
+
 CONTROL: Final = Control(
     NAME,
     plan,
@@ -283,7 +296,7 @@ CONTROL: Final = Control(
     ),
     indexes={
         SUBNET_POOL: _index,
-        KUBE_OVN_SUBNET: _owned,
+        KUBE_OVN_SUBNET: _bound,
         CALICO_IP_POOL: _owned,
         CILIUM_POD_IP_POOL: _owned,
     },
