@@ -61,6 +61,7 @@ VPC: Final = "ovn-cluster"
 _NAMESPACES: Final = "/api/v1/namespaces"
 _PODS: Final = "/api/v1/pods"
 _CRDS: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+_FREE: Final = {"metadata": {"finalizers": None}}
 _AGAIN: Final = 0.5  # seconds until what failed is tried again without any event
 
 Json = dict[str, Any]
@@ -79,12 +80,13 @@ async def install(admin: Admin) -> None:
 
 async def uninstall(admin: Admin) -> None:
     """Take them away again, whatever holds them, and what was written on namespaces."""
-    for subnet in (await admin.get(SUBNETS))["items"]:
-        await admin.patch(f"{SUBNETS}/{subnet['metadata']['name']}", {"metadata": {"finalizers": None}})
     await admin.delete(f"{_CRDS}/subnets.kubeovn.io")
 
     async def is_gone() -> bool:
-        return (await admin.request("GET", SUBNETS))[0] == 404
+        status, listed = await admin.request("GET", SUBNETS)
+        for subnet in listed["items"] if status == 200 else ():
+            await admin.request("PATCH", f"{SUBNETS}/{_key(subnet)}", _FREE, content_type=MERGE_PATCH)
+        return status == 404
 
     await wait_for(is_gone, 20, "Subnets of kubeovn.io to be gone")
     for namespace in (await admin.get(_NAMESPACES))["items"]:
@@ -104,8 +106,7 @@ async def run(plane: Plane) -> AsyncIterator["KubeOvn"]:
         finally:
             for task in tasks:
                 task.cancel()
-            ended = await asyncio.gather(*tasks, return_exceptions=True)
-            for error in ended:
+            for error in await asyncio.gather(*tasks, return_exceptions=True):
                 if isinstance(error, Exception):
                     raise error
 
@@ -174,7 +175,8 @@ class KubeOvn:
         try:
             await doing
         except ApiError as error:
-            if error.status not in (404, 409) and error.status < 500:
+            # 403: while the CRD is being deleted nothing can be made.
+            if error.status not in (403, 404, 409) and error.status < 500:
                 raise
 
     # --- Subnets

@@ -8,6 +8,7 @@ from typing import Any, Final
 import pytest
 import pytest_asyncio
 
+from sandbox.cni import kube_ovn
 from sandbox.cni.kube_ovn import FINALIZER, SUBNETS, KubeOvn
 from sandbox.plane import Plane
 from tests.support import kubeovn, life
@@ -187,6 +188,46 @@ async def test_a_lost_status_does_not_lose_the_block(stage: Stage) -> None:
 
     await wait_for(is_back, 20, "the status to say it again")
     await tenant.agrees()
+
+
+async def test_without_the_rights_a_condition_says_how_to_mend_it(stage: Stage) -> None:
+    """The rights are opt-in; no namespace is made without its subnet."""
+    await stage.admin.kubectl("delete", "-f", str(kubeovn.RIGHTS))
+    try:
+        tenant = await stage.create("ovn-bare", spec(("ovn-bare-a", {"pool": "life"})))
+
+        async def is_told() -> str:
+            ready = await tenant.condition("Ready")
+            assert ready.get("status") == "False", ready
+            assert "Forbidden" in ready["message"], ready
+            return str(ready["message"])
+
+        message = await wait_for(is_told, 20, "the condition to say so")
+        assert "Subnet/securetenant-ovn-bare-a" in message
+        assert "manifests/components/subnets" in message
+        assert await stage.admin.find(f"{NAMESPACES}/ovn-bare-a") is None
+    finally:
+        await stage.admin.apply(kubeovn.RIGHTS)
+    await life.ready(stage.admin, "ovn-bare", deadline=40)
+    await bound(stage.admin, "ovn-bare-a", "securetenant-ovn-bare-a")
+
+
+async def test_a_plug_in_that_goes_and_comes_back_finds_the_same_blocks(stage: Stage) -> None:
+    tenant = await stage.tenant("ovn-flap", spec(("ovn-flap-a", {"pool": "life"})))
+    given, before = await blocks(tenant), (await stage.admin.get(path("ovn-flap-a")))["spec"]
+    await kube_ovn.uninstall(stage.admin)
+    await told(tenant, "False", "NoProvider")
+    assert await blocks(tenant) == given
+    late = await stage.create("ovn-flap-late", spec(("ovn-flap-late-a", {"pool": "life"})))
+    await told(late, "False", "NoProvider")
+    assert await stage.admin.find(f"{NAMESPACES}/ovn-flap-late-a") is None
+    await kube_ovn.install(stage.admin)
+    await bound(stage.admin, "ovn-flap-a", "securetenant-ovn-flap-a")
+    assert (await stage.admin.get(path("ovn-flap-a")))["spec"] == before
+    for one in (tenant, late):
+        await life.ready(stage.admin, one.name, deadline=40)
+    assert await blocks(tenant) == given
+    assert not set((await blocks(late))["ovn-flap-late-a"]) & set(given["ovn-flap-a"])
 
 
 async def test_a_restart_does_not_move_a_block(plane: Plane, admin: Admin, stage: Stage, tmp_path: Path) -> None:
