@@ -302,7 +302,6 @@ class KubeOvn:
         addresses = list(self._addresses(name, spec))
         if not addresses:
             return
-        number = next(self._turn)
         written = {
             "allocated": "true",
             "cidr": spec["cidrBlock"],
@@ -310,7 +309,7 @@ class KubeOvn:
             "ip_address": ",".join(addresses),
             "logical_router": VPC,
             "logical_switch": name,
-            "mac_address": "02:00:" + ":".join(f"{byte:02x}" for byte in number.to_bytes(4)),
+            "mac_address": "02:00:" + ":".join(f"{byte:02x}" for byte in next(self._turn).to_bytes(4)),
             "pod_nic_type": "veth-pair",
             "routed": "true",
         }
