@@ -45,7 +45,7 @@ DEFAULTS: Final[Document] = {
     "mode": "Enforce",
     "deletionPolicy": "Retain",
     "access": {"foreign": "Report"},
-    "network": {"isolation": "Namespace", "dns": True, "apiServer": False, "foreign": "Report"},
+    "network": {"isolation": "Namespace", "dns": True, "apiServer": False, "peersBy": "Selector", "foreign": "Report"},
     "admission": "Deny",
     "runtime": {
         "podSecurity": "Restricted",

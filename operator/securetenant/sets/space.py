@@ -7,8 +7,10 @@ overlap one are above it (a look-up for each prefix length in use) or below it (
 
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Hashable, Iterator
-from ipaddress import IPv4Network, IPv6Network, summarize_address_range
+from collections.abc import Hashable, Iterable, Iterator
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, summarize_address_range
+from itertools import groupby
+from operator import itemgetter
 from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 Network: TypeAlias = IPv4Network | IPv6Network
@@ -111,6 +113,28 @@ class Space(Generic[User]):
             return listed[at].start + (1 << (bits - listed[at].length))
         return None
 
+    def covers(self, block: Network) -> bool:
+        """Whether one used block contains this one, or is equal to it."""
+        key, users = _key(block), self._users[block.version]
+        return any(
+            _Key(_masked(key.start, length, block.version), length) in users
+            for length in self._lengths[block.version]
+            if length <= key.length
+        )
+
+    def outermost(self, within: Network) -> list[Network]:
+        """The used parts of a block, in order, without those that lie in another; the block itself if all is used."""
+        if self.covers(within):
+            return [within]
+        version, end = within.version, _end(within)
+        listed, found = self._sorted[version], list[Network]()
+        at = bisect_left(listed, _key(within))
+        while at < len(listed) and listed[at].start <= end:
+            found.append(_network(listed[at], version))
+            beyond = listed[at].start + (1 << (_BITS[version] - listed[at].length))
+            at = bisect_left(listed, _Key(beyond, 0), at)
+        return found
+
     def gaps(self, within: Network) -> Iterator[Gap]:
         """What is free in a block, in order."""
         version, at, last = within.version, int(within.network_address), _end(within)
@@ -133,6 +157,37 @@ def largest(gap: Gap, version: int) -> int:
     make = IPv4Network if version == 4 else IPv6Network
     first, last = make((gap.first, _BITS[version])), make((gap.last, _BITS[version]))
     return min(block.prefixlen for block in summarize_address_range(first[0], last[0]))
+
+
+def few(blocks: Iterable[Network], most: int) -> tuple[Network, ...]:
+    """The same addresses in at most so many blocks, in order. Where that is not possible, neighbours are joined to the
+    smallest block around them, so that others are in it too: as few of them as one prefix length for all allows.
+
+    `blocks`: of one family. What is joined depends on the addresses alone, and one more block among those that are
+    joined seldom changes anything.
+    """
+    exact: list[Network] = list(collapse_addresses(blocks))  # type: ignore[type-var]
+    if len(exact) <= most:
+        return tuple(exact)
+    version, bits = exact[0].version, _BITS[exact[0].version]
+    keys = [_key(block) for block in exact]
+    low, high = 0, bits
+    while high - low > 1:  # at `low` they are few enough, at `high` too many
+        middle = (low + high) // 2
+        low, high = (middle, high) if len(set(_cells(keys, middle, bits))) <= most else (low, middle)
+    joined = []
+    for _, cell in groupby(zip(_cells(keys, low, bits), keys, strict=True), key=itemgetter(0)):
+        found = [key for _, key in cell]
+        start, last = found[0].start, found[-1].start + (1 << (bits - found[-1].length)) - 1
+        length = bits - (start ^ last).bit_length()
+        joined.append(_network(_Key(_masked(start, length, version), length), version))
+    return tuple(collapse_addresses(joined))  # type: ignore[type-var]
+
+
+def _cells(keys: Iterable[_Key], length: int, bits: int) -> Iterator[_Key]:
+    """For each block the one of that prefix length around it; itself if it is larger."""
+    host = bits - length
+    return (key if key.length <= length else _Key(key.start >> host << host, length) for key in keys)
 
 
 def _key(block: Network) -> _Key:
