@@ -289,6 +289,7 @@ def _sections(own: tuple[str, ...]) -> st.SearchStrategy[Document]:
         "isolation": st.sampled_from(("Namespace", "Tenant")),
         "dns": st.booleans(),
         "apiServer": st.booleans(),
+        "peersBy": st.sampled_from(("Selector", "Subnet", "Both")),
         "ingress": _rules("to", "from", own),
         "egress": _rules("from", "to", own),
         "foreign": foreign,

@@ -5,10 +5,10 @@ from typing import Final
 
 from securetenant.cache.own import OwnRanges, own_ranges
 from securetenant.controls.registry import CONTROLS
-from securetenant.controls.world import Own, Use
+from securetenant.controls.world import Use
 from securetenant.model.kinds import Kind
 from securetenant.model.objects import Observed
-from securetenant.sets.space import Gap, Network, Space
+from securetenant.sets.space import Gap, Network, Space, Summary
 
 
 def ranges() -> dict[Kind, Callable[[Observed], Iterable[Network]]]:
@@ -69,7 +69,7 @@ class Addresses:
             for block in found:
                 self._space.add(use, block)
 
-    def own(self, block: Network) -> Own:
+    def own(self, block: Network) -> Summary:
         return self.owned.within(block)
 
     def overlapping(self, block: Network) -> Iterator[tuple[Use, Network]]:

@@ -6,10 +6,9 @@ from ipaddress import ip_network
 from typing import Final
 
 from securetenant.controls.registry import CONTROLS
-from securetenant.controls.world import Own
 from securetenant.model.kinds import Kind
 from securetenant.model.objects import Observed
-from securetenant.sets.space import Network, Space, few
+from securetenant.sets.space import Network, Space, Summary
 
 # In how many parts an answer is at most: each is an exception of a NetworkPolicy's block, whose number is what network
 # plug-ins are slow with.
@@ -38,7 +37,7 @@ class OwnRanges:
         self.on_doubt: Callable[[], None] = lambda: None
         self._space: Space[Hashable] = Space()
         self._ranges = own_ranges()
-        self._answers: dict[Network, Own] = {}
+        self._answers: dict[Network, Summary] = {}
         self._doubtful: set[Network] = set()
         self._changed: set[Network] = set()
         for text in fixed:
@@ -63,14 +62,12 @@ class OwnRanges:
             with suppress(ValueError):  # of a spec that the models refuse
                 (self._add if is_there else self._remove)(token, ip_network(token.removeprefix(_DECLARED)))
 
-    def within(self, block: Network) -> Own:
+    def within(self, block: Network) -> Summary:
         """The cluster's own addresses in a block."""
         before = self._answers.get(block)
         if before is not None and block not in self._doubtful:
             return before
-        exact = self._space.outermost(block)
-        parts = few(exact, MOST) if exact else ()
-        answer = Own(parts, sum(one.num_addresses for one in parts) == sum(one.num_addresses for one in exact))
+        answer = self._space.summary(block, MOST)
         self._doubtful.discard(block)
         self._answers[block] = answer
         if before is not None and answer != before:

@@ -8,9 +8,8 @@ overlap one are above it (a look-up for each prefix length in use) or below it (
 from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator
-from ipaddress import IPv4Network, IPv6Network, collapse_addresses, summarize_address_range
+from ipaddress import IPv4Network, IPv6Network, summarize_address_range
 from itertools import groupby
-from operator import itemgetter
 from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 Network: TypeAlias = IPv4Network | IPv6Network
@@ -31,6 +30,13 @@ class Gap(NamedTuple):
 
     first: int
     last: int
+
+
+class Summary(NamedTuple):
+    """What is used of a block: `parts`, in order. `is_exact`: they have no other address."""
+
+    parts: tuple[Network, ...]
+    is_exact: bool = True
 
 
 class Space(Generic[User]):
@@ -122,18 +128,40 @@ class Space(Generic[User]):
             if length <= key.length
         )
 
-    def outermost(self, within: Network) -> list[Network]:
-        """The used parts of a block, in order, without those that lie in another; the block itself if all is used."""
+    def summary(self, within: Network, most: int) -> Summary:
+        """What is used of a block, in at most so many blocks.
+
+        Where that is not possible, neighbours are joined to the smallest block around them, so that others are in it
+        too: those that share a prefix, as long a one as makes few enough. What is far from all others stays as it is.
+        The result depends on the used addresses alone.
+        """
         if self.covers(within):
-            return [within]
-        version, end = within.version, _end(within)
-        listed, found = self._sorted[version], list[Network]()
+            return Summary((within,))
+        version, bits = within.version, _BITS[within.version]
+        exact = _merged(self._outermost(within), bits)
+        if len(exact) <= most:
+            return Summary(tuple(_network(key, version) for key in exact))
+        low, high = 0, bits
+        while high - low > 1:  # at `low` they are few enough, at `high` too many
+            middle = (low + high) // 2
+            low, high = (
+                (middle, high) if sum(1 for _ in groupby(_cells(exact, middle, bits))) <= most else (low, middle)
+            )
+        joined = []
+        for _, cell in groupby(exact, key=lambda key: _cell(key, low, bits)):
+            found = list(cell)
+            start, last = found[0].start, found[-1].start + (1 << (bits - found[-1].length)) - 1
+            length = bits - (start ^ last).bit_length()
+            joined.append(_Key(_masked(start, length, version), length))
+        return Summary(tuple(_network(key, version) for key in _merged(joined, bits)), is_exact=False)
+
+    def _outermost(self, within: Network) -> Iterator[_Key]:
+        """The used blocks inside a block, in order, without those that lie in another."""
+        listed, end, bits = self._sorted[within.version], _end(within), _BITS[within.version]
         at = bisect_left(listed, _key(within))
         while at < len(listed) and listed[at].start <= end:
-            found.append(_network(listed[at], version))
-            beyond = listed[at].start + (1 << (_BITS[version] - listed[at].length))
-            at = bisect_left(listed, _Key(beyond, 0), at)
-        return found
+            yield listed[at]
+            at = bisect_left(listed, _Key(listed[at].start + (1 << (bits - listed[at].length)), 0), at)
 
     def gaps(self, within: Network) -> Iterator[Gap]:
         """What is free in a block, in order."""
@@ -159,35 +187,29 @@ def largest(gap: Gap, version: int) -> int:
     return min(block.prefixlen for block in summarize_address_range(first[0], last[0]))
 
 
-def few(blocks: Iterable[Network], most: int) -> tuple[Network, ...]:
-    """The same addresses in at most so many blocks, in order. Where that is not possible, neighbours are joined to the
-    smallest block around them, so that others are in it too: as few of them as one prefix length for all allows.
-
-    `blocks`: of one family. What is joined depends on the addresses alone, and one more block among those that are
-    joined seldom changes anything.
-    """
-    exact: list[Network] = list(collapse_addresses(blocks))  # type: ignore[type-var]
-    if len(exact) <= most:
-        return tuple(exact)
-    version, bits = exact[0].version, _BITS[exact[0].version]
-    keys = [_key(block) for block in exact]
-    low, high = 0, bits
-    while high - low > 1:  # at `low` they are few enough, at `high` too many
-        middle = (low + high) // 2
-        low, high = (middle, high) if len(set(_cells(keys, middle, bits))) <= most else (low, middle)
-    joined = []
-    for _, cell in groupby(zip(_cells(keys, low, bits), keys, strict=True), key=itemgetter(0)):
-        found = [key for _, key in cell]
-        start, last = found[0].start, found[-1].start + (1 << (bits - found[-1].length)) - 1
-        length = bits - (start ^ last).bit_length()
-        joined.append(_network(_Key(_masked(start, length, version), length), version))
-    return tuple(collapse_addresses(joined))  # type: ignore[type-var]
+def _merged(keys: Iterable[_Key], bits: int) -> list[_Key]:
+    """The same addresses in as few blocks as possible; in order, and apart from each other."""
+    found: list[_Key] = []
+    for key in keys:
+        while found and found[-1].length == key.length and found[-1].start ^ key.start == 1 << (bits - key.length):
+            key = _Key(found.pop().start, key.length - 1)
+        found.append(key)
+    return found
 
 
-def _cells(keys: Iterable[_Key], length: int, bits: int) -> Iterator[_Key]:
-    """For each block the one of that prefix length around it; itself if it is larger."""
-    host = bits - length
-    return (key if key.length <= length else _Key(key.start >> host << host, length) for key in keys)
+def _cell(key: _Key, length: int, bits: int) -> int:
+    """The block of that prefix length around a block, as a number; for a larger one a number that no other has."""
+    return key.start >> (bits - length) if key.length > length else ~key.start
+
+
+def _count(keys: Iterable[_Key], length: int, bits: int) -> int:
+    """How many different cells blocks have, which are in order and apart."""
+    count, last = 0, None
+    for key in keys:
+        cell = _cell(key, length, bits)
+        if cell != last:
+            count, last = count + 1, cell
+    return count
 
 
 def _key(block: Network) -> _Key:

@@ -8,10 +8,11 @@ from collections.abc import Collection
 from ipaddress import ip_network
 from typing import Final, NamedTuple
 
-from securetenant.controls.world import Own, World
+from securetenant.controls.world import World
 from securetenant.sets import blocks
 from securetenant.sets.blocks import Address, Block, Network
 from securetenant.sets.policy import Direction
+from securetenant.sets.space import Summary
 
 _NAMED: Final = 3  # parts that a message names
 _REMEDY: Final = "name a tenant or a platform namespace"
@@ -38,7 +39,7 @@ def outside(declared: Block, direction: Direction, api_server: Collection[Addres
     if left is None:
         remedy = "set network.apiServer: true, or remove the peer"
         return Outside(reason=f"its cidr contains only the API server's addresses: {remedy}")
-    own = world.addresses.own(whole) if not platform.offline else Own()
+    own = world.addresses.own(whole) if not platform.offline else Summary(())
     taken = blocks.within(declared, own.parts)
     if not taken:
         return Outside((left,))
@@ -46,7 +47,7 @@ def outside(declared: Block, direction: Direction, api_server: Collection[Addres
     found = [left] if left is not None else []
     if direction == "ingress":
         found += _of_nodes(declared, taken, platform.ingress_node_cidrs)
-    many = "" if own.exact else _MANY
+    many = "" if own.is_exact else _MANY
     if not found:
         nodes = _NODES if direction == "ingress" else ""
         return Outside(reason=f"all of {declared.cidr} is cluster-internal{many}: {_REMEDY}{nodes}")
