@@ -144,9 +144,7 @@ class Space(Generic[User]):
         low, high = 0, bits
         while high - low > 1:  # at `low` they are few enough, at `high` too many
             middle = (low + high) // 2
-            low, high = (
-                (middle, high) if sum(1 for _ in groupby(_cells(exact, middle, bits))) <= most else (low, middle)
-            )
+            low, high = (middle, high) if _count(exact, middle, bits) <= most else (low, middle)
         joined = []
         for _, cell in groupby(exact, key=lambda key: _cell(key, low, bits)):
             found = list(cell)
