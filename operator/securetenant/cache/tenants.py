@@ -18,7 +18,7 @@ from securetenant.api.tenant import (
     Metadata,
     SecureTenant,
 )
-from securetenant.cache.triggers import TokenIndex, read, tokens, tokens_of, tokens_of_change, told
+from securetenant.cache.triggers import TokenIndex, read, tokens, tokens_of, tokens_of_change, tokens_of_told, told
 from securetenant.controls.world import Lookup
 from securetenant.model import names
 from securetenant.model.kinds import Kind
@@ -173,7 +173,7 @@ class Tenants:
         """The tenants whose plans read what changed in the status."""
         if told(zlib.decompress(before.packed)) == told(zlib.decompress(after.packed)):
             return set()
-        return self.index.tenants(tokens_of_change(name, self.index.tokens(name), self.lookup))
+        return self.index.tenants(tokens_of_told(name, self.index.tokens(name), self.lookup))
 
     def remove(self, name: str) -> set[str]:
         """Forget a tenant; returns the tenants that this concerns, itself included."""

@@ -118,10 +118,12 @@ def tokens_of_event(new: Observed, old: Observed | None, *, mirrored: bool) -> s
 
 def tokens_of_change(tenant: str, tokens: Collection[str], lookup: Lookup) -> set[str]:
     """The tokens of the tenants that a change of this tenant concerns. `tokens`: its own, before and after."""
-    found = {token for token in tokens if token.startswith("ns:")}  # who declares the same namespace
-    for each in _TRIGGERS:
-        found.update(each.spreads(tenant, tokens, lookup))
-    return found
+    return {token for token in tokens if token.startswith("ns:")} | tokens_of_told(tenant, tokens, lookup)
+
+
+def tokens_of_told(tenant: str, tokens: Collection[str], lookup: Lookup) -> set[str]:
+    """The same without the tenants that declare the same namespace (itself among them)."""
+    return {token for each in _TRIGGERS for token in each.spreads(tenant, tokens, lookup)}
 
 
 class TokenIndex:
