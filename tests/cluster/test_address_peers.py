@@ -1,23 +1,22 @@
-"""Rules of addresses while the cluster grows: what it declares as its own is taken out, after a restart too; and peers
-that are written by the subnets of their namespaces."""
+"""Rules of addresses while the cluster grows: what it declares as its own is taken out; and peers that are written by
+the subnets of their namespaces."""
 
 import contextlib
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-from tests.support import life
-from tests.support.sandbox import Admin, Plane, run_operator, wait_for
-from tests.support.tenants import POLICIES, Stage, peer_rule
+from tests.support.addresspeers import excepts, versions, wide, written
+from tests.support.sandbox import Admin, wait_for
+from tests.support.tenants import Stage, peer_rule
 
 pytestmark = pytest.mark.cluster
 
 NODES: Final = "/api/v1/nodes"
 POOLS: Final = "/apis/securetenant.dev/v1alpha1/subnetpools"
+POOL: Final = {"apiVersion": "securetenant.dev/v1alpha1", "kind": "SubnetPool"}
 SERVICES: Final = "/apis/networking.k8s.io/v1/servicecidrs"
-WIDE: Final = "198.18.0.0/15"
 SINCE: Final = 33  # ServiceCIDR
 
 
@@ -31,52 +30,25 @@ async def standing(admin: Admin, path: str, name: str, **content: Any) -> AsyncI
         await admin.delete(f"{path}/{name}")
 
 
-async def written(admin: Admin, namespace: str, name: str) -> list[dict[str, Any]] | None:
-    """The peers of a policy with one rule; None if there is no such policy."""
-    policy = await admin.find(f"{POLICIES.format(namespace)}/securetenant-{name}")
-    if policy is None:
-        return None
-    (rule,) = policy["spec"].get("egress") or policy["spec"]["ingress"]
-    peers: list[dict[str, Any]] = rule.get("to") or rule["from"]
-    return peers
-
-
-async def versions(admin: Admin, namespace: str) -> dict[str, str]:
-    listed = (await admin.get(POLICIES.format(namespace)))["items"]
-    return {item["metadata"]["name"]: item["metadata"]["resourceVersion"] for item in listed}
-
-
-async def excepts(admin: Admin, namespace: str, *parts: str) -> None:
-    """Wait until both directions leave out these parts."""
-    expected = [{"ipBlock": {"cidr": WIDE, **({"except": sorted(parts)} if parts else {})}}]
-
-    async def is_so() -> bool:
-        for name in ("egress-wide", "ingress-wide"):
-            assert await written(admin, namespace, name) == expected
-        return True
-
-    await wait_for(is_so, 20, f"{namespace} to leave out {parts}")
-
-
-def wide(cidr: str = WIDE, name: str = "wide") -> dict[str, Any]:
-    peer = {"cidr": cidr}
-    return {direction: [peer_rule(name, direction, peer, ports=[443])] for direction in ("ingress", "egress")}
+async def has_addresses(admin: Admin, node: str) -> bool:
+    return bool((await admin.get(f"{NODES}/{node}"))["status"].get("addresses"))
 
 
 async def test_what_the_cluster_declares_later_is_taken_out_later(stage: Stage, minor: int) -> None:
     admin = stage.admin
     tenant = await stage.tenant("adr-wide", {"namespaces": [{"name": "adr-wide-a"}], "network": wide()})
-    other = await stage.tenant("adr-far", {"namespaces": [{"name": "adr-far-a"}], "network": wide("192.0.2.0/28")})
+    other = await stage.tenant("adr-far", {"namespaces": [{"name": "adr-far-a"}], "network": wide("203.0.113.0/28")})
     await excepts(admin, "adr-wide-a")
     far = await versions(admin, "adr-far-a")
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(standing(admin, NODES, "adr-1", spec={"podCIDRs": ["198.18.64.0/24"]}))
         await excepts(admin, "adr-wide-a", "198.18.64.0/24")
+        await wait_for(lambda: has_addresses(admin, "adr-1"), 20, "kwok to give the node an address of its own")
         listed = [{"type": "InternalIP", "address": "198.18.7.1"}, {"type": "Hostname", "address": "adr-1"}]
         await admin.patch(f"{NODES}/adr-1/status", {"status": {"addresses": listed}})
         await excepts(admin, "adr-wide-a", "198.18.64.0/24", "198.18.7.1/32")
         pool = {"cidrs": ["198.19.0.0/20"], "reserved": ["198.19.4.0/24"]}
-        await stack.enter_async_context(standing(admin, POOLS, "adr", spec=pool))
+        await stack.enter_async_context(standing(admin, POOLS, "adr", **POOL, spec=pool))
         await excepts(admin, "adr-wide-a", "198.18.64.0/24", "198.18.7.1/32", "198.19.0.0/20")
 
         before = await versions(admin, "adr-wide-a")
@@ -103,28 +75,6 @@ async def test_what_the_cluster_declares_later_is_taken_out_later(stage: Stage, 
     await tenant.agrees("what the cluster declares no more to be no drift")
     assert await versions(admin, "adr-far-a") == far
     await other.agrees()
-
-
-async def test_after_a_restart_nothing_is_opened_until_all_tenants_are_known(
-    plane: Plane, admin: Admin, manifests: None, tmp_path: Path
-) -> None:
-    """The subnet of adr-z stands in no object but its SecureTenant."""
-    entry = {"name": "adr-z-a", "subnet": {"cidr": "198.18.9.0/24"}}
-    try:
-        async with run_operator(plane, tmp_path, name="before") as operator:
-            await life.create(admin, "adr-z", {"namespaces": [entry], "subnets": {"provider": "None"}})
-            await life.create(admin, "adr-a", {"namespaces": [{"name": "adr-a-a"}], "network": wide()})
-            await excepts(admin, "adr-a-a", "198.18.9.0/24")
-            await life.ready(admin, "adr-z")
-            await life.ready(admin, "adr-a")
-            await life.settled(operator, "adr-a")
-            before = await versions(admin, "adr-a-a")
-        async with run_operator(plane, tmp_path, name="after") as operator:
-            await life.settled(operator, "adr-a")
-            await life.settled(operator, "adr-z")
-            assert await versions(admin, "adr-a-a") == before
-    finally:
-        await life.remove(admin, "adr-a", "adr-z")
 
 
 async def test_peers_are_written_by_the_subnet_once_it_is_given(stage: Stage) -> None:
