@@ -61,7 +61,7 @@ def peers(found: Plan, rule: str = "from-ledger", at_: str = "payments-prod") ->
 
 
 def narrowed(found: Plan) -> tuple[str, str]:
-    return next(((one.reason, one.message) for one in found.conditions if one.type == network.NARROWED), ("", ""))
+    return next(((one.reason, one.message) for one in found.conditions if one.type == "WhitelistNarrowed"), ("", ""))
 
 
 BOTH_GIVEN = given(ledger_prod="10.60.1.0/24 fd00:60:1::/64", ledger_test="10.60.2.0/24")

@@ -41,7 +41,7 @@ def opened(found: Plan, name: str) -> list[Any]:
     return listed
 
 
-def condition(found: Plan, name: str = network.NARROWED) -> Condition | None:
+def condition(found: Plan, name: str = "WhitelistNarrowed") -> Condition | None:
     return next((one for one in found.conditions if one.type == name), None)
 
 

@@ -41,7 +41,6 @@ DENY: Final = "securetenant-default-deny"
 DNS: Final = "securetenant-dns"
 ISOLATION: Final = "securetenant-isolation"
 API_SERVER: Final = "securetenant-api-server"
-NARROWED: Final = "WhitelistNarrowed"
 
 FLOWS: Final = Family(
     "securetenant_whitelist_flows",
@@ -152,9 +151,10 @@ def _narrowed(declared: Sequence[Declaration], isolation: str) -> list[Condition
         parts.append((False, f"isolation: {isolation}"))
     if not parts:
         return []
-    reason = "ClusterInternal" if any(is_cidr for is_cidr, _ in parts) else "NoSubnet"
+    has_cidr = any(is_cidr for is_cidr, _ in parts)
     more = f"; and {len(parts) - _FIRST} more" if len(parts) > _FIRST else ""
-    return [Condition.of(NARROWED, "True", reason, "; ".join(text for _, text in parts[:_FIRST]) + more)]
+    message = "; ".join(text for _, text in parts[:_FIRST]) + more
+    return [Condition.of("WhitelistNarrowed", "True", "ClusterInternal" if has_cidr else "NoSubnet", message)]
 
 
 def _by_form(tenant: SecureTenant, world: World) -> list[Condition]:
@@ -166,7 +166,7 @@ def _by_form(tenant: SecureTenant, world: World) -> list[Condition]:
         found.append("peers are rendered by selector: their subnets are the cluster's")
     if any(p.cidr for direction in whitelist.OPPOSITE for _, _, ps in whitelist.rules(tenant, direction) for p in ps):
         found.append("a cidr is rendered with the addresses of the cluster in it: they are the cluster's to tell")
-    return [Condition.of(NARROWED, "Unknown", NO_CLUSTER, "; ".join(found))] if found else []
+    return [Condition.of("WhitelistNarrowed", "Unknown", NO_CLUSTER, "; ".join(found))] if found else []
 
 
 def _left_out(tenant: SecureTenant, world: World) -> tuple[list[Condition], list[str]]:
