@@ -86,8 +86,6 @@ def test_what_is_only_not_there_yet_needs_no_note() -> None:
     notes = render(BANK).stderr.splitlines()
     named = [note.split(":")[1].strip() for note in notes]
     assert named == ["payments", "payments", "risk", "treasury", "treasury"], notes
-        notes
-    )
 
 
 def test_paused_writes_nothing() -> None:
