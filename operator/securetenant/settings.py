@@ -149,6 +149,11 @@ class Settings(BaseSettings):
         (),
         description="Addresses of the cluster itself that no object in it names, never given to a tenant: CIDRs.",
     )
+    ingress_node_cidrs: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_items)] = Field(
+        (),
+        description="Addresses of nodes that an ingress rule may open by cidr (load balancers, ingress controllers on "
+        "the host network): CIDRs.",
+    )
     subnet_release_delay: int = Field(
         600,
         ge=0,
@@ -207,7 +212,7 @@ class Settings(BaseSettings):
                 )
         return value
 
-    @field_validator("dns_cidrs", "cluster_cidrs")
+    @field_validator("dns_cidrs", "cluster_cidrs", "ingress_node_cidrs")
     @classmethod
     def _cidrs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(_cidr(text) for text in value)
@@ -234,6 +239,7 @@ class Settings(BaseSettings):
             dns_cidrs=self.dns_cidrs,
             dns_port=self.dns_port,
             cluster_cidrs=self.cluster_cidrs,
+            ingress_node_cidrs=self.ingress_node_cidrs,
             subnet_release_delay=self.subnet_release_delay,
             operator_namespace=self.operator_namespace,
             daemonset_namespaces=self.daemonset_namespaces,

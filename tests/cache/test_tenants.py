@@ -278,3 +278,31 @@ def test_a_token_of_many_tenants_loses_them_one_by_one() -> None:
     for number, name in enumerate(names):
         index.replace(name, frozenset())
         assert index.tenants(("role:all", f"ns:{name}")) == set(names[number + 1 :])
+
+
+def test_what_a_status_tells_concerns_who_reads_it() -> None:
+    """A subnet that is given stands in the status, which is written by us: no spec changes, and no object's event comes
+    where a plug-in fills in nothing."""
+    tenants = Tenants()
+    before = body("pay", 2)
+    for each in (peer("near", "pay"), body("stranger"), before):
+        tenants.observe("ADDED", each)
+
+    def written(version: int, **status: Any) -> bytes:
+        metadata = {**before["metadata"], "resourceVersion": str(version)}
+        return msgspec.json.encode({**before, "metadata": metadata, "status": status})
+
+    given = [{"namespace": "pay", "cidrs": ["10.60.0.0/24"]}]
+    assert tenants.store(written(3, observedGeneration=1)) == set()
+    assert tenants.store(written(4, observedGeneration=1, subnets=given)) == {"near"}
+    assert tenants.store(written(5, observedGeneration=1, subnets=given, drift={"total": 1})) == set()
+    assert tenants.observe("MODIFIED", msgspec.json.decode(written(6, subnets=[]))) == {"pay", "near"}
+
+
+def test_a_tenant_that_writes_its_own_subnets_reads_its_own_status() -> None:
+    tenants = Tenants()
+    before = body("pay", 2, network={"peersBy": "Subnet", "isolation": "Tenant"})
+    tenants.observe("ADDED", before)
+    metadata = {**before["metadata"], "resourceVersion": "3"}
+    status = {"subnets": [{"namespace": "pay", "cidrs": ["10.60.0.0/24"]}]}
+    assert tenants.store(msgspec.json.encode({**before, "metadata": metadata, "status": status})) == {"pay"}

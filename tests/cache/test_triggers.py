@@ -13,6 +13,7 @@ from securetenant.controls.access import control as access
 from securetenant.controls.access import subjects
 from securetenant.controls.network import whitelist
 from securetenant.model import names
+from securetenant.sets import blocks
 from tests.support.specs import documents
 from tests.support.world import StaticWorld, observed, tenant
 
@@ -48,6 +49,8 @@ def test_the_tokens_are_those_under_which_the_controls_look_things_up(document: 
         *(f"role:{name}" for name in access.bound_roles(tenant)),
         *(f"peer:{peer.tenant}" for peer in peers if peer.tenant is not None),
         *(f"platform:{peer.namespace}" for peer in peers if peer.namespace is not None),
+        *(f"cidr:{blocks.canonical_cidr(peer.cidr)}" for peer in peers if peer.cidr is not None),
+        *(["bysubnet", "subnets"] if spec.network.peers_by != "Selector" else []),
         *(["apiserver"] if spec.network.api_server or whitelist.reaches_addresses(tenant) else []),
         *(f"usage:{name}" for name in namespaces if spec.quota.tenant),
         *([_first(spec.nodes)] if spec.nodes is not None else []),

@@ -84,7 +84,8 @@ def test_what_only_a_cluster_knows_is_named() -> None:
 def test_what_is_only_not_there_yet_needs_no_note() -> None:
     """Such as a quota that nobody has counted."""
     notes = render(BANK).stderr.splitlines()
-    assert [note.split(":")[1].strip() for note in notes] == ["payments", "risk", "treasury", "treasury"], notes
+    named = [note.split(":")[1].strip() for note in notes]
+    assert named == ["payments", "payments", "risk", "treasury", "treasury"], notes
 
 
 def test_paused_writes_nothing() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from securetenant.sets import blocks
-from securetenant.sets.blocks import Address, Block
+from securetenant.sets.blocks import Address, Block, Network
 
 BITS = 3
 WHOLES = ("10.0.0.0/29", "2001:db8::/125")  # of eight addresses each
@@ -36,20 +36,36 @@ def held(block: Block) -> set[Address]:
     return each(block.cidr).difference(*map(each, block.excepts))
 
 
-addresses = st.frozensets(st.sampled_from([address for whole in WHOLES for address in each(whole)]))
+networks = st.frozensets(
+    st.sampled_from(
+        [part for whole in WHOLES for n in range(BITS + 1) for part in ip_network(whole).subnets(prefixlen_diff=n)]
+    ),
+    max_size=5,
+)
 
 
-@given(small(), addresses)
-def test_without_is_the_difference(block: Block, closed: frozenset[Address]) -> None:
-    left = blocks.without(block, closed)
-    assert (held(left) if left is not None else set()) == held(block) - closed
-    if not held(block) & closed:
+@given(small(), networks)
+def test_without_is_the_difference(block: Block, closed: frozenset[Network]) -> None:
+    left = blocks.without(block, tuple(sorted(closed, key=str)))
+    closed_ = set[Address]().union(*(each(str(one)) for one in closed))
+    assert (held(left) if left is not None else set()) == held(block) - closed_
+    if not each(block.cidr) & closed_:
         assert left == block
     elif left is not None:
         assert all(each(part) < each(left.cidr) for part in left.excepts), "the API server refuses others"
         assert list(left.excepts) == sorted(left.excepts)
+        assert left == block or not any(each(one) < each(two) for one in left.excepts for two in left.excepts)
     else:
-        assert held(block) <= closed
+        assert held(block) <= closed_
+
+
+@given(small(), networks)
+def test_within_is_what_is_taken_out(block: Block, closed: frozenset[Network]) -> None:
+    found = [each(str(one)) for one in blocks.within(block, closed)]
+    closed_ = set[Address]().union(*(each(str(one)) for one in closed))
+    assert set[Address]().union(*found) & held(block) == held(block) & closed_
+    assert all(part <= each(block.cidr) for part in found)
+    assert sum(map(len, found)) == len(set[Address]().union(*found)), "each address once"
 
 
 @pytest.mark.parametrize(

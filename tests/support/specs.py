@@ -45,7 +45,7 @@ DEFAULTS: Final[Document] = {
     "mode": "Enforce",
     "deletionPolicy": "Retain",
     "access": {"foreign": "Report"},
-    "network": {"isolation": "Namespace", "dns": True, "apiServer": False, "foreign": "Report"},
+    "network": {"isolation": "Namespace", "dns": True, "apiServer": False, "peersBy": "Selector", "foreign": "Report"},
     "admission": "Deny",
     "runtime": {
         "podSecurity": "Restricted",
@@ -289,6 +289,7 @@ def _sections(own: tuple[str, ...]) -> st.SearchStrategy[Document]:
         "isolation": st.sampled_from(("Namespace", "Tenant")),
         "dns": st.booleans(),
         "apiServer": st.booleans(),
+        "peersBy": st.sampled_from(("Selector", "Subnet", "Both")),
         "ingress": _rules("to", "from", own),
         "egress": _rules("from", "to", own),
         "foreign": foreign,

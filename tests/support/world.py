@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from securetenant.api.tenant import SecureTenant
+from securetenant.cache.addresses import SEEN, Addresses
 from securetenant.cache.tenants import Tenants
 from securetenant.cache.world import World, indexes
 from securetenant.controls import commitment
@@ -54,9 +55,11 @@ class StaticWorld(World):
         self.kept = {kind: Kept() for kind in CACHED}
         self.by_key, self.known = indexes(), Tenants()
         self.pods: dict[str, Pods] = {}  # by node; none where nothing is given
+        platform = platform or Platform()
         super().__init__(
-            *(self.kept, self.by_key, self.known, platform or Platform(), lambda kind: kind not in absent),
+            *(self.kept, self.by_key, self.known, platform, lambda kind: kind not in absent),
             lambda node: self.pods.get(node, Pods()),
+            Addresses(platform.cluster_cidrs),
         )
         self._version = 0
         self.put(*tenants, *NAMED["admission"].shipped(), *objects)
@@ -87,6 +90,8 @@ class StaticWorld(World):
             kept[ref] = new
         if ref.kind in self.by_key:
             self.by_key[ref.kind].change(old, new)
+        if ref.kind in SEEN:
+            self.addresses.change(old, new)
 
 
 def body_of(tenant: SecureTenant, version: int) -> dict[str, Any]:

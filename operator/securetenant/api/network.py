@@ -21,6 +21,7 @@ from securetenant.api.types import (
 )
 
 ForeignPolicy = Literal["Report", "Remove", "Ignore"]
+PeersBy = Literal["Selector", "Subnet", "Both"]
 Protocol = Literal["TCP", "UDP", "SCTP"]
 
 
@@ -183,6 +184,11 @@ class Network(SpecModel):
     )
     dns: bool = Field(True, description="Whether pods may query the cluster's DNS.")
     api_server: bool = Field(False, description="Whether pods may reach the Kubernetes API server.")
+    peers_by: PeersBy = Field(
+        "Selector",
+        description="How NetworkPolicies name peers in the cluster. Selector: by namespace and labels. Subnet: by the "
+        "subnets of their namespaces. Both: a whole namespace by either.",
+    )
     ingress: Annotated[list[IngressRule], Field(max_length=64), Unique("name")] = Field(
         default_factory=list, description="Allowed incoming traffic."
     )

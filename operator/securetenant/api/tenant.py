@@ -208,6 +208,13 @@ _SPEC_RULES: Final = (
         inputs=("namespaces", "network"),
     ),
     Rule(
+        """!has(self.network) || !has(self.network.peersBy) || self.network.peersBy != 'Subnet' ||
+        !has(self.subnets) || !has(self.subnets.provider) || self.subnets.provider != 'Cilium'""",
+        "network.peersBy: Subnet opens nothing with Cilium, whose policies match no pods by address: write Selector",
+        lambda spec: spec.network.peers_by != "Subnet" or spec.subnets.provider != "Cilium",
+        inputs=("network", "subnets"),
+    ),
+    Rule(
         f"!has(self.exemptions) || self.exemptions.all(e, e.namespace in {_DECLARED})",
         f"exemptions: namespace {_UNDECLARED}",
         lambda spec: _declares(spec, {exemption.namespace for exemption in spec.exemptions}),

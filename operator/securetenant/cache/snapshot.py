@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from securetenant.api.tenant import SecureTenant
-from securetenant.cache.addresses import Addresses, ranges
+from securetenant.cache.addresses import SEEN, Addresses
 from securetenant.cache.index import Index
 from securetenant.cache.triggers import TokenIndex, tokens_of
 from securetenant.cache.world import World, indexes
@@ -75,8 +75,8 @@ def world_of(objects: Mapping[Kind, Iterable[Observed]], tenants: Iterable[Secur
     not served."""
     indexed = indexes()
     caches = {kind: Listing(objects.get(kind, ()), indexed.get(kind)) for kind in CACHED}
-    addresses = Addresses()
-    for kind in ranges():
+    addresses = Addresses(platform.cluster_cidrs)
+    for kind in SEEN:
         for observed in objects.get(kind, ()):
             addresses.change(None, observed)
     return World(

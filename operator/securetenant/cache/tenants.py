@@ -18,7 +18,7 @@ from securetenant.api.tenant import (
     Metadata,
     SecureTenant,
 )
-from securetenant.cache.triggers import TokenIndex, read, tokens, tokens_of, tokens_of_change
+from securetenant.cache.triggers import TokenIndex, read, tokens, tokens_of, tokens_of_change, tokens_of_told, told
 from securetenant.controls.world import Lookup
 from securetenant.model import names
 from securetenant.model.kinds import Kind
@@ -146,8 +146,8 @@ class Tenants:
             return set()
         entry = self._store(body)
         if before is not None and _same_intent(before, entry):
-            # Only the status or metadata changed, and not by us: reconcile this tenant alone.
-            return {name}
+            # Only the status or metadata changed, and not by us: reconcile this tenant, and who reads its status.
+            return {name} | self._told(name, before, entry)
         return self._reindex(name, entry)
 
     def store(self, raw: bytes) -> set[str]:
@@ -166,7 +166,14 @@ class Tenants:
         if not _same_intent(before, entry):
             return self._reindex(name, entry)
         # Somebody removed our finalizer before our write: it has to be put back while there is time.
-        return {name} if before.finalized and not entry.finalized and not entry.deleting else set()
+        lost = before.finalized and not entry.finalized and not entry.deleting
+        return ({name} if lost else set()) | self._told(name, before, entry)
+
+    def _told(self, name: str, before: Entry, after: Entry) -> set[str]:
+        """The tenants whose plans read what changed in the status."""
+        if told(zlib.decompress(before.packed)) == told(zlib.decompress(after.packed)):
+            return set()
+        return self.index.tenants(tokens_of_told(name, self.index.tokens(name), self.lookup))
 
     def remove(self, name: str) -> set[str]:
         """Forget a tenant; returns the tenants that this concerns, itself included."""

@@ -4,7 +4,7 @@ A tenant's tokens are read from its JSON, because of starts with thousands of te
 tenant, this a tenth of that, so tampering is corrected before most tenants are parsed.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
 import msgspec
@@ -57,6 +57,22 @@ class Sketch(msgspec.Struct):
 _decode: Final = msgspec.json.Decoder(Sketch).decode
 
 
+_Told: Final = msgspec.defstruct(
+    "_Told", [(name, msgspec.Raw, msgspec.Raw(b"")) for each in _TRIGGERS for name in each.tells], rename="camel"
+)
+_Telling: Final = msgspec.defstruct("_Telling", [("status", _Told, msgspec.field(default_factory=_Told))])
+_decode_told: Final = msgspec.json.Decoder(_Telling).decode
+
+
+def told(text: bytes) -> tuple[bytes, ...]:
+    """What a SecureTenant's status tells other tenants' plans, from its JSON, to be compared (`Triggers.tells`)."""
+    try:
+        status: Any = _decode_told(text).status  # type: ignore[attr-defined]  # composed at runtime
+    except msgspec.MsgspecError:
+        return ()
+    return tuple(bytes(getattr(status, name)) for name in status.__struct_fields__)
+
+
 def read(text: bytes) -> Sketch | None:
     """A SecureTenant's JSON as a Sketch; None if it does not fit, so that the models have to parse it."""
     try:
@@ -102,10 +118,12 @@ def tokens_of_event(new: Observed, old: Observed | None, *, mirrored: bool) -> s
 
 def tokens_of_change(tenant: str, tokens: Collection[str], lookup: Lookup) -> set[str]:
     """The tokens of the tenants that a change of this tenant concerns. `tokens`: its own, before and after."""
-    found = {token for token in tokens if token.startswith("ns:")}  # who declares the same namespace
-    for each in _TRIGGERS:
-        found.update(each.spreads(tenant, tokens, lookup))
-    return found
+    return {token for token in tokens if token.startswith("ns:")} | tokens_of_told(tenant, tokens, lookup)
+
+
+def tokens_of_told(tenant: str, tokens: Collection[str], lookup: Lookup) -> set[str]:
+    """The same without the tenants that declare the same namespace (itself among them)."""
+    return {token for each in _TRIGGERS for token in each.spreads(tenant, tokens, lookup)}
 
 
 class TokenIndex:
@@ -118,6 +136,14 @@ class TokenIndex:
     def __init__(self) -> None:
         self._by_token: dict[str, tuple[str, ...] | set[str]] = {}
         self._by_tenant: dict[str, tuple[str, ...]] = {}
+        self._watcher: Callable[[str, bool], None] = lambda token, is_there: None
+
+    def watch(self, watcher: Callable[[str, bool], None]) -> None:
+        """Call it for each token that any tenant has (True), and from now on whenever the first one gets it (True), or
+        the last one loses it (False)."""
+        self._watcher = watcher
+        for token in self._by_token:
+            watcher(token, True)
 
     def replace(self, tenant: str, tokens: frozenset[str]) -> None:
         """Set the tenant's tokens."""
@@ -135,6 +161,8 @@ class TokenIndex:
 
     def _join(self, token: str, tenant: str) -> None:
         members = self._by_token.get(token, ())
+        if not members:
+            self._watcher(token, True)
         if isinstance(members, set):
             members.add(tenant)
         else:
@@ -148,6 +176,7 @@ class TokenIndex:
             members = self._by_token[token] = tuple(other for other in members if other != tenant)
         if not members:
             del self._by_token[token]
+            self._watcher(token, False)
 
     def tokens(self, tenant: str) -> frozenset[str]:
         return frozenset(self._by_tenant.get(tenant, ()))

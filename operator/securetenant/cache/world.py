@@ -73,7 +73,8 @@ class World:
         self._serves = serves
         self.probes: dict[str, Probed] = {}
         self._pods_on = pods_on
-        self._addresses = addresses if addresses is not None else Addresses()
+        self._addresses = addresses if addresses is not None else Addresses(platform.cluster_cidrs)
+        tenants.index.watch(self._addresses.owned.declared)
 
     @property
     def platform(self) -> Platform:
@@ -130,6 +131,17 @@ class World:
 
     def pods_on(self, node: str) -> Pods:
         return self._pods_on(node)
+
+    def concerned_by_ranges(self) -> set[str]:
+        """The tenants to reconcile because the cluster's own addresses changed in a block that their plans ask for."""
+        index, owned = self._tenants.index, self._addresses.owned
+        found: set[str] = set()
+        for block in owned.changed():
+            tenants = index.tenants((f"cidr:{block}",))
+            found |= tenants
+            if not tenants:
+                owned.forget(block)
+        return found
 
     def concerned_on(self, node: str, pod: Observed | None = None) -> set[str]:
         """The tenant that has the node, by its label, unless the pod is the tenant's own."""

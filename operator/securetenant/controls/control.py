@@ -72,7 +72,8 @@ class Triggers:
     `entry`: the fields that are read of each entry of spec.namespaces, beside its name, by their types; `entries`: the
     tokens of a tenant with these entries.
     `spreads`: the tokens of other tenants that a change of a tenant concerns, from its name, its tokens before and
-    after, and the indexes.
+    after, and the indexes. `tells`: the fields of the status that other tenants' plans read: a change of one spreads as
+    well.
     """
 
     section: str = ""
@@ -80,6 +81,7 @@ class Triggers:
     tenant: Callable[[Sequence[str], Any], Tokens] = _none  # Any: a value of `reads`
     objects: Mapping[Kind, Callable[[Observed, Observed | None], Tokens]] = field(default_factory=dict)
     spreads: Callable[[str, Collection[str], Lookup], Tokens] = _none
+    tells: tuple[str, ...] = ()
     entry: Mapping[str, Any] = field(default_factory=dict)  # Any: a type as msgspec takes it
     entries: Callable[[Sequence[Any]], Tokens] = _none  # Any: values with `name` and the fields of `entry`
 
@@ -169,7 +171,8 @@ class Control:
 
     `kinds`: what it writes, and so where its stale objects are looked for; `looks_at`: what else it reads, and `only`:
     for some kinds, the names of the only objects it reads. `indexes`: the keys by which it looks up objects of a kind.
-    `ranges`: by kind, the blocks of addresses that an object uses (`World.addresses`).
+    `ranges`: by kind, the blocks of addresses that an object uses (`World.addresses`). `own`: by kind, further blocks
+    that are the cluster's own, used or not; so are the blocks of which a tenant has the token `own:<block>`.
     `stale`: finds the tenant's stale objects where the mark does not show them. `replaced`: whether an object was
     replaced by one that we must not leave behind. `tampered`: its plan where others changed a status that Kubernetes
     mirrors (one text for each change). `rereads`: its conditions depend on the objects it writes. `cluster`: what it
@@ -197,6 +200,7 @@ class Control:
     triggers: Triggers | None = None
     indexes: Mapping[Kind, Callable[[Observed], Tokens]] = field(default_factory=dict)
     ranges: Mapping[Kind, Callable[[Observed], Iterable[Network]]] = field(default_factory=dict)
+    own: Mapping[Kind, Callable[[Observed], Iterable[Network]]] = field(default_factory=dict)
     stale: Callable[[SecureTenant, World], Iterable[Observed]] | None = None
     replaced: Callable[[Observed], bool] | None = None
     tampered: Callable[[Plan, Sequence[str]], Plan] | None = None

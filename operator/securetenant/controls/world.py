@@ -8,7 +8,7 @@ from securetenant.model.kinds import Kind
 from securetenant.model.objects import Observed, Ref
 from securetenant.model.platform import Platform
 from securetenant.model.probe import Probed
-from securetenant.sets.space import Gap, Network
+from securetenant.sets.space import Gap, Network, Summary
 
 # The objects of a kind that have one of these keys.
 Lookup: TypeAlias = Callable[[Kind, Iterable[str]], Iterable[Observed]]
@@ -37,6 +37,10 @@ class Use(NamedTuple):
 
 class Addresses(Protocol):
     """The address blocks in use, by all objects that say so (`Control.ranges`)."""
+
+    def own(self, block: Network) -> Summary:
+        """The addresses in a block that belong to the cluster itself, used or not (`Control.own`), in few blocks. A
+        tenant whose plan asks has the token `cidr:<block>`: it is planned again when the answer changes."""
 
     def overlapping(self, block: Network) -> Iterable[tuple[Use, Network]]:
         """The used blocks that overlap this one, with what uses them."""

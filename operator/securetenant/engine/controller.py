@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from securetenant.cache.addresses import Addresses, ranges
+from securetenant.cache.addresses import SEEN, Addresses
 from securetenant.cache.roster import Roster
 from securetenant.cache.tenants import Tenants
 from securetenant.cache.world import World, indexes
@@ -30,6 +30,7 @@ from securetenant.engine.initial import InitialReconcile
 from securetenant.engine.inspection import Inspector
 from securetenant.engine.node_pods import NodePods
 from securetenant.engine.probe import Prober
+from securetenant.engine.ranges import notice_changed_ranges
 from securetenant.engine.reconciler import Reconciler
 from securetenant.engine.reporter import Reporter
 from securetenant.engine.resource import Again, Resource, counts, keys
@@ -94,8 +95,8 @@ class Controller:
                 hooks.setdefault(kind, []).append(self._on_change)
             if kind.mirror is not None:
                 hooks.setdefault(kind, []).append(following.change)
-        addresses = Addresses()
-        for kind in ranges():
+        addresses = Addresses(platform.cluster_cidrs)
+        for kind in SEEN:
             hooks.setdefault(kind, []).append(addresses.change)
         self._node_pods = NodePods(
             transport,
@@ -111,6 +112,7 @@ class Controller:
         def enqueue(names: Iterable[str]) -> None:
             self._enqueue(keys(SECURE_TENANT, names), clock())
 
+        notice_changed_ranges(world, enqueue)
         self._roster = Roster(transport, tenants, partial(self.observe, SECURE_TENANT), enqueue)
         self._inspector = Inspector(
             transport,

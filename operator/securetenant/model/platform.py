@@ -12,6 +12,7 @@ class Platform:
     dns_cidrs: tuple[str, ...] = ()  # NodeLocal DNSCache or hostNetwork DNS, which pod selectors do not match
     dns_port: int = 53
     cluster_cidrs: tuple[str, ...] = ()  # addresses of the cluster itself that none of its objects names
+    ingress_node_cidrs: tuple[str, ...] = ()  # addresses of nodes that ingress by cidr may open
     subnet_release_delay: int = 600  # seconds for which the addresses of a deleted namespace are given to nobody else
     operator_namespace: str = "securetenant-system"
     # Where, beside the operator's own, the pods of DaemonSets are the platform's and may run on any node.

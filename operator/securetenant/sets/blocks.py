@@ -12,6 +12,7 @@ from typing import Final, NamedTuple, TypeAlias
 from securetenant.model.objects import Json
 
 Address: TypeAlias = IPv4Address | IPv6Address
+Network: TypeAlias = IPv4Network | IPv6Network
 
 
 class Block(NamedTuple):
@@ -63,24 +64,44 @@ def _parsed(text: str) -> str:
     return str(network)
 
 
-def without(block: Block, addresses: frozenset[Address]) -> Block | None:
-    """The block with these addresses excepted, as far as it contains them; None if nothing else is left.
+@lru_cache(maxsize=1024)
+def without(block: Block, holes: tuple[Network, ...]) -> Block | None:
+    """The block with these networks excepted, as far as they overlap it; None if nothing is left.
 
-    The block is never its own exception: the API server requires that each is strictly smaller.
+    The block is never its own exception: the API server requires that each is strictly smaller. No exception lies in
+    another, unless the block was declared so and nothing is added.
     """
-    whole, excepted = ip_network(block.cidr), [ip_network(text) for text in block.excepts]
-    inside = [a for a in addresses if a in whole and not any(a in part for part in excepted)]
-    if not inside:
+    taken = within(block, holes)
+    if not taken:
         return block
-    excepts = tuple(sorted((*block.excepts, *(host(address).cidr for address in inside))))
-    return None if _cover(excepts, whole) else Block(block.cidr, excepts)
+    whole = ip_network(block.cidr)
+    excepts = _outermost([*map(ip_network, block.excepts), *taken])
+    if list(collapse_addresses(excepts)) == [whole]:  # type: ignore[type-var]
+        return None
+    return Block(block.cidr, tuple(sorted(map(str, excepts))))
 
 
-def _cover(parts: Iterable[str], whole: IPv4Network | IPv6Network) -> bool:
-    """Whether these parts of a block together cover all of it."""
-    if isinstance(whole, IPv4Network):
-        return list(collapse_addresses(map(IPv4Network, parts))) == [whole]
-    return list(collapse_addresses(map(IPv6Network, parts))) == [whole]
+def within(block: Block, networks: Iterable[Network]) -> list[Network]:
+    """What a block has of these networks: those that lie in it, but for those that its exceptions contain, in order;
+    the block itself where one is as large."""
+    whole, excepted = ip_network(block.cidr), [ip_network(text) for text in block.excepts]
+    found = [one for one in networks if one.version == whole.version and one.overlaps(whole)]
+    if any(one.prefixlen <= whole.prefixlen for one in found):
+        return [whole]
+    return _outermost([one for one in found if not any(_contains(part, one) for part in excepted)])
+
+
+def _outermost(networks: Iterable[Network]) -> list[Network]:
+    """Without those that lie in another, in order. All of one family."""
+    found: list[Network] = []
+    for one in sorted(networks):
+        if not (found and _contains(found[-1], one)):
+            found.append(one)
+    return found
+
+
+def _contains(whole: Network, part: Network) -> bool:
+    return whole.prefixlen <= part.prefixlen and whole.overlaps(part)
 
 
 def rendered(block: Block) -> Json:

@@ -7,8 +7,9 @@ overlap one are above it (a look-up for each prefix length in use) or below it (
 
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from ipaddress import IPv4Network, IPv6Network, summarize_address_range
+from itertools import groupby
 from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 Network: TypeAlias = IPv4Network | IPv6Network
@@ -29,6 +30,13 @@ class Gap(NamedTuple):
 
     first: int
     last: int
+
+
+class Summary(NamedTuple):
+    """What is used of a block: `parts`, in order. `is_exact`: they have no other address."""
+
+    parts: tuple[Network, ...]
+    is_exact: bool = True
 
 
 class Space(Generic[User]):
@@ -111,6 +119,48 @@ class Space(Generic[User]):
             return listed[at].start + (1 << (bits - listed[at].length))
         return None
 
+    def covers(self, block: Network) -> bool:
+        """Whether one used block contains this one, or is equal to it."""
+        key, users = _key(block), self._users[block.version]
+        return any(
+            _Key(_masked(key.start, length, block.version), length) in users
+            for length in self._lengths[block.version]
+            if length <= key.length
+        )
+
+    def summary(self, within: Network, most: int) -> Summary:
+        """What is used of a block, in at most so many blocks.
+
+        Where that is not possible, neighbours are joined to the smallest block around them, so that others are in it
+        too: those that share a prefix, as long a one as makes few enough. What is far from all others stays as it is.
+        The result depends on the used addresses alone.
+        """
+        if self.covers(within):
+            return Summary((within,))
+        version, bits = within.version, _BITS[within.version]
+        exact = _merged(self._outermost(within), bits)
+        if len(exact) <= most:
+            return Summary(tuple(_network(key, version) for key in exact))
+        low, high = 0, bits
+        while high - low > 1:  # at `low` they are few enough, at `high` too many
+            middle = (low + high) // 2
+            low, high = (middle, high) if _count(exact, middle, bits) <= most else (low, middle)
+        joined = []
+        for _, cell in groupby(exact, key=lambda key: _cell(key, low, bits)):
+            found = list(cell)
+            start, last = found[0].start, found[-1].start + (1 << (bits - found[-1].length)) - 1
+            length = bits - (start ^ last).bit_length()
+            joined.append(_Key(_masked(start, length, version), length))
+        return Summary(tuple(_network(key, version) for key in _merged(joined, bits)), is_exact=False)
+
+    def _outermost(self, within: Network) -> Iterator[_Key]:
+        """The used blocks inside a block, in order, without those that lie in another."""
+        listed, end, bits = self._sorted[within.version], _end(within), _BITS[within.version]
+        at = bisect_left(listed, _key(within))
+        while at < len(listed) and listed[at].start <= end:
+            yield listed[at]
+            at = bisect_left(listed, _Key(listed[at].start + (1 << (bits - listed[at].length)), 0), at)
+
     def gaps(self, within: Network) -> Iterator[Gap]:
         """What is free in a block, in order."""
         version, at, last = within.version, int(within.network_address), _end(within)
@@ -133,6 +183,31 @@ def largest(gap: Gap, version: int) -> int:
     make = IPv4Network if version == 4 else IPv6Network
     first, last = make((gap.first, _BITS[version])), make((gap.last, _BITS[version]))
     return min(block.prefixlen for block in summarize_address_range(first[0], last[0]))
+
+
+def _merged(keys: Iterable[_Key], bits: int) -> list[_Key]:
+    """The same addresses in as few blocks as possible; in order, and apart from each other."""
+    found: list[_Key] = []
+    for key in keys:
+        while found and found[-1].length == key.length and found[-1].start ^ key.start == 1 << (bits - key.length):
+            key = _Key(found.pop().start, key.length - 1)
+        found.append(key)
+    return found
+
+
+def _cell(key: _Key, length: int, bits: int) -> int:
+    """The block of that prefix length around a block, as a number; for a larger one a number that no other has."""
+    return key.start >> (bits - length) if key.length > length else ~key.start
+
+
+def _count(keys: Iterable[_Key], length: int, bits: int) -> int:
+    """How many different cells blocks have, which are in order and apart."""
+    count, last = 0, None
+    for key in keys:
+        cell = _cell(key, length, bits)
+        if cell != last:
+            count, last = count + 1, cell
+    return count
 
 
 def _key(block: Network) -> _Key:

@@ -1,6 +1,8 @@
 """network: who may talk to whom.
 
 whitelist.py   which declared flows are open
+outside.py     which part of a cidr lies outside of the cluster
+forms.py       how peers in the cluster are written
 policies.py    the whitelist turned into NetworkPolicies
 endpoints.py   the addresses of the API server
 expiry.py      which rules expire soon

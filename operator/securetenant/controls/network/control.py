@@ -2,7 +2,7 @@
 
 from collections.abc import Container, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from securetenant.api.status import (
     Condition,
@@ -14,14 +14,27 @@ from securetenant.api.status import (
 from securetenant.api.tenant import Peer, SecureTenant
 from securetenant.controls import ownership
 from securetenant.controls.control import NO_CLUSTER, Control, Foreign, Plan
-from securetenant.controls.network import endpoints, expiry, notices, openings, policies, review, triggers, whitelist
+from securetenant.controls.network import (
+    endpoints,
+    expiry,
+    forms,
+    notices,
+    openings,
+    policies,
+    review,
+    triggers,
+    whitelist,
+)
 from securetenant.controls.network.checks import CHECKS
 from securetenant.controls.network.checks import NAME as NAME
+from securetenant.controls.network.forms import Form, Pods
 from securetenant.controls.network.whitelist import Declaration, declarations, earliest
 from securetenant.controls.world import World
 from securetenant.model.kinds import ENDPOINT_SLICE, NETWORK_POLICY
 from securetenant.model.metrics import Family, Samples
 from securetenant.model.objects import Desired, Json, Ref, Superseded
+from securetenant.sets import selectors
+from securetenant.sets.blocks import Block
 from securetenant.sets.policy import parsed
 
 DENY: Final = "securetenant-default-deny"
@@ -53,7 +66,9 @@ _REMEDY: Final = (
 def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
     held = ownership.held(tenant, world)
     declared = declarations(tenant, held, world, now)
-    shared, conditions, blocking = _shared(tenant, held, world)
+    form = forms.form(tenant, world)
+    together = _together(tenant, held, form, world)
+    shared, conditions, blocking = _shared(tenant, together, world)
     own = policies.of_whitelist(declared)
     desired = [
         Desired(Ref(NETWORK_POLICY, namespace, name), NAME, body, closing=name == DENY)
@@ -69,8 +84,8 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
         desired=desired,
         foreign=_foreign(tenant, held, wanted, world),
         superseded=_superseded(tenant, held, desired, wanted, world),
-        conditions=[_agreement(told), *conditions],
-        blocking=blocking,
+        conditions=[_agreement(told), *_narrowed(declared, together.missing), *_by_form(tenant, world), *conditions],
+        blocking=[*blocking, *([form.refused] if form.refused else [])],
         wake_at=earliest((ends, expiry.next_warning(tenant, soon, now))),
         status={"whitelist": told},
     )
@@ -87,15 +102,14 @@ def figures(status: SecureTenantStatus) -> Samples:
 
 
 def _shared(
-    tenant: SecureTenant, held: Sequence[str], world: World
+    tenant: SecureTenant, together: "_Together", world: World
 ) -> tuple[list[tuple[str, Json]], list[Condition], list[str]]:
     """The policies that all of the tenant's namespaces share, the closing one first; conditions; blocking messages."""
     network = tenant.spec.network
     found = [(DENY, policies.default_deny())]
     if network.dns and (body := policies.dns(world.platform)):
         found.append((DNS, body))
-    together = network.isolation == "Tenant" and len(held) > 1
-    found.append((ISOLATION, policies.among(sorted(held) if together else ())))
+    found.append((ISOLATION, policies.among(together.namespaces, together.subnets)))
     if not network.api_server:
         return found, *_left_out(tenant, world)
     if world.platform.offline:
@@ -107,6 +121,52 @@ def _shared(
         return found, [Condition.of("ApiServerOpen", "False", "NoEndpoints", message)], [message]
     found.append((API_SERVER, policies.to_addresses(reached)))
     return found, [Condition.of("ApiServerOpen", "True", "EndpointsKnown", _not_believed(world))], []
+
+
+class _Together(NamedTuple):
+    """What the policy of isolation opens: namespaces (none: only the own one), and subnets; `missing`: what of them is
+    left out, and why."""
+
+    namespaces: Sequence[str] = ()
+    subnets: Sequence[Block] = ()
+    missing: str = ""
+
+
+def _together(tenant: SecureTenant, held: Sequence[str], form: Form, world: World) -> _Together:
+    if tenant.spec.network.isolation != "Tenant" or len(held) < 2:
+        return _Together()
+    found = forms.ends(Pods(tuple(sorted(held)), selectors.ALL), form, world)
+    namespaces = [name for peer in found.peers if isinstance(peer, Pods) for name in peer.namespaces]
+    return _Together(namespaces, [peer for peer in found.peers if isinstance(peer, Block)], found.missing)
+
+
+def _narrowed(declared: Sequence[Declaration], isolation: str) -> list[Condition]:
+    """Only while a part of what is declared, and agreed, is closed nevertheless."""
+    parts = [
+        (d.peer.cidr is not None, f"{d.direction} {d.rule.name} ({_named(d.peer)}): {d.opened.narrowed}")
+        for d in declared
+        if d.opened.narrowed
+    ]
+    if isolation:
+        parts.append((False, f"isolation: {isolation}"))
+    if not parts:
+        return []
+    has_cidr = any(is_cidr for is_cidr, _ in parts)
+    more = f"; and {len(parts) - _FIRST} more" if len(parts) > _FIRST else ""
+    message = "; ".join(text for _, text in parts[:_FIRST]) + more
+    return [Condition.of("WhitelistNarrowed", "True", "ClusterInternal" if has_cidr else "NoSubnet", message)]
+
+
+def _by_form(tenant: SecureTenant, world: World) -> list[Condition]:
+    """What is told without a cluster."""
+    if not world.platform.offline:
+        return []
+    network, found = tenant.spec.network, []
+    if network.peers_by != "Selector":
+        found.append("peers are rendered by selector: their subnets are the cluster's")
+    if any(p.cidr for direction in whitelist.OPPOSITE for _, _, ps in whitelist.rules(tenant, direction) for p in ps):
+        found.append("a cidr is rendered with the addresses of the cluster in it: they are the cluster's to tell")
+    return [Condition.of("WhitelistNarrowed", "Unknown", NO_CLUSTER, "; ".join(found))] if found else []
 
 
 def _left_out(tenant: SecureTenant, world: World) -> tuple[list[Condition], list[str]]:

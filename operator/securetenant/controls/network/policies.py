@@ -78,9 +78,11 @@ def default_deny() -> Json:
     return _body(Policy(ingress=(), egress=()))
 
 
-def among(namespaces: Sequence[str]) -> Json:
-    """Traffic among all pods of these namespaces, which include the policy's own; within its own if none are given."""
-    together = (Rule((PodPeer(selectors.of_namespaces(namespaces) if namespaces else None),)),)
+def among(namespaces: Sequence[str], subnets: Iterable[Block] = ()) -> Json:
+    """Traffic among all pods of these namespaces, which include the policy's own; within its own if none are given. And
+    with those in these subnets."""
+    own = PodPeer(selectors.of_namespaces(namespaces) if namespaces else None)
+    together = (Rule((own, *sorted(subnets))),)
     return _body(Policy(ingress=together, egress=together))
 
 

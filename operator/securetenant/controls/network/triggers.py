@@ -1,6 +1,7 @@
 """Which events concern a tenant's whitelist: changes of peers, platform namespaces and the API server's addresses."""
 
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from typing import Final
 
 from msgspec import Struct, field
@@ -9,8 +10,10 @@ from securetenant.controls.control import Triggers
 from securetenant.controls.world import Lookup
 from securetenant.model.kinds import ENDPOINT_SLICE, NAMESPACE
 from securetenant.model.objects import Observed
+from securetenant.sets import blocks
 
 _API_SERVER: Final = "apiserver"
+_BY_SUBNET: Final = "bysubnet"
 
 
 class _Peer(Struct):
@@ -31,11 +34,13 @@ class _Section(Struct, rename="camel"):
     ingress: list[_Ingress] = []
     egress: list[_Egress] = []
     api_server: bool = False
+    peers_by: str = "Selector"
 
 
 def _listens(namespaces: Sequence[str], section: _Section) -> Iterator[str]:
     """The tenants and platform namespaces that its rules name; and the API server's addresses, if it may reach them, or
-    has egress to a cidr, which excludes them."""
+    has egress to a cidr, which excludes them. The cidrs themselves: the cluster's own addresses are taken out of them.
+    And, where peers are written by their subnets, every subnet that is no tenant's."""
     ingress = [peer for rule in section.ingress for peer in rule.peers]
     egress = [peer for rule in section.egress for peer in rule.peers]
     for peer in (*ingress, *egress):
@@ -43,6 +48,12 @@ def _listens(namespaces: Sequence[str], section: _Section) -> Iterator[str]:
             yield f"peer:{peer.tenant}"
         if peer.namespace is not None:
             yield f"platform:{peer.namespace}"
+        if peer.cidr is not None:
+            with suppress(ValueError):  # of a spec that the models refuse
+                yield f"cidr:{blocks.canonical_cidr(peer.cidr)}"
+    if section.peers_by != "Selector":
+        yield _BY_SUBNET
+        yield "subnets"
     if section.api_server or any(peer.cidr is not None for peer in egress):
         yield _API_SERVER
 
@@ -56,13 +67,16 @@ def _endpoints(new: Observed, old: Observed | None) -> list[str]:
 
 
 def _peers(tenant: str, tokens: Collection[str], lookup: Lookup) -> Iterator[str]:
-    """Tenants that name this tenant or one of its namespaces, and tenants that it names; both before and after."""
+    """Tenants that name this tenant or one of its namespaces, and tenants that it names; both before and after. Itself
+    where its namespaces write each other's subnets."""
     yield f"peer:{tenant}"
     for kind, _, value in (token.partition(":") for token in tokens):
         if kind == "ns":
             yield f"platform:{value}"
         if kind == "peer":
             yield f"tenant:{value}"
+    if _BY_SUBNET in tokens:
+        yield f"tenant:{tenant}"
 
 
 TRIGGERS: Final = Triggers("network", _Section, _listens, {NAMESPACE: _namespace, ENDPOINT_SLICE: _endpoints}, _peers)

@@ -11,7 +11,9 @@ from typing import Final, NamedTuple
 
 from securetenant.api.tenant import EgressRule, IngressRule, Peer, SecureTenant, Side
 from securetenant.controls import ownership
-from securetenant.controls.network import endpoints
+from securetenant.controls.network import endpoints, forms
+from securetenant.controls.network.forms import Form, Pods
+from securetenant.controls.network.outside import outside
 from securetenant.controls.world import World
 from securetenant.model.kinds import NAMESPACE
 from securetenant.model.objects import Ref
@@ -28,15 +30,9 @@ _COUNTERPART: Final[dict[Direction, str]] = {"ingress": "egress to", "egress": "
 _NAMED = 3  # namespaces that a message names
 
 
-class Pods(NamedTuple):
-    """The selected pods of some namespaces."""
-
-    namespaces: tuple[str, ...]
-    selector: Selector
-
-
 class Flow(NamedTuple):
-    """An open flow: `own` pods in `namespaces` with `peer` on `ports`."""
+    """An open flow: `own` pods in `namespaces` with `peer` on `ports`. A peer in the cluster may be a block too: the
+    subnet of a namespace."""
 
     namespaces: tuple[str, ...]
     own: Selector
@@ -59,12 +55,14 @@ class Offer(NamedTuple):
 class Opened(NamedTuple):
     """The result of a declaration: open if there are `flows`, otherwise `reason` says why not and what to do.
 
-    `until`: the first expiry among the peer's rules that the flows depend on.
+    `until`: the first expiry among the peer's rules that the flows depend on. `narrowed`: which part of what is
+    declared, and agreed, stays closed nevertheless, and what to do.
     """
 
     flows: Sequence[Flow] = ()
     reason: str = ""
     until: datetime | None = None
+    narrowed: str = ""
 
 
 class Declaration(NamedTuple):
@@ -83,7 +81,7 @@ class Scope:
     """What the evaluation of a tenant's rules shares: the arguments, and cached results.
 
     `closed`: the addresses that no egress rule opens, the API server's unless the tenant may reach it. None: they are
-    not known, so no egress to a cidr can be opened.
+    not known, so no egress to a cidr can be opened. `form`: how peers in the cluster are written.
     """
 
     tenant: SecureTenant
@@ -91,6 +89,7 @@ class Scope:
     world: World
     now: datetime
     closed: frozenset[Address] | None
+    form: Form
     _offers: dict[tuple[str, Direction], list[Offer]] = field(default_factory=dict)
     _writable: dict[tuple[str, str], bool] = field(default_factory=dict)
 
@@ -131,7 +130,7 @@ def rules(tenant: SecureTenant, direction: Direction) -> Iterator[tuple[IngressR
 
 def declarations(tenant: SecureTenant, held: Sequence[str], world: World, now: datetime) -> list[Declaration]:
     """All that the tenant declares, in the spec's order, each with the flows that it opens."""
-    scope = Scope(tenant, held, world, now, _closed(tenant, world))
+    scope = Scope(tenant, held, world, now, _closed(tenant, world), forms.form(tenant, world))
     found: list[Declaration] = []
     for direction in OPPOSITE:
         for rule, side, peers in rules(tenant, direction):
@@ -218,23 +217,19 @@ def _open(scope: Scope, direction: Direction, mine: Offer, peer: Peer) -> Opened
     if mine.own is None or mine.peer is None:
         return Opened(reason="its pod selector contradicts itself and matches no pod: correct it")
     if peer.cidr is not None:
-        block = blocks.declared(peer.cidr, peer.except_)
-        if direction == "ingress":
-            return Opened((Flow(here, mine.own, block, mine.ports),))
-        if scope.closed is None:
+        closed = scope.closed if direction == "egress" else frozenset()
+        if closed is None:
             return Opened(reason="the API server's addresses, which must stay closed, are unknown: see ApiServerKnown")
-        left = blocks.without(block, scope.closed)
-        if left is None:
-            remedy = "set network.apiServer: true, or remove the peer"
-            return Opened(reason=f"its cidr contains only the API server's addresses: {remedy}")
-        return Opened((Flow(here, mine.own, left, mine.ports),))
+        left = outside(blocks.declared(peer.cidr, peer.except_), direction, closed, scope.world)
+        flows = [Flow(here, mine.own, block, mine.ports) for block in left.blocks]
+        return Opened(flows, left.reason, narrowed=left.narrowed)
     if peer.namespace is None:
         return _between(scope, direction, mine, peer.tenant or "", here)
     owner = ownership.holder(peer.namespace, scope.world)
     if owner is None:  # a platform namespace: nobody could declare the other side
         if not scope.world.platform.offline and scope.world.get(Ref(NAMESPACE, "", peer.namespace)) is None:
             return Opened(reason=f"there is no namespace {peer.namespace}: create it, or correct the peer")
-        return Opened((Flow(here, mine.own, Pods((peer.namespace,), mine.peer), mine.ports),))
+        return _written(scope, Opened((Flow(here, mine.own, Pods((peer.namespace,), mine.peer), mine.ports),)))
     mine = mine._replace(peer_namespaces=frozenset((peer.namespace,)))
     opened = _between(scope, direction, mine, owner.name, here)
     if opened.flows:
@@ -266,7 +261,7 @@ def _between(scope: Scope, direction: Direction, mine: Offer, name: str, here: t
             flows.append(flow)
             until = earliest((until, theirs.expires))
     if flows:
-        return Opened(flows, "", until)
+        return _written(scope, Opened(flows, "", until))
     what = f"{_COUNTERPART[direction]} {_listed(here)} on {ports.described(mine.ports)}"
     if lapsed:
         short, remedy = f"declares {what} in rule {lapsed}, which expired", "renew it"
@@ -276,6 +271,18 @@ def _between(scope: Scope, direction: Direction, mine: Offer, name: str, here: t
     if name == scope.tenant.name:
         return Opened(reason=f"this tenant itself {short}: {remedy}")
     return Opened(reason=f"{name} {short}: ask its owner to {remedy}")
+
+
+def _written(scope: Scope, opened: Opened) -> Opened:
+    """The same with peers in the cluster as they are written."""
+    flows: list[Flow] = []
+    missing = ""
+    for flow in opened.flows:
+        if isinstance(flow.peer, Pods):
+            found = forms.ends(flow.peer, scope.form, scope.world)
+            flows += [flow._replace(peer=peer) for peer in found.peers]
+            missing = missing or found.missing
+    return opened._replace(flows=flows, narrowed=missing) if flows else Opened(reason=missing)
 
 
 def _common(mine: Offer, theirs: Offer, here: Iterable[str], there: Iterable[str]) -> Flow | None:

@@ -226,18 +226,22 @@ def claims(tenant: SecureTenant) -> Iterator[Claim]:
 # --- which events concern whom
 
 
-class _Subnet(Struct):
+class _Subnet(Struct, rename="camel"):
     pool: str | None = None
+    cidr: str | None = None
+    cidr_v6: str | None = None
 
 
 def _listens(entries: Sequence[object]) -> Iterator[str]:
-    """The pools that it has subnets out of; and that it has any."""
+    """The pools that it has subnets out of; that it has any; and the declared blocks, which are the cluster's own."""
     for entry in entries:
         subnet = getattr(entry, "subnet", None)
         if subnet is not None:
             yield _ANY
             if subnet.pool is not None:
                 yield f"pool:{subnet.pool}"
+            for block in ranges.parsed(cidr for cidr in (subnet.cidr, subnet.cidr_v6) if cidr is not None):
+                yield f"own:{block}"
 
 
 _ANY: Final = "subnets"
@@ -293,6 +297,7 @@ CONTROL: Final = Control(
         },
         entry={"subnet": _Subnet | None},
         entries=_listens,
+        tells=("subnets",),
     ),
     indexes={
         SUBNET_POOL: _index,
@@ -302,6 +307,7 @@ CONTROL: Final = Control(
     },
     chores=pools.CHORES,
     ranges=ranges.RANGES,
+    own={SUBNET_POOL: ranges.pool},
     families=(GIVEN,),
     figures=figures,
     claims=claims,

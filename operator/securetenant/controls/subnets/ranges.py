@@ -58,6 +58,11 @@ def cilium(pool: Observed) -> list[Network]:
     return list(parsed(one.get("cidr") if isinstance(one, dict) else one for one in texts))
 
 
+def pool(pool: Observed) -> Iterator[Network]:
+    """All of a SubnetPool, given out or not."""
+    yield from parsed(_listed(pool.at(("spec", "cidrs"))))
+
+
 # What a subnet's object says about its addresses.
 OF_SUBNET: Final[Mapping[Kind, Callable[[Observed], list[Network]]]] = {
     KUBE_OVN_SUBNET: kube_ovn,

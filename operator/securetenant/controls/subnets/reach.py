@@ -11,14 +11,11 @@ from ipaddress import collapse_addresses, ip_network
 from typing import Final
 
 from securetenant.api.tenant import SecureTenant
-from securetenant.controls import ownership
 from securetenant.controls.network import endpoints
 from securetenant.controls.network.whitelist import Flow, declarations
-from securetenant.controls.subnets.objects import SWITCH, Reach
-from securetenant.controls.subnets.ranges import kube_ovn
+from securetenant.controls.subnets.objects import Reach
+from securetenant.controls.subnets.places import of_namespace, of_subnet
 from securetenant.controls.world import World
-from securetenant.model.kinds import KUBE_OVN_SUBNET, NAMESPACE
-from securetenant.model.objects import Ref
 from securetenant.sets import blocks
 from securetenant.sets.blocks import Block
 from securetenant.sets.space import Network
@@ -31,7 +28,7 @@ def reaches(tenant: SecureTenant, held: Sequence[str], world: World, now: dateti
     """By namespace that the tenant holds."""
     flows = [flow for one in declarations(tenant, held, world, now) for flow in one.opened.flows]
     common = list(_common(tenant, world))
-    join = tuple(_subnet(_JOIN, world))
+    join = tuple(of_subnet(_JOIN, world))
     return {
         namespace: Reach(_collapsed((*common, *_of(flows, namespace, tenant, held, world))), join) for namespace in held
     }
@@ -63,26 +60,6 @@ def _common(tenant: SecureTenant, world: World) -> Iterator[Network]:
             yield from of_namespace(platform.dns_namespace, world)
     if network.api_server:
         yield from (ip_network(str(address)) for address in endpoints.ready(world))
-
-
-def of_namespace(namespace: str, world: World) -> list[Network]:
-    """The addresses of a namespace's pods: of a tenant's those that it was given, of others those of the subnet that
-    Kube-OVN's annotation names. On a tenant's namespace that annotation proves nothing: it is being put right."""
-    owner = ownership.holder(namespace, world)
-    if owner is not None:
-        given = [cidr for one in owner.status.subnets if one.namespace == namespace for cidr in one.cidrs]
-        if given:
-            return [ip_network(cidr) for cidr in given]
-        if any(entry.name == namespace and entry.subnet is not None for entry in owner.spec.namespaces):
-            return []  # not given yet
-    have = world.get(Ref(NAMESPACE, "", namespace))
-    switches = have.annotations.get(SWITCH, "").split(",") if have is not None else []
-    return [block for switch in switches if switch for block in _subnet(switch, world)]
-
-
-def _subnet(name: str, world: World) -> list[Network]:
-    have = world.get(Ref(KUBE_OVN_SUBNET, "", name))
-    return kube_ovn(have) if have is not None else []
 
 
 def _collapsed(found: Iterable[Network]) -> tuple[Network, ...]:
