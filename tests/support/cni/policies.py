@@ -4,10 +4,11 @@ https://kubernetes.io/docs/concepts/services-networking/network-policies/
 """
 
 from collections.abc import Collection, Iterator, Mapping
+from functools import lru_cache
 from ipaddress import ip_network
 from typing import Any, Final, Literal, TypeAlias
 
-from tests.support.cni.values import Address, Call, Cluster, Direction, End, Policy
+from tests.support.cni.values import Address, Call, Cluster, Direction, End, Network, Policy
 
 Decision: TypeAlias = Literal["Allow", "Deny", "Silent"]
 
@@ -35,9 +36,9 @@ def decide(cluster: Cluster, direction: Direction, own: End, other: End, address
 
 
 def _selecting(cluster: Cluster, direction: Direction, own: End) -> Iterator[Policy]:
-    for policy in cluster.policies if own.is_pod else ():
-        is_here = policy.namespace == own.namespace and selects(policy.spec.get("podSelector", {}), own.labels)
-        if is_here and _is_for(policy.spec, direction) and not _is_off(cluster, policy):
+    for policy in cluster.policies_of.get(own.namespace, ()) if own.is_pod else ():
+        is_chosen = _is_for(policy.spec, direction) and selects(policy.spec.get("podSelector", {}), own.labels)
+        if is_chosen and not _is_off(cluster, policy):
             yield policy
 
 
@@ -101,7 +102,12 @@ def _is_port(port: Mapping[str, Any], called: End, call: Call) -> bool:
 
 def in_block(address: Address, cidr: str) -> bool:
     """Host bits of the block are ignored."""
-    return address in ip_network(cidr, strict=False)
+    return address in _block(cidr)
+
+
+@lru_cache(maxsize=4096)
+def _block(cidr: str) -> Network:
+    return ip_network(cidr, strict=False)
 
 
 def selects(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:

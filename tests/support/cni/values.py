@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
@@ -97,6 +98,14 @@ class Cluster:
     namespaces: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     blocks_match_pods: bool = True
     has_cluster_policies: bool = False
+
+    @cached_property
+    def policies_of(self) -> dict[str, list[Policy]]:
+        """By namespace."""
+        found: dict[str, list[Policy]] = {}
+        for policy in self.policies:
+            found.setdefault(policy.namespace, []).append(policy)
+        return found
 
     def labels_of(self, namespace: str) -> Mapping[str, str]:
         return {LABEL_NAME: namespace, **self.namespaces.get(namespace, {})}
