@@ -74,6 +74,10 @@ class Enacted(StaticWorld):
         self._version = 0
         absent = {kind for name, kind in KINDS.items() if name != plugin}
         super().__init__(tenants, (), platform, absent)
+        self.put_objects(*objects)
+
+    def put_objects(self, *objects: Observed) -> None:
+        """Objects that others make."""
         for one in objects:
             self._keep(one.ref, _body(one))
 
@@ -81,7 +85,7 @@ class Enacted(StaticWorld):
         """Passes over all tenants, in any order, until nothing is left to write."""
         self.watch = watch
         for _ in range(_ROUNDS):
-            if not any([self.reconcile(name) for name in self._names()]):
+            if not sum(self.reconcile(name) for name in self._names()):
                 return
         raise AssertionError({name: self.assessed(name).findings for name in self._names()})
 

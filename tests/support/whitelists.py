@@ -1,6 +1,6 @@
 """Random tenants that whitelist each other, in whole, in part or not at all, on a cluster with subnets."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from itertools import product
 from random import Random
@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from securetenant.api.network import Network
 from securetenant.api.tenant import SecureTenant
-from securetenant.model.kinds import SUBNET_POOL
-from securetenant.model.objects import Observed
+from securetenant.model.kinds import NAMESPACE, SUBNET_POOL
+from securetenant.model.objects import Observed, Ref
 from securetenant.model.platform import Platform
 from tests.support.cni.addresses import CILIUM_DEFAULT, OVN_DEFAULT, NoAddressError, out_of
 from tests.support.cni.reading import addresses, networks
@@ -29,7 +29,7 @@ PEERS_BY: Final[tuple[str, ...]] = (
 )
 OWNERS: Final = {"a1": "alpha", "a2": "alpha", "b1": "beta", "b2": "beta", "c1": "gamma"}
 TENANTS: Final = tuple(dict.fromkeys(OWNERS.values()))
-EDGE: Final = "edge"  # of the platform, without a subnet of its own
+EDGE: Final = "ingress-nginx"  # of the platform, without a subnet of its own
 DNS: Final = "kube-system"
 LABELS: Final[tuple[dict[str, str], ...]] = ({}, {"app": "a"}, {"app": "b", "tier": "x"})
 CALLS: Final = (
@@ -227,7 +227,7 @@ def platform_objects(plugin: Plugin) -> list[Observed]:
 def enacted(
     plugin: Plugin, tenants: Sequence[SecureTenant], platform: Platform = PLATFORMS[0], seed: int = 0
 ) -> Enacted:
-    return Enacted(plugin, tenants, platform_objects(plugin), platform, Random(seed))  # noqa: S311 - no secret
+    return Enacted(plugin, tenants, platform_objects(plugin), platform, Random(seed))
 
 
 def declared(cluster: Enacted, owners: Mapping[str, str] = OWNERS) -> Declared:
@@ -259,18 +259,23 @@ def _stated(cluster: Enacted, space: str) -> tuple[Any, ...]:
     return networks(DEFAULT)
 
 
-def ends(cluster: Enacted, spaces: Sequence[str] = tuple(OWNERS)) -> Iterator[End]:
-    """Pods of every kind in every namespace, nodes, and addresses outside."""
-    placed = [(space, labels) for space in spaces for labels in LABELS]
-    placed += [(DNS, {"k8s-app": "kube-dns"}), (DNS, {"app": "a"}), (EDGE, {"app": "a"}), (EDGE, {})]
-    for number, (space, labels) in enumerate(placed, 10):
-        if (born := pod(cluster, space, labels, number)) is not None:
+def ends(
+    cluster: Enacted,
+    spaces: Iterable[str] = OWNERS,
+    labels: Sequence[Mapping[str, str]] = LABELS,
+    outside: Iterable[End] = OUTSIDE,
+) -> Iterator[End]:
+    """Pods with each of these labels in each namespace that exists, nodes, and addresses outside."""
+    there = [space for space in spaces if Ref(NAMESPACE, "", space) in cluster.bodies]
+    placed = [*product((*there, EDGE), labels), (DNS, {"k8s-app": "kube-dns"}), (DNS, {"app": "a"})]
+    for number, (space, labels_) in enumerate(placed, 10):
+        if (born := pod(cluster, space, labels_, number)) is not None:
             yield born
     yield from NODES
     yield LOCAL
     # On the network of its node: nothing tells it from the node.
     yield End(NODES[1].addresses, EDGE, {"app": "a"}, "n2", is_host=True, join=NODES[1].join)
-    yield from OUTSIDE
+    yield from outside
 
 
 def expected(said: Declared, cluster: Cluster, source: End, target: End, call: Call) -> bool:
