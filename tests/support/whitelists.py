@@ -203,14 +203,7 @@ def platform_objects(plugin: Plugin) -> list[Observed]:
             ports=[{"name": "https", "protocol": "TCP", "port": 6443}],
         ),
         observed("ServiceCIDR", "kubernetes", spec={"cidrs": ["10.96.0.0/12"]}),
-        *(
-            observed(
-                *("Node", node.node),
-                status={"addresses": [{"type": "InternalIP", "address": str(one)} for one in node.addresses]},
-                **({"spec": {"podCIDRs": [*DEFAULT]}} if plugin == "None" and node.node == "n1" else {}),
-            )
-            for node in NODES
-        ),
+        *(_node(node, DEFAULT if plugin == "None" and node is NODES[0] else ()) for node in NODES),
     ]
     match plugin:
         case "KubeOVN":
@@ -222,6 +215,12 @@ def platform_objects(plugin: Plugin) -> list[Observed]:
             spec = {f"ipv{version}": {"cidrs": [cidr]} for version, cidr in zip((4, 6), DEFAULT, strict=True)}
             found.append(observed(KINDS[plugin], CILIUM_DEFAULT, spec=spec))
     return found
+
+
+def _node(node: End, pods: Sequence[str]) -> Observed:
+    """`pods`: the blocks that the cluster itself gives the node for its pods."""
+    known = [{"type": "InternalIP", "address": str(one)} for one in node.addresses]
+    return observed("Node", node.node, spec={"podCIDRs": [*pods]}, status={"addresses": known})
 
 
 def enacted(

@@ -114,7 +114,7 @@ def test_a_subnet_is_open_to_those_with_whom_anything_is_declared_whatever_polic
         if not end.is_host and end.labels != {"app": "a"}:
             subnet = cluster.subnet_of(end.addresses[0])
             groups.setdefault(subnet.name if subnet else str(end), {})[end.namespace] = end
-    ours = {subnet.name for subnet in cluster.subnets if subnet.is_private}
+    ours = {subnet.name for subnet in cluster.subnets if subnet.namespaces}
     for one, other in permutations(groups, 2):
         source, target = next(iter(groups[one].values())), next(iter(groups[other].values()))
         if ours & {one, other} and share_a_family(source, target):
@@ -133,7 +133,7 @@ BANK_OUTSIDE = [End(addresses(text)) for text in ("10.8.1.1", "10.8.9.9", "203.0
 
 def bank() -> list[SecureTenant]:
     """The tenants of the example, each namespace with a subnet of its own."""
-    found = []
+    found: list[SecureTenant] = []
     for file in sorted(BANK.glob("*.yaml")):
         for document in yaml.safe_load_all(file.read_text()):
             if document["kind"] == "SecureTenant":
