@@ -67,13 +67,15 @@ def _common(tenant: SecureTenant, world: World) -> Iterator[Network]:
 
 def of_namespace(namespace: str, world: World) -> list[Network]:
     """The addresses of a namespace's pods: of a tenant's those that it was given, of others those of the subnet that
-    Kube-OVN's annotation names. On a tenant's namespace that annotation proves nothing: it is being put right."""
+    Kube-OVN's annotation names. On a tenant's namespace that annotation proves nothing: it is being put right, unless
+    the tenant is only looked at (Audit, Paused)."""
     owner = ownership.holder(namespace, world)
     if owner is not None:
         given = [cidr for one in owner.status.subnets if one.namespace == namespace for cidr in one.cidrs]
         if given:
             return [ip_network(cidr) for cidr in given]
-        if any(entry.name == namespace and entry.subnet is not None for entry in owner.spec.namespaces):
+        wants = any(entry.name == namespace and entry.subnet is not None for entry in owner.spec.namespaces)
+        if wants and owner.spec.mode == "Enforce":
             return []  # not given yet
     have = world.get(Ref(NAMESPACE, "", namespace))
     switches = have.annotations.get(SWITCH, "").split(",") if have is not None else []
