@@ -10,7 +10,7 @@ from functools import lru_cache
 from ipaddress import ip_network
 from typing import Any
 
-from securetenant.api.tenant import Peer, PodSelector, Port, SecureTenant, Side
+from securetenant.api.tenant import EgressRule, IngressRule, Peer, PodSelector, Port, SecureTenant, Side
 from securetenant.model.platform import Platform
 from tests.support.cni.values import Call, End, Network
 
@@ -18,7 +18,10 @@ from tests.support.cni.values import Call, End, Network
 @dataclass(frozen=True)
 class Declared:
     """Who has which namespace, what they declare, and what the platform is. `servers`: the API server's addresses,
-    which listen on `server_call`. `owners`: the tenants by namespace; a namespace of nobody is the platform's."""
+    which listen on `server_call`. `owners`: the tenants by namespace; a namespace of nobody is the platform's.
+    `by_subnet`: peers in the cluster are named by the subnets of their namespaces alone (`peersBy: Subnet`). Then only
+    whole namespaces can be, of those that have one (`with_subnet`), and the rest stays closed.
+    """
 
     tenants: Mapping[str, SecureTenant]
     owners: Mapping[str, str]
@@ -26,6 +29,8 @@ class Declared:
     now: datetime
     servers: frozenset[str] = frozenset()
     server_call: Call = field(default=Call("TCP", 6443))
+    by_subnet: bool = False
+    with_subnet: frozenset[str] = frozenset()
 
     def opens(self, source: End, target: End, call: Call) -> bool:
         """Whether this connection is declared. It is asked only where one of the ends is a tenant's pod."""
@@ -37,11 +42,30 @@ class Declared:
                 return True
             if ours.metadata.deletion_timestamp is not None or theirs.metadata.deletion_timestamp is not None:
                 return False
-            # Both sides, for exactly this.
-            return self._reaches(ours, source, target, call) and self._admits(theirs, target, source, call)
+            return self._agree(ours, theirs, source, target, call)
         if ours is not None:
-            return self._beyond(ours, source, target, call) or self._reaches(ours, source, target, call)
-        return theirs is not None and self._admits(theirs, target, source, call)
+            return self._beyond(ours, source, target, call) or any(
+                self._is_written(target, peer.pods) for _, peer in self._reaches(ours, source, target, call)
+            )
+        return theirs is not None and any(
+            self._is_written(source, peer.pods) for _, peer in self._admits(theirs, target, source, call)
+        )
+
+    def _agree(self, ours: SecureTenant, theirs: SecureTenant, source: End, target: End, call: Call) -> bool:
+        """Both sides declare exactly this; and each can write the other's end."""
+        out, in_ = list(self._reaches(ours, source, target, call)), list(self._admits(theirs, target, source, call))
+        pairs = [(one, other) for one in out for other in in_]
+        return any(self._is_written(target, peer.pods, side.pods) for (_, peer), (side, _) in pairs) and any(
+            self._is_written(source, side.pods, peer.pods) for (side, _), (_, peer) in pairs
+        )
+
+    def _is_written(self, end: End, *selected: PodSelector | None) -> bool:
+        """Whether a policy names this end; `selected`: the pods there that the two sides name."""
+        if not self.by_subnet or not end.is_pod:
+            return True
+        return end.namespace in self.with_subnet and not any(
+            one is not None and (one.match_labels or one.match_expressions) for one in selected
+        )
 
     def _owner(self, end: End) -> SecureTenant | None:
         """Of the pod. One on its node's network is that node."""
@@ -57,26 +81,23 @@ class Declared:
             return not target.is_pod and _in(target, platform.dns_cidrs)
         return network.api_server and not target.is_pod and _in(target, self.servers) and call == self.server_call
 
-    def _reaches(self, ours: SecureTenant, own: End, other: End, call: Call) -> bool:
-        if not other.is_pod and _in(other, self.servers):
-            return False  # whatever the rules say, only `apiServer` opens it
-        rules = ((rule, rule.from_, rule.to) for rule in ours.spec.network.egress)
-        return any(self._is_open(*rule, own, other, call) for rule in rules)
+    def _reaches(self, ours: SecureTenant, own: End, other: End, call: Call) -> Iterator[tuple[Side, Peer]]:
+        if other.is_pod or not _in(other, self.servers):  # whatever the rules say, only `apiServer` opens those
+            for rule in ours.spec.network.egress:
+                yield from self._meaning(rule, rule.from_, rule.to, own, other, call)
 
-    def _admits(self, ours: SecureTenant, own: End, other: End, call: Call) -> bool:
-        rules = ((rule, rule.to, rule.from_) for rule in ours.spec.network.ingress)
-        return any(self._is_open(*rule, own, other, call) for rule in rules)
+    def _admits(self, ours: SecureTenant, own: End, other: End, call: Call) -> Iterator[tuple[Side, Peer]]:
+        for rule in ours.spec.network.ingress:
+            yield from self._meaning(rule, rule.to, rule.from_, own, other, call)
 
-    def _is_open(self, rule: Any, side: Side, peers: list[Peer], own: End, other: End, call: Call) -> bool:
-        if rule.expires is not None and rule.expires <= self.now:
-            return False
-        is_own = side.namespaces is None or own.namespace in side.namespaces
-        return (
-            is_own
-            and _chosen(side.pods, own.labels)
-            and _on_port(rule.ports, call)
-            and any(self._is_meant(peer, other) for peer in peers)
-        )
+    def _meaning(
+        self, rule: IngressRule | EgressRule, side: Side, peers: list[Peer], own: End, other: End, call: Call
+    ) -> Iterator[tuple[Side, Peer]]:
+        """The sides of a rule in force that mean these two ends."""
+        is_over = rule.expires is not None and rule.expires <= self.now
+        is_own = (side.namespaces is None or own.namespace in side.namespaces) and _chosen(side.pods, own.labels)
+        if is_own and not is_over and _on_port(rule.ports, call):
+            yield from ((side, peer) for peer in peers if self._is_meant(peer, other))
 
     def _is_meant(self, peer: Peer, other: End) -> bool:
         if peer.cidr is not None:

@@ -231,7 +231,11 @@ def enacted(
 
 def declared(cluster: Enacted, owners: Mapping[str, str] = OWNERS) -> Declared:
     tenants = {name: found for name in cluster.known.names() if (found := cluster.tenant(name)) is not None}
-    return Declared(tenants, owners, cluster.platform, cluster.now, frozenset({SERVER}))
+    return Declared(
+        *(tenants, owners, cluster.platform, cluster.now, frozenset({SERVER})),
+        by_subnet=any(getattr(one.spec.network, "peers_by", "") == "Subnet" for one in tenants.values()),
+        with_subnet=frozenset(one.namespace for found in tenants.values() for one in found.status.subnets),
+    )
 
 
 def pod(cluster: Enacted, space: str, labels: Mapping[str, str], number: int) -> End | None:
