@@ -14,12 +14,15 @@ from securetenant.api.tenant import SecureTenant
 from securetenant.model import names
 from securetenant.model.kinds import NAMESPACE, NETWORK_POLICY
 from securetenant.model.objects import Ref
+from tests.support.cni.addresses import out_of
 from tests.support.cni.flows import passes
 from tests.support.cni.reading import networks
 from tests.support.cni.values import Call, Plugin, within
 from tests.support.declared import Declared
 from tests.support.enacted import Enacted
 from tests.support.whitelists import (
+    DEFAULT,
+    EDGE,
     LABELS,
     OUTSIDE,
     OWNERS,
@@ -192,6 +195,11 @@ def test_no_pod_is_born_outside_its_subnet_from_the_moment_its_namespace_exists(
                 born.setdefault(name, set()).update(one.addresses)
 
     world.settle(watch)
+    # Who has no subnet draws from none of the tenants'.
+    for name in (EDGE, *(name for name, entry in subnets.items() if not entry)):
+        for version in (4, 6):
+            drawn = out_of(plugin, version, {}, world.annotations_of(name), world.pools())
+            assert drawn == [block for block in networks(DEFAULT) if block.version == version], name
     given_ = {one.namespace: one for tenant in world.known.names() for one in _status(world, tenant)}
     for name, entry in subnets.items():
         blocks = networks(given_[name].cidrs) if "subnet" in entry else ()
