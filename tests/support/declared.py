@@ -38,7 +38,8 @@ class Declared:
         if ours is not None and theirs is not None:
             if source.namespace == target.namespace:
                 return True  # pods of one namespace talk freely
-            if ours is theirs and ours.spec.network.isolation == "Tenant":
+            is_together = ours is theirs and ours.spec.network.isolation == "Tenant"
+            if is_together and self._is_written(source) and self._is_written(target):
                 return True
             if ours.metadata.deletion_timestamp is not None or theirs.metadata.deletion_timestamp is not None:
                 return False

@@ -75,7 +75,8 @@ def test_exactly_the_declared_flows_pass(plugin: Plugin, way: str, data: st.Data
     world = enacted(plugin, tenants_of(sections, subnets), data.draw(st.sampled_from(PLATFORMS)), seed)
     world.settle()
     chosen = Random(seed).sample(pairs(ends(world)), 80)
-    for matches in MATCHES[plugin]:
+    # Who names peers by address says by it that they match.
+    for matches in MATCHES[plugin] if way != "Subnet" else (True,):
         opened = check(declared(world), world.enforced(blocks_match_pods=matches), chosen)
     event(f"calls between tenants' pods: {'none' if not opened else 'few' if opened < 50 else 'many'}")
 
