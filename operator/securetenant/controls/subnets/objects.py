@@ -85,7 +85,7 @@ def _calico_pools(namespace: str, blocks: Sequence[Network]) -> list[tuple[str, 
 
 
 def _kube_ovn(namespace: str, blocks: Sequence[Network], reach: Reach) -> Json:
-    acls: list[JsonValue] = [acl for block in blocks if (acl := _acl(block, blocks, reach))]
+    acls: list[JsonValue] = [acl for block in blocks if (acl := _acl(block, reach))]
     return {
         "cidrBlock": ",".join(map(str, blocks)),
         "private": True,
@@ -99,9 +99,12 @@ def _kube_ovn(namespace: str, blocks: Sequence[Network], reach: Reach) -> Json:
 _PRIORITY: Final = 2500
 
 
-def _acl(own: Network, blocks: Sequence[Network], reach: Reach) -> JsonValue:
+def _acl(own: Network, reach: Reach) -> JsonValue:
     """Nothing else comes in, whatever NetworkPolicies others add. Made of parsed blocks alone: a match that means
-    nothing is accepted without a word."""
+    nothing is accepted without a word. None while the nodes' addresses are unknown: it would close the way of their
+    probes."""
+    if not any(one.version == own.version for one in reach.join):
+        return None
     family = f"ip{own.version}"
     sources = [str(one) for one in (own, *reach.allowed, *reach.join) if one.version == own.version]
     match = f"{family} && {family}.src != {{{', '.join(sources)}}} && {family}.dst == {own}"
