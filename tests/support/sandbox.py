@@ -55,6 +55,7 @@ async def policies_in_force(admin: Admin) -> None:
         "namespaces": ("/api/v1/namespaces", {}),
         "posture": ("/api/v1/namespaces/securetenant-probe-deny/resourcequotas", {}),
         "operator": ("/api/v1/namespaces/default/events", {"involvedObject": about}),
+        "subnets": ("/api/v1/namespaces/securetenant-probe-deny/configmaps", {"name": "securetenant-probe-subnets"}),
     }
 
     async def answer() -> bool:
