@@ -36,8 +36,8 @@ _KINDS: Final = {kind.name: kind for kind in KINDS}
 class Shipped:
     """A policy or a binding. `spec`: in canonical form. `policy`: the policy's name, of a binding the one that it
     binds. `version`: what the policy calls itself when it answers a probe. `resources`: what the policy is tried with,
-    of what it matches ("pods", or "configmaps/kube-root-ca.crt" of one object alone). `metadata`: as shipped. `is_optional`: it is in a component of manifests/ that need not
-    be applied."""
+    of what it matches ("pods", or "configmaps/kube-root-ca.crt" where it matches one object alone). `metadata`: as
+    shipped. `is_optional`: it is in a component of manifests/ that need not be applied."""
 
     ref: Ref
     spec: Json

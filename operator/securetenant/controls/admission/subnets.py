@@ -55,7 +55,8 @@ def objects() -> list[Document]:
         "validations": [
             {
                 "expression": "variables.moved.size() == 0",
-                "messageExpression": f"'fixed: ' + variables.moved.join(', ') + ' of ' + variables.named + ': {_FIXED}'",
+                "messageExpression": "'fixed: ' + variables.moved.join(', ') + ' of ' + variables.named + "
+                f"': {_FIXED}'",
                 "message": f"fixed: {_FIXED}",
                 "reason": "Forbidden",
             },
