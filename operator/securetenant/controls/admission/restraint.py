@@ -206,6 +206,10 @@ def _subnet() -> str:
     """Only what it made itself: it carries our marks from its creation to its release, a namespace's name, and draws in
     the pods of no other. The rest of it is the network plug-in's."""
     bound = (f"variables.resource == '{kind.plural}' && {required}" for kind, required in _BOUND.items())
+    labels = "object.metadata.?labels[?'{}'].orValue('')"
+    whole = (
+        f"{labels.format(names.LABEL_MANAGED_BY)} == '{names.MANAGED_BY}' && {labels.format(names.LABEL_TENANT)} != ''"
+    )
     drawing = ", ".join(f"object.?spec.?{one}.orValue('')" for one in _DRAWING)
     ours = f"k in {_listed(field for fields in FIELDS.values() for field in fields)}"
     new, old = (f"{one}.?spec.orValue({{}})" for one in ("object", "oldObject"))
@@ -215,9 +219,14 @@ def _subnet() -> str:
             _unless("!variables.isSystem", _SYSTEM),
             _unless(
                 f"variables.place != '' && variables.named in ['{_PREFIX}' + variables.place, "
-                f"'{_PREFIX}' + variables.place + '{_SUFFIX}'] && "
-                "(request.operation == 'CREATE' ? variables.isMarked : variables.wasMarked)",
+                f"'{_PREFIX}' + variables.place + '{_SUFFIX}'] && (request.operation == 'CREATE' || "
+                "variables.wasMarked)",
                 "variables.named + ' is no subnet of a tenant'",
+            ),
+            _unless(
+                # With half of the marks nothing else would keep it as it is.
+                f"request.operation == 'DELETE' || ({whole}) || (variables.kept && !variables.isMarked)",
+                "'a subnet without both marks'",
             ),
             _unless("request.?subResource.orValue('') == ''", "'a subresource of a subnet'"),
             _unless(
@@ -227,7 +236,7 @@ def _subnet() -> str:
             _unless(
                 # An empty selector of pods draws in all of them.
                 "request.operation == 'DELETE' || (request.operation == 'UPDATE' "
-                f"? {alike} : [{drawing}].all(v, v in ['', false, []]))",
+                f"? {alike} : [{drawing}].all(v, v in [dyn(''), dyn(false), dyn([])]))",
                 "'of the spec of a subnet more than is ours'",
             ),
             _unless(
