@@ -193,7 +193,7 @@ def of_subnets() -> Iterator[Attempt]:
     yield Attempt("an-unmarked-subnet", "POST", subnets, subnet(labels={}))
     for number, key in enumerate(MARKS):
         yield Attempt(f"a-half-marked-subnet-{number}", "POST", subnets, subnet(labels={key: MARKS[key]}))
-    for number, name in enumerate(("evil", "securetenant-", f"securetenant-{VICTIM}.evil", "join2")):
+    for number, name in enumerate(("evil", "securetenant", f"securetenant-{VICTIM}.evil", "join2")):
         yield Attempt(f"a-subnet-of-another-name-{number}", "POST", subnets, subnet(name=name))
     for place in ("kube-system", "default", OWN):
         yield Attempt(f"a-subnet-for-{place}", "POST", subnets, subnet(place))
