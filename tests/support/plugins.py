@@ -29,7 +29,10 @@ SPECS: Final[Mapping[str, Json]] = {
     },
     "pool": {"cidr": "10.77.0.0/24", "blockSize": 26, "nodeSelector": "!all()"},
     "pool-v3": {"cidr": "10.77.0.0/24", "blockSize": 26, "nodeSelector": "!all()"},
-    "cilium": {"ipv4": {"cidrs": ["10.77.0.0/24"], "maskSize": 28}},
+    "cilium": {
+        "ipv4": {"cidrs": ["10.77.0.0/24"], "maskSize": 28},
+        "ipv6": {"cidrs": ["fd77::/112"], "maskSize": 120},
+    },
 }
 #: Other addresses, by kind and field.
 MOVED: Final[Mapping[str, Mapping[str, Json]]] = {
@@ -38,7 +41,7 @@ MOVED: Final[Mapping[str, Mapping[str, Json]]] = {
     "pool-v3": {"spec.cidr": {"cidr": "10.79.0.0/24"}, "spec.blockSize": {"blockSize": 28}},
     "cilium": {
         "spec.ipv4": {"ipv4": {"cidrs": ["10.77.0.0/24", "10.79.0.0/24"]}},
-        "spec.ipv6": {"ipv6": {"cidrs": ["fd00::/112"], "maskSize": 120}},
+        "spec.ipv6": {"ipv6": {"maskSize": 124}},
     },
 }
 #: What opens one, or draws in others' pods.

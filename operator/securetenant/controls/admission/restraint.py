@@ -87,7 +87,8 @@ def _rules() -> list[Document]:
 
 def _variables() -> dict[str, str]:
     """`broken`: what of this request is not allowed, as texts."""
-    exact = (*names.BUILT_IN_NAMESPACES, *names.SYSTEM_NAMESPACES)
+    places = (*names.BUILT_IN_NAMESPACES, *names.SYSTEM_NAMESPACES)
+    exact = [place for place in places if not place.startswith(names.SYSTEM_NAMESPACE_PREFIXES)]
     subnets = _listed(kind.plural for kind in SUBNETS)
     starts = (f"variables.place.startsWith('{one}')" for one in names.SYSTEM_NAMESPACE_PREFIXES)
     return {
@@ -228,7 +229,6 @@ def _subnet() -> str:
                 f"request.operation == 'DELETE' || ({whole}) || (variables.kept && !variables.isMarked)",
                 "'a subnet without both marks'",
             ),
-            _unless("request.?subResource.orValue('') == ''", "'a subresource of a subnet'"),
             _unless(
                 f"request.operation == 'DELETE' || variables.kept || {' || '.join(bound)}",
                 "'a subnet for others than the pods of ' + variables.place",

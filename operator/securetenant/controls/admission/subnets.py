@@ -110,7 +110,7 @@ def _variables() -> dict[str, str]:
     and as the text `told`."""
     controllers = ", ".join(f"'{one}'" for one in CONTROLLERS)
     fixed = tuple(field for kind in FIELDS for _, field in kind.fixed)
-    own = tuple(field for fields in FIELDS.values() for field in fields)
+    own = tuple(field for fields in FIELDS.values() for field in fields if field not in fixed)
     return {
         **accounts.variables(),
         "permitted": "request.userInfo.username in variables.operatorAccounts || "
