@@ -431,7 +431,7 @@ def _nodes() -> Iterator[Case]:
     ours = changed_by(node, {"metadata": {"labels": {mark: "shop"}}})
     with_ours = {"spec": {"taints": [other, {"key": taint, "value": "shop", "effect": "NoSchedule"}]}}
     recorded = {"metadata": {"annotations": {"securetenant.dev/applied": "x"}}}
-    allowed = {"label": {"metadata": {"labels": {mark: "shop"}}}, "record": recorded, "taint": with_ours}
+    allowed = {"mark": {"metadata": {"labels": {mark: "shop"}}}, "record": recorded, "taint": with_ours}
     for name, change in allowed.items():
         yield Case(f"node {name}", changed("node", node, change), False)
     yield Case("node given back", changed("node", ours, {"metadata": {"labels": {mark: None}}}), False)
@@ -483,10 +483,10 @@ def _custom() -> Iterator[Case]:
     yield Case("tenant made", made("tenant", tenant), True)
     yield Case("tenant deleted", gone("tenant", tenant), True)
     pool = thing({"spec": {"cidrs": []}})
-    yield Case("pool status", changed("ranges", pool, {"status": {"a": 1}}, **status), False)
-    yield Case("pool changed", changed("ranges", pool, {"spec": {"cidrs": ["10.0.0.0/8"]}}), True)
-    yield Case("pool made", made("ranges", pool), True)
-    yield Case("pool deleted", gone("ranges", pool), True)
+    yield Case("pool of addresses status", changed("ranges", pool, {"status": {"a": 1}}, **status), False)
+    yield Case("pool of addresses changed", changed("ranges", pool, {"spec": {"cidrs": ["10.0.0.0/8"]}}), True)
+    yield Case("pool of addresses made", made("ranges", pool), True)
+    yield Case("pool of addresses deleted", gone("ranges", pool), True)
 
 
 def _of_plugins() -> Iterator[Case]:
