@@ -229,6 +229,19 @@ def of_subnets() -> Iterator[Case]:
         for field in ("labels", "annotations"):
             alike = {"metadata": {field: {"x.securetenant.dev/a": "1"}}}
             yield Case(f"{kind} {field} that look like ours", changed(kind, ours, alike, user=CNI), False)
+        if kind == "subnet":
+            for field, empty in {"private": False, "allowSubnets": [], "acls": [], "namespaces": []}.items():
+                bare, void = (changed_by(ours, {"spec": {field: given}}) for given in (None, empty))
+                for name, old, new in (("filled in", bare, void), ("left out", void, bare)):
+                    by_plugin = Request("UPDATE", *KINDS[kind], old=old, new=new, user=CNI)
+                    yield Case(f"{kind} empty {field} {name} by the plug-in", by_plugin, False)
+                    yield Case(f"{kind} empty {field} {name}", replace(by_plugin, user="mallory"), True)
+                given = {"spec": {field: ours["spec"][field]}}
+                for name, old in {"absent": bare, "empty": void}.items():
+                    yield Case(f"{kind} {name} {field} set by the plug-in", changed(kind, old, given, user=CNI), True)
+        if kind.startswith("pool"):
+            without = {"spec": {"nodeSelector": None}}
+            yield Case(f"{kind} taken by the plug-in", changed(kind, ours, without, user=CNI), True)
         for name, change in {**opened, **filled, **_METADATA, **status}.items():
             yield Case(f"{kind} {name} of others", changed(kind, theirs, change), False)
         yield Case(f"{kind} nothing", changed(kind, ours, {}), False)

@@ -130,7 +130,7 @@ def _variables() -> dict[str, str]:
         "moved": f"request.operation == 'UPDATE' && variables.wasOurs ? {_paths(fixed)} : []",
         "content": f"request.operation == 'UPDATE' ? {changed(('spec', 'status'), '')} : []",
         "metadata": f"request.operation == 'UPDATE' ? {changed(METADATA, 'metadata.')} : []",
-        "own": f"request.operation == 'UPDATE' ? {_paths(own)} + {changed(('ownerReferences',), 'metadata.')} + "
+        "own": f"request.operation == 'UPDATE' ? {_set(own)} + {changed(('ownerReferences',), 'metadata.')} + "
         f"{_marks('labels')} + {_marks('annotations')} : []",
         # What only updates managedFields, as a server-side apply of what stands, changes nothing.
         "changed": "request.operation == 'UPDATE' "
@@ -144,6 +144,16 @@ def _variables() -> dict[str, str]:
 def _paths(fields: tuple[str, ...]) -> str:
     """Of these fields of the spec, the paths of those that differ between the old object and the new one."""
     return " + ".join(f"(object.?spec.?{one} != oldObject.?spec.?{one} ? ['spec.{one}'] : [])" for one in fields)
+
+
+def _set(fields: tuple[str, ...]) -> str:
+    """The same but for those that are absent or empty in both: plug-ins write the one for the other."""
+    empty = "{}.?spec.?{}.orValue(dyn([])) in [dyn([]), dyn(false)]"
+    return " + ".join(
+        f"(object.?spec.?{one} != oldObject.?spec.?{one} && "
+        f"!({empty.format('object', one)} && {empty.format('oldObject', one)}) ? ['spec.{one}'] : [])"
+        for one in fields
+    )
 
 
 def _marks(field: str) -> str:
