@@ -275,8 +275,7 @@ async def test_the_plug_in_fills_in_what_is_its_own(plane: Plane, subnets: Json,
                 params=DRY,
             )
             assert status == 200, answer
-        if kind != "cilium":
-            assert is_refused(await merge(plugin, path, {"spec": OPENED[kind]}))
+        assert is_refused(await merge(plugin, path, {"spec": OPENED[kind]}))
         for name in ("strip-marks", "other-tenant", "unlock", "free-the-addresses", "forge-record", "own"):
             assert is_refused(await merge(plugin, path, {"metadata": METADATA[name]})), name
         assert is_refused(await plugin.request("DELETE", path))

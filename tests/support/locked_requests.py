@@ -217,7 +217,7 @@ def of_subnets() -> Iterator[Case]:
             "record": {"metadata": {"annotations": {"securetenant.dev/applied": "{}"}}},
         }
         status = {"status": {"status": {"a": 1}}}
-        own = {*marks, "owners", *(name for name in opened if name != "opened namespaceSelector")}
+        own = {*marks, "owners", *opened}
         for name, change in {**opened, **filled, **_METADATA, **marks, **status}.items():
             yield Case(f"{kind} {name}", changed(kind, ours, change), True)
             yield Case(f"{kind} {name} unlocked", changed(kind, off, change), False)
@@ -550,6 +550,9 @@ def _of_plugins() -> Iterator[Case]:
         for name, given in drawing[kind].items():
             yield Case(f"{kind} made with {name}", made(kind, changed_by(ours, {"spec": {name: given}})), True)
             yield Case(f"{kind} with {name}", changed(kind, ours, {"spec": {name: given}}), True)
+            drawn = changed_by(ours, {"spec": {name: given}})
+            yield Case(f"{kind} without {name} again", changed(kind, drawn, {"spec": {name: None}}), False)
+            yield Case(f"{kind} as it was with {name}", changed(kind, drawn, _METADATA["label"]), False)
         if widened[kind]:
             yield Case(f"{kind} widened made", made(kind, changed_by(ours, {"spec": widened[kind]})), True)
             yield Case(f"{kind} widened", changed(kind, ours, {"spec": widened[kind]}), True)
@@ -567,7 +570,7 @@ def _of_plugins() -> Iterator[Case]:
             False,
         )
         for field in subnets.FIELDS[plugins.KINDS[kind]]:
-            if field not in ("namespaces", "nodeSelector"):
+            if field not in ("namespaces", "nodeSelector", "podSelector", "namespaceSelector"):
                 yield Case(f"{kind} {field}", changed(kind, ours, {"spec": {field: "x"}}), False)
                 yield Case(f"{kind} {field} taken", changed(kind, ours, {"spec": {field: None}}), False)
         yield Case(f"{kind} router", changed(kind, ours, {"spec": {"vpc": "y"}}), True)

@@ -49,7 +49,7 @@ OPENED: Final[Mapping[str, Json]] = {
     "subnet": {"private": False, "allowSubnets": ["0.0.0.0/0"], "acls": [], "namespaces": ["other"]},
     "pool": {"nodeSelector": "all()"},
     "pool-v3": {"nodeSelector": "all()"},
-    "cilium": {"namespaceSelector": {"matchLabels": {"a": "b"}}},
+    "cilium": {"namespaceSelector": {"matchLabels": {"a": "b"}}, "podSelector": {}},
 }
 #: What a plug-in fills in.
 FILLED: Final[Mapping[str, Json]] = {

@@ -211,8 +211,13 @@ def _subnet() -> str:
     whole = (
         f"{labels.format(names.LABEL_MANAGED_BY)} == '{names.MANAGED_BY}' && {labels.format(names.LABEL_TENANT)} != ''"
     )
-    drawing = ", ".join(f"object.?spec.?{one}.orValue('')" for one in _DRAWING)
-    ours = f"k in {_listed(field for fields in FIELDS.values() for field in fields)}"
+    drawing = " && ".join(
+        # An empty selector of pods draws in all of them. What others wrote may be left, or taken off.
+        f"(object.?spec.?{one}.orValue('') in [dyn(''), dyn(false), dyn([])] || "
+        f"(oldObject != null && object.?spec.?{one} == oldObject.?spec.?{one}))"
+        for one in _DRAWING
+    )
+    ours = f"k in {_listed((*(field for fields in FIELDS.values() for field in fields), *_DRAWING))}"
     new, old = (f"{one}.?spec.orValue({{}})" for one in ("object", "oldObject"))
     alike = " && ".join(f"{one}.all(k, {ours} || {new}[?k] == {old}[?k])" for one in (new, old))
     return " + ".join(
@@ -233,12 +238,8 @@ def _subnet() -> str:
                 f"request.operation == 'DELETE' || variables.kept || {' || '.join(bound)}",
                 "'a subnet for others than the pods of ' + variables.place",
             ),
-            _unless(
-                # An empty selector of pods draws in all of them.
-                "request.operation == 'DELETE' || (request.operation == 'UPDATE' "
-                f"? {alike} : [{drawing}].all(v, v in [dyn(''), dyn(false), dyn([])]))",
-                "'of the spec of a subnet more than is ours'",
-            ),
+            _unless(f"request.operation == 'DELETE' || ({drawing})", "'a subnet that draws in others'"),
+            _unless(f"request.operation != 'UPDATE' || ({alike})", "'of the spec of a subnet more than is ours'"),
             _unless(
                 f"request.operation == 'DELETE' || (request.operation == 'UPDATE' ? {_HELD} : "
                 "!has(object.metadata.ownerReferences) && !has(object.metadata.finalizers))",
