@@ -24,6 +24,15 @@ SAMPLE: Final = 9
 EQUIVALENT: Final[Mapping[str, str]] = {
     "operator: probes: true for false (1)": "the API server always says whether it is a dry run",
     "operator: place: contains for startsWith (1)": "the name is compared as a whole as well",
+    **dict.fromkeys(
+        (
+            "operator: ofSubnets: one entry less (11)",
+            "operator: ofSubnets: one entry less (12)",
+            "operator: ofSubnets: one entry less (13)",
+            "operator: ofSubnets: the last entry less (3)",
+        ),
+        "what draws in others' pods is refused by a rule of its own; that it may be taken off is said of the old object",
+    ),
 }
 
 

@@ -239,6 +239,8 @@ def of_subnets() -> Iterator[Case]:
                 given = {"spec": {field: ours["spec"][field]}}
                 for name, old in {"absent": bare, "empty": void}.items():
                     yield Case(f"{kind} {name} {field} set by the plug-in", changed(kind, old, given, user=CNI), True)
+        drawn = changed_by(ours, {"spec": plugins.OPENED[kind]})
+        yield Case(f"{kind} opened before, by the plug-in", changed(kind, drawn, _METADATA["label"], user=CNI), False)
         if kind.startswith("pool"):
             without = {"spec": {"nodeSelector": None}}
             yield Case(f"{kind} taken by the plug-in", changed(kind, ours, without, user=CNI), True)
