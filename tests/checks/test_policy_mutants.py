@@ -1,5 +1,6 @@
-"""Each policy that tells accounts apart with a mistake in it: the requests have to notice. A sample here, all of them in
-`make test-full`. That the API server judges the requests as they say: tests/cluster/test_policed.py."""
+"""Each policy that tells accounts apart with a mistake in it: the requests have to notice. A sample here, all of
+them in `make test-full`. On the API server: tests/cluster/test_posture_lock.py, test_subnet_lock.py,
+test_stolen_token.py."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
@@ -8,14 +9,14 @@ import pytest
 
 from securetenant.checks.targets import Document
 from securetenant.controls.admission import posture, restraint, subnets
-from tests.support import locked_requests, mutants
+from tests.support import locked_requests, mutants, restrained_requests
 from tests.support.locked_requests import Case
 from tests.support.mutants import Mutant
 from tests.support.policed import Policy
 
 POLICIES: Final[Mapping[str, tuple[Document, tuple[Case, ...]]]] = {
     "posture": (posture.objects()[0], tuple(locked_requests.of_posture())),
-    "operator": (restraint.account()[0], tuple(locked_requests.restrained())),
+    "operator": (restraint.account()[0], tuple(restrained_requests.restrained())),
     "subnets": (subnets.objects()[0], tuple(locked_requests.of_subnets())),
 }
 #: Every how many of them are in the sample.
@@ -31,7 +32,7 @@ EQUIVALENT: Final[Mapping[str, str]] = {
             "operator: ofSubnets: one entry less (13)",
             "operator: ofSubnets: the last entry less (3)",
         ),
-        "what draws in others' pods is refused by a rule of its own; that it may be taken off is said of the old object",
+        "what draws in others' pods is refused by a rule of its own; what may be taken off is in the old object",
     ),
 }
 

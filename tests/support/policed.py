@@ -55,7 +55,7 @@ ERROR: Final = "(an error)"
 
 
 class Policy:
-    """A ValidatingAdmissionPolicy, compiled, with some of its texts exchanged. Raises RuntimeError for what is no CEL."""
+    """A ValidatingAdmissionPolicy, compiled, with some of its texts exchanged; RuntimeError for what is no CEL."""
 
     def __init__(self, document: Document, instead: Mapping[str, str] | None = None) -> None:
         spec = document["spec"]

@@ -26,7 +26,8 @@ TARGET: Final = "subnets"
 TRIED: Final = f"{names.CHILD_PREFIX}-probe-subnets"
 TRIED_WITH: Final = "configmaps"
 
-# The fields of the spec that the operator writes or takes off (controls/subnets/objects.py). No plug-in writes one of another's.
+# The fields of the spec that the operator writes or takes off (controls/subnets/objects.py). No plug-in writes one of
+# another's.
 FIELDS: Final[Mapping[Kind, tuple[str, ...]]] = {
     KUBE_OVN_SUBNET: ("cidrBlock", "private", "allowSubnets", "namespaces", "acls"),
     CALICO_IP_POOL: ("cidr", "blockSize", "nodeSelector"),
