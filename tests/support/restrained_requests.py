@@ -1,4 +1,4 @@
-"""Requests of the operator's account, and whether the policy that restrains it refuses them: both sides of each rule."""
+"""Requests of the operator's account, and whether the policy on it refuses them: both sides of each rule."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
