@@ -15,6 +15,7 @@ ALL: Final = tuple(mutants.all_of())
 SAMPLE: Final = 9
 #: Those that judge everything as before, and why.
 EQUIVALENT: Final = {
+    "nodes/tolerations: the last entry less (1)": "what is empty is absent in the form that is judged",
     "exposure/hosts: contains for startsWith (1)": "the API server takes a * at the start alone",
     "exposure/hosts: unequal for equal (3)": "what the place is called",
     "exposure/tls: unequal for equal (2)": "what the place is called",

@@ -11,11 +11,12 @@ import pytest
 import pytest_asyncio
 
 from sandbox import nodes
-from tests.support import life
+from securetenant.checks import accounts
+from tests.support import life, plugins
 from tests.support.life import NAMESPACES, TENANTS, Json
-from tests.support.locked import TENANT
+from tests.support.locked import BREAK_GLASS, MASTERS, TENANT
 from tests.support.posture import PLAIN
-from tests.support.sandbox import JSON_PATCH, MERGE_PATCH, Admin, Plane, operator_token, wait_for
+from tests.support.sandbox import JSON_PATCH, MERGE_PATCH, ROOT, Admin, Plane, operator_token, wait_for
 from tests.support.tenants import BINDINGS, POLICIES, QUOTAS, RANGES, Stage
 
 pytestmark = pytest.mark.cluster
@@ -26,6 +27,9 @@ USER: Final = f"system:serviceaccount:{OWN}:securetenant"
 SHOP, VICTIM, NODE = "token-shop-a", "token-victim", "token-node-0"
 EVENTS: Final = "/api/v1/namespaces/{}/events"
 MARKS: Final = {"app.kubernetes.io/managed-by": "securetenant", TENANT: "token-shop"}
+GROUP: Final = "securetenant.dev/v1alpha1"
+GLASS: Final = (MASTERS, BREAK_GLASS)
+SUBNET_RIGHTS: Final = ROOT / "manifests" / "components" / "subnets" / "role.yaml"
 RBAC: Final = "rbac.authorization.k8s.io"
 MALLORY: Final = {"kind": "User", "name": "mallory", "apiGroup": RBAC}
 ITSELF: Final = {"kind": "ServiceAccount", "name": "securetenant", "namespace": OWN}
@@ -142,6 +146,8 @@ def attempts() -> Iterator[Attempt]:
     yield Attempt("address-a-node", "PATCH", node, [{"op": "add", "path": "/spec/providerID", "value": "x"}],
                   content_type=JSON_PATCH)  # fmt: skip
 
+    yield from of_subnets()
+
     for place in ("kube-system", VICTIM):
         yield Attempt(f"event-in-{place}", "POST", EVENTS.format(place), event(place))
 
@@ -162,8 +168,86 @@ def attempts() -> Iterator[Attempt]:
     yield Attempt("anothers-lease", "POST", lease, metadata(name="x"), cannot)
 
 
+def of_subnets() -> Iterator[Attempt]:
+    """The objects of network plug-ins."""
+    subnets, pools, cilium = (plugins.collection(kind) for kind in ("subnet", "pool", "cilium"))
+    own = f"{subnets}/{plugins.name(SHOP)}"
+
+    def subnet(
+        namespace: str = VICTIM, kind: str = "subnet", labels: Json = MARKS, name: str = "", **spec: Any
+    ) -> Json:
+        made = plugins.body(kind, namespace, **spec)
+        made["metadata"] = {"name": name or plugins.name(namespace), "labels": labels}
+        return made
+
+    yield patched("move-the-default-subnet", f"{subnets}/ovn-default", {"spec": {"cidrBlock": "10.79.0.0/24"}})
+    yield patched("open-the-default-subnet", f"{subnets}/ovn-default", {"spec": {"private": False}})
+    yield Attempt("take-the-nodes-subnet", "DELETE", f"{subnets}/join")
+    yield patched("mark-the-nodes-subnet", f"{subnets}/join", metadata(labels=MARKS))
+    yield patched("mark-a-foreign-subnet", f"{subnets}/{plugins.name('token-foreign')}", metadata(labels=MARKS))
+    yield Attempt("take-a-foreign-subnet", "DELETE", f"{subnets}/{plugins.name('token-foreign')}")
+    unmarked = metadata(labels=dict.fromkeys(MARKS))
+    yield patched("unmark-what-is-no-tenants", f"{subnets}/token-marked", unmarked)
+    yield patched("half-unmark-a-subnet", own, metadata(labels={TENANT: None}))
+    yield patched("unmark-and-open-a-subnet", own, {**unmarked, "spec": {"allowSubnets": ["0.0.0.0/0"]}})
+    yield Attempt("an-unmarked-subnet", "POST", subnets, subnet(labels={}))
+    for number, key in enumerate(MARKS):
+        yield Attempt(f"a-half-marked-subnet-{number}", "POST", subnets, subnet(labels={key: MARKS[key]}))
+    for number, name in enumerate(("evil", "securetenant", f"securetenant-{VICTIM}.evil", "join2")):
+        yield Attempt(f"a-subnet-of-another-name-{number}", "POST", subnets, subnet(name=name))
+    for place in ("kube-system", "default", OWN):
+        yield Attempt(f"a-subnet-for-{place}", "POST", subnets, subnet(place))
+    yield Attempt("a-subnet-for-others", "POST", subnets, subnet(namespaces=["kube-system"]))
+    yield Attempt("a-subnet-for-others-as-well", "POST", subnets, subnet(namespaces=[VICTIM, "kube-system"]))
+    yield Attempt("a-subnet-for-all", "POST", subnets, subnet(namespaceSelectors=[{}]))
+    yield Attempt("a-subnet-by-default", "POST", subnets, subnet(default=True))
+    yield patched("a-tenants-subnet-for-others", own, {"spec": {"namespaces": ["kube-system"]}})
+    yield patched("a-tenants-subnet-for-all", own, {"spec": {"namespaceSelectors": [{}]}})
+    yield patched("another-router-for-a-tenants-subnet", own, {"spec": {"vpc": "evil"}})
+    yield patched("move-a-tenants-subnet", own, {"spec": {"cidrBlock": "10.79.0.0/24"}}, "fixed: ")
+    yield patched("hold-a-tenants-subnet", own, metadata(finalizers=["example.com/x"]))
+    yield patched("own-a-tenants-subnet", own, metadata(ownerReferences=OWNERS))
+    yield patched("a-tenants-subnet-ready", f"{own}/status", {"status": {}}, "cannot patch")
+    held = subnet()
+    held["metadata"] |= {"finalizers": ["example.com/x"]}
+    yield Attempt("a-held-subnet", "POST", subnets, held)
+    owned = subnet()
+    owned["metadata"] |= {"ownerReferences": OWNERS}
+    yield Attempt("an-owned-subnet", "POST", subnets, owned)
+
+    yield Attempt("a-pool-for-all", "POST", pools, subnet(kind="pool", nodeSelector="all()"))
+    yield Attempt("a-pool-for-others", "POST", pools, subnet(kind="pool", namespaceSelector="all()"))
+    yield Attempt("take-the-default-pool", "DELETE", f"{pools}/default-ipv4-ippool")
+    yield patched("close-the-default-pool", f"{pools}/default-ipv4-ippool", {"spec": {"disabled": True}})
+    yield Attempt("a-cilium-pool-for-all", "POST", cilium, subnet(kind="cilium", podSelector={}))
+    yield Attempt("take-the-default-cilium-pool", "DELETE", f"{cilium}/default")
+
+    ranges = f"/apis/{GROUP}/subnetpools"
+    yield patched("change-a-pool", f"{ranges}/token-pool", {"spec": {"reserved": []}}, "cannot patch")
+    yield Attempt("take-a-pool", "DELETE", f"{ranges}/token-pool", by="cannot delete")
+    yield Attempt("a-pool", "POST", ranges, metadata(name="x"), "cannot create")
+
+
 @pytest_asyncio.fixture(scope="module")
-async def thief(plane: Plane, stage: Stage, node_rights: None) -> AsyncIterator[Admin]:
+async def plugged_in(admin: Admin, manifests: None) -> AsyncIterator[None]:
+    """The kinds of three network plug-ins with nets of their own, and the operator's right over them."""
+    await admin.apply(SUBNET_RIGHTS)
+    async with plugins.served(admin, "subnet", "pool", "cilium"), Admin(admin.plane, user="x", groups=GLASS) as glass:
+        for kind, names in {
+            "subnet": ("ovn-default", "join", plugins.name("token-foreign")),
+            "pool": ("default-ipv4-ippool",),
+            "cilium": ("default",),
+        }.items():
+            for name in names:
+                await glass.create(plugins.collection(kind), {**plugins.body(kind, "x"), "metadata": {"name": name}})
+        marked = {**plugins.body("subnet", "x"), "metadata": {"name": "token-marked", "labels": MARKS}}
+        await glass.create(plugins.collection("subnet"), marked)
+        yield
+    await admin.kubectl("delete", "--ignore-not-found", "-f", str(SUBNET_RIGHTS))
+
+
+@pytest_asyncio.fixture(scope="module")
+async def thief(plane: Plane, stage: Stage, node_rights: None, plugged_in: None) -> AsyncIterator[Admin]:
     """Who has the token. The operator works on meanwhile."""
     await stage.tenant("token-shop", life.spec(SHOP))
     await stage.namespace(VICTIM)
@@ -171,14 +255,16 @@ async def thief(plane: Plane, stage: Stage, node_rights: None) -> AsyncIterator[
     await stage.admin.create(f"/apis/{RBAC}/v1/namespaces/{SHOP}/roles", {"metadata": {"name": "no"}, "rules": []})
     nodes.create(plane, 1, prefix="token-node")
     async with Admin(plane, token=await operator_token(plane)) as client:
+        for kind in ("subnet", "pool", "cilium"):
+            await client.create(plugins.collection(kind), plugins.body(kind, SHOP, "token-shop"))
         yield client
     await stage.admin.delete(f"/api/v1/nodes/{NODE}")
 
 
-def test_there_are_more_than_forty() -> None:
+def test_there_are_more_than_eighty() -> None:
     names = [attempt.name for attempt in attempts()]
-    assert len(set(names)) == len(names) > 40
-    assert sum(attempt.by == "restrained: " for attempt in attempts()) > 40
+    assert len(set(names)) == len(names) > 80
+    assert sum(attempt.by == "restrained: " for attempt in attempts()) > 80
 
 
 @pytest.mark.parametrize("attempt", list(attempts()), ids=lambda attempt: attempt.name)
@@ -212,6 +298,32 @@ async def test_what_it_still_can_do(stage: Stage, thief: Admin) -> None:
 
     await wait_for(is_bound, 5, "the mark to be seen by the API server")
     await thief.delete(path)
+
+
+async def test_what_it_does_with_a_subnet_goes_on(thief: Admin) -> None:
+    """Made, changed in what is ours though the plug-in filled in the rest, kept for a while, released, deleted."""
+    for kind, change in {"subnet": {"allowSubnets": []}, "pool": {"nodeSelector": "!all()"}, "cilium": {}}.items():
+        where = plugins.collection(kind)
+        for name in (plugins.name("token-later"), f"{plugins.name('token-later')}.v6"):
+            made = plugins.body(kind, "token-later", "token-shop", allowFirstIP=False, namespaceSelectors=[])
+            made["metadata"]["name"] = name
+            await thief.create(where, made)
+            path = f"{where}/{name}"
+            async with Admin(thief.plane, user=accounts.DEFAULT.cni[0], groups=[MASTERS]) as plugin:
+                filled = {"spec": plugins.FILLED[kind], "metadata": {"finalizers": ["kubeovn.io/x"]}}
+                await plugin.patch(path, filled)
+                await thief.patch(path, {"spec": change, **metadata(labels=MARKS)})
+                await thief.patch(path, metadata(annotations={"securetenant.dev/unused-since": "x"}))
+                gone = dict.fromkeys(("securetenant.dev/unused-since", "securetenant.dev/locks"))
+                labels = dict.fromkeys(plugins.marks("token-shop"))
+                if name.endswith(".v6"):
+                    await thief.patch(path, metadata(labels=labels, annotations=gone))
+                    await plugin.patch(path, metadata(finalizers=None))
+                    await plugin.delete(path)
+                else:
+                    await thief.delete(path)
+                    await plugin.patch(path, metadata(finalizers=None))
+            assert await thief.find(path) is None
 
 
 async def test_everybody_else_is_let_through(stage: Stage, mallory: Admin) -> None:

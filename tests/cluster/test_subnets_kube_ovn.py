@@ -294,6 +294,14 @@ async def unlocked(admin: Admin) -> AsyncIterator[None]:
         yield
         return
     await admin.delete(f"{where}/{binding['metadata']['name']}")
+    probe = {"metadata": {"name": "securetenant-probe-subnets", "annotations": {"securetenant.dev/probe": ""}}}
+
+    async def is_open() -> bool:
+        """The API server reads its policies again each second."""
+        path = f"{NAMESPACES}/default/configmaps"
+        return (await admin.request("POST", path, probe, params={"dryRun": "All"}))[0] == 201
+
+    await wait_for(is_open, 10, "the policy not to be in force")
     try:
         yield
     finally:

@@ -30,7 +30,7 @@ def answers(
 
 
 def _answer(trial: Trial, bindings: list[Shipped], version: Callable[[Shipped], str]) -> Answer:
-    here = [one for one in bindings if trial.kind.plural in one.resources and _selects(one, trial)]
+    here = [one for one in bindings if probes.is_of(trial, one) and _selects(one, trial)]
     injected = [version(one) for one in here if one.ref.kind is MUTATING_BINDING]
     tail = f", injected {injected[0]}" if injected else ""
     texts = {

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from securetenant.checks import evaluator
+from securetenant.checks import accounts, evaluator
 from securetenant.checks.check import CheckSet
-from securetenant.checks.targets import PODS, TARGETS, Target
+from securetenant.checks.targets import PODS, TARGETS, Document, Target
 from securetenant.checks.variables import variables
 from securetenant.controls.registry import CHECKS
 
@@ -32,13 +32,13 @@ def all_of() -> Iterator[Mutant]:
     for checks in CHECKS:
         for check in checks.checks:
             yield Mutant(checks.identifier(check), "finds nothing", "[]")
-            yield from _changed(checks.identifier(check), check.found)
+            yield from changed(checks.identifier(check), check.found)
     own = {name for checks in CHECKS for name in checks.variables}
     every = {name: text for target in TARGETS for name, text in variables(target, CHECKS).items()}
     # Of the variables that are others for each target, those of pods.
     for name, text in {**every, **variables(PODS, CHECKS)}.items():
         if name in _MUTATED or name in own:
-            yield from _changed(f"variables.{name}", text)
+            yield from changed(f"variables.{name}", text)
 
 
 #: What is looked for, and what it becomes.
@@ -55,7 +55,8 @@ _CHANGES: Final[Sequence[tuple[str, str, str]]] = (
     ("no not", r"(?<![\w'])!(?=[(\w])", ""),
     ("no list less", r" \+ variables\.spec\.\?(init|ephemeral)Containers\.orValue\(\[\]\)", ""),
     ("no boundary", r" \+ '/'", ""),
-    ("one entry less", r"(?<=[\[ ])'[\w./]+'(, |(?=\]))", ""),
+    ("one entry less", r"(?<=[\[ ])'[^']*', ", ""),
+    ("the last entry less", r"(, |(?<=\[))'[^']*'(?=\])", ""),
     ("one part less", r" \+ variables\.\w+\.filter\(.*", ""),
     ("more than less", r"(?<!-) > ", " < "),
     ("no end", r"\$'\)", "')"),
@@ -63,10 +64,29 @@ _CHANGES: Final[Sequence[tuple[str, str, str]]] = (
 )
 
 
-def _changed(name: str, text: str) -> Iterator[Mutant]:
-    for change, pattern, instead in _CHANGES:
+#: In the policies that tell accounts apart, as well.
+_OF_POLICIES: Final[Sequence[tuple[str, str, str]]] = (("no rule", r" \? \[\] : ", " || true ? [] : "),)
+#: Which accounts there are, and what a namespace says, have tests of their own (tests/checks/test_accounts.py,
+#: test_parameters.py).
+_APART: Final = (*accounts.variables(), "locksParameters", "unlocked", "foreign")
+
+
+def of_policy(policy: Document) -> Iterator[Mutant]:
+    """The mutants of a policy that tells accounts apart, by variable, condition and validation (see `policed`)."""
+    spec = policy["spec"]
+    named = [*spec["variables"], *spec.get("matchConditions", ())]
+    texts = {one["name"]: one["expression"] for one in named if one["name"] not in _APART}
+    for number, validation in enumerate(spec["validations"][1:]):
+        texts[f"validation {number}"] = validation["expression"]
+    for name, text in texts.items():
+        yield from changed(name, text, (*_CHANGES, *_OF_POLICIES))
+
+
+def changed(name: str, text: str, changes: Sequence[tuple[str, str, str]] = _CHANGES) -> Iterator[Mutant]:
+    """A text with each part of it changed."""
+    for change, pattern, instead in changes:
         for number, found in enumerate(re.finditer(pattern, text), 1):
-            made = f"{text[: found.start()]}{found.expand(instead)}{text[found.end() :]}".replace(", ]", "]")
+            made = f"{text[: found.start()]}{found.expand(instead)}{text[found.end() :]}"
             yield Mutant(name, f"{change} ({number})", made)
 
 

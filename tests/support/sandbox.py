@@ -51,10 +51,14 @@ async def policies_in_force(admin: Admin) -> None:
     written, and not all at once."""
     metadata = {"name": "probe", "annotations": {"securetenant.dev/probe": ""}}
     about = {"apiVersion": "securetenant.dev/v1alpha1", "kind": "SecureTenant", "name": "probe"}
-    probes = {
+    probes: dict[str, tuple[str, dict[str, object]]] = {
         "namespaces": ("/api/v1/namespaces", {}),
         "posture": ("/api/v1/namespaces/securetenant-probe-deny/resourcequotas", {}),
         "operator": ("/api/v1/namespaces/default/events", {"involvedObject": about}),
+        "subnets": (
+            "/api/v1/namespaces/securetenant-probe-deny/configmaps",
+            {"metadata": {**metadata, "name": "securetenant-probe-subnets"}},
+        ),
     }
 
     async def answer() -> bool:

@@ -1,13 +1,17 @@
 """What the lock on namespaces is generated as, and what a spec says of it. tests/cluster/test_lock.py attacks it."""
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
 import yaml
 
-from securetenant.controls.admission import lock, manifests, posture, restraint
+from securetenant.controls.admission import lock, manifests, posture, restraint, subnets
 from securetenant.controls.lookup import NAMED, WRITES
-from securetenant.model.kinds import NAMESPACE
+from securetenant.controls.subnets.objects import Reach
+from securetenant.controls.subnets.objects import desired as made_of
+from securetenant.model.kinds import NAMESPACE, Kind
 from securetenant.model.objects import Ref
 from tests.support.world import NOW, StaticWorld, tenant
 
@@ -62,12 +66,35 @@ def test_the_posture_lock_matches_what_the_operator_makes_and_quota_status() -> 
     assert (policy["spec"]["failurePolicy"], binding["spec"]["validationActions"]) == ("Fail", ["Deny", "Audit"])
 
 
+def test_the_lock_on_subnets_matches_each_kind_of_a_network_plug_in_and_its_status() -> None:
+    """By no namespace and no selector, for what is installed later as well; and a ConfigMap of one name, to try it."""
+    policy, binding = subnets.objects()
+    *rules, tried = policy["spec"]["matchConstraints"]["resourceRules"]
+    made = {(kind.group, kind.plural) for kind in WRITES if kind.prefix} | {("projectcalico.org", "ippools")}
+    assert {(rule["apiGroups"][0], rule["resources"][0]) for rule in rules} == made
+    assert all(rule["resources"] == [rule["resources"][0], f"{rule['resources'][0]}/status"] for rule in rules)
+    assert {(*rule["operations"], *rule["apiVersions"]) for rule in rules} == {("CREATE", "UPDATE", "DELETE", "*")}
+    assert (tried["resources"], tried["resourceNames"]) == (["configmaps"], ["securetenant-probe-subnets"])
+    assert policy["spec"]["matchConstraints"].keys() == {"resourceRules", "matchPolicy"}
+    assert "matchResources" not in binding["spec"]
+    assert (policy["spec"]["failurePolicy"], binding["spec"]["validationActions"]) == ("Fail", ["Deny", "Audit"])
+
+
+@pytest.mark.parametrize("kind", subnets.FIELDS, ids=str)
+def test_every_field_of_a_subnet_that_is_written_is_locked(kind: Kind) -> None:
+    """For network plug-ins too; and the addresses for everybody."""
+    blocks = [ip_network("10.1.0.0/24"), ip_network("fd00::/112")]
+    written = {field for want in made_of(kind, "shop-a", blocks, Reach()) for field in want.body["spec"]}
+    assert written <= set(subnets.FIELDS[kind])
+    assert {field for _, field in kind.fixed} <= written
+
+
 def test_the_operator_is_restrained_in_all_that_it_has_a_right_to_write() -> None:
     """Whatever a ClusterRole lets it write anywhere. What a Role lets it write is bounded by its namespace."""
     policy, binding = restraint.account()
     rules = policy["spec"]["matchConstraints"]["resourceRules"]
     matched = {(rule["apiGroups"][0], resource) for rule in rules for resource in rule["resources"]}
-    files = ("rbac/operator.yaml", "components/nodes/role.yaml")
+    files = ("rbac/operator.yaml", "components/nodes/role.yaml", "components/subnets/role.yaml")
     documents = [one for file in files for one in yaml.safe_load_all((ROOT / manifests.FOLDER / file).read_text())]
     writes = {
         (group, resource)
@@ -78,7 +105,8 @@ def test_the_operator_is_restrained_in_all_that_it_has_a_right_to_write() -> Non
         for resource in rule["resources"]
     }
     assert writes <= matched
-    assert matched - writes == {("", "namespaces/status"), ("", "namespaces/finalize")}
+    unneeded = {("", "namespaces/status"), ("", "namespaces/finalize"), ("securetenant.dev", "subnetpools")}
+    assert matched - writes == unneeded
     assert (policy["spec"]["failurePolicy"], binding["spec"]["validationActions"]) == ("Fail", ["Deny", "Audit"])
     assert "matchResources" not in binding["spec"]
 

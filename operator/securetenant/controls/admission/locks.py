@@ -24,4 +24,6 @@ def _admitted(tenant: SecureTenant, _namespace: str) -> Iterator[str]:
     return (resource for section, resource in FOREIGN.items() if wanted[section] != "Remove")
 
 
-LOCKS: Final = CheckSet("locks", parameters=(Parameter("unlocked", _unlocked), Parameter("foreign", _admitted)))
+_UNLOCKED: Final = Parameter("unlocked", _unlocked)
+LOCKS: Final = CheckSet("locks", parameters=(_UNLOCKED, Parameter("foreign", _admitted)))
+OF_SUBNETS: Final = CheckSet("locks", parameters=(_UNLOCKED,))

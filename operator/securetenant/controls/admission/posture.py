@@ -33,7 +33,7 @@ _OURS: Final = "only the operator changes what it made here: edit the SecureTena
 _THEIRS: Final = (
     "the SecureTenant removes those of others (foreign: Remove): declare it there, or have it say foreign: Report"
 )
-_METADATA: Final = ("labels", "annotations", "finalizers", "ownerReferences")
+METADATA: Final = ("labels", "annotations", "finalizers", "ownerReferences")
 _CONTENT: Final = ("spec", "status", "subjects", "roleRef")
 
 
@@ -104,11 +104,9 @@ def _variables() -> dict[str, str]:
         "tenant": f"string(namespaceObject.metadata.?labels[?'{names.LABEL_TENANT}'].orValue(''))",
         "locked": f"variables.tenant != '' && !('{POSTURE}' in variables.unlocked)",
         "named": "request.kind.kind + ' ' + (object == null ? oldObject : object).metadata.name",
-        "ours": "[object, oldObject].exists(o, o != null && ("
-        f"o.metadata.?labels[?'{names.LABEL_MANAGED_BY}'].orValue('') == '{names.MANAGED_BY}' || "
-        f"o.metadata.?labels[?'{names.LABEL_TENANT}'].hasValue()))",
-        "content": f"request.operation == 'UPDATE' ? {_changed(_CONTENT, '')} : []",
-        "metadata": f"request.operation == 'UPDATE' ? {_changed(_METADATA, 'metadata.')} : []",
+        "ours": f"[object, oldObject].exists(o, o != null && {has_mark('o')})",
+        "content": f"request.operation == 'UPDATE' ? {changed(_CONTENT, '')} : []",
+        "metadata": f"request.operation == 'UPDATE' ? {changed(METADATA, 'metadata.')} : []",
         # What only updates managedFields, as a server-side apply of what stands, changes nothing.
         "changed": "request.operation == 'UPDATE' ? variables.content + variables.metadata : "
         "[request.operation == 'CREATE' ? 'creation' : 'deletion']",
@@ -123,8 +121,16 @@ def _variables() -> dict[str, str]:
     }
 
 
-def _changed(fields: tuple[str, ...], path: str) -> str:
-    """The paths of those of the fields that differ between the old object and the new one."""
+def has_mark(thing: str) -> str:
+    """CEL, whether an object carries one of the marks of what is ours."""
+    return (
+        f"({thing}.metadata.?labels[?'{names.LABEL_MANAGED_BY}'].orValue('') == '{names.MANAGED_BY}' || "
+        f"{thing}.metadata.?labels[?'{names.LABEL_TENANT}'].hasValue())"
+    )
+
+
+def changed(fields: tuple[str, ...], path: str) -> str:
+    """CEL, the paths of those of the fields that differ between the old object and the new one."""
     return " + ".join(
         f"(object.{path}?{field} != oldObject.{path}?{field} ? ['{path}{field}'] : [])" for field in fields
     )

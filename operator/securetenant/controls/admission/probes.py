@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from securetenant.checks.policies import PROBE
-from securetenant.controls.admission import root_ca
+from securetenant.controls.admission import root_ca, subnets
 from securetenant.controls.admission.shipped import Shipped, is_applied
 from securetenant.controls.admission.standing import Comparison
 from securetenant.controls.world import World
@@ -88,8 +88,6 @@ _BODIES: Final[Mapping[Kind, Json]] = {
         "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}},
     },
     BUDGET: {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": _METADATA, "spec": {}},
-    # The name is all that the policy looks at.
-    CONFIG_MAP: {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {**_METADATA, "name": root_ca.NAME}},
     BINDING: {
         "apiVersion": "v1",
         "kind": "Binding",
@@ -114,6 +112,11 @@ _BODIES: Final[Mapping[Kind, Json]] = {
         "type": "Normal",
     },
 }
+# Of ConfigMaps, the ones that policies match by their names, which are all that these look at.
+_NAMED: Final[Mapping[str, Json]] = {
+    name: {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {**_METADATA, "name": name}}
+    for name in (root_ca.NAME, subnets.TRIED)
+}
 
 _SEEN: Final = re.compile(
     r"AdmissionPolicy '([^']+)' with binding '([^']+)'( denied request)?: probe: (\S+) ([0-9a-f]+) is in force"
@@ -137,13 +140,23 @@ def trials(world: World, shipped: Sequence[Shipped]) -> list[Trial]:
     objects in no namespace."""
     if not any(world.serves(one.ref.kind) for one in shipped):
         return []
-    matched = {resource for one in shipped for resource in one.resources}
-    return [
+    of_kinds = (
         Trial(f"{kind.name}/{namespace or NAME}", kind, namespace, body)
         for kind, body in _BODIES.items()
-        if kind.plural in matched
         for namespace in _places(kind)
-    ]
+    )
+    of_names = (
+        Trial(f"{CONFIG_MAP.name}/{namespace}/{name}", CONFIG_MAP, namespace, body)
+        for name, body in _NAMED.items()
+        for namespace in _places(CONFIG_MAP)
+    )
+    return [trial for trial in (*of_kinds, *of_names) if any(is_of(trial, one) for one in shipped)]
+
+
+def is_of(trial: Trial, one: Shipped) -> bool:
+    """Whether a policy or binding is tried by it, where that is bound to the namespace."""
+    named = {f"{CONFIG_MAP.plural}/{name}" for name, body in _NAMED.items() if body is trial.body}
+    return not one.resources.isdisjoint({trial.kind.plural} | named)
 
 
 def _places(kind: Kind) -> Sequence[str]:

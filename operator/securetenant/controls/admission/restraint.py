@@ -12,11 +12,22 @@ from securetenant.checks import accounts
 from securetenant.checks.policies import PROBE, binding, versioned
 from securetenant.checks.targets import Document
 from securetenant.controls.access.shipped import ROLES
-from securetenant.controls.subnets.ranges import OF_SUBNET
+from securetenant.controls.admission.subnets import FIELDS
 from securetenant.model import names
+from securetenant.model.kinds import CALICO_IP_POOL, CILIUM_POD_IP_POOL, KUBE_OVN_SUBNET
 
 # The objects by which network plug-ins are told of subnets.
-SUBNETS: Final = tuple(OF_SUBNET)
+SUBNETS: Final = tuple(FIELDS)
+_PREFIX: Final = SUBNETS[0].prefix
+_SUFFIX: Final = ".v6"
+# What one must say of whose pods come into it.
+_BOUND: Final = {
+    KUBE_OVN_SUBNET: "object.?spec.?namespaces.orValue([]) == [variables.place]",
+    CALICO_IP_POOL: "object.?spec.?nodeSelector.orValue('') == '!all()'",
+    CILIUM_POD_IP_POOL: "true",
+}
+# The fields by which others' pods would come as well.
+_DRAWING: Final = ("namespaceSelectors", "default", "namespaceSelector", "podSelector")
 
 # What the account has a right to write (manifests/rbac, manifests/components), by API group. Not its Lease and
 # not the probe's pods: RBAC says where these are. Not the status of quotas: it has no right on it, and the API server
@@ -76,7 +87,9 @@ def _rules() -> list[Document]:
 
 def _variables() -> dict[str, str]:
     """`broken`: what of this request is not allowed, as texts."""
-    exact = (*names.BUILT_IN_NAMESPACES, *names.SYSTEM_NAMESPACES)
+    places = (*names.BUILT_IN_NAMESPACES, *names.SYSTEM_NAMESPACES)
+    exact = [place for place in places if not place.startswith(names.SYSTEM_NAMESPACE_PREFIXES)]
+    subnets = _listed(kind.plural for kind in SUBNETS)
     starts = (f"variables.place.startsWith('{one}')" for one in names.SYSTEM_NAMESPACE_PREFIXES)
     return {
         **accounts.variables(),
@@ -86,7 +99,11 @@ def _variables() -> dict[str, str]:
         f"'{PROBE}' in object.metadata.?annotations.orValue({{}})",
         "account": "request.userInfo.username.split(':')",
         "ownNamespace": "variables.account.size() == 4 ? variables.account[2] : ''",
-        "place": "variables.resource == 'namespaces' ? (object == null ? oldObject : object).metadata.name : "
+        "named": "string((object == null ? oldObject : object).metadata.?name.orValue(''))",
+        "isSubnet": f"variables.resource in {subnets}",
+        # Of a subnet: the namespace that it is named after (`Kind.prefix`).
+        "place": "variables.resource == 'namespaces' ? variables.named : variables.isSubnet ? "
+        f"(variables.named.startsWith('{_PREFIX}') ? variables.named.substring({len(_PREFIX)}).split('.')[0] : '') : "
         "request.?namespace.orValue('')",
         "isSystem": f"variables.place in {_listed(exact)} || variables.place == variables.ownNamespace || "
         f"{' || '.join(starts)}",
@@ -111,7 +128,7 @@ def _variables() -> dict[str, str]:
         "variables.resource == 'events' ? variables.ofEvents : "
         "variables.resource == 'securetenants' ? variables.ofTenants : "
         "variables.resource == 'subnetpools' ? variables.ofPools : "
-        f"variables.resource in {_listed(kind.plural for kind in SUBNETS)} ? variables.ofSubnets : "
+        "variables.isSubnet ? variables.ofSubnets : "
         "variables.resource == 'rolebindings' ? variables.ofBindings : variables.ofChildren",
     }
 
@@ -187,15 +204,47 @@ def _tenant() -> str:
 
 
 def _subnet() -> str:
-    """Only what it made itself: it carries our mark from its creation to its release, and a namespace's name."""
+    """Only what it made itself: it carries our marks from its creation to its release, a namespace's name, and draws in
+    the pods of no other. The rest of it is the network plug-in's."""
+    bound = (f"variables.resource == '{kind.plural}' && {required}" for kind, required in _BOUND.items())
+    labels = "object.metadata.?labels[?'{}'].orValue('')"
+    whole = (
+        f"{labels.format(names.LABEL_MANAGED_BY)} == '{names.MANAGED_BY}' && {labels.format(names.LABEL_TENANT)} != ''"
+    )
+    drawing = " && ".join(
+        # An empty selector of pods draws in all of them. What others wrote may be left, or taken off.
+        f"(object.?spec.?{one}.orValue('') in [dyn(''), dyn(false), dyn([])] || "
+        f"(oldObject != null && object.?spec.?{one} == oldObject.?spec.?{one}))"
+        for one in _DRAWING
+    )
+    ours = f"k in {_listed((*(field for fields in FIELDS.values() for field in fields), *_DRAWING))}"
+    new, old = (f"{one}.?spec.orValue({{}})" for one in ("object", "oldObject"))
+    alike = " && ".join(f"{one}.all(k, {ours} || {new}[?k] == {old}[?k])" for one in (new, old))
     return " + ".join(
         (
+            _unless("!variables.isSystem", _SYSTEM),
             _unless(
-                "(request.operation == 'CREATE' ? variables.isMarked : variables.wasMarked) && "
-                f"request.name.startsWith('{SUBNETS[0].prefix}')",
-                "'a subnet that is no tenant\\'s'",
+                f"variables.place != '' && variables.named in ['{_PREFIX}' + variables.place, "
+                f"'{_PREFIX}' + variables.place + '{_SUFFIX}'] && (request.operation == 'CREATE' || "
+                "variables.wasMarked)",
+                "variables.named + ' is no subnet of a tenant'",
             ),
-            _unless(f"request.operation != 'UPDATE' || ({_HELD})", "'owners or finalizers of a subnet'"),
+            _unless(
+                # With half of the marks nothing else would keep it as it is.
+                f"request.operation == 'DELETE' || ({whole}) || (variables.kept && !variables.isMarked)",
+                "'a subnet without both marks'",
+            ),
+            _unless(
+                f"request.operation == 'DELETE' || variables.kept || {' || '.join(bound)}",
+                "'a subnet for others than the pods of ' + variables.place",
+            ),
+            _unless(f"request.operation == 'DELETE' || ({drawing})", "'a subnet that draws in others'"),
+            _unless(f"request.operation != 'UPDATE' || ({alike})", "'of the spec of a subnet more than is ours'"),
+            _unless(
+                f"request.operation == 'DELETE' || (request.operation == 'UPDATE' ? {_HELD} : "
+                "!has(object.metadata.ownerReferences) && !has(object.metadata.finalizers))",
+                "'owners or finalizers of a subnet'",
+            ),
         )
     )
 

@@ -10,7 +10,7 @@ import msgspec
 from securetenant.checks import injections, policies
 from securetenant.checks.check import CheckSet
 from securetenant.checks.targets import TARGETS, Document
-from securetenant.controls.admission import lock, posture, restraint, root_ca
+from securetenant.controls.admission import lock, posture, restraint, root_ca, subnets
 from securetenant.controls.world import World
 from securetenant.model import names
 from securetenant.model.kinds import (
@@ -27,6 +27,7 @@ KINDS: Final = (*POLICIES, VALIDATING_BINDING, MUTATING_BINDING)
 _TRIED_WITH: Final = {
     names.RESTRAINT: frozenset({restraint.TRIED_WITH}),
     policies.policy_name(posture.TARGET): frozenset({posture.TRIED_WITH}),
+    policies.policy_name(subnets.TARGET): frozenset({f"{subnets.TRIED_WITH}/{subnets.TRIED}"}),
 }
 _KINDS: Final = {kind.name: kind for kind in KINDS}
 
@@ -35,8 +36,8 @@ _KINDS: Final = {kind.name: kind for kind in KINDS}
 class Shipped:
     """A policy or a binding. `spec`: in canonical form. `policy`: the policy's name, of a binding the one that it
     binds. `version`: what the policy calls itself when it answers a probe. `resources`: what the policy is tried with,
-    of what it matches ("pods"). `metadata`: as shipped. `is_optional`: it is in a component of manifests/ that need not
-    be applied."""
+    of what it matches ("pods", or "configmaps/kube-root-ca.crt" where it matches one object alone). `metadata`: as
+    shipped. `is_optional`: it is in a component of manifests/ that need not be applied."""
 
     ref: Ref
     spec: Json
@@ -81,6 +82,7 @@ def documents(sets: Sequence[CheckSet]) -> dict[str, list[Document]]:
         "posture.yaml": posture.objects(),
         "operator.yaml": restraint.account(),
         "root-ca.yaml": root_ca.configmaps(),
+        "subnets.yaml": subnets.objects(),
     }
 
 
@@ -96,7 +98,8 @@ def _shipped(document: Document, found: Mapping[tuple[str, str], Document], is_o
     kind, name = _KINDS[document["kind"]], document["metadata"]["name"]
     policy = document if kind in POLICIES else found[document["kind"].removesuffix("Binding"), _policy_of(document)]
     rules = policy["spec"]["matchConstraints"]["resourceRules"]
-    matched = frozenset(resource for rule in rules if "CREATE" in rule["operations"] for resource in rule["resources"])
+    created = [rule for rule in rules if "CREATE" in rule["operations"]]
+    matched = frozenset(resource for rule in created for resource in _resources(rule))
     return Shipped(
         Ref(kind, "", name),
         canonical(kind, document["spec"]),
@@ -106,6 +109,12 @@ def _shipped(document: Document, found: Mapping[tuple[str, str], Document], is_o
         document["metadata"],
         is_optional,
     )
+
+
+def _resources(rule: Document) -> list[str]:
+    """What a rule matches; where it names objects, with their names."""
+    named = rule.get("resourceNames")
+    return [f"{one}/{name}" for one in rule["resources"] for name in named] if named else list(rule["resources"])
 
 
 def is_applied(one: Shipped, shipped: Iterable[Shipped], world: World) -> bool:

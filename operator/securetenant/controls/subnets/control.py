@@ -14,7 +14,9 @@ from msgspec import Struct
 
 from securetenant.api.status import Condition, SecureTenantStatus, SubnetStatus
 from securetenant.api.tenant import NamespaceSpec, SecureTenant
+from securetenant.checks.check import encoded
 from securetenant.controls import ownership
+from securetenant.controls.admission.locks import OF_SUBNETS
 from securetenant.controls.control import NO_CLUSTER, Claim, Control, Plan, Triggers
 from securetenant.controls.subnets import allocation, objects, pools, provider, ranges, reach, strangers
 from securetenant.controls.subnets.allocation import EVERY_POOL, Given
@@ -158,7 +160,9 @@ def _outcome(
     if found.reason == "Overlap" and not standing:
         # It was deleted, and somebody else has the addresses now: both would be cut off.
         return _Outcome([bind(found.message, judged=False)], given, problem)
-    wanted = objects.desired(kind, entry.name, found.blocks, reached)
+    # In no namespace, so that the lock on them is told on themselves.
+    locks = {OF_SUBNETS.annotation: encoded(OF_SUBNETS, tenant, entry.name)}
+    wanted = [replace(one, annotations=locks) for one in objects.desired(kind, entry.name, found.blocks, reached)]
     if moved := objects.moved(kind, found.blocks, standing):
         return _Outcome([*wanted, bind(moved)], given, problem or _Problem("Moved", f"{entry.name}: {moved}"))
     if waits := objects.readiness(kind, entry.name, found.blocks, standing):
