@@ -62,8 +62,13 @@ def shared(desired: Desired, tenant: str) -> Json:
     return {
         "labels": {**desired.labels, **marked},
         "annotations": dict(desired.annotations),
-        **desired.body,
+        **{name: _given(part) if name in desired.ref.kind.owned else part for name, part in desired.body.items()},
     }
+
+
+def _given(part: JsonValue) -> JsonValue:
+    """Without empty fields: a client in Go leaves them out when it writes the object back."""
+    return {key: value for key, value in part.items() if value not in ([], {}, "")} if isinstance(part, dict) else part
 
 
 _NO_FIELDS: Final[Mapping[str, Iterable[str]]] = {}
@@ -88,7 +93,7 @@ def shared_of(
         content[kind.entry.name] = ours
     for name, keys in fields.items():
         found = observed.field(name)
-        content[name] = {key: found[key] for key in keys if key in found} if isinstance(found, dict) else found
+        content[name] = _given({key: found[key] for key in keys if key in found} if isinstance(found, dict) else found)
     return content
 
 
