@@ -62,7 +62,9 @@ async def judged(admin: Admin, name: str, outside: int, blocks: list[str]) -> Js
 
     async def is_found() -> Json:
         tenant = await life.get(admin, name)
-        (row,) = tenant["status"]["posture"]["namespaces"]
+        rows = tenant.get("status", {}).get("posture", {}).get("namespaces")
+        assert rows, tenant.get("status")
+        (row,) = rows
         assert (row.get("outside", 0), row.get("subnets"), bool(row.get("judged"))) == (outside, blocks, True), row
         return {**row, "message": row.get("message", ""), "told": life.condition(tenant, "Compliant")["message"]}
 
