@@ -65,6 +65,14 @@ def _none(*_: object) -> tuple[()]:
     return ()
 
 
+class Selection(NamedTuple):
+    """Which namespaces an object selects. `named`: only ones with these names; None: any. `may`: whether it selects
+    this one, or may."""
+
+    named: frozenset[str] | None
+    may: Callable[[Observed], bool]
+
+
 @dataclass(frozen=True, slots=True)
 class Triggers:
     """Which events concern which tenant, by tokens ("role:edit"): the tokens of an event are looked up in an index, so
@@ -80,6 +88,8 @@ class Triggers:
     change that Kubernetes itself makes in a mirrored status (`Kind.mirror`), these are the only tokens.
     `entry`: the fields that are read of each entry of spec.namespaces, beside its name, by their types; `entries`: the
     tokens of a tenant with these entries.
+    `selects`: for kinds whose objects select namespaces by their labels, which ones; the tenants that declare these are
+    concerned.
     `spreads`: the tokens of other tenants that a change of a tenant concerns, from its name, its tokens before and
     after, and the indexes.
     """
@@ -88,6 +98,7 @@ class Triggers:
     reads: type[Struct] = Struct
     tenant: Callable[[Sequence[str], Any], Tokens] = _none  # Any: a value of `reads`
     objects: Mapping[Kind, Callable[[Observed, Observed | None], Tokens]] = field(default_factory=dict)
+    selects: Mapping[Kind, Callable[[Observed], Selection]] = field(default_factory=dict)
     spreads: Callable[[str, Collection[str], Lookup], Tokens] = _none
     entry: Mapping[str, Any] = field(default_factory=dict)  # Any: a type as msgspec takes it
     entries: Callable[[Sequence[Any]], Tokens] = _none  # Any: values with `name` and the fields of `entry`

@@ -17,6 +17,7 @@ from securetenant.controls.control import NO_CLUSTER, Control, Foreign, Plan
 from securetenant.controls.network import endpoints, expiry, notices, openings, policies, review, triggers, whitelist
 from securetenant.controls.network.checks import CHECKS
 from securetenant.controls.network.checks import NAME as NAME
+from securetenant.controls.network.foreign import found as foreign
 from securetenant.controls.network.whitelist import Declaration, declarations, earliest
 from securetenant.controls.world import World
 from securetenant.model.kinds import ENDPOINT_SLICE, NETWORK_POLICY
@@ -67,7 +68,7 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
     wanted = {item.ref for item in desired}
     return Plan(
         desired=desired,
-        foreign=_foreign(tenant, held, wanted, world),
+        foreign=[*_foreign(tenant, held, wanted, world), *foreign.foreign(tenant, held, DENY, world)],
         superseded=_superseded(tenant, held, desired, wanted, world),
         conditions=[_agreement(told), *conditions],
         blocking=blocking,
@@ -214,8 +215,9 @@ CONTROL: Final = Control(
     NAME,
     plan,
     (NETWORK_POLICY,),
-    looks_at=(ENDPOINT_SLICE,),
+    looks_at=(ENDPOINT_SLICE, *foreign.KINDS),
     triggers=triggers.TRIGGERS,
+    indexes=foreign.INDEXES,
     families=(FLOWS, EXPIRY),
     figures=figures,
     warnings=notices.warnings,
