@@ -98,10 +98,10 @@ class Triggers:
     reads: type[Struct] = Struct
     tenant: Callable[[Sequence[str], Any], Tokens] = _none  # Any: a value of `reads`
     objects: Mapping[Kind, Callable[[Observed, Observed | None], Tokens]] = field(default_factory=dict)
-    selects: Mapping[Kind, Callable[[Observed], Selection]] = field(default_factory=dict)
     spreads: Callable[[str, Collection[str], Lookup], Tokens] = _none
     entry: Mapping[str, Any] = field(default_factory=dict)  # Any: a type as msgspec takes it
     entries: Callable[[Sequence[Any]], Tokens] = _none  # Any: values with `name` and the fields of `entry`
+    selects: Mapping[Kind, Callable[[Observed], Selection]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,7 +147,7 @@ def _effect(raw: Any, direction: Direction, *, everywhere: bool) -> Effect:
         only = _end(own, everywhere=everywhere)
     except (msgspec.ValidationError, ValueError):
         action = raw.get("action") if isinstance(raw, dict) else None
-        return reading.rule_not_understood(_ACTIONS.get(str(action), reading.NOT_UNDERSTOOD), direction)
+        return reading.rule_not_understood(_ACTIONS.get(str(action), reading.DOES_SOMETHING), direction)
     (told,) = reading.on([end], ports)
     if only != reading.EVERYWHERE:
         told = f"{told} ({'to' if direction == 'ingress' else 'from'} {only})"

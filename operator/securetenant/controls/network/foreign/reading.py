@@ -11,6 +11,7 @@ Direction: TypeAlias = Literal["ingress", "egress"]
 TOWARDS: Final[Mapping[Direction, str]] = {"ingress": "from", "egress": "to"}
 EVERYWHERE: Final = "everywhere"
 NOT_UNDERSTOOD: Final = "not understood"
+DOES_SOMETHING: Final = "does something to"  # an action that is not known
 _SHOWN: Final = 3  # peers that a message names, of each action
 _LONGEST: Final = 120  # characters of one text out of a policy
 

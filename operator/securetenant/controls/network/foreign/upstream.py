@@ -132,7 +132,7 @@ def _effect(raw: Any, direction: Direction) -> Effect:
         ports = ", ".join([*map(_port, rule.ports or ()), *(p for one in rule.protocols or () for p in _protocol(one))])
     except (msgspec.ValidationError, ValueError):
         action = raw.get("action") if isinstance(raw, dict) else None
-        return reading.rule_not_understood(_ACTIONS.get(str(action), reading.NOT_UNDERSTOOD), direction)
+        return reading.rule_not_understood(_ACTIONS.get(str(action), reading.DOES_SOMETHING), direction)
     return Effect(_ACTIONS[rule.action], direction, reading.on(ends, ports))
 
 
