@@ -142,14 +142,13 @@ class World:
         return set() if is_own else self._tenants.index.tenants({f"tenant:{labelled.tenant}"})
 
     def _selected(self, selected: Sequence[Selection]) -> Iterator[str]:
-        """The names of the namespaces that are selected. Only where no names are given are the others looked at: 2 us
-        for each namespace of a tenant."""
+        """The names of the namespaces that are selected. Where no names are given all are looked at, 2 us each."""
         for one in selected:
             if one.named is not None:
                 yield from one.named
         wide = [one for one in selected if one.named is None]
         for namespace in self.in_namespace(NAMESPACE, "") if wide else ():
-            if self._tenants.index.tenants((f"ns:{namespace.ref.name}",)) and any(one.may(namespace) for one in wide):
+            if any(one.may(namespace) for one in wide):
                 yield namespace.ref.name
 
     def concerned(self, new: Observed, old: Observed | None) -> set[str]:

@@ -120,8 +120,10 @@ def _told(policy: Observed, parts: Sequence[Part], places: str = "") -> str:
 def selection(policy: Observed) -> Selection:
     """Which namespaces a cluster-scoped policy selects, or may."""
     understood = read(policy)
+    parts = [part.selects for part in understood.parts]
     return Selection(
-        understood.named, lambda namespace: bool(understood.concerning(namespace.ref.name, namespace.labels))
+        understood.named,
+        lambda have: any(selects(have.ref.name, have.labels) is not False for selects in parts),
     )
 
 
