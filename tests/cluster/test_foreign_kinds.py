@@ -91,7 +91,9 @@ WIDE: Final[dict[Kind, tuple[Json, str]]] = {
         {
             "priority": 5,
             "subject": peers(env="foreign"),
-            "ingress": [{"action": "Allow", "from": [peers()], "ports": [{"portNumber": {"protocol": "TCP", "port": 80}}]}],
+            "ingress": [
+                {"action": "Allow", "from": [peers()], "ports": [{"portNumber": {"protocol": "TCP", "port": 80}}]}
+            ],
         },
         "priority 5: selects all pods of {}: allows ingress from all namespaces on TCP 80",
     ),
@@ -104,7 +106,7 @@ WIDE: Final[dict[Kind, tuple[Json, str]]] = {
         },
         "tier Admin, priority 5: selects all pods of {}: allows egress to everywhere",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", LOCAL, ids=lambda kind: kind.key)

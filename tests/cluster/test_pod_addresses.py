@@ -1,7 +1,6 @@
 """Pods whose addresses lie outside of their namespace's subnet are found, counted, and told what to do."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any, Final
 
 import pytest

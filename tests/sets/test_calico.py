@@ -97,7 +97,7 @@ def test_it_matches_as_calico_does(text: str, matches: bool) -> None:
     ],
 )
 def test_what_is_no_selector_is_refused(text: str) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"\w"):
         calico.parsed(text)
 
 

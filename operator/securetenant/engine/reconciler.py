@@ -238,8 +238,7 @@ class Reconciler:
         if found.is_bare:
             result.compliant = posture.unjudged("the spec is refused and no accepted one is known: there are no rules")
             return None
-        wanted = rules.of_plans(found.desired, held, found.addresses)
-        result.posture, result.compliant, due = self._inspector.look(found.tenant, wanted)
+        result.posture, result.compliant, due = self._inspector.look(found.tenant, rules.of(found, held))
         return due
 
     def _is_reported(self, tenant: SecureTenant, found: Assessment, deferred: Collection[Finding]) -> bool:

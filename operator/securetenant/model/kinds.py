@@ -314,6 +314,8 @@ CILIUM_POD_IP_POOL: Final = Kind(
     prefix=_SUBNET_PREFIX,
     fixed=(("spec", "ipv4"), ("spec", "ipv6")),
 )
+
+
 def _foreign(
     name: str, group: str, version: str, plural: str, *, namespaced: bool = False, extra: tuple[str, ...] = ()
 ) -> Kind:

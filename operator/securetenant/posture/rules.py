@@ -19,6 +19,7 @@ from securetenant.checks.variables import EXEMPTIONS, judging, variables
 from securetenant.controls.control import Within
 from securetenant.controls.registry import CHECKS, CONTROLS
 from securetenant.controls.world import World
+from securetenant.drift.assess import Assessment
 from securetenant.drift.merge import merged
 from securetenant.model.kinds import NAMESPACE, Kind
 from securetenant.model.objects import Desired
@@ -61,6 +62,11 @@ def of_plans(
         for name, uid in held.items()
         if name in marked
     ]
+
+
+def of(found: Assessment, held: Mapping[str, str]) -> list[Rules]:
+    """The same of an assessment, with the subnets that its plans give. `held`: as in a Pass."""
+    return of_plans(found.desired, held, found.addresses)
 
 
 def read_by_checks(annotations: Mapping[str, str]) -> dict[str, str]:

@@ -181,6 +181,6 @@ class TestEvents:
         assert concerned(ADMIN_NETWORK_POLICY, None, subject(), (ADMIN_NETWORK_POLICY,)) == set()
 
     def test_by_name_no_namespace_is_looked_at(self) -> None:
-        assert found.selection(policy(ADMIN_NETWORK_POLICY, A)).named == {"a-1"}
+        assert found.selection(policy(ADMIN_NETWORK_POLICY, A)).named == frozenset({"a-1"})
         assert found.keys(policy(ADMIN_NETWORK_POLICY, A)) == ["selects:a-1"]
         assert found.keys(policy(ADMIN_NETWORK_POLICY, subject(env="prod"))) == ["selects:"]
