@@ -256,7 +256,8 @@ async def test_base_holds_all_that_ships(plane: Plane) -> None:
     base = await built(plane, "manifests")
     assert ("CustomResourceDefinition", "", "securetenants.securetenant.dev") in base
     files = {(o["kind"], o["metadata"].get("namespace", ""), o["metadata"]["name"]) for o in shipped()}
-    opt_in = {key for key in files if "nodes" in key[2] or key[0].startswith("MutatingAdmissionPolicy")}
+    components = {"nodes", "subnets"}
+    opt_in = {key for key in files if components & {*key[2].split("-")} or key[0].startswith("MutatingAdmissionPolicy")}
     assert files - opt_in <= set(base)
     assert base["Deployment", NAMESPACE, "securetenant"]["spec"]["template"]["spec"]["containers"][0]["image"].endswith(
         f":{securetenant.__version__}"

@@ -112,7 +112,8 @@ def test_several_in_one_object() -> None:
 def test_which_namespaces_a_clusterwide_one_selects(
     labels: dict[str, str], truth: Truth, named: set[str] | None
 ) -> None:
-    found = cilium.read({"endpointSelector": {"matchLabels": labels}, "ingress": [{}]}, None, everywhere=True)
+    spec: Any = {"endpointSelector": {"matchLabels": labels}, "ingress": [{}]}
+    found = cilium.read(spec, None, everywhere=True)
     assert (selects(found), found.named) == (truth, named)
 
 
