@@ -98,14 +98,14 @@ async def reader(plane: Plane, admin: Admin, manifests: None, tmp_path_factory: 
     names_of = ["namespaces", "nodes", "resourcequotas", "limitranges"]
     groups = {
         "": names_of,
-        "networking.k8s.io": ["networkpolicies"],
+        "networking.k8s.io": ["networkpolicies", "servicecidrs"],
         "rbac.authorization.k8s.io": ["rolebindings", "clusterrolebindings", "clusterroles"],
         "discovery.k8s.io": ["endpointslices"],
         "admissionregistration.k8s.io": [
             *("validatingadmissionpolicies", "validatingadmissionpolicybindings"),
             *("mutatingadmissionpolicies", "mutatingadmissionpolicybindings"),
         ],
-        names.GROUP: ["securetenants"],
+        names.GROUP: ["securetenants", "subnetpools"],
     }
     rules = [{"apiGroups": [g], "resources": r, "verbs": ["get", "list"]} for g, r in groups.items()]
     return await account(plane, admin, "cli-reader", rules, tmp_path_factory.mktemp("reader"))
@@ -317,7 +317,8 @@ async def test_what_may_not_be_listed_is_said_at_once(
     assert done.err == (
         "error: no right to list clusterrolebindings, clusterroles, endpointslices, limitranges, "
         f"{served}namespaces, networkpolicies, nodes, "
-        "resourcequotas, rolebindings, validatingadmissionpolicies, validatingadmissionpolicybindings: a plan needs "
+        f"resourcequotas, rolebindings, {'servicecidrs, ' if minor >= 33 else ''}subnetpools, "
+        "validatingadmissionpolicies, validatingadmissionpolicybindings: a plan needs "
         "get and list on them, cluster-wide\n"
     )
 

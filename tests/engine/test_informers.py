@@ -124,7 +124,7 @@ async def test_a_kind_is_served_once_it_is_listed(tmp_path: Path) -> None:
     async with informing(tmp_path, server) as run:
         await until(lambda: server.listed, "the list to be asked for")
         waiting = asyncio.create_task(run.informers.synced())
-        assert run.informers.unready() == ["Widget: not listed yet"]
+        assert run.informers.unready() == ["Widget.example.com: not listed yet"]
         assert not run.serves
         server.answers[:] = [unknown_path]
         server.tell("DELETED", 11)
@@ -142,7 +142,7 @@ async def test_a_relist_turns_nothing(tmp_path: Path) -> None:
         relisting = asyncio.create_task(run.informers.relist())
         before = server.asked
         await until(lambda: server.watched == 2, "the CRDs to be listed and watched anew")
-        assert run.informers.unready() == ["Widget: not listed yet"]
+        assert run.informers.unready() == ["Widget.example.com: not listed yet"]
         server.tell("MODIFIED", 11)
         await until(lambda: server.asked > before, "its CRD to be looked at")
         assert run.serves

@@ -111,6 +111,30 @@ async def test_it_is_judged_once_until_the_rules_change(tmp_path: Path) -> None:
         assert stage.lists == [*SPACES, *SPACES]
 
 
+async def test_a_subnet_given_to_what_runs_is_compared_with_its_pods(tmp_path: Path) -> None:
+    def answer(_: web.Request) -> web.Response:
+        told = {"podIP": "10.1.0.9", "podIPs": [{"ip": "10.1.0.9"}]}
+        host = pod("host", hostNetwork=True)
+        return page([{**pod("old"), "status": told}, {**host, "status": told}], 1, kind="Pod")
+
+    async with staged(tmp_path) as stage:
+        stage.answers["pay-a"] = answer
+        before = (await stage.inspected()).posture
+        stage.rules[0] = Rules("pay-a", "uid-pay-a", LENIENT, ("10.60.0.0/24",), "restart them")
+        look = await stage.inspected()
+        assert stage.lists == [*SPACES, *SPACES]
+        assert before is not None
+        assert look.posture is not None
+        (row, other) = look.posture.namespaces
+        assert (row.outside, other.outside) == (1, 0)
+        assert set(row.failed) - set(before.namespaces[0].failed) == {"subnets/address"}
+        assert "pay-a: 1 pod has an address outside 10.60.0.0/24: restart them" in look.compliant.message
+        assert ("subnets", "old", "10.1.0.9") in [(one.control, one.name, one.place) for one in look.posture.items]
+        # What it was judged by is its own no more.
+        stage.rules[0] = Rules("pay-a", "uid-pay-a", LENIENT, ("10.1.0.0/24",), "restart them")
+        assert (await stage.inspected()).posture.namespaces[0].outside == 0  # type: ignore[union-attr]
+
+
 async def test_a_restart_inspects_nothing_anew(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
         stage.answers["pay-a"] = lambda _: page([pod("bad", hostPID=True)], 1, kind="Pod")

@@ -189,7 +189,9 @@ class NamespacePosture(StatusModel):
     unjudged: list[str] = Field(
         default_factory=list, description="What could not be judged at all, such as pods: its checks are unknown."
     )
-    message: str = Field("", description="Why something is unknown.")
+    subnets: list[str] = Field(default_factory=list, description="Where its pods' addresses must lie.")
+    outside: int = Field(0, description="How many pods have an address outside of them.")
+    message: str = Field("", description="Why something is unknown, and what must be restarted.")
 
 
 class PostureStatus(StatusModel):

@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from securetenant.api.tenant import SecureTenant
+from securetenant.controls.control import Selection
 from securetenant.controls.registry import CONTROLS
 from securetenant.controls.world import Lookup
 from securetenant.model.objects import Observed
@@ -114,6 +115,13 @@ def tokens_of_event(new: Observed, old: Observed | None, *, mirrored: bool) -> s
         if kind in each.objects:
             found.update(each.objects[kind](new, old))
     return found
+
+
+def selections(new: Observed, old: Observed | None) -> list[Selection]:
+    """Which namespaces an object selects that was added, changed or deleted, as it is and as it was."""
+    selects = [each.selects[new.ref.kind] for each in _TRIGGERS if new.ref.kind in each.selects]
+    objects = [each for each in (new, old if old is not new else None) if each is not None]
+    return [select(each) for select in selects for each in objects]
 
 
 def tokens_of_change(tenant: str, tokens: Collection[str], lookup: Lookup) -> set[str]:

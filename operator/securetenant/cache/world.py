@@ -1,13 +1,14 @@
 """The cluster as the caches hold it: what the controls read, and which tenants an event concerns."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from securetenant.api.tenant import SecureTenant
 from securetenant.cache.addresses import Addresses
 from securetenant.cache.index import Index
-from securetenant.cache.triggers import TokenIndex, tokens_of_change, tokens_of_event
+from securetenant.cache.triggers import TokenIndex, selections, tokens_of_change, tokens_of_event
 from securetenant.controls import ownership
+from securetenant.controls.control import Selection
 from securetenant.controls.lookup import CACHED
 from securetenant.controls.registry import CONTROLS
 from securetenant.controls.world import Pods
@@ -152,6 +153,16 @@ class World:
         is_own = holder is not None and holder.name == labelled.tenant
         return set() if is_own else self._tenants.index.tenants({f"tenant:{labelled.tenant}"})
 
+    def _selected(self, selected: Sequence[Selection]) -> Iterator[str]:
+        """The names of the namespaces that are selected. Where no names are given all are looked at, 2 us each."""
+        for one in selected:
+            if one.named is not None:
+                yield from one.named
+        wide = [one for one in selected if one.named is None]
+        for namespace in self.in_namespace(NAMESPACE, "") if wide else ():
+            if any(one.may(namespace) for one in wide):
+                yield namespace.ref.name
+
     def concerned(self, new: Observed, old: Observed | None) -> set[str]:
         """The tenants to reconcile because an object was added, changed or deleted."""
         mirrored = False
@@ -162,6 +173,9 @@ class World:
             mirrored = mirror is not None and _same(old, new, but=mirror.status[0])
         index = self._tenants.index
         found = index.tenants(tokens_of_event(new, old, mirrored=mirrored))
+        # Where a kind comes to be served, every tenant is judged once it is listed.
+        if self.serves(new.ref.kind) and (selected := selections(new, old)):
+            found |= index.tenants(f"ns:{name}" for name in self._selected(selected))
         if new.ref.kind is NAMESPACE:
             # Whether a namespace's tenant may write there decides what its peers' flows resolve to.
             held = f"ns:{new.ref.name}"

@@ -87,7 +87,7 @@ def _as_json(change: Change) -> dict[str, object]:
         "drift": change.drift,
         "reason": change.reason,
         "control": change.control,
-        "kind": str(change.ref.kind),
+        "kind": change.ref.kind.key,
         "namespace": change.ref.namespace,
         "name": change.ref.name,
         "path": change.path,
@@ -180,7 +180,7 @@ def _condition(unmet: UnmetCondition) -> Text:
 
 def _change(change: Change) -> Iterator[Text]:
     sign, style = _SIGNS[change.effect]
-    named = f"{change.ref.kind}/{change.ref.name}"
+    named = f"{change.ref.kind.key}/{change.ref.name}"
     if change.reason == "Foreign":
         (sign, style), words = _FOREIGN, f"foreign{_by(change)}: {change.message} ({_DONE[change.effect]})"
     elif change.drift:

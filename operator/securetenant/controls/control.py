@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from securetenant.api.load import Problem
 from securetenant.api.status import Condition, DriftReason, SecureTenantStatus
 from securetenant.api.tenant import SecureTenant
-from securetenant.checks.check import CheckSet
+from securetenant.checks.check import Check, CheckSet
 from securetenant.controls.notice import Notice, Rollout, Written
 from securetenant.controls.world import Lookup, World
 from securetenant.model.kinds import Kind
@@ -25,6 +25,13 @@ from securetenant.sets.space import Network
 NO_CLUSTER: Final = "NoCluster"
 
 
+class Within(NamedTuple):
+    """The blocks that the addresses of a namespace's pods must lie in. `remedy`: why one does not, and what to do."""
+
+    blocks: tuple[str, ...]
+    remedy: str
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What one control wants in the cluster for one tenant, and what it reports.
@@ -32,7 +39,8 @@ class Plan:
     `blocking`: messages that keep the tenant from being Ready.
     `wake_at`: when the plan changes by itself (an expiry), if ever.
     `reserved`: the blocks of addresses that it gives to the tenant's namespaces, by name: they count as used from now
-    on, before their objects are written.
+    on, before their objects are written. `addresses`: by namespace, where its pods' addresses must lie (the inspection
+    compares them).
     `status`: the control's part of the tenant's status, by field name.
     `samples`: those of its metrics that no part of the status holds (see `Control.figures`).
     """
@@ -45,6 +53,7 @@ class Plan:
     passing: bool = False  # whatever blocks is temporary
     wake_at: datetime | None = None
     reserved: Mapping[str, Sequence[Network]] = field(default_factory=dict)
+    addresses: Mapping[str, Within] = field(default_factory=dict)
     status: Mapping[str, BaseModel | Sequence[str] | Sequence[BaseModel] | int] = field(default_factory=dict)
     samples: Samples = field(default_factory=dict)
 
@@ -54,6 +63,14 @@ Tokens: TypeAlias = Iterable[str]
 
 def _none(*_: object) -> tuple[()]:
     return ()
+
+
+class Selection(NamedTuple):
+    """Which namespaces an object selects. `named`: only ones with these names; None: any. `may`: whether it selects
+    this one, or may."""
+
+    named: frozenset[str] | None
+    may: Callable[[Observed], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +88,8 @@ class Triggers:
     change that Kubernetes itself makes in a mirrored status (`Kind.mirror`), these are the only tokens.
     `entry`: the fields that are read of each entry of spec.namespaces, beside its name, by their types; `entries`: the
     tokens of a tenant with these entries.
+    `selects`: for kinds whose objects select namespaces by their labels, which ones; the tenants that declare these are
+    concerned.
     `spreads`: the tokens of other tenants that a change of a tenant concerns, from its name, its tokens before and
     after, and the indexes. `tells`: the fields of the status that other tenants' plans read: a change of one spreads as
     well.
@@ -84,6 +103,7 @@ class Triggers:
     tells: tuple[str, ...] = ()
     entry: Mapping[str, Any] = field(default_factory=dict)  # Any: a type as msgspec takes it
     entries: Callable[[Sequence[Any]], Tokens] = _none  # Any: values with `name` and the fields of `entry`
+    selects: Mapping[Kind, Callable[[Observed], Selection]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +209,8 @@ class Control:
     `cause`: why this control writes where no spec changed.
     `claims`, `references` and `review`: what `securetenant validate` can check in files. `review` gets a world of
     nothing but tenants, and reports how the other tenants' specs affect this one.
-    `checks`: what it forbids workloads, at admission and in `securetenant validate`.
+    `checks`: what it forbids workloads, at admission and in `securetenant validate`. `address`: the check that pods
+    have the addresses of `Plan.addresses`, which the inspection alone makes, and not in CEL (posture/addresses.py).
     """
 
     name: str
@@ -223,3 +244,4 @@ class Control:
     references: Callable[[SecureTenant, datetime], Iterable[Reference]] = _none
     review: Callable[[SecureTenant, World, datetime], Iterable[Problem]] = _none
     checks: CheckSet | None = None
+    address: Check | None = None

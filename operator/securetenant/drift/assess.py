@@ -12,7 +12,7 @@ from securetenant.api.refused import Refusal
 from securetenant.api.status import DriftReason
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls import ownership
-from securetenant.controls.control import Control, Plan
+from securetenant.controls.control import Control, Plan, Within
 from securetenant.controls.lookup import writers
 from securetenant.controls.registry import CONTROLS
 from securetenant.controls.world import World
@@ -49,6 +49,11 @@ class Assessment:
     def reserved(self) -> dict[str, Sequence[Network]]:
         """The blocks of addresses that the plans give to the tenant's namespaces, by name."""
         return {name: blocks for plan in self.plans.values() for name, blocks in plan.reserved.items()}
+
+    @property
+    def addresses(self) -> dict[str, Within]:
+        """Where the addresses of the namespaces' pods must lie, by name."""
+        return {name: within for plan in self.plans.values() for name, within in plan.addresses.items()}
 
     @property
     def is_bare(self) -> bool:

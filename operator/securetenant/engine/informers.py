@@ -125,7 +125,7 @@ class Informers:
     def stale(self) -> list[str]:
         """Which caches are out of date, and why."""
         return [
-            f"{kind} cannot be watched: {informer.failure}"
+            f"{kind.key} cannot be watched: {informer.failure}"
             for kind, informer in self._all.items()
             if informer.failing_since and time.monotonic() - informer.failing_since > STALE
         ]
@@ -133,7 +133,7 @@ class Informers:
     def unready(self) -> list[str]:
         """What is not synced yet."""
         return [
-            f"{kind}: {informer.failure or 'not listed yet'}"
+            f"{kind.key}: {informer.failure or 'not listed yet'}"
             for kind, informer in self._all.items()
             if not informer.synced.is_set()
         ]
@@ -148,12 +148,12 @@ class Informers:
             if task is None and kind.optional:
                 continue
             if task is None or task.done():
-                found.append(f"{kind}: its watcher is not running")
+                found.append(f"{kind.key}: its watcher is not running")
             elif informer.failure:
                 if untried > UNTRIED:
-                    found.append(f"{kind}: not tried again for {untried:.0f} s after: {informer.failure}")
+                    found.append(f"{kind.key}: not tried again for {untried:.0f} s after: {informer.failure}")
             elif informer.synced.is_set() and silent > SILENT:
-                found.append(f"{kind}: silent for {silent:.0f} s")
+                found.append(f"{kind.key}: silent for {silent:.0f} s")
         return found
 
 

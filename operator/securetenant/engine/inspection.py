@@ -24,7 +24,7 @@ from securetenant.kube.discovery import group_versions, is_served
 from securetenant.kube.errors import ApiError, Forbidden, Gone, NotFound, is_away
 from securetenant.kube.transport import Transport
 from securetenant.model.kinds import Kind
-from securetenant.posture import report
+from securetenant.posture import addresses, report
 from securetenant.posture.judging import Judge, Judgement
 from securetenant.posture.rules import Rules, kinds
 from securetenant.posture.tally import Tally, listed
@@ -104,7 +104,11 @@ async def _inspect_kind(
             items.reverse()  # what is judged is taken off, and let go
             while items:
                 started = time.perf_counter()
-                tally.add(kind.name, judge(target, kind, items.pop(), rules.annotations, now))
+                item = items.pop()
+                tally.add(kind.name, judge(target, kind, item, rules.annotations, now))
+                if target.name == addresses.TARGET and rules.subnets:
+                    tally.address(kind.name, addresses.judged(item, rules.subnets))
+                del item
                 took = time.perf_counter() - started
                 # Passes over tenants go on in between.
                 await asyncio.sleep(took if took > SLOW else 0)

@@ -238,7 +238,7 @@ class Reconciler:
         if found.is_bare:
             result.compliant = posture.unjudged("the spec is refused and no accepted one is known: there are no rules")
             return None
-        result.posture, result.compliant, due = self._inspector.look(found.tenant, rules.of_plans(found.desired, held))
+        result.posture, result.compliant, due = self._inspector.look(found.tenant, rules.of(found, held))
         return due
 
     def _is_reported(self, tenant: SecureTenant, found: Assessment, deferred: Collection[Finding]) -> bool:

@@ -314,6 +314,31 @@ CILIUM_POD_IP_POOL: Final = Kind(
     prefix=_SUBNET_PREFIX,
     fixed=(("spec", "ipv4"), ("spec", "ipv6")),
 )
+
+
+def _foreign(
+    name: str, group: str, version: str, plural: str, *, namespaced: bool = False, extra: tuple[str, ...] = ()
+) -> Kind:
+    """A kind of policy that a network plug-in enforces beside NetworkPolicy. The operator writes none."""
+    return Kind(name, group, version, plural, namespaced, content=(), extra=("spec", *extra), optional=True)
+
+
+_CALICO: Final = ("crd.projectcalico.org", "v1")
+_CILIUM: Final = ("cilium.io", "v2")
+_POLICY: Final = "policy.networking.k8s.io"
+CALICO_NETWORK_POLICY: Final = _foreign("NetworkPolicy", *_CALICO, "networkpolicies", namespaced=True)
+CALICO_GLOBAL_NETWORK_POLICY: Final = _foreign("GlobalNetworkPolicy", *_CALICO, "globalnetworkpolicies")
+CILIUM_NETWORK_POLICY: Final = _foreign(
+    "CiliumNetworkPolicy", *_CILIUM, "ciliumnetworkpolicies", namespaced=True, extra=("specs",)
+)
+CILIUM_CLUSTERWIDE_NETWORK_POLICY: Final = _foreign(
+    "CiliumClusterwideNetworkPolicy", *_CILIUM, "ciliumclusterwidenetworkpolicies", extra=("specs",)
+)
+ADMIN_NETWORK_POLICY: Final = _foreign("AdminNetworkPolicy", _POLICY, "v1alpha1", "adminnetworkpolicies")
+BASELINE_ADMIN_NETWORK_POLICY: Final = _foreign(
+    "BaselineAdminNetworkPolicy", _POLICY, "v1alpha1", "baselineadminnetworkpolicies"
+)
+CLUSTER_NETWORK_POLICY: Final = _foreign("ClusterNetworkPolicy", _POLICY, "v1alpha2", "clusternetworkpolicies")
 SERVICE_CIDR: Final = Kind(
     "ServiceCIDR", "networking.k8s.io", "v1", "servicecidrs", namespaced=False, optional=True, since="1.33"
 )

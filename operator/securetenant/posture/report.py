@@ -12,7 +12,8 @@ from typing import Final
 from securetenant.api.status import Condition, NamespacePosture, PostureItem, PostureStatus, SecureTenantStatus
 from securetenant.controls.registry import CHECKS
 from securetenant.model.metrics import Family, Labels, Samples
-from securetenant.posture.rules import INSPECTED, Rules, inspected
+from securetenant.posture import addresses
+from securetenant.posture.rules import INSPECTED, Rules, judged_by
 from securetenant.posture.tally import stamp
 
 OUTCOMES: Final = ("pass", "fail", "unknown", "exempted")
@@ -28,6 +29,7 @@ POSTURE: Final = Family(
 _ZEROS: Final[Mapping[Labels, float]] = {
     (one.control, outcome): 0 for one in CHECKS if one.checks for outcome in OUTCOMES
 }
+_SUBNETS: Final[Mapping[Labels, float]] = {(addresses.CONTROL, outcome): 0 for outcome in OUTCOMES}
 JUDGED: Final = Family(
     "securetenant_posture_judged_timestamp_seconds",
     "gauge",
@@ -65,33 +67,34 @@ def _row(name: str, rules: Rules | None, row: NamespacePosture | None) -> Namesp
     if rules is None:
         return _unjudged(name, "the namespace is not the tenant's, or is Terminating")
     if not rules.uid:
-        return _unjudged(name, "the namespace does not exist")
+        return _unjudged(name, "the namespace does not exist", rules.subnets)
     if row is None or row.rules != rules.digest:
-        return _unjudged(name, "not judged yet by the rules as they are now")
+        return _unjudged(name, "not judged yet by the rules as they are now", rules.subnets)
     return row
 
 
-def _unjudged(name: str, why: str) -> NamespacePosture:
-    return NamespacePosture(name=name, unjudged=[target.name for target in INSPECTED], message=why)
+def _unjudged(name: str, why: str, subnets: Sequence[str] = ()) -> NamespacePosture:
+    unjudged = [target.name for target in INSPECTED]
+    return NamespacePosture(name=name, unjudged=unjudged, subnets=list(subnets), message=why)
 
 
 def failed_row(rules: Rules, why: str, judged: datetime) -> NamespacePosture:
     """The outcome where the inspection of a namespace was ended by a defect."""
     update = {"rules": rules.digest, "judged": stamp(judged)}
-    return _unjudged(rules.namespace, why).model_copy(update=update)
+    return _unjudged(rules.namespace, why, rules.subnets).model_copy(update=update)
 
 
 def outcomes(row: NamespacePosture) -> Iterator[tuple[str, str, str]]:
     """Control, ID and outcome of every check there is, in one namespace."""
     failed, unknown, exempted = set(row.failed), set(row.unknown), set(row.exempted)
-    for name, (one, targets) in inspected().items():
+    for name, control, targets in judged_by(row.subnets):
         if name in failed:
             outcome = "fail"
         elif name in unknown or not targets.isdisjoint(row.unjudged):
             outcome = "unknown"
         else:
             outcome = "exempted" if name in exempted else "pass"
-        yield one.control, name, outcome
+        yield control, name, outcome
 
 
 def condition(posture: PostureStatus) -> Condition:
@@ -101,7 +104,9 @@ def condition(posture: PostureStatus) -> Condition:
     if posture.failed:
         failed = [f"{name} in {row.name}" for row in posture.namespaces for name in row.failed]
         unknown = f", {posture.unknown} are unknown" if posture.unknown else ""
-        message = f"{posture.failed} of {total} checks fail{unknown}: {_some(failed)}{since}"
+        outside = [f"{row.name}: {row.message}" for row in posture.namespaces if row.outside]
+        restart = f"; {_some(outside)}" if outside else ""
+        message = f"{posture.failed} of {total} checks fail{unknown}: {_some(failed)}{restart}{since}"
         return Condition.of("Compliant", "False", "ChecksFail", message)
     if posture.unknown or not total:
         why = [f"{row.name}: {row.message}" for row in posture.namespaces if row.unjudged or row.unknown]
@@ -135,7 +140,8 @@ def samples(status: SecureTenantStatus) -> Samples:
     counts: Counter[Labels] = Counter(
         (control, outcome) for row in posture.namespaces for control, _, outcome in outcomes(row)
     )
-    found: dict[str, Mapping[Labels, float]] = {POSTURE.name: {**_ZEROS, **counts}}
+    zeros = {**_ZEROS, **_SUBNETS} if any(row.subnets for row in posture.namespaces) else _ZEROS
+    found: dict[str, Mapping[Labels, float]] = {POSTURE.name: {**zeros, **counts}}
     if posture.judged:
         found[JUDGED.name] = {(): _seconds(posture.judged)}
     return found

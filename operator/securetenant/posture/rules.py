@@ -2,10 +2,11 @@
 and exemptions. They come from the plans, so that they are the same in Audit, where the namespaces do not carry them."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import cache
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -15,11 +16,14 @@ from securetenant.checks import gateway_api
 from securetenant.checks.check import Check, CheckSet
 from securetenant.checks.targets import TARGETS, Target
 from securetenant.checks.variables import EXEMPTIONS, judging, variables
+from securetenant.controls.control import Within
 from securetenant.controls.registry import CHECKS, CONTROLS
 from securetenant.controls.world import World
+from securetenant.drift.assess import Assessment
 from securetenant.drift.merge import merged
 from securetenant.model.kinds import NAMESPACE, Kind
 from securetenant.model.objects import Desired
+from securetenant.posture import addresses
 
 # Templates are not inspected: the pods made from them are.
 INSPECTED: Final = tuple(
@@ -32,22 +36,37 @@ ANNOTATIONS: Final = (EXEMPTIONS, *(one.annotation for one in CHECKS))
 @dataclass(frozen=True, slots=True)
 class Rules:
     """The rules of one namespace. `uid`: of the namespace that they are for, "" if it does not exist. `annotations`:
-    those of `ANNOTATIONS`, as the operator writes them."""
+    those of `ANNOTATIONS`, as the operator writes them. `subnets`: the blocks that its pods' addresses must lie in,
+    none if it has no subnet; `remedy`: as `controls.control.Within`."""
 
     namespace: str
     uid: str
     annotations: Mapping[str, str]
+    subnets: tuple[str, ...] = ()
+    remedy: str = ""
 
     @property
     def digest(self) -> str:
         """Differs where the same objects could be judged differently."""
-        return _digest([self.uid, self.annotations, _version()])
+        return _digest([self.uid, self.annotations, _version(), *([self.subnets] if self.subnets else [])])
 
 
-def of_plans(desired: Iterable[Desired], held: Mapping[str, str]) -> list[Rules]:
-    """The rules of the namespaces that a tenant holds. `desired`: merged; `held`: their UIDs, as in an Assessment."""
+def of_plans(
+    desired: Iterable[Desired], held: Mapping[str, str], within: Mapping[str, Within] = MappingProxyType({})
+) -> list[Rules]:
+    """The rules of the namespaces that a tenant holds. `desired`: merged; `held`: their UIDs;
+    `within`: where their pods' addresses must lie."""
     marked = {want.ref.name: want.annotations for want in desired if want.ref.kind is NAMESPACE}
-    return [Rules(name, uid, read_by_checks(marked[name])) for name, uid in held.items() if name in marked]
+    return [
+        Rules(name, uid, read_by_checks(marked[name]), *within.get(name, ()))
+        for name, uid in held.items()
+        if name in marked
+    ]
+
+
+def of(found: Assessment, held: Mapping[str, str]) -> list[Rules]:
+    """The same of an assessment, with the subnets that its plans give. `held`: as in a Pass."""
+    return of_plans(found.desired, held, found.addresses)
 
 
 def read_by_checks(annotations: Mapping[str, str]) -> dict[str, str]:
@@ -75,6 +94,15 @@ def inspected() -> dict[str, tuple[CheckSet, frozenset[str]]]:
         for name, (one, _) in checks_of(target).items():
             made[name] = (one, made[name][1] | {target.name} if name in made else frozenset({target.name}))
     return made
+
+
+def judged_by(subnets: Sequence[str]) -> Iterator[tuple[str, str, frozenset[str]]]:
+    """Every check of a namespace with these subnets: its ID, its control, and the names of the targets that are judged
+    by it."""
+    for name, (one, targets) in inspected().items():
+        yield name, one.control, targets
+    if subnets:
+        yield addresses.ID, addresses.CONTROL, frozenset({addresses.TARGET})
 
 
 @cache

@@ -9,8 +9,10 @@ from typing import Final
 from securetenant.api.status import NamespacePosture, PostureItem
 from securetenant.checks.check import Check, Severity
 from securetenant.checks.targets import Target
+from securetenant.posture import addresses
+from securetenant.posture.addresses import Address
 from securetenant.posture.judging import Verdict
-from securetenant.posture.rules import Rules, inspected
+from securetenant.posture.rules import Rules, judged_by
 
 LISTED: Final = 20  # how many findings are named; the counts are whole
 _PLACE: Final = 200  # characters of a place
@@ -63,6 +65,25 @@ class Tally:
                         )
                     )
 
+    def address(self, kind: str, judged: Address) -> None:
+        """What the addresses of one pod came to."""
+        if judged.error:
+            self.unknown.setdefault(addresses.ID, f"{kind} {judged.name}: {judged.error}")
+        elif judged.outside:
+            broken = self.broken.setdefault(addresses.ID, Broken(addresses.CHECK))
+            broken.count += 1
+            if len(broken.items) < LISTED:
+                broken.items.append(
+                    PostureItem(
+                        control=addresses.CONTROL,
+                        check=addresses.CHECK.name,
+                        kind=kind,
+                        namespace=self.namespace,
+                        name=judged.name,
+                        place=_short(", ".join(judged.outside)),
+                    )
+                )
+
     def failed(self, target: Target, why: str) -> None:
         """The objects of a target could not all be listed: nothing is known of those that were not seen."""
         self.unjudged[target.name] = why
@@ -70,7 +91,7 @@ class Tally:
     def row(self, rules: Rules, judged: datetime) -> NamespacePosture:
         """The outcome of each check. One that an object breaks fails, whatever else is unknown."""
         failed, unknown, exempted, passed = [], [], [], 0
-        for name, (_, targets) in inspected().items():
+        for name, _, targets in judged_by(rules.subnets):
             if name in self.broken:
                 failed.append(name)
             elif targets & self.unjudged.keys():
@@ -81,7 +102,10 @@ class Tally:
                 exempted.append(name)
             else:
                 passed += 1
-        reasons = [*self.unjudged.values(), *(self.unknown[name] for name in unknown)]
+        reasons = [*self.unjudged.values(), *(self.unknown[name] for name in unknown)][:1]
+        outside = self.broken[addresses.ID].count if addresses.ID in self.broken else 0
+        if outside:
+            reasons.insert(0, addresses.told(outside, rules.subnets, rules.remedy))
         return NamespacePosture(
             name=self.namespace,
             judged=stamp(judged),
@@ -93,7 +117,9 @@ class Tally:
             exempted=exempted,
             unknown=unknown,
             unjudged=sorted(self.unjudged),
-            message=_short(reasons[0]) if reasons else "",
+            subnets=list(rules.subnets),
+            outside=outside,
+            message="; ".join(map(_short, reasons)),
         )
 
 

@@ -27,6 +27,7 @@ from securetenant.controls.network import (
 )
 from securetenant.controls.network.checks import CHECKS
 from securetenant.controls.network.checks import NAME as NAME
+from securetenant.controls.network.foreign import found as foreign
 from securetenant.controls.network.forms import Form, Pods
 from securetenant.controls.network.whitelist import Declaration, declarations, earliest
 from securetenant.controls.world import World
@@ -82,7 +83,7 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
     wanted = {item.ref for item in desired}
     return Plan(
         desired=desired,
-        foreign=_foreign(tenant, held, wanted, world),
+        foreign=[*_foreign(tenant, held, wanted, world), *foreign.foreign(tenant, held, DENY, world)],
         superseded=_superseded(tenant, held, desired, wanted, world),
         conditions=[_agreement(told), *_narrowed(declared, together.missing), *_by_form(tenant, world), *conditions],
         blocking=[*blocking, *([form.refused] if form.refused else [])],
@@ -274,8 +275,9 @@ CONTROL: Final = Control(
     NAME,
     plan,
     (NETWORK_POLICY,),
-    looks_at=(ENDPOINT_SLICE,),
+    looks_at=(ENDPOINT_SLICE, *foreign.KINDS),
     triggers=triggers.TRIGGERS,
+    indexes=foreign.INDEXES,
     families=(FLOWS, EXPIRY),
     figures=figures,
     warnings=notices.warnings,

@@ -7,6 +7,7 @@ from typing import Final
 from msgspec import Struct, field
 
 from securetenant.controls.control import Triggers
+from securetenant.controls.network.foreign import found
 from securetenant.controls.world import Lookup
 from securetenant.model.kinds import ENDPOINT_SLICE, NAMESPACE
 from securetenant.model.objects import Observed
@@ -79,4 +80,11 @@ def _peers(tenant: str, tokens: Collection[str], lookup: Lookup) -> Iterator[str
         yield f"tenant:{tenant}"
 
 
-TRIGGERS: Final = Triggers("network", _Section, _listens, {NAMESPACE: _namespace, ENDPOINT_SLICE: _endpoints}, _peers)
+TRIGGERS: Final = Triggers(
+    "network",
+    _Section,
+    _listens,
+    {NAMESPACE: _namespace, ENDPOINT_SLICE: _endpoints},
+    selects=found.SELECTS,
+    spreads=_peers,
+)

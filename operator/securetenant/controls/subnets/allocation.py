@@ -82,7 +82,8 @@ def names(namespace: str, kind: Kind) -> tuple[str, str]:
 
 def _before(tenant: SecureTenant, namespace: str, kind: Kind | None, world: World) -> tuple[Network, ...]:
     for one in tenant.status.subnets:
-        if one.namespace == namespace and one.cidrs:
+        # What nobody gave is a statement, and can be corrected.
+        if one.namespace == namespace and one.cidrs and one.provider != "None":
             return tuple(_networks(one.cidrs))
     if kind is None:
         return ()

@@ -14,10 +14,10 @@ from msgspec import Struct
 
 from securetenant.api.status import Condition, SecureTenantStatus, SubnetStatus
 from securetenant.api.tenant import NamespaceSpec, SecureTenant
-from securetenant.checks.check import encoded
+from securetenant.checks.check import Check, encoded
 from securetenant.controls import ownership
 from securetenant.controls.admission.locks import OF_SUBNETS
-from securetenant.controls.control import NO_CLUSTER, Claim, Control, Plan, Triggers
+from securetenant.controls.control import NO_CLUSTER, Claim, Control, Plan, Triggers, Within
 from securetenant.controls.subnets import allocation, objects, pools, provider, ranges, reach, strangers
 from securetenant.controls.subnets.allocation import EVERY_POOL, Given
 from securetenant.controls.subnets.objects import NAME, Reach
@@ -43,6 +43,10 @@ _AGAIN: Final = timedelta(seconds=30)
 # What ends without anybody's help.
 _PASSING: Final = ("Waiting",)
 _NAMED: Final = 3  # subnets that a condition names
+
+ADDRESS: Final = Check("address", "", "the address is outside of the namespace's subnet: restart the pod")
+_BORN_BEFORE: Final = "they were born before; restart them"
+_NOT_GIVEN: Final = "subnets.provider is None, so nothing gives them out of it; correct the cidr, or set provider"
 
 GIVEN: Final = Family(
     "securetenant_subnets", "gauge", "Subnets that were given to the tenant's namespaces.", zeros=((),)
@@ -87,6 +91,7 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
         outcomes.append(_unjudged(outcome) if entry.name in foreign else outcome)
     problems = [one.problem for one in outcomes if one.problem is not None]
     given = [one.given for one in outcomes if one.given is not None]
+    recorded = _record(tenant, given, world)
     return Plan(
         desired=[want for one in outcomes for want in one.desired],
         foreign=[one for listed in foreign.values() for one in listed],
@@ -95,8 +100,22 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
         passing=bool(problems) and all(problem.reason in _PASSING for problem in problems),
         wake_at=now + _AGAIN if problems else None,
         reserved={one.namespace: _networks(one) for one in given},
-        status={"subnets": _record(tenant, given, world)},
+        addresses=_addresses(wanted, given, recorded),
+        status={"subnets": recorded},
     )
+
+
+def _addresses(
+    wanted: Sequence[NamespaceSpec], given: Sequence[SubnetStatus], recorded: Sequence[SubnetStatus]
+) -> dict[str, Within]:
+    """Where pods must have their addresses: in what was given, and, in Audit, in what is declared. What a pool would
+    give may be another block by then."""
+    declared = {entry.name for entry in wanted if entry.subnet is not None and entry.subnet.pool is None}
+    held = {one.namespace: one for one in (*recorded, *(one for one in given if one.namespace in declared))}
+    return {
+        name: Within(tuple(one.cidrs), _NOT_GIVEN if one.provider == "None" else _BORN_BEFORE)
+        for name, one in held.items()
+    }
 
 
 def _record(tenant: SecureTenant, given: Sequence[SubnetStatus], world: World) -> list[SubnetStatus]:
@@ -132,6 +151,7 @@ def _without_provider(
         conditions=[Condition.of(CONDITION, "False", choice.reason, choice.message)],
         blocking=[choice.message],
         wake_at=now + _AGAIN,
+        addresses=_addresses(wanted, (), tenant.status.subnets),
         status={"subnets": tenant.status.subnets},
     )
 
@@ -314,5 +334,6 @@ CONTROL: Final = Control(
     own={SUBNET_POOL: ranges.pool},
     families=(GIVEN,),
     figures=figures,
+    address=ADDRESS,
     claims=claims,
 )

@@ -1,0 +1,137 @@
+"""The policies of other kinds that concern a tenant, and which events concern whom."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache, partial
+from typing import Final, NamedTuple
+
+import msgspec
+
+from securetenant.api.tenant import SecureTenant
+from securetenant.controls.control import Foreign, Selection
+from securetenant.controls.network.foreign import calico, cilium, reading, upstream
+from securetenant.controls.network.foreign.reading import Part, Reading
+from securetenant.controls.world import World
+from securetenant.model.kinds import (
+    ADMIN_NETWORK_POLICY,
+    BASELINE_ADMIN_NETWORK_POLICY,
+    CALICO_GLOBAL_NETWORK_POLICY,
+    CALICO_NETWORK_POLICY,
+    CILIUM_CLUSTERWIDE_NETWORK_POLICY,
+    CILIUM_NETWORK_POLICY,
+    CLUSTER_NETWORK_POLICY,
+    NAMESPACE,
+    NETWORK_POLICY,
+    Kind,
+)
+from securetenant.model.objects import JsonValue, Observed, Ref
+
+# The index key of a policy that can select any namespace.
+_ANY: Final = "selects:"
+
+
+class _Form(NamedTuple):
+    """`plugin`: stands before the message where the kind's name does not tell it. `read`: from `spec` and `specs`."""
+
+    plugin: str
+    read: Callable[[JsonValue, JsonValue], Reading]
+
+
+_FORMS: Final[Mapping[Kind, _Form]] = {
+    CALICO_NETWORK_POLICY: _Form("Calico", lambda spec, _: calico.read(spec, everywhere=False)),
+    CALICO_GLOBAL_NETWORK_POLICY: _Form("Calico", lambda spec, _: calico.read(spec, everywhere=True)),
+    CILIUM_NETWORK_POLICY: _Form("", partial(cilium.read, everywhere=False)),
+    CILIUM_CLUSTERWIDE_NETWORK_POLICY: _Form("", partial(cilium.read, everywhere=True)),
+    ADMIN_NETWORK_POLICY: _Form("", lambda spec, _: upstream.read(spec)),
+    BASELINE_ADMIN_NETWORK_POLICY: _Form("", lambda spec, _: upstream.read(spec, baseline=True)),
+    CLUSTER_NETWORK_POLICY: _Form("", lambda spec, _: upstream.read(spec)),
+}
+KINDS: Final = tuple(_FORMS)
+_LOCAL: Final = tuple(kind for kind in KINDS if kind.namespaced)
+_WIDE: Final = tuple(kind for kind in KINDS if not kind.namespaced)
+
+
+def read(policy: Observed) -> Reading:
+    """What is understood of a policy."""
+    parts = (bytes(policy.fields.get(name, b"null")) for name in ("spec", "specs"))
+    return _read(policy.ref.kind, *parts)
+
+
+# A pass over each tenant that a policy selects asks for it, and each pass for those in the tenant's namespaces.
+@lru_cache(maxsize=1024)
+def _read(kind: Kind, spec: bytes, specs: bytes) -> Reading:
+    return _FORMS[kind].read(msgspec.json.decode(spec), msgspec.json.decode(specs))
+
+
+def foreign(tenant: SecureTenant, held: Sequence[str], closed: str, world: World) -> list[Foreign]:
+    """Those in the tenant's namespaces, and those that select pods of them, or may. `closed`: the name of the
+    NetworkPolicy that selects all pods: where it stands, what decides after NetworkPolicies never does.
+
+    Nothing of these kinds is the operator's, whatever mark it has, and none is removed: what is cluster-scoped is not
+    the tenant's alone, and the rest may be all that a network plug-in was told.
+    """
+    wanted = tenant.spec.network.foreign
+    if wanted == "Ignore":
+        return []
+    suffix = "; foreign: Remove does not delete this kind: delete it yourself" if wanted == "Remove" else ""
+    found = [
+        Foreign(policy, "network", f"{_told(policy, read(policy).parts)}{suffix}")
+        for kind in _LOCAL
+        if world.serves(kind)
+        for namespace in held
+        for policy in world.in_namespace(kind, namespace)
+        if read(policy).parts
+    ]
+    spaces = [have for name in held if (have := world.get(Ref(NAMESPACE, "", name))) is not None]
+    keys = [_ANY, *(f"{_ANY}{have.ref.name}" for have in spaces)]
+    for kind in _WIDE:
+        if not world.serves(kind):
+            continue
+        for policy in world.indexed(kind, keys):
+            if chosen := list(_concerned(policy, spaces, closed, world)):
+                places = reading.listed([name for name, _ in chosen])
+                parts = list({id(part): part for _, listed in chosen for part in listed}.values())
+                found.append(Foreign(policy, "network", f"{_told(policy, parts, places)}{suffix}"))
+    return sorted(found, key=lambda one: one.observed.ref)
+
+
+def _concerned(
+    policy: Observed, spaces: Iterable[Observed], closed: str, world: World
+) -> Iterator[tuple[str, list[Part]]]:
+    """The namespaces that a policy selects, or may, each with the parts that do."""
+    understood = read(policy)
+    for have in spaces:
+        name = have.ref.name
+        if understood.last and world.get(Ref(NETWORK_POLICY, name, closed)) is not None:
+            continue
+        if parts := understood.concerning(name, have.labels):
+            yield name, parts
+
+
+def _told(policy: Observed, parts: Sequence[Part], places: str = "") -> str:
+    about = ", ".join(text for text in (_FORMS[policy.ref.kind].plugin, read(policy).about) if text)
+    pods = reading.listed(list(dict.fromkeys(part.pods for part in parts))) or "no pods"
+    where = f" of {places}" if places else ""
+    return f"{f'{about}: ' if about else ''}selects {pods}{where}: {reading.told(parts)}"
+
+
+# --- which events concern whom
+
+
+def selection(policy: Observed) -> Selection:
+    """Which namespaces a cluster-scoped policy selects, or may."""
+    understood = read(policy)
+    parts = [part.selects for part in understood.parts]
+    return Selection(
+        understood.named,
+        lambda have: any(selects(have.ref.name, have.labels) is not False for selects in parts),
+    )
+
+
+def keys(policy: Observed) -> list[str]:
+    """By which a tenant looks for cluster-scoped policies."""
+    named = read(policy).named
+    return [_ANY] if named is None else [f"{_ANY}{name}" for name in named]
+
+
+INDEXES: Final = dict.fromkeys(_WIDE, keys)
+SELECTS: Final = dict.fromkeys(_WIDE, selection)
