@@ -78,8 +78,7 @@ def test_fields_of_a_control_are_told_with_their_defaults(control: str) -> None:
     if control == "namespaces":
         wanted = {path for path in wanted if not path.startswith("namespaces[].subnet.")}
     wanted = {path for path in wanted if not mirrored.match(path)}
-    if control in _ELSEWHERE:
-        wanted |= {path for path in every if path.startswith(_ELSEWHERE[control])}
+    wanted |= {path for path in every if control in _ELSEWHERE and path.startswith(_ELSEWHERE[control])}
     told = {code(row[0])[0]: row[1] for row in table(DOCS / "controls" / f"{control}.md", "field", "default")}
     assert told == {path: default(every[path]) for path in wanted}
 
@@ -266,7 +265,6 @@ def told_conditions() -> set[tuple[str, str]]:
         page = DOCS / "controls" / f"{control}.md"
         (heading,) = re.findall(r"^## Condition `(\w+)`$", page.read_text(), re.MULTILINE)
         found |= {(heading, code(row[0])[0]) for row in table(page, "reason", "status", "meaning")}
-    # That of a SubnetPool.
     found |= {
         ("Ready", code(row[0])[0]) for row in table(DOCS / "controls" / "subnets.md", "reason of a pool", "status")
     }

@@ -69,18 +69,23 @@ class Models:
     def get(self, name: str) -> SecureTenant | None:
         return self._tenants.get(name)
 
+    def all(self) -> Iterable[SecureTenant]:
+        return self._tenants.values()
+
 
 def world_of(objects: Mapping[Kind, Iterable[Observed]], tenants: Iterable[SecureTenant], platform: Platform) -> World:
     """A World of these objects, by kind. A kind that is not given has no objects, and if it is optional it counts as
     not served."""
     indexed = indexes()
     caches = {kind: Listing(objects.get(kind, ()), indexed.get(kind)) for kind in CACHED}
-    addresses = Addresses(platform.cluster_cidrs)
+    models, addresses = Models(tenants), Addresses(platform.cluster_cidrs)
+    for tenant in models.all():
+        addresses.recall(tenant.name, {one.namespace: one.cidrs for one in tenant.status.subnets})
     for kind in SEEN:
         for observed in objects.get(kind, ()):
             addresses.change(None, observed)
     return World(
-        *(caches, indexed, Models(tenants), platform),
+        *(caches, indexed, models, platform),
         serves=lambda kind: not kind.optional or kind in objects,
         addresses=addresses,
     )
