@@ -10,7 +10,7 @@ from ipaddress import ip_network
 from typing import Any, Final
 
 import msgspec
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -26,7 +26,7 @@ from tests.support.world import NOW, StaticWorld, mine, observe, observed, tenan
 
 TENANTS: Final = ("ann", "ben", "cy")
 # So small that they overlap and run full.
-POOLS: Final = {
+POOLS: Final[dict[str, Any]] = {
     "small": {"cidrs": ["10.0.0.0/27"], "prefixLength": 29, "reserved": ["10.0.0.8/29"]},
     "both": {"cidrs": ["10.0.1.0/28", "10.0.0.128/28", "2001:db8::/120"], "prefixLength": 29, "prefixLengthV6": 122},
 }
@@ -68,12 +68,17 @@ class Allocated(RuleBasedStateMachine):
         self.known: dict[Place, tuple[Network, ...]] = {}
         self.now, self.count = NOW, 0
 
-    @initialize(provider=st.sampled_from(sorted(KINDS)))
-    def begin(self, provider: str) -> None:
+    @initialize(
+        provider=st.sampled_from(sorted(KINDS)),
+        wanted=st.lists(st.tuples(st.sampled_from(TENANTS), st.integers(0, 2), WANTED), min_size=3, max_size=7),
+    )
+    def begin(self, provider: str, wanted: list[tuple[str, int, dict[str, Any]]]) -> None:
         self.kind = KINDS[provider]
         for name, spec in POOLS.items():
             self.stored[Ref(SUBNET_POOL, "", name)] = pool(name, **spec)
         self.crash()
+        for of, number, subnet in wanted:
+            self.declare(of, number, subnet)
 
     # --- what people do
 
@@ -109,16 +114,29 @@ class Allocated(RuleBasedStateMachine):
 
     @rule(of=st.sampled_from(TENANTS))
     def lose_status(self, of: str) -> None:
+        """Somebody else writes it; not at a moment when the caches are behind as well."""
         if of in self.tenants:
+            self.sync()
             before = self.tenants[of]
-            self.tenants[of] = before.model_copy(
-                update={"status": before.status.model_copy(update={"subnets": [], "applied": {}})}
-            )
+            lost = before.status.model_copy(update={"subnets": [], "applied": {}})
+            self.tenants[of] = before.model_copy(update={"status": lost})
             self.world.put(self.tenants[of])
 
     # --- what the operator does
 
-    @rule(of=st.sampled_from(TENANTS), writes=st.integers(0, 6), is_written=st.booleans())
+    @rule(order=st.permutations(TENANTS), is_written=st.booleans())
+    def work_all(self, order: list[str], is_written: bool) -> None:
+        for of in order:
+            self.work(of, 9, is_written)
+
+    @rule(
+        of=st.sampled_from(TENANTS), writes=st.sampled_from((0, 1, 2, 9)), is_written=st.booleans(), more=st.booleans()
+    )
+    def work_a_little(self, of: str, writes: int, is_written: bool, more: bool) -> None:
+        self.work(of, writes, is_written)
+        if more:
+            self.crash()
+
     def work(self, of: str, writes: int, is_written: bool) -> None:
         """A pass: only so many writes succeed, and the status is written or not."""
         read = self.world.tenant(of)
@@ -140,7 +158,7 @@ class Allocated(RuleBasedStateMachine):
                 self._put(made)
                 writes -= 1
         if is_written and self.tenants[of].spec == read.spec:
-            self.tenants[of] = self._with(of, list(plan.status["subnets"]))
+            self.tenants[of] = self._with(of, plan.status["subnets"])
             self.world.put(self.tenants[of])
 
     @rule()
@@ -179,12 +197,13 @@ class Allocated(RuleBasedStateMachine):
         shown = dict(self._shown())
         for place, blocks in self.known.items():
             if place in shown:
-                assert shown[place] == blocks, f"{place} was moved from {blocks} to {shown[place]}"
+                # Of Calico's two objects one may be missing, for the moment.
+                is_same = _is_part(blocks, shown[place]) if self.kind is CALICO_IP_POOL else blocks == shown[place]
+                assert is_same, f"{place} was moved from {blocks} to {shown[place]}"
         self.known = shown
         every = [(place, one) for place, blocks in shown.items() for one in blocks]
-        assert [
-            (a, b) for i, a in enumerate(every) for b in every[:i] if a[0] != b[0] and overlap(a[1], b[1])
-        ] == [], "shared"
+        shared = [(a, b) for i, a in enumerate(every) for b in every[:i] if a[0] != b[0] and overlap(a[1], b[1])]
+        assert shared == []
 
     # --- the machine's own
 
@@ -200,7 +219,9 @@ class Allocated(RuleBasedStateMachine):
         ]
         for name, blocks in given.items():
             subnet = wanted[name]
-            if name in before or subnet is None or allocation.objects(of, name, self.kind, self.world):
+            if name in before or subnet is None or self.world.addresses.given(of.name, name):
+                continue
+            if allocation.objects(of, name, self.kind, self.world):
                 continue
             assert not any(overlap(one, other) for one in blocks for other in theirs)
             if subnet.pool is not None:
@@ -215,10 +236,8 @@ class Allocated(RuleBasedStateMachine):
         for have in self.stored.values():
             if have.ref.kind is self.kind and have.tenant:
                 objects.setdefault((have.tenant, have.ref.place), []).extend(OF_SUBNET[self.kind](have))
-        # One of Calico's two may be missing, for the moment.
         for place, blocks in objects.items():
-            if self.kind is not CALICO_IP_POOL or len(blocks) == len(self.known.get(place, blocks)):
-                yield place, tuple(sorted(blocks, key=lambda one: one.version))
+            yield place, tuple(sorted(blocks, key=lambda one: one.version))
         for name, stored in self.tenants.items():
             for one in stored.status.subnets:
                 yield (name, one.namespace), tuple(map(ip_network, one.cidrs))
@@ -234,7 +253,7 @@ class Allocated(RuleBasedStateMachine):
         self.tenants[of] = made.model_copy(update={"status": before.status}) if before is not None else made
         self.world.put(self.tenants[of])
 
-    def _with(self, of: str, subnets: list[Any]) -> SecureTenant:
+    def _with(self, of: str, subnets: Any) -> SecureTenant:
         uids = [
             {"name": ref.name, "uid": have.uid}
             for ref, have in self.stored.items()
@@ -256,9 +275,16 @@ class Allocated(RuleBasedStateMachine):
         self.unseen.add(ref)
 
 
-def _annotated(have: Observed, annotations: dict[str, str]) -> Observed:
+def _is_part(one: tuple[Network, ...], other: tuple[Network, ...]) -> bool:
+    return set(one) <= set(other) or set(other) <= set(one)
+
+
+def _annotated(have: Observed, annotations: dict[str, Any]) -> Observed:
     return msgspec.structs.replace(have, annotations=annotations)
 
 
-Allocated.TestCase.settings = settings(max_examples=60, stateful_step_count=30)
+# To shrink a failure takes minutes: it is as clear without.
+Allocated.TestCase.settings = settings(
+    max_examples=60, stateful_step_count=30, phases=[Phase.explicit, Phase.reuse, Phase.generate]
+)
 TestAllocated: Any = Allocated.TestCase

@@ -45,9 +45,6 @@ def given(
     before, is_half = _before(tenant, entry.name, kind, world)
     if before and not is_half:
         return _kept(tenant, entry, wanted, before, world)
-    promised = _promised(tenant, entry.name, wanted, world) if wanted.pool is not None else ()
-    if promised and set(before) <= set(promised):
-        return Given(promised, is_new=True)
     if wanted.pool is None:
         blocks = tuple(_networks(wanted.cidrs))
         if not set(before) <= set(blocks):
@@ -91,6 +88,9 @@ def _before(tenant: SecureTenant, namespace: str, kind: Kind | None, world: Worl
     for one in tenant.status.subnets:
         if one.namespace == namespace and one.cidrs:
             return tuple(_networks(one.cidrs)), False
+    # A write without an answer may have succeeded: until something shows it, it counts as if it had.
+    if promised := tuple(world.addresses.given(tenant.name, namespace)):
+        return promised, False
     if kind is None:
         return (), False
     found = [block for have in objects(tenant, namespace, kind, world) for block in OF_SUBNET[kind](have)]
@@ -150,20 +150,6 @@ def _in_pool(blocks: Sequence[Network], world: World) -> str:
                     f"pool: {name}, or have it reserved there"
                 )
     return ""
-
-
-def _promised(tenant: SecureTenant, namespace: str, wanted: Subnet, world: World) -> tuple[Network, ...]:
-    """What an earlier plan of this process gave it and nothing shows yet, since a write failed or its answer was lost;
-    () where something else is wanted by now, or somebody else has it."""
-    blocks = tuple(world.addresses.given(tenant.name, namespace))
-    observed = world.get(Ref(SUBNET_POOL, "", wanted.pool or ""))
-    pool = parsed(observed) if observed is not None else None
-    if pool is None or [(one.version, one.prefixlen) for one in blocks] != sizes(wanted, pool):
-        return ()
-    wholes, barred = _networks(pool.cidrs), _barred(pool, world)
-    is_of_pool = all(any(_overlap(one, whole) for whole in wholes) for one in blocks)
-    is_barred = any(_overlap(one, bar) for one in blocks for bar in barred)
-    return blocks if is_of_pool and not is_barred and not _taken(tenant, namespace, blocks, world) else ()
 
 
 def sizes(wanted: Subnet, pool: SubnetPoolSpec) -> list[tuple[int, int]]:
