@@ -6,11 +6,10 @@ from typing import Final, TypeVar
 
 from securetenant.cache.own import OwnRanges, own_ranges
 from securetenant.controls.registry import CONTROLS
-from securetenant.controls.subnets.ranges import parsed
 from securetenant.controls.world import Use
 from securetenant.model.kinds import Kind
 from securetenant.model.objects import Observed
-from securetenant.sets.space import Gap, Network, Space, Summary
+from securetenant.sets.space import Gap, Network, Space, Summary, parsed
 
 T = TypeVar("T")
 _Blocks = tuple[Network, ...]

@@ -8,7 +8,7 @@ overlap one are above it (a look-up for each prefix length in use) or below it (
 from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator
-from ipaddress import IPv4Network, IPv6Network, summarize_address_range
+from ipaddress import IPv4Network, IPv6Network, ip_network, summarize_address_range
 from itertools import groupby
 from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
 
@@ -184,6 +184,15 @@ class Space(Generic[User]):
             at = max(at, below.start + (1 << (bits - below.length)))
         if at <= last:
             yield Gap(at, last)
+
+
+def parsed(texts: Iterable[object]) -> Iterator[Network]:
+    """The blocks in texts of the cluster, host bits ignored; what is none is left out: it gives nobody addresses."""
+    for text in texts:
+        try:
+            yield ip_network(str(text), strict=False)
+        except ValueError:
+            continue
 
 
 def largest(gap: Gap, version: int) -> int:

@@ -1,7 +1,7 @@
 """Which addresses a namespace is given: tenants, pools, strangers and crashes at random, and the single cases.
 
 The machine has what is stored (objects and tenants with their statuses) and, apart from it, the world of one process,
-which sees objects late. A process dies at any write; statuses get lost, and so do objects.
+which sees late what others write. A process dies at any write; answers and statuses get lost, and so do objects.
 """
 
 from collections.abc import Iterator
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from securetenant.api.tenant import SecureTenant
+from securetenant.controls.control import Plan
 from securetenant.controls.subnets import allocation, pools
 from securetenant.controls.subnets.control import CONTROL
 from securetenant.controls.subnets.ranges import OF_SUBNET
@@ -125,38 +126,40 @@ class Allocated(RuleBasedStateMachine):
     # --- what the operator does
 
     @rule(order=st.permutations(TENANTS), is_written=st.booleans())
-    def work_all(self, order: list[str], is_written: bool) -> None:
-        for of in order:
-            self.work(of, 9, is_written)
+    def work_at_once(self, order: list[str], is_written: bool) -> None:
+        """They are planned one after the other, and then they all write."""
+        for of, read, plan in [(of, *planned) for of in order if (planned := self._planned(of)) is not None]:
+            self._written(of, read, plan, 99, is_written)
 
-    @rule(
-        of=st.sampled_from(TENANTS), writes=st.sampled_from((0, 1, 2, 9)), is_written=st.booleans(), more=st.booleans()
-    )
-    def work_a_little(self, of: str, writes: int, is_written: bool, more: bool) -> None:
-        self.work(of, writes, is_written)
-        if more:
+    @rule(of=st.sampled_from(TENANTS), writes=st.integers(0, 3), is_written=st.booleans(), dies=st.booleans())
+    def work_a_little(self, of: str, writes: int, is_written: bool, dies: bool) -> None:
+        """Only so many writes succeed, and to the last of them there is no answer."""
+        if (planned := self._planned(of)) is not None:
+            self._written(of, *planned, writes, is_written)
+        if dies:
             self.crash()
 
-    def work(self, of: str, writes: int, is_written: bool) -> None:
-        """A pass: only so many writes succeed, and the status is written or not."""
+    def _planned(self, of: str) -> tuple[SecureTenant, Plan] | None:
         read = self.world.tenant(of)
         if read is None:
-            return
+            return None
         plan = CONTROL.plan(read, self.world, NOW)
         assert CONTROL.plan(read, self.world, NOW) == plan, "deterministic"
         self._is_allowed(read, {name: tuple(blocks) for name, blocks in plan.reserved.items()})
         self.world.addresses.reserve(of, plan.reserved)
+        return read, plan
+
+    def _written(self, of: str, read: SecureTenant, plan: Plan, writes: int, is_written: bool) -> None:
+        more = {"status": READY} if self.kind is KUBE_OVN_SUBNET else {}
         waiting = {want.ref.name for want in plan.desired if want.waits}
-        for want in plan.desired:
-            if want.ref.kind is self.kind and want.ref not in self.stored and writes > 0:
-                more = {"status": READY} if self.kind is KUBE_OVN_SUBNET else {}
-                self._put(observe(want, read, **more))
-                writes -= 1
-        for entry in read.spec.namespaces:
-            if entry.name not in waiting and Ref(NAMESPACE, "", entry.name) not in self.stored and writes > 0:
-                (made,) = mine(read, entry.name)
-                self._put(made)
-                writes -= 1
+        made = [
+            *(observe(want, read, **more) for want in plan.desired if want.ref.kind is self.kind),
+            *(mine(read, entry.name)[0] for entry in read.spec.namespaces if entry.name not in waiting),
+        ]
+        for left, have in zip(range(writes, 0, -1), [one for one in made if one.ref not in self.stored], strict=False):
+            self._put(have)
+            if left > 1:
+                self.world.put(have)
         if is_written and self.tenants[of].spec == read.spec:
             self.tenants[of] = self._with(of, plan.status["subnets"])
             self.world.put(self.tenants[of])

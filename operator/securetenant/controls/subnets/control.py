@@ -35,7 +35,7 @@ from securetenant.model.kinds import (
 from securetenant.model.metrics import Family, Samples
 from securetenant.model.names import is_system_namespace
 from securetenant.model.objects import Desired, Observed, Ref
-from securetenant.sets.space import Network
+from securetenant.sets.space import Network, parsed
 
 CONDITION: Final = "SubnetsReady"
 # Another tenant may give up the addresses that this one waits for, and no event says so.
@@ -212,7 +212,7 @@ def _condition(name: provider.Name, given: Sequence[SubnetStatus], problems: Seq
 
 
 def _networks(given: SubnetStatus) -> list[Network]:
-    return list(ranges.parsed(given.cidrs))
+    return list(parsed(given.cidrs))
 
 
 def figures(status: SecureTenantStatus) -> Samples:
