@@ -260,6 +260,17 @@ def test_lost_status_is_read_back_from_the_object() -> None:
     assert given(plan_of(after)) == [["10.60.1.0/24"]]
 
 
+def test_what_was_promised_is_kept_though_nothing_shows_it() -> None:
+    """The answer to the write was lost, and the status could not be written."""
+    world = world_of(POOL, entry=OUT_OF_POOL)
+    for _ in range(2):
+        plan = plan_of(world)
+        assert given(plan) == [["10.60.1.0/24"]]
+        world.addresses.reserve("pay", plan.reserved)
+    world.put(tenant("risk", namespaces=[{"name": "r", "subnet": {"pool": "prod"}}]))
+    assert given(plan_of(world, "risk")) == [["10.60.2.0/24"]]
+
+
 def test_one_that_carries_only_the_mark_is_not_its_own() -> None:
     """Anybody who may write the kind can copy a mark."""
     marked = {"app.kubernetes.io/managed-by": "securetenant", "securetenant.dev/tenant": "pay"}

@@ -49,7 +49,7 @@ def given(
         blocks = tuple(_networks(wanted.cidrs))
         if not set(before) <= set(blocks):
             return _kept(tenant, entry, wanted, before, world)
-        problem = _taken(tenant, entry.name, blocks, world) or _in_pool(blocks, world) or _twice(blocks, taken)
+        problem = _taken(tenant, entry.name, blocks, world) or in_pool(blocks, world) or _twice(blocks, taken)
         if problem:
             return Given((), "Overlap", problem)
         return Given(blocks, is_new=True)
@@ -137,7 +137,8 @@ def _twice(blocks: Sequence[Network], taken: Iterable[tuple[str, Network]]) -> s
     return ""
 
 
-def _in_pool(blocks: Sequence[Network], world: World) -> str:
+def in_pool(blocks: Sequence[Network], world: World) -> str:
+    """Which of these blocks a pool will give to somebody else, since it is not reserved there; "" if none."""
     for name, pool in pools(world):
         for block in blocks:
             inside = [one for one in _networks(pool.cidrs) if one.version == block.version and one.overlaps(block)]
@@ -200,7 +201,7 @@ def _barred(pool: SubnetPoolSpec, world: World) -> list[Network]:
     return [*_networks(pool.reserved), *_networks(world.platform.cluster_cidrs)]
 
 
-def _overlap(one: Network, other: Network) -> bool:
+def overlap(one: Network, other: Network) -> bool:
     return one.version == other.version and one.overlaps(other)
 
 

@@ -18,7 +18,7 @@ from securetenant.checks.check import encoded
 from securetenant.controls import ownership
 from securetenant.controls.admission.locks import OF_SUBNETS
 from securetenant.controls.control import NO_CLUSTER, Claim, Control, Plan, Triggers
-from securetenant.controls.subnets import allocation, objects, pools, provider, ranges, reach, strangers
+from securetenant.controls.subnets import allocation, objects, pools, provider, ranges, reach, review, strangers
 from securetenant.controls.subnets.allocation import EVERY_POOL, Given
 from securetenant.controls.subnets.objects import NAME, Reach
 from securetenant.controls.world import World
@@ -315,4 +315,5 @@ CONTROL: Final = Control(
     families=(GIVEN,),
     figures=figures,
     claims=claims,
+    review=review.review,
 )
