@@ -232,7 +232,7 @@ def _key(block: Network) -> _Key:
 
 
 def _end(block: Network) -> int:
-    return int(block.broadcast_address)
+    return int(block.network_address) + (1 << (_BITS[block.version] - block.prefixlen)) - 1
 
 
 def _masked(address: int, length: int, version: int) -> int:

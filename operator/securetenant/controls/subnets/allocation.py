@@ -7,9 +7,11 @@ two tenants never get the same.
 """
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from ipaddress import ip_network
 from typing import Final, NamedTuple
 
+import msgspec
 from pydantic import ValidationError
 
 from securetenant.api.subnets import Subnet, SubnetPoolSpec
@@ -188,17 +190,18 @@ def _chosen(
 
 def _lowest(pool: SubnetPoolSpec, version: int, length: int, world: World, taken: Sequence[Network]) -> Network | None:
     """The lowest block of a pool that is free and not reserved. `taken`: given by the same plan."""
-    barred = [one for one in _barred(pool, world) if one.version == version]
-    for whole in sorted(one for one in _networks(pool.cidrs) if one.version == version):
-        for part in _without(whole, barred):
-            if (block := world.addresses.free(part, length, taken)) is not None:
-                return block
+    for part in _open(tuple(pool.cidrs), (*pool.reserved, *world.platform.cluster_cidrs), version):
+        if part.prefixlen <= length and (block := world.addresses.free(part, length, taken)) is not None:
+            return block
     return None
 
 
-def _barred(pool: SubnetPoolSpec, world: World) -> list[Network]:
-    """What is never given out of a pool."""
-    return [*_networks(pool.reserved), *_networks(world.platform.cluster_cidrs)]
+@lru_cache(maxsize=256)
+def _open(cidrs: Sequence[str], barred: Sequence[str], version: int) -> list[Network]:
+    """What may be given out of a pool, as blocks in order. Remembered: it costs more than all the rest of a plan."""
+    bars = [one for one in _networks(barred) if one.version == version]
+    wholes = sorted(one for one in _networks(cidrs) if one.version == version)
+    return [part for whole in wholes for part in _without(whole, bars)]
 
 
 def overlap(one: Network, other: Network) -> bool:
@@ -226,8 +229,13 @@ def pools(world: World) -> list[tuple[str, SubnetPoolSpec]]:
 
 
 def parsed(observed: Observed) -> SubnetPoolSpec | None:
+    return _parsed(bytes(observed.fields.get("spec", b"null")))
+
+
+@lru_cache(maxsize=256)
+def _parsed(spec: bytes) -> SubnetPoolSpec | None:
     try:
-        return SubnetPoolSpec.model_validate(observed.field("spec"), by_alias=True, by_name=False)
+        return SubnetPoolSpec.model_validate(msgspec.json.decode(spec), by_alias=True, by_name=False)
     except ValidationError:
         return None
 
