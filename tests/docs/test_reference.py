@@ -265,9 +265,6 @@ def told_conditions() -> set[tuple[str, str]]:
         page = DOCS / "controls" / f"{control}.md"
         (heading,) = re.findall(r"^## Condition `(\w+)`$", page.read_text(), re.MULTILINE)
         found |= {(heading, code(row[0])[0]) for row in table(page, "reason", "status", "meaning")}
-    found |= {
-        ("Ready", code(row[0])[0]) for row in table(DOCS / "controls" / "subnets.md", "reason of a pool", "status")
-    }
     return found
 
 

@@ -149,7 +149,7 @@ def due(*items: Any, after: float = 0, delay: int = 60) -> tuple[list[tuple[str,
 
 def test_it_is_kept_for_a_while_and_then_deleted() -> None:
     stamp = {UNUSED: "2026-11-01T12:00:00Z"}
-    assert due(subnet()) == ([("Annotate", stamp)], None)
+    assert due(subnet()) == ([("Annotate", stamp)], 60)
     assert due(subnet(annotations=stamp)) == ([], 60)
     assert due(subnet(annotations=stamp), after=59.9) == ([], 60)
     assert due(subnet(annotations=stamp), after=60) == ([("Delete", {})], None)
@@ -170,10 +170,9 @@ OVER = {UNUSED: "2026-01-01T00:00:00Z"}
         namespace("a"),
         namespace("a", deleting=True),
         tenant("pay", namespaces=["a"]),
-        tenant("risk", namespaces=["a"]),
         tenant("pay", namespaces=["a"], mode="Paused"),
     ],
-    ids=["namespace", "terminating", "declared", "declared by another", "paused"],
+    ids=["namespace", "terminating", "declared", "paused"],
 )
 def test_it_is_never_deleted_while_its_namespace_exists_or_will_exist(user: Any) -> None:
     """And the time in which it was unused before does not count."""

@@ -244,7 +244,7 @@ def _listens(entries: Sequence[object]) -> Iterator[str]:
             yield _ANY
             if subnet.pool is not None:
                 yield f"pool:{subnet.pool}"
-            for block in ranges.parsed(cidr for cidr in (subnet.cidr, subnet.cidr_v6) if cidr is not None):
+            for block in parsed(cidr for cidr in (subnet.cidr, subnet.cidr_v6) if cidr is not None):
                 yield f"own:{block}"
 
 
