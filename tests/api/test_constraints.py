@@ -8,12 +8,13 @@ import pytest
 import yaml
 
 from securetenant.api.constraints import SpecModel
+from securetenant.api.subnets import SubnetPool
 from securetenant.api.tenant import SecureTenant
 from tests.support import shelf
 
 SPEC = yaml.safe_load(
     """
-    namespaces: [{name: shop}]
+    namespaces: [{name: shop, subnet: {cidr: 10.60.0.0/24}}]
     access: {bindings: [{role: Viewer, subjects: [{kind: User, name: alice}]}]}
     network:
       ingress:
@@ -45,4 +46,5 @@ def test_each_rule_is_judged_once(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(rule, "holds", holds)
     SecureTenant.model_validate({"metadata": {"name": "pay"}, "spec": SPEC})
     shelf.Shelf.model_validate(shelf.document("oak", boards=3))
+    SubnetPool.model_validate({"metadata": {"name": "prod"}, "spec": {"cidrs": ["10.60.0.0/16"]}})
     assert judged == dict.fromkeys(rules, 1)

@@ -10,7 +10,7 @@ import yaml
 
 from securetenant.api import crd
 from securetenant.api.constraints import RULES_KEY
-from securetenant.api.definitions import DEFINITIONS, TENANT
+from securetenant.api.definitions import DEFINITIONS, POOL, TENANT
 from securetenant.api.tenant import SecureTenantSpec
 from tests.support import shelf
 from tests.support.shelf import SHELF
@@ -49,10 +49,9 @@ def test_check_finds_what_is_stale_or_missing_or_too_much(
 
     monkeypatch.chdir(tmp_path)
     stale = "is not up to date: run `python -m securetenant.api.crd`"
-    tenants, shelves, folder = (
-        f"crds/{name}" for name in (f"{TENANT.name}.yaml", f"{SHELF.name}.yaml", "Kustomization")
-    )
-    assert run("--check") == (1, [f"{tenants} {stale}", f"{folder} {stale}"])
+    ours = [f"{one.name}.yaml" for one in DEFINITIONS]
+    shelves, folder = f"crds/{SHELF.name}.yaml", "crds/Kustomization"
+    assert run("--check") == (1, [*(f"crds/{name} {stale}" for name in ours), f"{folder} {stale}"])
     assert run() == (0, [])
     assert run("--check") == (0, [])
 
@@ -60,7 +59,7 @@ def test_check_finds_what_is_stale_or_missing_or_too_much(
     assert run("--check") == (1, [f"{shelves} {stale}", f"{folder} {stale}"])
     assert run() == (0, [])
     assert run("--check") == (0, [])
-    assert yaml.safe_load(Path(folder).read_text())["resources"] == [f"{TENANT.name}.yaml", f"{SHELF.name}.yaml"]
+    assert yaml.safe_load(Path(folder).read_text())["resources"] == [*ours, f"{SHELF.name}.yaml"]
 
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
@@ -114,6 +113,8 @@ def test_no_default_stands_within_a_list() -> None:
 def test_the_columns() -> None:
     columns = crd.definition(TENANT)["spec"]["versions"][0]["additionalPrinterColumns"]
     assert [column["name"] for column in columns] == ["Ready", "Mode", "Namespaces", "Drift", "Age"]
+    columns = crd.definition(POOL)["spec"]["versions"][0]["additionalPrinterColumns"]
+    assert [column["name"] for column in columns] == ["Cidrs", "Subnets", "Free", "Largest", "Ready", "Age"]
 
 
 def test_a_second_resource_has_a_crd_of_its_own() -> None:

@@ -8,17 +8,22 @@ from typing import Any, Final
 
 import pytest
 
+from sandbox.client import MERGE_PATCH
 from securetenant.api import crd
-from securetenant.api.constraints import RULES_KEY
-from securetenant.api.definitions import TENANT
+from securetenant.api.constraints import RULES_KEY, SpecModel
+from securetenant.api.definitions import DEFINITIONS, Definition, of_kind
+from securetenant.api.load import read
+from securetenant.api.subnets import SubnetPool
+from securetenant.api.tenant import SecureTenant
 from securetenant.controls.lookup import KINDS
 from securetenant.model import kinds, quantity
 from securetenant.sets.blocks import canonical_cidr
 from tests.support import shelf
 from tests.support.corpus import document, entries
-from tests.support.reading import load, problems
+from tests.support.reading import load
 from tests.support.sandbox import Admin, wait_for
 from tests.support.specs import DEFAULTS, Document, documents, drawn, quantities
+from tests.support.subnets import documents_with_subnets, pool_documents
 from tests.support.wild import wild_documents
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("crds")]
@@ -29,8 +34,15 @@ STRICT = {**DRY, "fieldValidation": "Strict"}
 AT_ONCE: Final = 500
 
 
+def path_of(document: Document) -> str:
+    definition = of_kind(document["kind"])
+    assert definition is not None
+    return definition.kind.path()
+
+
 async def judge(admin: Admin, entry: dict[str, Any]) -> tuple[int, str]:
-    status, body = await admin.request("POST", PATH, document(entry), params=STRICT)
+    given = document(entry)
+    status, body = await admin.request("POST", path_of(given), given, params=STRICT)
     return status, body.get("message", "")
 
 
@@ -60,8 +72,9 @@ async def test_each_rule_of_the_crd_refuses_something(admin: Admin) -> None:
     """Each CEL rule is at work: without it the server would say less about the corpus."""
     answers = await asyncio.gather(*(judge(admin, entry) for entry in entries("bad")))
     said = "\n".join(text for _, text in answers)
-    root = crd.root_schema(TENANT)
-    assert {message for message in _messages(root) if message not in said} == set()
+    every = {message for one in DEFINITIONS for message in _messages(crd.root_schema(one))}
+    changes = {message for one in DEFINITIONS for _, message in one.transitions}
+    assert {message for message in every - changes if message not in said} == set()
 
 
 def _messages(schema: dict[str, Any]) -> Iterator[str]:
@@ -74,18 +87,25 @@ def _messages(schema: dict[str, Any]) -> Iterator[str]:
 def _surroundings(path: str) -> list[str]:
     """The field's path and that of what it stands in; the rule on the name is the root's, which has no path."""
     if path == "metadata.name":
-        return ["metadata.name", "name of a SecureTenant"]
+        return ["metadata.name", "name of a SecureTenant", "name of a SubnetPool"]
     return [path, path.rpartition(".")[0] or path, path.rpartition("[")[0] or path]
 
 
+def spec_of(document: Document) -> SpecModel:
+    resource, found = read(document)
+    assert isinstance(resource, SecureTenant | SubnetPool), found
+    return resource.spec
+
+
 async def test_documents_generated_good_are_accepted(admin: Admin) -> None:
-    made = await asyncio.to_thread(drawn, documents(), 40)
-    assert len(made) > 20
-    answers = await asyncio.gather(*(admin.request("POST", PATH, one, params=STRICT) for one in made))
+    made = await asyncio.to_thread(drawn, documents_with_subnets(), 40)
+    made += await asyncio.to_thread(drawn, pool_documents(), 20)
+    assert len(made) > 30
+    answers = await asyncio.gather(*(admin.request("POST", path_of(one), one, params=STRICT) for one in made))
     judged = list(zip(made, answers, strict=True))
     assert [(body["message"], one["spec"]) for one, (status, body) in judged if status != 201] == []
     for one, (_, body) in judged:
-        assert load(body).spec == load(one).spec, "the server's defaults are not those of the models"
+        assert spec_of(body) == spec_of(one), "the server's defaults are not those of the models"
 
 
 @pytest.mark.parametrize("count", [40, pytest.param(20_000, marks=[pytest.mark.full, pytest.mark.timeout(1800)])])
@@ -95,11 +115,11 @@ async def test_models_and_server_judge_alike(admin: Admin, count: int) -> None:
     verdicts, disagreed = {True: 0, False: 0}, []
     for start in range(0, len(made), AT_ONCE):
         some = made[start : start + AT_ONCE]
-        answers = await asyncio.gather(*(admin.request("POST", PATH, one, params=STRICT) for one in some))
+        answers = await asyncio.gather(*(admin.request("POST", path_of(one), one, params=STRICT) for one in some))
         for one, (status, body) in zip(some, answers, strict=True):
-            errors = [str(problem) for problem in problems(one) if problem.severity == "error"]
+            errors = [str(problem) for problem in read(one)[1] if problem.severity == "error"]
             assert status in (201, 400, 422), (status, body, one)
-            alike = (status == 201) == (not errors) and (bool(errors) or load(body).spec == load(one).spec)
+            alike = (status == 201) == (not errors) and (bool(errors) or spec_of(body) == spec_of(one))
             if not alike:
                 disagreed.append((errors, body.get("message"), one))
             verdicts[not errors] += 1
@@ -110,7 +130,8 @@ async def test_models_and_server_judge_alike(admin: Admin, count: int) -> None:
 
 async def test_what_the_spec_holds_as_quota_and_limits_is_valid_as_such(admin: Admin) -> None:
     """A spec that is accepted must not fail later, when a ResourceQuota or a LimitRange is made of it."""
-    made = [document(entry) for entry in entries("good")] + await asyncio.to_thread(drawn, documents(), 80)
+    made = [one for entry in entries("good") if (one := document(entry))["kind"] == "SecureTenant"]
+    made += await asyncio.to_thread(drawn, documents(), 80)
     objects: list[dict[str, Any]] = [
         {"apiVersion": "v1", "kind": kind, "metadata": {"name": "x", "namespace": "default"}, "spec": spec}
         for one in made
@@ -125,7 +146,8 @@ async def test_what_the_spec_holds_as_quota_and_limits_is_valid_as_such(admin: A
 
 async def test_what_the_spec_holds_as_addresses_is_valid_as_such(admin: Admin) -> None:
     """In the writing of the policies, which is the one that the API server has no warning for."""
-    made = [document(entry) for entry in entries("good")] + await asyncio.to_thread(drawn, documents(), 20)
+    made = [one for entry in entries("good") if (one := document(entry))["kind"] == "SecureTenant"]
+    made += await asyncio.to_thread(drawn, documents(), 20)
     network = [load(one).spec.network for one in made]
     peers = [peer for n in network for rule in n.ingress for peer in rule.from_]
     peers += [peer for n in network for rule in n.egress for peer in rule.to]
@@ -231,9 +253,51 @@ async def test_an_update_that_leaves_an_old_mistake_alone_is_let_through(admin: 
         await admin.delete(path)
 
 
-async def test_there_is_room_for_twice_as_many_rules(admin: Admin) -> None:
+async def test_the_subnet_of_a_namespace_is_never_moved(admin: Admin) -> None:
+    """Once it is given, as the status says; before that a mistake can be corrected."""
+    name = "crd-moved"
+    path = kinds.SECURE_TENANT.path(name=name)
+
+    async def put(*entries: Document) -> tuple[int, str]:
+        body = {"spec": {"namespaces": list(entries)}}
+        status, answer = await admin.request("PATCH", path, body, content_type=MERGE_PATCH)
+        return status, answer.get("message", "")
+
+    mine: Document = {"name": "a", "subnet": {"cidr": "10.60.0.0/24"}}
+    other: Document = {"name": "b", "subnet": {"pool": "prod"}}
+    await admin.create(PATH, document({"name": name, "spec": {"namespaces": [mine, other]}}))
+    try:
+        mine["subnet"] = {"cidr": "10.61.0.0/24"}
+        assert (await put(mine, other))[0] == 200, "nothing was given yet"
+
+        given = {"namespace": "a", "cidrs": ["10.61.0.0/24"], "pool": "", "provider": "Calico"}
+        await admin.patch(f"{path}/status", {"status": {"subnets": [given]}}, params={"fieldValidation": "Strict"})
+        for moved in (
+            {"name": "a"},
+            {"name": "a", "subnet": {"cidr": "10.60.0.0/24"}},
+            {"name": "a", "subnet": {"cidr": "10.61.0.0/24", "cidrV6": "2001:db8::/64"}},
+            {"name": "a", "subnet": {"pool": "prod"}},
+        ):
+            code, said = await put(moved, other)
+            assert (code, "is never moved once it is given" in said) == (422, True), (moved, said)
+        assert (await put(mine, {"name": "b", "subnet": {"cidr": "10.62.0.0/24"}}))[0] == 200, "it was given nothing"
+        assert (await put({**mine, "labels": {"x": "y"}}, {"name": "c"}))[0] == 200
+
+        assert (await put(other))[0] == 200, "the entry itself can go"
+        assert (await put({"name": "a"}, other))[0] == 200
+        assert (await put(mine, other))[0] == 200, "it can be declared again"
+
+        given["provider"] = "None"
+        await admin.patch(f"{path}/status", {"status": {"subnets": [given]}})
+        assert (await put({"name": "a", "subnet": {"cidr": "10.60.0.0/24"}}))[0] == 200, "a statement can be corrected"
+    finally:
+        await admin.delete(path)
+
+
+@pytest.mark.parametrize("of", [pytest.param(one, id=one.kind.name) for one in DEFINITIONS])
+async def test_there_is_room_for_twice_as_many_rules(admin: Admin, of: Definition) -> None:
     """The API server estimates what CEL may cost over the whole schema, and refuses a CRD past a limit."""
-    made = copy.deepcopy(crd.definition(TENANT))
+    made = copy.deepcopy(crd.definition(of))
     made["metadata"]["name"] = "doubles.crd-test.dev"
     made["spec"] |= {"group": "crd-test.dev", "names": {"plural": "doubles", "kind": "Double"}}
     properties = made["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]

@@ -197,7 +197,8 @@ def test_what_the_shipped_controls_give_is_declared() -> None:
     }
     of = tenant(
         "pay",
-        namespaces=["a"],
+        namespaces=[{"name": "a", "subnet": {"cidr": "10.60.0.0/24"}}],
+        subnets={"provider": "None"},
         network={"ingress": [rule]},
         quota={"tenant": {"pods": "10"}},
         nodes={"selector": {"matchLabels": {"pool": "pay"}}},

@@ -29,7 +29,7 @@ NONE: Final = "–"
 # Where the pages of the controls stop to go into the depth: told once, in words.
 _WHOLE: Final = re.compile(r"\.pods$|^limits\.\w+$|^namespaces\[\]\.limits$")
 # What one page tells of another control's section.
-_ELSEWHERE: Final = {"quota": {"namespaces[].quota"}, "limits": {"namespaces[].limits"}}
+_ELSEWHERE: Final = {"quota": "namespaces[].quota", "limits": "namespaces[].limits", "subnets": "namespaces[].subnet"}
 # The sections of the spec that belong to a control of another name.
 _SECTIONS: Final = {"admission": {"admission", "locks", "exemptions"}}
 
@@ -75,7 +75,10 @@ def test_fields_of_a_control_are_told_with_their_defaults(control: str) -> None:
     mirrored = re.compile(r"^network\.egress\[\]")
     wanted = {path for path in every if path.startswith((f"{control}.", f"{control}[]"))}
     wanted |= {path for path in every if section(path) in _SECTIONS.get(control, ())}
-    wanted = {path for path in wanted if not mirrored.match(path)} | _ELSEWHERE.get(control, set())
+    if control == "namespaces":
+        wanted = {path for path in wanted if not path.startswith("namespaces[].subnet.")}
+    wanted = {path for path in wanted if not mirrored.match(path)}
+    wanted |= {path for path in every if control in _ELSEWHERE and path.startswith(_ELSEWHERE[control])}
     told = {code(row[0])[0]: row[1] for row in table(DOCS / "controls" / f"{control}.md", "field", "default")}
     assert told == {path: default(every[path]) for path in wanted}
 
@@ -211,13 +214,19 @@ def _constants(node: ast.AST) -> set[str]:
     return {n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, str) and n.value}
 
 
+# What a reason is the second argument of.
+_SECOND: Final = ("Verdict", "Given", "Choice", "provider.Choice")
+
+
 def _reasons_in(tree: ast.Module) -> Iterator[str]:
-    """The reasons that a file gives to conditions, by the three ways in which the code does it."""
+    """The reasons that a file gives to conditions, by the ways in which the code does it."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "Condition.of":
             yield from _constants(node.args[2])
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "Verdict" and len(node.args) > 1:
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in _SECOND and len(node.args) > 1:
             yield from _constants(node.args[1])
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "_Problem":
+            yield from _constants(node.args[0])
         elif isinstance(node, ast.FunctionDef) and node.name == "obstacle":
             for inner in ast.walk(node):
                 if isinstance(inner, ast.Return) and isinstance(inner.value, ast.Tuple):
@@ -249,7 +258,7 @@ def types() -> set[str]:
 def told_conditions() -> set[tuple[str, str]]:
     """(type, reason) of every row about conditions in the docs."""
     found = set()
-    for page in (DOCS / "operations.md", DOCS / "controls" / "network.md"):
+    for page in (DOCS / "operations.md", _page_of("network"), _page_of("subnets")):
         for row in table(page, "condition", "reason", "status"):
             found.add((code(row[0])[0], code(row[1])[0] if code(row[1]) else ""))
     for control in ("namespaces", "access", "quota", "nodes", "exposure", "admission"):
@@ -285,7 +294,7 @@ def test_event_reasons() -> None:
 # --- rights -----------------------------------------------------------------------------------------------------
 
 
-def _rules(file: str) -> list[tuple[str, frozenset[str], frozenset[str]]]:
+def rules(file: str) -> list[tuple[str, frozenset[str], frozenset[str]]]:
     """(namespace, resources, verbs) of every rule of a manifest, verbs on names included."""
     found: dict[tuple[str, frozenset[str]], set[str]] = {}
     for document in yaml.safe_load_all((ROOT / "manifests" / file).read_text()):
@@ -307,7 +316,7 @@ def test_rights_in_the_whole_cluster() -> None:
         for row in table(DOCS / "install.md", "resources", "verbs", "why")
         for name in code(row[0])
     }
-    assert told == {(next(iter(resources)), verbs) for _, resources, verbs in _rules("rbac/operator.yaml")}
+    assert told == {(next(iter(resources)), verbs) for _, resources, verbs in rules("rbac/operator.yaml")}
 
 
 def test_rights_in_two_namespaces() -> None:
@@ -315,11 +324,11 @@ def test_rights_in_two_namespaces() -> None:
         (code(row[0])[0], code(row[1])[0], _verbs(row[2]))
         for row in table(DOCS / "install.md", "namespace", "resources", "verbs")
     }
-    assert told == {(where, next(iter(r)), verbs) for where, r, verbs in _rules("rbac/operator-namespaced.yaml")}
+    assert told == {(where, next(iter(r)), verbs) for where, r, verbs in rules("rbac/operator-namespaced.yaml")}
 
 
 def test_the_nodes_component() -> None:
-    assert _rules("components/nodes/role.yaml") == [
+    assert rules("components/nodes/role.yaml") == [
         ("", frozenset({"nodes"}), frozenset({"patch"})),
         ("", frozenset({"pods"}), frozenset({"list", "watch"})),
     ]

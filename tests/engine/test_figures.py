@@ -38,7 +38,8 @@ def everything(name: str, **more: Any) -> SecureTenant:
     return tenant(
         name,
         **{
-            "namespaces": [f"{name}-a", f"{name}-b"],
+            "namespaces": [{"name": f"{name}-a", "subnet": {"cidr": "10.60.0.0/24"}}, f"{name}-b"],
+            "subnets": {"provider": "None"},
             "network": {"ingress": rules},
             "quota": {"tenant": {"requests.cpu": "4500m", "requests.memory": "1Gi", "pods": "20"}},
             "limits": {"container": {"max": {"cpu": "2"}}},

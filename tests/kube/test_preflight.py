@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from securetenant.api.definitions import DEFINITIONS
 from securetenant.kube.preflight import missing
 from tests.support import shelf
 from tests.support.fakeapi import page, serving, status
@@ -13,8 +14,9 @@ from tests.support.kube import transport_to
 
 async def test_the_crd_of_every_definition_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def answer(request: web.Request) -> web.StreamResponse:
-        if request.path.endswith("/securetenants"):
-            return page([], 1, kind="SecureTenant")
+        for one in DEFINITIONS:
+            if request.path.endswith(f"/{one.kind.plural}"):
+                return page([], 1, kind=one.kind.name)
         return status(404, "NotFound")
 
     async with serving(answer, tmp_path) as kubeconfig, transport_to(kubeconfig) as transport:

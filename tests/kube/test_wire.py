@@ -49,14 +49,18 @@ def test_absent_is_absent() -> None:
 
 @pytest.mark.parametrize("kind", [pytest.param(kind, id=kind.name) for kind in KINDS.values()])
 def test_every_kind_keeps_its_fields_and_no_others(kind: Kind) -> None:
-    kept = {name: {"of": name} for name in (*kind.content, *kind.extra)}
-    observed = decode(kind, raw({"metadata": {"name": "n"}, **kept, "unknown": {"x": 1}}))
+    narrowed = dict(kind.narrow)
+    kept = {name: dict.fromkeys(narrowed.get(name, ("of",)), name) for name in (*kind.content, *kind.extra)}
+    given = {name: {**value, **({"unread": 1} if name in narrowed else {})} for name, value in kept.items()}
+    observed = decode(kind, raw({"metadata": {"name": "n"}, **given, "unknown": {"x": 1}}))
     assert {name: observed.field(name) for name in observed.fields} == kept
 
 
 def test_page_is_let_go() -> None:
     """A page of which one small field is kept must not stay in memory."""
-    node = {"metadata": {"name": "n"}, "spec": {"taints": []}, "status": {"images": ["x" * 1_000_000]}}
+    addresses = [{"type": "InternalIP", "address": "192.0.2.1"}]
+    status = {"addresses": addresses, "images": ["x" * 1_000_000]}
+    node = {"metadata": {"name": "n"}, "spec": {"taints": []}, "status": status}
     body = {"metadata": {"resourceVersion": "1"}, "items": [node]}
     tracemalloc.start()
     try:
@@ -68,6 +72,7 @@ def test_page_is_let_go() -> None:
     finally:
         tracemalloc.stop()
     assert kept[0].field("spec") == {"taints": []}
+    assert kept[0].field("status") == {"addresses": addresses}
     assert held < 100_000
 
 

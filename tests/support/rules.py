@@ -13,7 +13,7 @@ from cel_expr_python.ext import ext_strings
 
 from securetenant.api import crd
 from securetenant.api.constraints import RULES_KEY
-from securetenant.api.definitions import TENANT
+from securetenant.api.definitions import DEFINITIONS, of_kind
 from securetenant.api.load import Path, dotted
 
 #: Functions of Kubernetes' CEL libraries. A rule that calls one keeps its Python form in any case.
@@ -40,18 +40,20 @@ class Verdict(NamedTuple):
 
 def messages() -> set[str]:
     """The messages of all rules that are evaluated here."""
-    return {rule["message"] for schema in _schemas(crd.spec_schema(TENANT)) for rule in _rules(schema)}
+    return {rule["message"] for schema in _every() for rule in _rules(schema)}
 
 
 def lacking() -> set[str]:
     """The texts of the rules that are not, for what the library lacks."""
-    texts = {rule["rule"] for schema in _schemas(crd.spec_schema(TENANT)) for rule in schema.get(RULES_KEY, ())}
+    texts = {rule["rule"] for schema in _every() for rule in schema.get(RULES_KEY, ())}
     return {text for text in texts if _lacks(text)}
 
 
 def verdicts(document: Mapping[str, Any]) -> list[Verdict]:
     """Each rule on each value of the spec that is of the type and length that the schema demands."""
-    return list(_judged(_pruned(document["spec"]), crd.spec_schema(TENANT), ("spec",)))
+    definition = of_kind(document["kind"])
+    assert definition is not None
+    return list(_judged(_pruned(document["spec"]), crd.spec_schema(definition), ("spec",)))
 
 
 def _judged(value: Any, schema: Mapping[str, Any], path: Path) -> Iterator[Verdict]:
@@ -90,6 +92,11 @@ def _rules(schema: Mapping[str, Any]) -> list[Mapping[str, str]]:
 
 def _lacks(text: str) -> bool:
     return any(name in text for name in LACKED)
+
+
+def _every() -> Iterator[Mapping[str, Any]]:
+    for one in DEFINITIONS:
+        yield from _schemas(crd.spec_schema(one))
 
 
 def _schemas(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -46,6 +46,7 @@ DEFAULTS: Final[Document] = {
     "deletionPolicy": "Retain",
     "access": {"foreign": "Report"},
     "network": {"isolation": "Namespace", "dns": True, "apiServer": False, "peersBy": "Selector", "foreign": "Report"},
+    "subnets": {"provider": "Auto"},
     "admission": "Deny",
     "runtime": {
         "podSecurity": "Restricted",
@@ -133,12 +134,13 @@ def cidr_peers(draw: st.DrawFn) -> Document:
     peer: Document = {"cidr": f"{written(draw, int(whole.network_address), bits)}/{length}"}
     if length < bits and draw(st.booleans()):
         inner = draw(st.lists(st.integers(length + 1, min(bits, length + 12)), max_size=2))
-        parts = {_part(whole, prefix, draw(st.integers(0, 2 ** (prefix - length) - 1))) for prefix in inner}
+        parts = {part_of(whole, prefix, draw(st.integers(0, 2 ** (prefix - length) - 1))) for prefix in inner}
         peer["except"] = sorted(parts)
     return peer
 
 
-def _part(whole: ipaddress.IPv4Network | ipaddress.IPv6Network, prefix: int, index: int) -> str:
+def part_of(whole: ipaddress.IPv4Network | ipaddress.IPv6Network, prefix: int, index: int) -> str:
+    """The block of this prefix length and number within another."""
     start = int(whole.network_address) + (index << (whole.max_prefixlen - prefix))
     address: ipaddress.IPv4Address | ipaddress.IPv6Address
     address = ipaddress.IPv4Address(start) if whole.version == 4 else ipaddress.IPv6Address(start)

@@ -1,4 +1,5 @@
-"""Hypothesis strategies for SecureTenants that may or may not be valid: good ones, with a few values in odd writings.
+"""Hypothesis strategies for SecureTenants and SubnetPools that may or may not be valid: good ones, with a few values in
+odd writings.
 
 Nobody says beforehand which are good: the models and the API server judge each, and must agree.
 """
@@ -12,13 +13,15 @@ import yaml
 from hypothesis import strategies as st
 
 from securetenant.api import crd
-from securetenant.api.definitions import TENANT
+from securetenant.api.definitions import Definition, of_kind
 from tests.support.corpus import FOLDER
-from tests.support.specs import Document, documents, quantities, written
+from tests.support.specs import Document, quantities, written
+from tests.support.subnets import documents_with_subnets, pool_documents
 
 _HUGE: Final = (2**31, 2**53 + 1, 2**63 - 1, 2**63, 10**30)
 _ODD: Final[dict[str, list[str]]] = yaml.safe_load((FOLDER / "odd.yaml").read_text())
 _OWN_SYNTAX: Final = ("quantity", "time")
+_ADDRESSES: Final = ("cidr", "except", "cidrV6", "cidrs", "reserved")
 
 
 class Place(NamedTuple):
@@ -57,7 +60,7 @@ def _integers() -> st.SearchStrategy[Any]:
 @cache
 def _values(name: str, kind: str) -> st.SearchStrategy[Any]:
     """Values for a place, by the name of the field and its type in the schema."""
-    if name in ("cidr", "except"):
+    if name in _ADDRESSES:
         return cidrs()
     if kind == "quantity":
         return st.one_of(st.sampled_from(_ODD["quantities"]), quantities(), _integers())
@@ -92,16 +95,18 @@ def _kind(schema: Document) -> str:
 @st.composite
 def wild_documents(draw: st.DrawFn, count: int = 10) -> list[Document]:
     """So many variants of one good document, of each of which nobody knows yet whether it is good."""
-    good = draw(documents())
-    return [_variant(draw, good) for _ in range(count)]
+    good = draw(st.one_of(documents_with_subnets(), documents_with_subnets(), pool_documents()))
+    definition = of_kind(good["kind"])
+    assert definition is not None
+    return [_variant(draw, good, definition) for _ in range(count)]
 
 
-def _variant(draw: st.DrawFn, good: Document) -> Document:
+def _variant(draw: st.DrawFn, good: Document, definition: Definition) -> Document:
     document = copy.deepcopy(good)
     for _ in range(draw(st.sampled_from((1, 1, 1, 2, 3)))):
-        places = list(_places(document["spec"], crd.spec_schema(TENANT), document, "spec", "spec"))
+        places = list(_places(document["spec"], crd.spec_schema(definition), document, "spec", "spec"))
         # Most places are maps and names; the ones with a syntax of their own are to come up as often.
-        special = [place for place in places if place.name in ("cidr", "except") or _kind(place.schema) in _OWN_SYNTAX]
+        special = [place for place in places if place.name in _ADDRESSES or _kind(place.schema) in _OWN_SYNTAX]
         is_special: bool = draw(st.booleans())
         pool = special if special and is_special else places
         _spoil(draw, pool[draw(st.integers(0, len(pool) - 1))])

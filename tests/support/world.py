@@ -61,6 +61,7 @@ class StaticWorld(World):
             lambda node: self.pods.get(node, Pods()),
             Addresses(platform.cluster_cidrs),
         )
+        self.known.recall = self.addresses.recall
         self._version = 0
         self.put(*tenants, *NAMED["admission"].shipped(), *objects)
 

@@ -28,6 +28,7 @@ FAMILIES = {
     ("securetenant_tenant_info", "gauge", ("deletion_policy", "mode", "tenant")),
     ("securetenant_tenant_condition", "gauge", ("condition", "status", "tenant")),
     ("securetenant_tenant_generation_lag", "gauge", ("tenant",)),
+    ("securetenant_subnets", "gauge", ("tenant",)),
     ("securetenant_whitelist_flows", "gauge", ("state", "tenant")),
     ("securetenant_whitelist_expiry_timestamp_seconds", "gauge", ("tenant",)),
     ("securetenant_quota_hard", "gauge", ("resource", "tenant")),

@@ -63,12 +63,13 @@ TENANT: Final = Definition(
     ("stn",),
     (
         (
-            # Where none was given yet, because it overlaps for example, it can still be corrected.
+            # Where none was given yet, because it overlaps for example, it can still be corrected; and one that is not
+            # declared any more can be declared again. The operator itself keeps what was given in any case.
             "!has(oldSelf.status) || !has(oldSelf.status.subnets) || !has(oldSelf.spec.namespaces) || "
             "!has(self.spec.namespaces) || oldSelf.spec.namespaces.all(o, "
             "!oldSelf.status.subnets.exists(s, s.__namespace__ == o.name && s.provider != 'None') || "
-            "self.spec.namespaces.all(n, n.name != o.name || (has(o.subnet) ? has(n.subnet) && n.subnet == o.subnet "
-            ": !has(n.subnet))))",
+            "!has(o.subnet) || "
+            "self.spec.namespaces.all(n, n.name != o.name || (has(n.subnet) && n.subnet == o.subnet)))",
             "the subnet of a namespace is never moved once it is given, since its pods keep their addresses: restore "
             "it, or declare a new namespace with the other subnet and move there",
         ),

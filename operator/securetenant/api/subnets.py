@@ -25,6 +25,24 @@ def _is_v6(cidr: str) -> bool:
     return network(cidr).version == 6
 
 
+_SIZES: Final = (
+    "a subnet has from a /30 up to a /8 of IPv4, from a /122 up to a /32 of IPv6: write another prefix length"
+)
+
+
+def _has_size(cidr: str | None) -> bool:
+    if cidr is None:
+        return True
+    block = network(cidr)
+    return 8 <= block.prefixlen <= 30 if block.version == 4 else 32 <= block.prefixlen <= 122
+
+
+def _size(field: str) -> str:
+    return f"""!has(self.{field}) || !isCIDR(self.{field}) || (cidr(self.{field}).ip().family() == 4
+    ? cidr(self.{field}).prefixLength() >= 8 && cidr(self.{field}).prefixLength() <= 30
+    : cidr(self.{field}).prefixLength() >= 32 && cidr(self.{field}).prefixLength() <= 122)"""
+
+
 _SUBNET_RULES: Final = (
     Rule(
         "has(self.cidr) != has(self.pool)",
@@ -47,6 +65,8 @@ _SUBNET_RULES: Final = (
         field="cidrV6",
         inputs=("cidr", "cidrV6"),
     ),
+    Rule(_size("cidr"), _SIZES, lambda s: _has_size(s.cidr), field="cidr", inputs=("cidr",)),
+    Rule(_size("cidrV6"), _SIZES, lambda s: _has_size(s.cidr_v6), field="cidrV6", inputs=("cidrV6",)),
 )
 
 

@@ -13,6 +13,8 @@ from securetenant.sets.space import Network, Space, Summary
 # In how many parts an answer is at most: each is an exception of a NetworkPolicy's block, whose number is what network
 # plug-ins are slow with.
 MOST: Final = 64
+# Of every node: its DNS cache, and the metadata of the machine, credentials included, in most clouds (RFC 3927, 4291).
+_LINK_LOCAL: Final = ("169.254.0.0/16", "fe80::/10")
 # The prefix of the tokens of tenants that declare a block.
 _DECLARED: Final = "own:"
 
@@ -40,7 +42,7 @@ class OwnRanges:
         self._answers: dict[Network, Summary] = {}
         self._doubtful: set[Network] = set()
         self._changed: set[Network] = set()
-        for text in fixed:
+        for text in (*_LINK_LOCAL, *fixed):
             self._space.add(text, ip_network(text))
 
     def change(self, old: Observed | None, new: Observed | None) -> None:
@@ -61,6 +63,14 @@ class OwnRanges:
         if token.startswith(_DECLARED):
             with suppress(ValueError):  # of a spec that the models refuse
                 (self._add if is_there else self._remove)(token, ip_network(token.removeprefix(_DECLARED)))
+
+    def given(self, tenant: str, before: Iterable[Network], after: Iterable[Network]) -> None:
+        """What a tenant's status says it was given has changed."""
+        old, new = set(before), set(after)
+        for block in new - old:
+            self._add(("given", tenant, block), block)
+        for block in old - new:
+            self._remove(("given", tenant, block), block)
 
     def within(self, block: Network) -> Summary:
         """The cluster's own addresses in a block."""

@@ -22,6 +22,7 @@ from securetenant.kube.wire import codec
 from securetenant.model.kinds import Kind
 from securetenant.model.objects import Observed, Ref
 from securetenant.model.platform import Platform
+from securetenant.sets.space import parsed
 
 if TYPE_CHECKING:
     from securetenant.kube.transport import ApiError, Transport
@@ -69,29 +70,42 @@ class Models:
     def get(self, name: str) -> SecureTenant | None:
         return self._tenants.get(name)
 
+    def all(self) -> Iterable[SecureTenant]:
+        return self._tenants.values()
+
 
 def world_of(objects: Mapping[Kind, Iterable[Observed]], tenants: Iterable[SecureTenant], platform: Platform) -> World:
     """A World of these objects, by kind. A kind that is not given has no objects, and if it is optional it counts as
     not served."""
     indexed = indexes()
     caches = {kind: Listing(objects.get(kind, ()), indexed.get(kind)) for kind in CACHED}
-    addresses = Addresses(platform.cluster_cidrs)
+    models, addresses = Models(tenants), Addresses(platform.cluster_cidrs)
+    for tenant in models.all():
+        addresses.recall(tenant.name, {one.namespace: one.cidrs for one in tenant.status.subnets})
     for kind in SEEN:
         for observed in objects.get(kind, ()):
             addresses.change(None, observed)
     return World(
-        *(caches, indexed, Models(tenants), platform),
+        *(caches, indexed, models, platform),
         serves=lambda kind: not kind.optional or kind in objects,
         addresses=addresses,
     )
 
 
-def world_without_cluster(tenants: Iterable[SecureTenant], platform: Platform) -> World:
-    """A cluster with nothing in it but these tenants and the objects that ship with the operator."""
+def world_without_cluster(
+    tenants: Iterable[SecureTenant], platform: Platform, others: Iterable[Observed] = ()
+) -> World:
+    """A cluster with nothing in it but these tenants, the objects that ship with the operator, and `others`. The
+    addresses that the tenants declare are in use."""
     objects: dict[Kind, list[Observed]] = {}
-    for observed in (each for control in CONTROLS for each in control.shipped()):
+    for observed in (*(each for control in CONTROLS for each in control.shipped()), *others):
         objects.setdefault(observed.ref.kind, []).append(observed)
-    return world_of(objects, tenants, replace(platform, offline=True))
+    tenants = list(tenants)
+    world = world_of(objects, tenants, replace(platform, offline=True))
+    for tenant in tenants:
+        declared = ((entry.name, entry.subnet) for entry in tenant.spec.namespaces if entry.subnet is not None)
+        world.addresses.reserve(tenant.name, {name: list(parsed(subnet.cidrs)) for name, subnet in declared})
+    return world
 
 
 async def fetch(transport: "Transport") -> dict[Kind, list[Observed]]:

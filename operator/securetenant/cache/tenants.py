@@ -6,7 +6,7 @@ spec stays in force, for as long as this process knows it.
 
 import zlib
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -86,6 +86,8 @@ class Tenants:
         self.index = TokenIndex()
         # How the triggers look objects up; set to the world's look-up.
         self.lookup: Lookup = _none_known
+        # Told of the subnets in each status, by namespace: set to the world's `addresses.recall`.
+        self.recall: Callable[[str, Mapping[str, Iterable[str]]], None] = lambda name, cidrs: None
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -113,6 +115,7 @@ class Tenants:
             return
         self._entries[name] = _entry(_packed(text), metadata, sketch.status.observed_generation, parsed=False)
         self.index.replace(name, tokens(sketch, recorded=True))
+        self.recall(name, {one.namespace: one.cidrs for one in sketch.status.subnets})
 
     def _known(self, name: str) -> Entry | None:
         """A tenant's entry, parsed if it was not yet; None if unknown."""
@@ -180,6 +183,7 @@ class Tenants:
         if self._entries.pop(name, None) is None:
             return set()
         self._parsed.pop(name, None)
+        self.recall(name, {})
         before = self.index.tokens(name)
         self.index.remove(name)
         return {name} | self.index.tenants(tokens_of_change(name, before, self.lookup))
@@ -250,6 +254,7 @@ class Tenants:
         entry = _entry(packed, metadata, parsed.status.observed_generation or 0, problem=problem, accepted=accepted)
         self._entries[parsed.name] = entry
         self._keep(parsed.name, parsed)
+        self.recall(parsed.name, {one.namespace: one.cidrs for one in parsed.status.subnets})
         return entry
 
     def _reindex(self, name: str, entry: Entry) -> set[str]:

@@ -34,9 +34,15 @@ class _Held(msgspec.Struct):
     uid: str = ""
 
 
+class _Given(msgspec.Struct):
+    namespace: str
+    cidrs: list[str] = []
+
+
 class _Status(msgspec.Struct, rename="camel"):
     observed_generation: int = 0
     namespaces: list[_Held] = []
+    subnets: list[_Given] = []
 
 
 _Spec: Final = msgspec.defstruct(

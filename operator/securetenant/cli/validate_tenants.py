@@ -5,15 +5,19 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from securetenant.api import load
+import msgspec
+
+from securetenant.api import definitions, load
 from securetenant.api.load import Problem
 from securetenant.api.tenant import SecureTenant
 from securetenant.cache.snapshot import world_without_cluster
 from securetenant.cli.documents import Document, Fault, Found
 from securetenant.cli.issues import Issue
+from securetenant.controls.lookup import CACHED
 from securetenant.controls.registry import CONTROLS
 from securetenant.model import names
 from securetenant.model.kinds import SECURE_TENANT
+from securetenant.model.objects import Observed, Ref
 from securetenant.model.platform import Platform
 
 
@@ -44,7 +48,7 @@ class Checked:
 def check(found: Found, platform: Platform, now: datetime, *, strict: bool = False) -> Checked:
     """Check all that was read. `strict`: also warn of what cannot be checked with these files alone."""
     checked = Checked(issues=[_unreadable(fault) for fault in found.faults])
-    sound = []
+    sound, others = [], []
     for document in found.documents:
         resource, problems = load.read(document.body)
         if resource is not None:
@@ -52,9 +56,11 @@ def check(found: Found, platform: Platform, now: datetime, *, strict: bool = Fal
         if isinstance(resource, SecureTenant):
             problems = load.warnings(resource, now)
             checked.tenants.append(Given(document, resource))
+        elif resource is not None:
+            others.append(document)
         checked.issues += [_own(document, problem) for problem in problems]
     checked.issues += [*_same_names(sound), *_same_claims(checked.tenants)]
-    checked.issues += _reviewed(checked.tenants, platform, now)
+    checked.issues += _reviewed(checked.tenants, others, platform, now)
     if strict:
         checked.issues += _undeclared(checked.tenants, found.namespaces, platform, now)
     checked.issues.sort(key=lambda issue: (issue.file, issue.line, issue.path, issue.message))
@@ -109,14 +115,24 @@ def _same_claims(given: Iterable[Given]) -> Iterator[Issue]:
                     yield _issue(one, claim.path, f"{claim.taken} {other}: {claim.remedy}")
 
 
-def _reviewed(given: Sequence[Given], platform: Platform, now: datetime) -> Iterator[Issue]:
-    """Issues between the tenants in the files."""
-    world = world_without_cluster((one.tenant for one in given), platform)
+def _reviewed(given: Sequence[Given], others: Iterable[Document], platform: Platform, now: datetime) -> Iterator[Issue]:
+    """Issues between the tenants in the files, and with the other resources of ours."""
+    world = world_without_cluster((one.tenant for one in given), platform, _observed(others))
     for one in given:
         if one.tenant is world.tenant(one.tenant.name):
             for control in CONTROLS:
                 for problem in control.review(one.tenant, world, now):
                     yield _issue(one, problem.path, problem.message, problem.severity)
+
+
+def _observed(others: Iterable[Document]) -> Iterator[Observed]:
+    """The resources that the controls read, as a cluster would have them. Of two of one name the last counts."""
+    for document in others:
+        definition = definitions.of_kind(document.kind)
+        if definition is not None and definition.kind in CACHED and isinstance(document.body, dict):
+            spec = msgspec.Raw(msgspec.json.encode(document.body["spec"]))
+            ref = Ref(definition.kind, "", document.name)
+            yield Observed(ref, "", "", "", False, {}, {}, (), (), {"spec": spec})
 
 
 def _undeclared(given: Sequence[Given], namespaces: Set[str], platform: Platform, now: datetime) -> Iterator[Issue]:

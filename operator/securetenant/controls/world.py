@@ -1,6 +1,6 @@
 """The cluster as the controls see it. `cache/world.py` implements it on the informers' caches."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
 from securetenant.api.tenant import SecureTenant
@@ -45,8 +45,11 @@ class Addresses(Protocol):
     def overlapping(self, block: Network) -> Iterable[tuple[Use, Network]]:
         """The used blocks that overlap this one, with what uses them."""
 
-    def free(self, within: Network, length: int) -> Network | None:
-        """The lowest block of this prefix length that nothing uses; None if there is none."""
+    def free(self, within: Network, length: int, but: Iterable[Network]) -> Network | None:
+        """The lowest block of this prefix length that nothing uses, apart from these; None if there is none."""
+
+    def given(self, tenant: str, namespace: str) -> Sequence[Network]:
+        """What a plan of this process gave to a tenant's namespace and its status has not shown yet, IPv4 first."""
 
     def gaps(self, within: Network) -> Iterable[Gap]:
         """What nothing uses, in order."""

@@ -22,6 +22,8 @@ log = structlog.get_logger("securetenant.chores")
 PAUSE: Final = 1.0
 # After a round in which something failed (seconds).
 AGAIN: Final = 15.0
+# A round without an event (seconds): what a tenant declares matters too, and no event is listened to for that.
+RESYNC: Final = 60.0
 
 
 class ChoreRunner:
@@ -36,12 +38,13 @@ class ChoreRunner:
         stale: Callable[[], str],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         pause: float = PAUSE,
+        resync: float = RESYNC,
     ) -> None:
         self._writer = writer
         self._world = world
         self._stale = stale
         self._now = now
-        self._pause = pause
+        self._pause, self._resync = pause, resync
         self._chores = [(control.name, control.chores) for control in CONTROLS if control.chores is not None]
         self._wanted = asyncio.Event()
 
@@ -52,7 +55,7 @@ class ChoreRunner:
 
     async def run(self) -> None:
         """Until cancelled. Raises LeaseLost where a write finds that this instance is no longer the active one."""
-        wait: float | None = 0.0
+        wait = 0.0
         while True:
             try:
                 async with asyncio.timeout(wait):
@@ -63,11 +66,11 @@ class ChoreRunner:
             wait = await self._round()
             await asyncio.sleep(self._pause)
 
-    async def _round(self) -> float | None:
-        """Do what is due; seconds until more will be, None if nothing is known to."""
+    async def _round(self) -> float:
+        """Do what is due; seconds until the next round."""
         if self._stale():
             return AGAIN
-        waits: list[float] = []
+        waits = [self._resync]
         for name, chores in self._chores:
             try:
                 due, wake_at = chores.due(self._world, self._now())
@@ -81,7 +84,7 @@ class ChoreRunner:
             for chore in due:
                 if not await self._do(name, chore):
                     waits.append(AGAIN)
-        return min(waits, default=None)
+        return min(waits)
 
     async def _do(self, control: str, chore: Chore) -> bool:
         try:

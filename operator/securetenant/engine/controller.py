@@ -107,7 +107,7 @@ class Controller:
         self._informers = Informers(transport, self._on_event, hooks, self._resync)
         caches = self._informers.caches
         world = World(caches, indexed, tenants, platform, self._informers.serves, self._node_pods.on, addresses)
-        tenants.lookup = world.indexed
+        tenants.lookup, tenants.recall = world.indexed, addresses.recall
 
         def enqueue(names: Iterable[str]) -> None:
             self._enqueue(keys(SECURE_TENANT, names), clock())

@@ -131,7 +131,7 @@ class Reconciler:
         self._strays.forget(name)
         self._inspector.forget(name)
         self._reporter.forget(name)
-        self._world.addresses.reserve(name, {})
+        self._world.addresses.forget(name)
 
     async def unjudged(self, name: str, cause: str) -> None:
         """A pass was aborted by a bug: report the tenant's state as unknown, instead of what was known last."""

@@ -8,7 +8,7 @@ overlap one are above it (a look-up for each prefix length in use) or below it (
 from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator
-from ipaddress import IPv4Network, IPv6Network, summarize_address_range
+from ipaddress import IPv4Network, IPv6Network, ip_network, summarize_address_range
 from itertools import groupby
 from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
 
@@ -72,8 +72,9 @@ class Space(Generic[User]):
         if not lengths[key.length]:
             del lengths[key.length]
         for (within, length), before in self._full.items():
-            if within.version == block.version and before > key.start:
-                self._full[within, length] = key.start
+            # What is free now may be a part of a larger block that is.
+            if within.version == block.version and before > (start := _masked(key.start, length, within.version)):
+                self._full[within, length] = start
 
     def overlapping(self, block: Network) -> Iterator[tuple[User, Network]]:
         """The used blocks that contain this one, are inside it or equal to it, each with its users; largest first."""
@@ -91,20 +92,27 @@ class Space(Generic[User]):
             for user in users[below]:
                 yield user, _network(below, version)
 
-    def free(self, within: Network, length: int) -> Network | None:
-        """The lowest free block of this prefix length in `within`; None if there is none."""
+    def free(self, within: Network, length: int, but: Iterable[Network] = ()) -> Network | None:
+        """The lowest free block of this prefix length in `within` that overlaps none of `but`; None if there is none.
+        Where the search can begin next time is remembered by `within`: it is not to be another one each time."""
         if length < within.prefixlen:
             return None
         version, size = within.version, 1 << (_BITS[within.version] - length)
-        last = _end(within)
+        last, barred = _end(within), [one for one in but if one.version == version]
         start = -(-max(int(within.network_address), self._full.get((within, length), 0)) // size) * size
+        is_first = True
         while start + size - 1 <= last:
             beyond = self._beyond(_Key(start, length), version)
             if beyond is None:
-                self._full[within, length] = start
-                return _network(_Key(start, length), version)
+                if is_first:
+                    self._full[within, length], is_first = start, False
+                found = _network(_Key(start, length), version)
+                beyond = next((_end(one) + 1 for one in barred if one.overlaps(found)), None)
+                if beyond is None:
+                    return found
             start = -(-beyond // size) * size
-        self._full[within, length] = start
+        if is_first:
+            self._full[within, length] = start
         return None
 
     def _beyond(self, key: _Key, version: int) -> int | None:
@@ -178,6 +186,15 @@ class Space(Generic[User]):
             yield Gap(at, last)
 
 
+def parsed(texts: Iterable[object]) -> Iterator[Network]:
+    """The blocks in texts of the cluster, host bits ignored; what is none is left out: it gives nobody addresses."""
+    for text in texts:
+        try:
+            yield ip_network(str(text), strict=False)
+        except ValueError:
+            continue
+
+
 def largest(gap: Gap, version: int) -> int:
     """The prefix length of the largest block in a gap."""
     make = IPv4Network if version == 4 else IPv6Network
@@ -215,7 +232,7 @@ def _key(block: Network) -> _Key:
 
 
 def _end(block: Network) -> int:
-    return int(block.broadcast_address)
+    return int(block.network_address) + (1 << (_BITS[block.version] - block.prefixlen)) - 1
 
 
 def _masked(address: int, length: int, version: int) -> int:

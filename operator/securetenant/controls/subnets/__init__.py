@@ -8,5 +8,6 @@ places.py      which addresses the pods of a namespace have
 reach.py       what a subnet of Kube-OVN may exchange packets with
 strangers.py   subnets of others that a namespace is bound to as well
 ranges.py      which addresses the cluster's objects use
+review.py      what is told of subnets from files alone
 pools.py       what is given out of a SubnetPool, and what is left
 """

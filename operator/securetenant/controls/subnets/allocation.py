@@ -1,14 +1,17 @@
 """Which block of addresses a namespace has. It is given once and never moved.
 
-What was given stands in the tenant's status, and in the network plug-in's object: either is enough to know it again.
-Only where neither says anything is a block chosen, the lowest free one of the pool. Free is what no object of the
-cluster uses and what was not given in this process (`World.addresses`), so that two tenants never get the same.
+What was given stands in the tenant's status, and in the network plug-in's object: either is enough to know it again,
+and until one of them is seen, this process knows it. Only where nothing says anything is a block chosen, the lowest
+free one of the pool. Free is what no object of the cluster uses and no tenant was given (`World.addresses`), so that
+two tenants never get the same.
 """
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from ipaddress import ip_network
 from typing import Final, NamedTuple
 
+import msgspec
 from pydantic import ValidationError
 
 from securetenant.api.subnets import Subnet, SubnetPoolSpec
@@ -16,7 +19,7 @@ from securetenant.api.tenant import NamespaceSpec, SecureTenant
 from securetenant.controls import ownership
 from securetenant.controls.subnets.ranges import OF_SUBNET
 from securetenant.controls.world import Use, World
-from securetenant.model.kinds import SUBNET_POOL, Kind
+from securetenant.model.kinds import CALICO_IP_POOL, SUBNET_POOL, Kind
 from securetenant.model.objects import Observed, Ref
 from securetenant.sets.space import Network
 
@@ -41,12 +44,14 @@ def given(
     same plan gave to other namespaces."""
     wanted = entry.subnet
     assert wanted is not None
-    before = _before(tenant, entry.name, kind, world)
-    if before:
+    before, is_half = _before(tenant, entry.name, kind, world)
+    if before and not is_half:
         return _kept(tenant, entry, wanted, before, world)
     if wanted.pool is None:
         blocks = tuple(_networks(wanted.cidrs))
-        problem = _taken(tenant, entry.name, blocks, world) or _in_pool(blocks, world) or _twice(blocks, taken)
+        if not set(before) <= set(blocks):
+            return _kept(tenant, entry, wanted, before, world)
+        problem = _taken(tenant, entry.name, blocks, world) or in_pool(blocks, world) or _twice(blocks, taken)
         if problem:
             return Given((), "Overlap", problem)
         return Given(blocks, is_new=True)
@@ -56,7 +61,7 @@ def given(
             "declare the cidr that its pods have, or set subnets.provider"
         )
         return Given((), "NoProvider", message)
-    return _chosen(entry.name, wanted, wanted.pool, world, [block for _, block in taken])
+    return _chosen(entry.name, wanted, wanted.pool, world, [block for _, block in taken], before)
 
 
 def objects(tenant: SecureTenant, namespace: str, kind: Kind, world: World) -> list[Observed]:
@@ -80,15 +85,19 @@ def names(namespace: str, kind: Kind) -> tuple[str, str]:
     return f"{kind.prefix}{namespace}", f"{kind.prefix}{namespace}.v6"
 
 
-def _before(tenant: SecureTenant, namespace: str, kind: Kind | None, world: World) -> tuple[Network, ...]:
+def _before(tenant: SecureTenant, namespace: str, kind: Kind | None, world: World) -> tuple[tuple[Network, ...], bool]:
+    """What it has, and whether another family may be missing: a process can die between the writes of two objects."""
     for one in tenant.status.subnets:
         # What nobody gave is a statement, and can be corrected.
         if one.namespace == namespace and one.cidrs and one.provider != "None":
-            return tuple(_networks(one.cidrs))
+            return tuple(_networks(one.cidrs)), False
     if kind is None:
-        return ()
+        return (), False
+    # A write without an answer may have succeeded: until something shows it, it counts as if it had.
+    if promised := tuple(world.addresses.given(tenant.name, namespace)):
+        return promised, False
     found = [block for have in objects(tenant, namespace, kind, world) for block in OF_SUBNET[kind](have)]
-    return tuple(sorted(found, key=lambda block: block.version))
+    return tuple(sorted(found, key=lambda block: block.version)), kind is CALICO_IP_POOL and len(found) == 1
 
 
 def _kept(
@@ -131,7 +140,8 @@ def _twice(blocks: Sequence[Network], taken: Iterable[tuple[str, Network]]) -> s
     return ""
 
 
-def _in_pool(blocks: Sequence[Network], world: World) -> str:
+def in_pool(blocks: Sequence[Network], world: World) -> str:
+    """Which of these blocks a pool will give to somebody else, since it is not reserved there; "" if none."""
     for name, pool in pools(world):
         for block in blocks:
             inside = [one for one in _networks(pool.cidrs) if one.version == block.version and one.overlaps(block)]
@@ -146,36 +156,57 @@ def _in_pool(blocks: Sequence[Network], world: World) -> str:
     return ""
 
 
-def _chosen(namespace: str, wanted: Subnet, name: str, world: World, taken: Sequence[Network]) -> Given:
+def sizes(wanted: Subnet, pool: SubnetPoolSpec) -> list[tuple[int, int]]:
+    """The blocks that a namespace gets out of a pool: IP version and prefix length, IPv4 first."""
+    lengths = {4: wanted.prefix_length or pool.prefix_length, 6: wanted.prefix_length_v6 or pool.prefix_length_v6}
+    return [(version, lengths[version]) for version in sorted({one.version for one in _networks(pool.cidrs)})]
+
+
+def _chosen(
+    namespace: str, wanted: Subnet, name: str, world: World, taken: Sequence[Network], before: Sequence[Network]
+) -> Given:
+    """The lowest free blocks, except of the families that it has already."""
     observed = world.get(Ref(SUBNET_POOL, "", name))
     if observed is None:
-        return Given((), "NoPool", f"{namespace}: there is no SubnetPool {name}: create it, or correct the name")
+        message = f"{namespace}: there is no SubnetPool {name}: create it, or correct the name"
+        return Given(tuple(before), "NoPool", message)
     pool = parsed(observed)
     if pool is None:
-        return Given((), "NoPool", f"{namespace}: SubnetPool {name} is not valid: apply the CRD and the pool again")
-    lengths = {4: wanted.prefix_length or pool.prefix_length, 6: wanted.prefix_length_v6 or pool.prefix_length_v6}
-    families = sorted({one.version for one in _networks(pool.cidrs)})
-    blocks = []
-    for version in families:
-        block = _lowest(pool, version, lengths[version], world, taken)
+        message = f"{namespace}: SubnetPool {name} is not valid: apply the CRD and the pool again"
+        return Given(tuple(before), "NoPool", message)
+    blocks = [*before]
+    for version, length in sizes(wanted, pool):
+        if any(one.version == version for one in before):
+            continue
+        block = _lowest(pool, version, length, world, taken)
         if block is None:
             message = (
-                f"{namespace}: SubnetPool {name} has no free block of /{lengths[version]}: add a cidr to the pool, or "
-                "ask for a smaller block"
+                f"{namespace}: SubnetPool {name} has no free block of /{length}: add a cidr to the pool, or ask for a "
+                "smaller block"
             )
-            return Given((), "PoolExhausted", message)
+            return Given(tuple(before), "PoolExhausted", message)
         blocks.append(block)
-    return Given(tuple(blocks), is_new=True)
+    return Given(tuple(sorted(blocks, key=lambda one: one.version)), is_new=True)
 
 
 def _lowest(pool: SubnetPoolSpec, version: int, length: int, world: World, taken: Sequence[Network]) -> Network | None:
-    """The lowest block of a pool that is free and not reserved."""
-    barred = [*_networks(pool.reserved), *_networks(world.platform.cluster_cidrs), *taken]
-    for whole in sorted(one for one in _networks(pool.cidrs) if one.version == version):
-        for part in _without(whole, [one for one in barred if one.version == version]):
-            if (block := world.addresses.free(part, length)) is not None:
-                return block
+    """The lowest block of a pool that is free and not reserved. `taken`: given by the same plan."""
+    for part in _open(tuple(pool.cidrs), (*pool.reserved, *world.platform.cluster_cidrs), version):
+        if part.prefixlen <= length and (block := world.addresses.free(part, length, taken)) is not None:
+            return block
     return None
+
+
+@lru_cache(maxsize=256)
+def _open(cidrs: Sequence[str], barred: Sequence[str], version: int) -> list[Network]:
+    """What may be given out of a pool, as blocks in order. Remembered: it costs more than all the rest of a plan."""
+    bars = [one for one in _networks(barred) if one.version == version]
+    wholes = sorted(one for one in _networks(cidrs) if one.version == version)
+    return [part for whole in wholes for part in _without(whole, bars)]
+
+
+def overlap(one: Network, other: Network) -> bool:
+    return one.version == other.version and one.overlaps(other)
 
 
 def _without(whole: Network, barred: Sequence[Network]) -> list[Network]:
@@ -199,8 +230,13 @@ def pools(world: World) -> list[tuple[str, SubnetPoolSpec]]:
 
 
 def parsed(observed: Observed) -> SubnetPoolSpec | None:
+    return _parsed(bytes(observed.fields.get("spec", b"null")))
+
+
+@lru_cache(maxsize=256)
+def _parsed(spec: bytes) -> SubnetPoolSpec | None:
     try:
-        return SubnetPoolSpec.model_validate(observed.field("spec"), by_alias=True, by_name=False)
+        return SubnetPoolSpec.model_validate(msgspec.json.decode(spec), by_alias=True, by_name=False)
     except ValidationError:
         return None
 

@@ -18,7 +18,7 @@ from securetenant.checks.check import Check, encoded
 from securetenant.controls import ownership
 from securetenant.controls.admission.locks import OF_SUBNETS
 from securetenant.controls.control import NO_CLUSTER, Claim, Control, Plan, Triggers, Within
-from securetenant.controls.subnets import allocation, objects, pools, provider, ranges, reach, strangers
+from securetenant.controls.subnets import allocation, objects, pools, provider, ranges, reach, review, strangers
 from securetenant.controls.subnets.allocation import EVERY_POOL, Given
 from securetenant.controls.subnets.objects import NAME, Reach
 from securetenant.controls.world import World
@@ -35,7 +35,7 @@ from securetenant.model.kinds import (
 from securetenant.model.metrics import Family, Samples
 from securetenant.model.names import is_system_namespace
 from securetenant.model.objects import Desired, Observed, Ref
-from securetenant.sets.space import Network
+from securetenant.sets.space import Network, parsed
 
 CONDITION: Final = "SubnetsReady"
 # Another tenant may give up the addresses that this one waits for, and no event says so.
@@ -232,7 +232,7 @@ def _condition(name: provider.Name, given: Sequence[SubnetStatus], problems: Seq
 
 
 def _networks(given: SubnetStatus) -> list[Network]:
-    return list(ranges.parsed(given.cidrs))
+    return list(parsed(given.cidrs))
 
 
 def figures(status: SecureTenantStatus) -> Samples:
@@ -264,7 +264,7 @@ def _listens(entries: Sequence[object]) -> Iterator[str]:
             yield _ANY
             if subnet.pool is not None:
                 yield f"pool:{subnet.pool}"
-            for block in ranges.parsed(cidr for cidr in (subnet.cidr, subnet.cidr_v6) if cidr is not None):
+            for block in parsed(cidr for cidr in (subnet.cidr, subnet.cidr_v6) if cidr is not None):
                 yield f"own:{block}"
 
 
@@ -336,4 +336,5 @@ CONTROL: Final = Control(
     figures=figures,
     address=ADDRESS,
     claims=claims,
+    review=review.review,
 )

@@ -146,7 +146,7 @@ def moved(kind: Kind, blocks: Sequence[Network], found: Sequence[Observed]) -> s
 
 def readiness(kind: Kind, namespace: str, blocks: Sequence[Network], found: Sequence[Observed]) -> str:
     """Why the namespace cannot have pods in its subnet yet; "" if it can. `found`: the subnet's objects."""
-    if sorted(map(str, _said(kind, found))) != sorted(map(str, blocks)):
+    if set(_said(kind, found)) != set(blocks):
         return f"{kind} {names(namespace, kind)[0]} is being written"
     return _of_kube_ovn(found[0]) if kind is KUBE_OVN_SUBNET else ""
 

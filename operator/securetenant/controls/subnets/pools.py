@@ -19,7 +19,7 @@ from securetenant.controls.world import Use, World
 from securetenant.model import names
 from securetenant.model.kinds import NAMESPACE, SUBNET_POOL
 from securetenant.model.objects import Json, Observed, Ref
-from securetenant.sets.space import Network, Space, largest
+from securetenant.sets.space import Gap, Network, Space, largest
 
 # The index key of the objects that carry a tenant's mark.
 OURS: Final = "ours"
@@ -29,18 +29,22 @@ _BITS: Final = {4: 32, 6: 128}
 
 def due(world: World, now: datetime) -> tuple[list[Chore], datetime | None]:
     """The statuses that changed, and what became of subnets without a namespace."""
-    chores = list(_statuses(world))
+    chores = list(_statuses(world, now))
     wakes: list[datetime] = []
     for kind in KINDS.values():
         for have in sorted(world.indexed(kind, (OURS,)), key=lambda one: one.ref):
-            if have.deleting or not is_unused(have, world):
+            if have.deleting:
+                continue
+            if not is_unused(have, world):
+                if names.ANNOTATION_UNUSED in have.annotations:  # else it would be deleted at once the next time
+                    chores.append(Chore("Annotate", have, {names.ANNOTATION_UNUSED: None}))
                 continue
             since = _since(have)
             delay = timedelta(seconds=world.platform.subnet_release_delay)
             until = since + delay if since is not None else None
             if until is None and delay:
                 wakes.append(now + delay)  # no event tells of our own write
-                stamp: Json = {names.ANNOTATION_UNUSED: now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
+                stamp: Json = {names.ANNOTATION_UNUSED: _text(now)}
                 cause = f"namespace {have.ref.place} is gone: its addresses are kept for a while, then free"
                 chores.append(Chore("Annotate", have, stamp, cause))
             elif until is None or until <= now:
@@ -63,6 +67,10 @@ def is_unused(have: Observed, world: World) -> bool:
     )
 
 
+def _text(time: datetime) -> str:
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def _since(have: Observed) -> datetime | None:
     try:
         found = datetime.fromisoformat(have.annotations.get(names.ANNOTATION_UNUSED, ""))
@@ -79,26 +87,31 @@ def concerns(new: Observed, old: Observed | None) -> bool:
     return kind in KINDS.values() or (kind is NAMESPACE and old is None)
 
 
-def _statuses(world: World) -> Iterator[Chore]:
+def _statuses(world: World, now: datetime) -> Iterator[Chore]:
     pools = dict(allocation.pools(world))
     for have in sorted(world.indexed(SUBNET_POOL, (allocation.EVERY_POOL,)), key=lambda one: one.ref):
         pool = pools.get(have.ref.name)
         if pool is None:
             continue
         before = SubnetPoolStatus.model_validate(have.field("status") or {})
-        after = status(have, pool, pools, before, world)
+        after = status(have, pool, pools, before, world, now)
         if after != before:
             body: Json = after.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
             yield Chore("Status", have, body)
 
 
 def status(
-    have: Observed, pool: SubnetPoolSpec, pools: dict[str, SubnetPoolSpec], before: SubnetPoolStatus, world: World
+    have: Observed,
+    pool: SubnetPoolSpec,
+    pools: dict[str, SubnetPoolSpec],
+    before: SubnetPoolStatus,
+    world: World,
+    now: datetime,
 ) -> SubnetPoolStatus:
     """What stands in the pool's status."""
     used = [(use, block) for cidr in pool.cidrs for use, block in world.addresses.overlapping(ip_network(cidr))]
     return SubnetPoolStatus(
-        conditions=[_ready(have.ref.name, pool, pools, before)],
+        conditions=[_ready(have.ref.name, pool, pools, before, now)],
         subnets=len({(use.tenant, use.namespace) for use, _ in used if use.tenant}),
         ipv4=_family(4, pool, used, world),
         ipv6=_family(6, pool, used, world),
@@ -112,19 +125,15 @@ def _family(
     if not wholes:
         return None
     barred = [*map(ip_network, pool.reserved), *map(ip_network, world.platform.cluster_cidrs)]
-    given = {block for use, block in used if use.tenant and block.version == version}
-    space: Space[str] = Space()
-    for block in (*barred, *(block for _, block in used)):
-        if block.version == version:
-            space.add("", block)
-    gaps = [gap for whole in wholes for gap in space.gaps(whole)]
-    total, free = _size(wholes), sum(gap.last - gap.first + 1 for gap in gaps)
-    allocated = _size(block for block in given if any(block.overlaps(whole) for whole in wholes))
+    total = sum(whole.num_addresses for whole in wholes)
+    gaps = _gaps(wholes, (*barred, *(block for _, block in used)))
+    free = _size(gaps)
+    allocated = total - _size(_gaps(wholes, (block for use, block in used if use.tenant)))
     lengths = [largest(gap, version) for gap in gaps]
     best = 2 ** (_BITS[version] - min(lengths)) if lengths else 0
     return FamilyStatus(
         total=str(total),
-        reserved=str(max(0, total - free - allocated)),
+        reserved=str(total - free - allocated),
         allocated=str(allocated),
         free=str(free),
         largest_free=f"/{min(lengths)}" if lengths else "",
@@ -132,11 +141,20 @@ def _family(
     )
 
 
-def _size(blocks: Iterable[Network]) -> int:
-    return sum(block.num_addresses for block in blocks)
+def _gaps(wholes: Iterable[Network], used: Iterable[Network]) -> list[Gap]:
+    space: Space[None] = Space()
+    for block in used:
+        space.add(None, block)
+    return [gap for whole in wholes for gap in space.gaps(whole)]
 
 
-def _ready(name: str, pool: SubnetPoolSpec, pools: dict[str, SubnetPoolSpec], before: SubnetPoolStatus) -> Condition:
+def _size(gaps: Iterable[Gap]) -> int:
+    return sum(gap.last - gap.first + 1 for gap in gaps)
+
+
+def _ready(
+    name: str, pool: SubnetPoolSpec, pools: dict[str, SubnetPoolSpec], before: SubnetPoolStatus, now: datetime
+) -> Condition:
     shared = [
         f"{one} is in SubnetPool {other} as well ({two})"
         for other, its in sorted(pools.items())
@@ -151,8 +169,8 @@ def _ready(name: str, pool: SubnetPoolSpec, pools: dict[str, SubnetPoolSpec], be
     else:
         found = Condition.of("Ready", "True", "Valid", "blocks are given out")
     known = next((one for one in before.conditions if one.type == "Ready"), None)
-    same = known is not None and known.status == found.status
-    return found.model_copy(update={"last_transition_time": known.last_transition_time if known and same else None})
+    since = known.last_transition_time if known is not None and known.status == found.status else None
+    return found.model_copy(update={"last_transition_time": since or _text(now)})
 
 
 CHORES: Final = Chores(due, concerns)

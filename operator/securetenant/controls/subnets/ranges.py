@@ -1,7 +1,6 @@
 """Which addresses the cluster's own objects use: nodes, Services, and the network plug-ins' nets."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from ipaddress import ip_network
 from typing import Final
 
 from securetenant.model.kinds import (
@@ -13,16 +12,7 @@ from securetenant.model.kinds import (
     Kind,
 )
 from securetenant.model.objects import JsonValue, Observed
-from securetenant.sets.space import Network
-
-
-def parsed(texts: Iterable[JsonValue]) -> Iterator[Network]:
-    """The blocks in texts of the cluster, host bits ignored; what is none is left out: it gives nobody addresses."""
-    for text in texts:
-        try:
-            yield ip_network(str(text), strict=False)
-        except ValueError:
-            continue
+from securetenant.sets.space import Network, parsed
 
 
 def _listed(value: JsonValue) -> list[JsonValue]:
