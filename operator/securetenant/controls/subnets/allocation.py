@@ -76,8 +76,12 @@ def objects(tenant: SecureTenant, namespace: str, kind: Kind, world: World) -> l
 
 
 def is_own(tenant: SecureTenant, have: Observed, applied: Iterable[str]) -> bool:
-    is_written = f"{have.ref.kind.key}/{have.ref.name}" in applied
-    return have.tenant == tenant.name and (is_written or ownership.as_written(tenant, have))
+    """Of what the tenant's record names, one that lost mark or record is its own still, and is put right. Without
+    either it is somebody else's of the same name."""
+    is_marked = have.tenant == tenant.name
+    if f"{have.ref.kind.key}/{have.ref.name}" in applied:
+        return is_marked or have.record is not None
+    return is_marked and ownership.as_written(tenant, have)
 
 
 def names(namespace: str, kind: Kind) -> tuple[str, str]:

@@ -337,4 +337,6 @@ CONTROL: Final = Control(
     address=ADDRESS,
     claims=claims,
     review=review.review,
+    # A namespace is created once its subnet is seen, and the cache has that already from the answer to the write.
+    rereads=True,
 )
