@@ -91,6 +91,7 @@ class Controller:
         indexed, following = indexes(), Following()
         hooks: dict[Kind, list[OnChange]] = {kind: [index.change] for kind, index in indexed.items()}
         for kind in CACHED:
+            hooks.setdefault(kind, []).append(self._on_any_change)
             if kind.is_shared:
                 hooks.setdefault(kind, []).append(self._on_change)
             if kind.mirror is not None:
@@ -200,7 +201,6 @@ class Controller:
         old = None if event.type == "DELETED" else event.old
         self._cluster.observe(event.object, event.old)
         self._prober.observe(event.object, old)
-        self._chores.observe(event.object, old)
 
         def deliver() -> None:
             if self._leading:  # else a start would compute it for each of 45,000 objects, for nothing
@@ -214,6 +214,12 @@ class Controller:
         it."""
         if old is not None and new is not None and old.tenant != new.tenant:
             self._enqueue(self._concerned(new, old), self._clock())
+
+    def _on_any_change(self, old: Observed | None, new: Observed | None) -> None:
+        """What belongs to no tenant depends on our own writes too, and of those there are no events."""
+        changed = new if new is not None else old
+        assert changed is not None
+        self._chores.observe(changed, old if new is not None else None)
 
     def _enqueue(self, found: Iterable[Key], since: float) -> None:
         if self._leading:
