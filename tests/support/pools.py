@@ -1,6 +1,7 @@
 """Subnets of Calico and Cilium: an operator with the opt-in rights over them, pools, and a record of what happens."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -120,10 +121,20 @@ class Tape:
     """Every event of some collections, as watches told them."""
 
     events: list[tuple[str, Json]] = field(default_factory=list)
+    #: When each kind of event of each object came last, by kind, name and type (monotonic seconds).
+    times: dict[tuple[str, str, str], float] = field(default_factory=dict)
+
+    def note(self, what: str, item: Json) -> None:
+        self.events.append((what, item))
+        self.times[item["kind"], item["metadata"]["name"], what] = time.monotonic()
 
     def of(self, kind: str, name: str) -> list[tuple[str, Json]]:
         """Type and object of each event of one object, in order."""
         return [(what, item) for what, item in self.events if (item["kind"], item["metadata"]["name"]) == (kind, name)]
+
+    def index(self, kind: str, name: str, what: str) -> int:
+        """Where in the record the first such event is, by resourceVersion: watches of several kinds are not in step."""
+        return min(version(item) for type_, item in self.of(kind, name) if type_ == what)
 
     def first(self, kind: str, name: str) -> Json:
         """As it was created."""
@@ -139,7 +150,7 @@ async def recorded(admin: Admin, *collections: str) -> AsyncIterator[Tape]:
 
     async def follow(collection: str, since: str) -> None:
         async for event in admin.watch(collection, since):
-            tape.events.append(event)
+            tape.note(*event)
 
     tasks = []
     for collection in collections:

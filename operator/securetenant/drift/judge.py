@@ -180,14 +180,19 @@ def closes(finding: Finding) -> bool:
         return True
     kind = want.ref.kind
     if have is None:
-        return want.closing or kind.restricts
+        return want.closing or kind.restricts or bool(kind.prefix)
     if not kind.is_shared:
         return any(want.body.get(field) != have.field(field) for field in kind.content)
     if kind.entry is not None and want.body[kind.entry.name] != entry(have):
         return True
     if kind.owned or intruding(have, want.absent):
         return True
-    return any(have.labels.get(key) != value for key, value in want.labels.items() if key.startswith(kind.guards))
+    return any(
+        found.get(key) != value
+        for found, wanted in ((have.labels, want.labels), (have.annotations, want.annotations))
+        for key, value in wanted.items()
+        if key.startswith(kind.guards)
+    )
 
 
 def _not_in_force(want: Desired, have: Observed) -> str:

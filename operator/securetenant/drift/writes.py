@@ -13,7 +13,7 @@ from securetenant.drift.judge import Finding
 from securetenant.model import names
 from securetenant.model.kinds import NAMESPACE
 from securetenant.model.objects import Desired, Json, JsonValue, Observed, Ref, at
-from securetenant.model.record import annotation, entries, intruding, is_own_entry, shared, shared_record, whole
+from securetenant.model.record import annotation, entries, given, intruding, is_own_entry, shared, shared_record, whole
 
 Verb = Literal["create", "replace", "merge", "json", "status", "free", "delete"]
 
@@ -86,7 +86,7 @@ def body(want: Desired, tenant: str, record: str, have: Observed | None = None, 
         metadata["namespace"] = want.ref.namespace
     if have is not None:
         metadata |= _seen(have)
-    return {"apiVersion": kind.api_version, "kind": kind.name, "metadata": metadata, **want.body}
+    return {"apiVersion": kind.api_version, "kind": kind.name, "metadata": metadata, **given(want)}
 
 
 def _seen(have: Observed) -> Json:

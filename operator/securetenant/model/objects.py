@@ -88,7 +88,7 @@ class Desired:
 
     An object that is entirely ours may hold nothing but `labels`, `annotations` and `body` (the kind's content fields).
     In one that others write too (`is_shared`: Namespace, Node) only the keys named here are ours; our entry of an
-    atomic list is in `body` under `Entry.name`.
+    atomic list is in `body` under `Entry.name`. Below a field of `Kind.owned`, None is a key that must not be there.
     `labels` do not include the ownership marks, which are added to all objects.
     `absent`: annotations that others may write with this value alone ("": not at all). `waits`: why a namespace is not
     to be created yet.

@@ -66,9 +66,18 @@ def shared(desired: Desired, tenant: str) -> Json:
     }
 
 
+def given(desired: Desired) -> Json:
+    """The body without the fields that must not be there (`Desired.body`)."""
+    owned = desired.ref.kind.owned
+    return {
+        name: {key: one for key, one in _mapping(value).items() if one is not None} if name in owned else value
+        for name, value in desired.body.items()
+    }
+
+
 def _given(part: JsonValue) -> JsonValue:
     """Without empty fields: a client in Go leaves them out when it writes the object back."""
-    return {key: value for key, value in part.items() if value not in ([], {}, "")} if isinstance(part, dict) else part
+    return {key: value for key, value in part.items() if value not in (None, [], {}, "")} if isinstance(part, dict) else part
 
 
 _NO_FIELDS: Final[Mapping[str, Iterable[str]]] = {}

@@ -113,20 +113,26 @@ def _kept(
             "declare a new namespace and move there"
         )
         return Given(before, "NotMoved", message)
-    if problem := _taken(tenant, entry.name, before, world):
+    if problem := _taken(tenant, entry.name, before, world, "its pods keep their addresses, so remove the other"):
         return Given(before, "Overlap", problem)
     return Given(before)
 
 
-def _taken(tenant: SecureTenant, namespace: str, blocks: Sequence[Network], world: World) -> str:
+def _taken(
+    tenant: SecureTenant,
+    namespace: str,
+    blocks: Sequence[Network],
+    world: World,
+    remedy: str = "choose other addresses",
+) -> str:
     """Who uses these addresses already, apart from the namespace itself; "" if nobody does."""
     for block in blocks:
         for use, other in world.addresses.overlapping(block):
             if not _is_its_own(use, tenant.name, namespace):
-                return f"{block} of {namespace} overlaps {other}, {use}: choose other addresses"
+                return f"{block} of {namespace} overlaps {other}, {use}: {remedy}"
         for text in world.platform.cluster_cidrs:
             if (other := ip_network(text)).version == block.version and other.overlaps(block):
-                return f"{block} of {namespace} overlaps {other}, which the cluster uses itself: choose other addresses"
+                return f"{block} of {namespace} overlaps {other}, which the cluster uses itself: {remedy}"
     return ""
 
 

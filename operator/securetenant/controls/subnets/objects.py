@@ -25,7 +25,7 @@ _CILIUM_REQUIRED: Final = "ipam.cilium.io/require-pool-match"
 _CILIUM_BY_FAMILY: Final = ("ipam.cilium.io/ipv4-pool", "ipam.cilium.io/ipv6-pool")
 # The smallest block that Calico's nodes take from a pool, unless the pool is smaller: its own defaults.
 _CALICO_BLOCK: Final = {4: 26, 6: 122}
-# The block that each node takes from a Cilium pool: a sixteenth of it, of at most 256 addresses.
+# The block that each node takes from a Cilium pool: a sixteenth of it, of at least 16 addresses (256 of IPv6).
 _SHARE: Final = 4
 _CILIUM_MASK: Final = {4: 28, 6: 120}
 
@@ -121,13 +121,15 @@ def _calico(block: Network) -> Json:
 
 
 def _cilium(blocks: Sequence[Network]) -> Json:
-    return {
+    """No pod draws from it but by its namespace's annotation: a selector would give its addresses to others."""
+    families: Json = {
         f"ipv{block.version}": {
             "cidrs": [str(block)],
             "maskSize": max(block.prefixlen, min(block.prefixlen + _SHARE, _CILIUM_MASK[block.version])),
         }
         for block in blocks
     }
+    return {"ipv4": None, "ipv6": None, **families, "podSelector": None, "namespaceSelector": None}
 
 
 def moved(kind: Kind, blocks: Sequence[Network], found: Sequence[Observed]) -> str:
