@@ -216,23 +216,31 @@ def _ip_pool(name: str, cidr: str, **metadata: Any) -> Json:
 
 
 async def test_a_strangers_object_of_its_name_is_not_written(stage: Stage) -> None:
-    """Not even if it carries the tenant's mark, which anybody can copy."""
     admin = stage.admin
     await pools.pool(admin, "cal-name", "10.67.0.0/22")
-    for number, labels in enumerate(({}, tenants.marks("cal-name", "subnets"))):
-        space = f"cal-name-{number}"
-        await admin.create(CALICO, _ip_pool(f"{PREFIX}{space}", f"10.68.{number}.0/24", labels=labels))
-    before = [await admin.get(f"{CALICO}/{PREFIX}cal-name-{number}") for number in (0, 1)]
-    tenant = await stage.create("cal-name", spec(*(entry(f"cal-name-{n}", pool="cal-name") for n in (0, 1))))
-    await pools.told(tenant, "NameTaken", f"{PREFIX}cal-name-0", f"{PREFIX}cal-name-1")
-    await tenant.reported(("subnets", "Stale"))
-    assert [await admin.get(f"{CALICO}/{PREFIX}cal-name-{number}") for number in (0, 1)] == before
-    assert [await admin.find(f"{NAMESPACES}/cal-name-{number}") for number in (0, 1)] == [None, None]
-    for number in (0, 1):
-        await admin.delete(f"{CALICO}/{PREFIX}cal-name-{number}")
+    before = await admin.create(CALICO, _ip_pool(f"{PREFIX}cal-name-a", "10.68.0.0/24"))
+    tenant = await stage.create("cal-name", spec(entry("cal-name-a", pool="cal-name")))
+    await pools.told(tenant, "NameTaken", f"IPPool/{PREFIX}cal-name-a")
+    await life.settled(stage.operator, "cal-name")
+    assert await admin.get(f"{CALICO}/{PREFIX}cal-name-a") == before
+    assert await admin.find(f"{NAMESPACES}/cal-name-a") is None
+    await admin.delete(f"{CALICO}/{PREFIX}cal-name-a")
     await life.ready(admin, "cal-name")
-    await tenant.cleared(("subnets", "Stale"))
-    assert await pools.subnets(admin, "cal-name") == {"cal-name-0": ["10.67.0.0/24"], "cal-name-1": ["10.67.1.0/24"]}
+    await tenant.agrees("another's object to be no drift of the tenant's")
+    assert await pools.subnets(admin, "cal-name") == {"cal-name-a": ["10.67.0.0/24"]}
+
+
+async def test_what_an_earlier_tenant_of_the_name_left_goes_first(stage: Stage) -> None:
+    """Its mark proves nothing: it is not taken over, and neither are its addresses."""
+    admin = stage.admin
+    labels = tenants.marks("cal-late", "subnets")
+    await admin.create(CALICO, _ip_pool(f"{PREFIX}cal-late-a", "10.73.0.0/24", labels=labels))
+    tenant = await stage.create("cal-late", spec(entry("cal-late-a", cidr="10.74.0.0/24")))
+    await pools.told(tenant, "Waiting", f"IPPool/{PREFIX}cal-late-a", "earlier tenant")
+    assert await admin.find(f"{NAMESPACES}/cal-late-a") is None
+    await life.ready(admin, "cal-late", pools.DELAY + 20)
+    assert (await admin.get(f"{CALICO}/{PREFIX}cal-late-a"))["spec"] == ip_pool("10.74.0.0/24", 26)
+    await tenant.agrees("what was left to be no drift")
 
 
 async def test_deletion_keeps_the_addresses_for_a_while(stage: Stage) -> None:
