@@ -43,13 +43,15 @@ async def test_pool_before_namespace(stage: Stage) -> None:
     admin = stage.admin
     await pools.pool(admin, "cal-new", "10.61.0.0/22")
     async with pools.recorded(admin, NAMESPACES, CALICO) as tape:
-        tenant = await stage.tenant("cal-new", spec(entry("cal-new-a", pool="cal-new"), entry("cal-new-b", cidr="10.62.0.0/28")))
+        tenant = await stage.tenant(
+            "cal-new", spec(entry("cal-new-a", pool="cal-new"), entry("cal-new-b", cidr="10.62.0.0/28"))
+        )
         await tenant.agrees("nothing more to be done")
     for name, cidr, size in (("cal-new-a", "10.61.0.0/24", 26), ("cal-new-b", "10.62.0.0/28", 28)):
         made, place = tape.first("IPPool", f"{PREFIX}{name}"), tape.first("Namespace", name)
         assert pools.version(made) < pools.version(place)
         assert made["spec"] == ip_pool(cidr, size)
-        assert {k: v for k, v in made["metadata"]["labels"].items()} == tenants.marks("cal-new", "subnets")
+        assert made["metadata"]["labels"] == tenants.marks("cal-new", "subnets")
         for what, item in tape.of("Namespace", name):
             assert what != "DELETED"
             assert item["metadata"]["annotations"][V4] == listed(name)
@@ -247,7 +249,8 @@ async def test_deletion_keeps_the_addresses_for_a_while(stage: Stage) -> None:
     admin = stage.admin
     await pools.pool(admin, "cal-gone", "10.69.0.0/24", prefixLength=25)
     tenant = await stage.tenant(
-        "cal-gone", spec(entry("cal-gone-a", pool="cal-gone"), entry("cal-gone-b", pool="cal-gone"), deletionPolicy="Delete")
+        "cal-gone",
+        spec(entry("cal-gone-a", pool="cal-gone"), entry("cal-gone-b", pool="cal-gone"), deletionPolicy="Delete"),
     )
     waiting = await stage.create("cal-heir", spec(entry("cal-heir-a", pool="cal-gone")))
     await pools.told(waiting, "PoolExhausted", "SubnetPool cal-gone", "/25")
@@ -266,7 +269,10 @@ async def test_deletion_keeps_the_addresses_for_a_while(stage: Stage) -> None:
         assert abs((since - datetime.now(UTC)).total_seconds()) < 60
     first = min(tape.index("IPPool", f"{PREFIX}cal-gone-{name}", "DELETED") for name in "ab")
     assert tape.index("IPPool", f"{PREFIX}cal-heir-a", "ADDED") > first
-    assert tape.times["IPPool", f"{PREFIX}cal-gone-a", "DELETED"] - tape.times["Namespace", "cal-gone-a", "DELETED"] > pools.DELAY - 1.5
+    assert (
+        tape.times["IPPool", f"{PREFIX}cal-gone-a", "DELETED"] - tape.times["Namespace", "cal-gone-a", "DELETED"]
+        > pools.DELAY - 1.5
+    )
     assert await pools.subnets(admin, "cal-heir") == {"cal-heir-a": ["10.69.0.0/25"]}
     await pools.pool_status(admin, "cal-gone", subnets=1, free="128", allocated="128", largestFree="/25")
 

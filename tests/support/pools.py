@@ -1,6 +1,7 @@
 """Subnets of Calico and Cilium: an operator with the opt-in rights over them, pools, and a record of what happens."""
 
 import asyncio
+import itertools
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -112,7 +113,7 @@ async def pool_status(admin: Admin, name: str, **figures: Any) -> Json:
 def apart(cidrs: Iterable[str]) -> bool:
     """Whether no two of them overlap."""
     found = sorted(map(ip_network, cidrs), key=lambda one: (one.version, one))
-    pairs = zip(found, found[1:], strict=False)
+    pairs = itertools.pairwise(found)
     return not any(one.version == other.version and one.overlaps(other) for one, other in pairs)
 
 
