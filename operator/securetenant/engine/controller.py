@@ -210,9 +210,13 @@ class Controller:
             deliver()
 
     def _on_change(self, old: Observed | None, new: Observed | None) -> None:
-        """Our own writes enqueue nothing, except where one tenant releases a namespace or node: another may wait for
-        it."""
-        if old is not None and new is not None and old.tenant != new.tenant:
+        """Our own writes enqueue nothing, except where one tenant releases a namespace or node, or where a subnet whose
+        namespace is gone is deleted: another may wait for it."""
+        if old is None:
+            return
+        if new is None and old.ref.kind.prefix:
+            self._enqueue(self._concerned(old, None), self._clock())
+        elif new is not None and old.tenant != new.tenant:
             self._enqueue(self._concerned(new, old), self._clock())
 
     def _on_any_change(self, old: Observed | None, new: Observed | None) -> None:
