@@ -85,8 +85,8 @@ def file(schema: Schema) -> Path:
                 draft.write_bytes(source.read_bytes())
             except OSError as error:
                 raise SandboxError(
-                    f"{schema.name}: {schema.module}@{schema.version} has no {schema.path} ({error}): correct version or "
-                    "path in sandbox/cni/crds.py"
+                    f"{schema.name}: {schema.module}@{schema.version} has no {schema.path} ({error}): correct "
+                    "version or path in sandbox/cni/crds.py"
                 ) from error
             draft.replace(kept)
     return kept
@@ -116,8 +116,8 @@ def module(name: str, version: str) -> Path:
         return Path(told["Dir"])
     said = str(told.get("Error") or done.stderr or done.stdout).strip()
     raise SandboxError(
-        f"the Go module {name}@{version} could not be downloaded: {said}\nIt holds a CustomResourceDefinition that tests "
-        "need. Check the network, or set GOPROXY to a module proxy that can be reached."
+        f"the Go module {name}@{version} could not be downloaded: {said}\nIt holds what tests need. "
+        "Check the network, or set GOPROXY to a module proxy that can be reached."
     )
 
 
