@@ -95,5 +95,3 @@ async def _is_ready(admin: Admin, name: str) -> bool:
 async def _tenant(admin: Admin, name: str) -> dict[str, Any]:
     found: dict[str, Any] = await admin.get(f"{stage.TENANTS}/{name}")
     return found
-
-

@@ -39,7 +39,8 @@ class Kind:
     `extra`: further fields that are cached because a control reads them.
     `immutable`: fields that the API server refuses to change in place. `restricts`: an object of this kind only takes
     rights away, so that a missing one leaves something open. `guards`: prefixes of labels and annotations whose values
-    close access, on objects that others write too. `mark`: the label that names the owning tenant, if it is not the usual one.
+    close access, on objects that others write too. `mark`: the label that names the owning tenant, if it is not the
+    usual one.
     `component`: the part of manifests/ that grants the rights over it, if they are opt-in.
     `versioned`: whether a write states the observed resourceVersion, or only the UID. `within`, `selector`: the
     namespace and the label selector that its objects are watched by. `metadata_only`: only the metadata of its objects

@@ -77,7 +77,9 @@ def given(desired: Desired) -> Json:
 
 def _given(part: JsonValue) -> JsonValue:
     """Without empty fields: a client in Go leaves them out when it writes the object back."""
-    return {key: value for key, value in part.items() if value not in (None, [], {}, "")} if isinstance(part, dict) else part
+    if not isinstance(part, dict):
+        return part
+    return {key: value for key, value in part.items() if value not in (None, [], {}, "")}
 
 
 _NO_FIELDS: Final[Mapping[str, Iterable[str]]] = {}

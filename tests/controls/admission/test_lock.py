@@ -12,7 +12,7 @@ from securetenant.controls.lookup import NAMED, WRITES
 from securetenant.controls.subnets.objects import Reach
 from securetenant.controls.subnets.objects import desired as made_of
 from securetenant.model.kinds import NAMESPACE, Kind
-from securetenant.model.objects import Ref
+from securetenant.model.objects import Json, Ref
 from tests.support.world import NOW, StaticWorld, tenant
 
 ROOT: Final = Path(__file__).parents[3]
@@ -84,7 +84,7 @@ def test_the_lock_on_subnets_matches_each_kind_of_a_network_plug_in_and_its_stat
 def test_every_field_of_a_subnet_that_is_written_is_locked(kind: Kind) -> None:
     """For network plug-ins too; and the addresses for everybody."""
     blocks = [ip_network("10.1.0.0/24"), ip_network("fd00::/112")]
-    written = {field for want in made_of(kind, "shop-a", blocks, Reach()) for field in want.body["spec"]}
+    written = {field for want in made_of(kind, "shop-a", blocks, Reach()) for field in cast(Json, want.body["spec"])}
     assert written <= set(subnets.FIELDS[kind])
     assert {field for _, field in kind.fixed} <= written
 
