@@ -24,6 +24,9 @@ from securetenant.model.platform import Platform
 PREFIX: Final = "SECURETENANT_"
 LEASE_DURATION_MAX: Final = 300  # seconds
 
+# Of each node: its DNS cache and, in most clouds, the metadata of the machine with credentials (RFC 3927, RFC 4291).
+LINK_LOCAL: Final = ("169.254.0.0/16", "fe80::/10")
+
 Inspection = Literal["Continuous", "OnChange"]
 
 _DNS_LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -238,7 +241,7 @@ class Settings(BaseSettings):
             dns_pod_labels=tuple(sorted(self.dns_pod_labels.items())),
             dns_cidrs=self.dns_cidrs,
             dns_port=self.dns_port,
-            cluster_cidrs=self.cluster_cidrs,
+            cluster_cidrs=(*LINK_LOCAL, *self.cluster_cidrs),
             ingress_node_cidrs=self.ingress_node_cidrs,
             subnet_release_delay=self.subnet_release_delay,
             operator_namespace=self.operator_namespace,

@@ -13,8 +13,6 @@ from securetenant.sets.space import Network, Space, Summary
 # In how many parts an answer is at most: each is an exception of a NetworkPolicy's block, whose number is what network
 # plug-ins are slow with.
 MOST: Final = 64
-# Of every node: its DNS cache, and the metadata of the machine, credentials included, in most clouds (RFC 3927, 4291).
-_LINK_LOCAL: Final = ("169.254.0.0/16", "fe80::/10")
 # The prefix of the tokens of tenants that declare a block.
 _DECLARED: Final = "own:"
 
@@ -42,7 +40,7 @@ class OwnRanges:
         self._answers: dict[Network, Summary] = {}
         self._doubtful: set[Network] = set()
         self._changed: set[Network] = set()
-        for text in (*_LINK_LOCAL, *fixed):
+        for text in fixed:
             self._space.add(text, ip_network(text))
 
     def change(self, old: Observed | None, new: Observed | None) -> None:

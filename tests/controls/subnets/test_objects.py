@@ -64,6 +64,8 @@ def test_cilium() -> None:
         "securetenant-a": {
             "ipv4": {"cidrs": ["10.60.0.0/24"], "maskSize": 28},
             "ipv6": {"cidrs": ["2001:db8:60::/64"], "maskSize": 68},
+            "podSelector": None,
+            "namespaceSelector": None,
         }
     }
 

@@ -15,12 +15,14 @@ from securetenant.sets.space import Network
 
 def of_namespace(namespace: str, world: World) -> list[Network]:
     """The addresses of a namespace's pods: of a tenant's those that it was given, of others those of the subnet that
-    Kube-OVN's annotation names. On a tenant's namespace that annotation proves nothing: it is being put right."""
+    Kube-OVN's annotation names. On a tenant's namespace that annotation proves nothing: it is being put right, unless
+    the tenant is only looked at (Audit, Paused)."""
     owner = ownership.holder(namespace, world)
     if owner is not None:
         if given := _given(owner, namespace):
             return given
-        if any(entry.name == namespace and entry.subnet is not None for entry in owner.spec.namespaces):
+        wants = any(entry.name == namespace and entry.subnet is not None for entry in owner.spec.namespaces)
+        if wants and owner.spec.mode == "Enforce":
             return []  # not given yet
     return [block for switch in _switches(namespace, world) for block in of_subnet(switch, world)]
 
