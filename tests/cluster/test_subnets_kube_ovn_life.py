@@ -103,6 +103,24 @@ async def test_retained_it_stays_without_marks_and_its_block_is_in_use(stage: St
     await told(other, "False", "Overlap", "10.73.0.0/24", "Subnet/securetenant-ovn-keep-a")
 
 
+async def test_who_adopts_the_namespace_gets_the_subnet_that_was_left_with_it(stage: Stage) -> None:
+    block = {"cidr": "10.79.0.0/24"}
+    tenant = await stage.tenant("ovn-before", spec(("ovn-heir-a", block)))
+    await kubeovn.pod(stage.admin, "ovn-heir-a", "old")
+    before = await stage.admin.get(path("ovn-heir-a"))
+    await tenant.delete()
+    late = await stage.create("ovn-not-heir", spec(("ovn-heir-b", block)))
+    await told(late, "False", "Overlap", "10.79.0.0/24")
+    adopting = spec(("ovn-heir-a", block))
+    adopting["namespaces"][0]["adopt"] = True
+    heir = await stage.tenant("ovn-heir", adopting)
+    after = await stage.admin.get(path("ovn-heir-a"))
+    assert (after["metadata"]["uid"], after["spec"]) == (before["metadata"]["uid"], before["spec"])
+    assert marks(after) >= {*MARKS, APPLIED}
+    assert await blocks(heir) == {"ovn-heir-a": ["10.79.0.0/24"]}
+    await heir.agrees()
+
+
 async def test_deleted_it_outlives_its_namespace_for_a_while(stage: Stage) -> None:
     block = {"cidr": "10.74.0.0/24"}
     tenant = await stage.tenant("ovn-gone", spec(("ovn-gone-a", block), deletionPolicy="Delete"))

@@ -204,8 +204,8 @@ def _tenant() -> str:
 
 
 def _subnet() -> str:
-    """Only what it made itself: it carries our marks from its creation to its release, a namespace's name, and draws in
-    the pods of no other. The rest of it is the network plug-in's."""
+    """Only what has a namespace's name, and draws in the pods of no other. It carries our marks from its creation, or
+    from the adoption of its namespace, to its release. The rest of it is the network plug-in's."""
     bound = (f"variables.resource == '{kind.plural}' && {required}" for kind, required in _BOUND.items())
     labels = "object.metadata.?labels[?'{}'].orValue('')"
     whole = (
@@ -225,7 +225,7 @@ def _subnet() -> str:
             _unless("!variables.isSystem", _SYSTEM),
             _unless(
                 f"variables.place != '' && variables.named in ['{_PREFIX}' + variables.place, "
-                f"'{_PREFIX}' + variables.place + '{_SUFFIX}'] && (request.operation == 'CREATE' || "
+                f"'{_PREFIX}' + variables.place + '{_SUFFIX}'] && (request.operation != 'DELETE' || "
                 "variables.wasMarked)",
                 "variables.named + ' is no subnet of a tenant'",
             ),

@@ -19,7 +19,7 @@ from securetenant.api.tenant import NamespaceSpec, SecureTenant
 from securetenant.controls import ownership
 from securetenant.controls.subnets.ranges import OF_SUBNET
 from securetenant.controls.world import Use, World
-from securetenant.model.kinds import CALICO_IP_POOL, SUBNET_POOL, Kind
+from securetenant.model.kinds import CALICO_IP_POOL, NAMESPACE, SUBNET_POOL, Kind
 from securetenant.model.objects import Observed, Ref
 from securetenant.sets.space import Network
 
@@ -66,13 +66,25 @@ def given(
 
 def objects(tenant: SecureTenant, namespace: str, kind: Kind, world: World) -> list[Observed]:
     """The tenant's own objects of a namespace's subnet. They are known by the tenant's record, or, where the status was
-    lost, by mark and record on the object."""
+    lost, by mark and record on the object. With a namespace that is adopted comes the subnet that an earlier tenant
+    left with it: its pods have their addresses from it."""
     applied = set(tenant.status.applied.get("", ()))
+    adopts = _adopts(tenant, namespace, world)
     return [
         have
         for have in (world.get(Ref(kind, "", name)) for name in names(namespace, kind))
-        if have is not None and is_own(tenant, have, applied)
+        if have is not None and (is_own(tenant, have, applied) or (adopts and is_left(have)))
     ]
+
+
+def _adopts(tenant: SecureTenant, namespace: str, world: World) -> bool:
+    is_there = world.get(Ref(NAMESPACE, "", namespace)) is not None
+    return is_there and any(entry.adopt for entry in tenant.spec.namespaces if entry.name == namespace)
+
+
+def is_left(have: Observed) -> bool:
+    """Whether it is as the release of a tenant leaves it."""
+    return not have.tenant and have.record is None
 
 
 def is_own(tenant: SecureTenant, have: Observed, applied: Iterable[str]) -> bool:
@@ -128,7 +140,7 @@ def _taken(
     """Who uses these addresses already, apart from the namespace itself; "" if nobody does."""
     for block in blocks:
         for use, other in world.addresses.overlapping(block):
-            if not _is_its_own(use, tenant.name, namespace):
+            if not _is_its_own(use, tenant, namespace, world):
                 return f"{block} of {namespace} overlaps {other}, {use}: {remedy}"
         for text in world.platform.cluster_cidrs:
             if (other := ip_network(text)).version == block.version and other.overlaps(block):
@@ -136,10 +148,14 @@ def _taken(
     return ""
 
 
-def _is_its_own(use: Use, tenant: str, namespace: str) -> bool:
+def _is_its_own(use: Use, tenant: SecureTenant, namespace: str, world: World) -> bool:
     """Not by the mark alone: anybody who may write the kind can copy it."""
-    is_named = use.ref is None or use.ref.name in names(namespace, use.ref.kind)
-    return is_named and (use.tenant, use.namespace) == (tenant, namespace)
+    if use.ref is not None and use.ref.name not in names(namespace, use.ref.kind):
+        return False
+    if (use.tenant, use.namespace) == (tenant.name, namespace):
+        return True
+    have = world.get(use.ref) if use.ref is not None else None
+    return have is not None and is_left(have) and _adopts(tenant, namespace, world)
 
 
 def _twice(blocks: Sequence[Network], taken: Iterable[tuple[str, Network]]) -> str:
