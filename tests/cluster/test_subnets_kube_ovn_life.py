@@ -20,6 +20,7 @@ from tests.support.tenants import Stage, peer_rule
 pytestmark = pytest.mark.cluster
 #: Of the double's `ovn-default`, where DNS is.
 PODS: Final = "10.16.0.0/16"
+LEFT: Final = "securetenant.dev/left-by"
 SLICE: Final = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes"
 
 
@@ -96,7 +97,7 @@ async def test_retained_it_stays_without_marks_and_its_block_is_in_use(stage: St
     await tenant.delete()
     after = await stage.admin.get(path("ovn-keep-a"))
     assert (after["metadata"]["uid"], after["spec"]) == (before["metadata"]["uid"], before["spec"])
-    assert marks(after) == set()
+    assert marks(after) == {LEFT}
     assert after["metadata"]["finalizers"] == [FINALIZER]
     await bound(stage.admin, "ovn-keep-a", "securetenant-ovn-keep-a")
     other = await stage.create("ovn-late", spec(("ovn-late-a", {"cidr": "10.73.0.0/25"})))
@@ -117,6 +118,7 @@ async def test_who_adopts_the_namespace_gets_the_subnet_that_was_left_with_it(st
     after = await stage.admin.get(path("ovn-heir-a"))
     assert (after["metadata"]["uid"], after["spec"]) == (before["metadata"]["uid"], before["spec"])
     assert marks(after) >= {*MARKS, APPLIED}
+    assert LEFT not in marks(after)
     assert await blocks(heir) == {"ovn-heir-a": ["10.79.0.0/24"]}
     await heir.agrees()
 
@@ -164,7 +166,7 @@ async def test_a_namespace_taken_out_of_the_spec_keeps_its_subnet(stage: Stage) 
     await tenant.edit(spec(("ovn-less-a", {"pool": "life"})))
     after = await stage.admin.get(path("ovn-less-b"))
     assert (after["metadata"]["uid"], after["spec"]) == (before["metadata"]["uid"], before["spec"])
-    assert marks(after) == set()
+    assert marks(after) == {LEFT}
     assert await blocks(tenant) == {"ovn-less-a": given["ovn-less-a"]}
     # Nobody gets its addresses.
     await tenant.edit(spec(("ovn-less-a", {"pool": "life"}), ("ovn-less-c", {"pool": "life"})))

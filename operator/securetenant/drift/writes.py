@@ -135,6 +135,7 @@ def release(have: Observed, leaves: Mapping[str, str] = MappingProxyType({})) ->
                 **{key: None for key in have.annotations if key not in released.annotations},
                 names.ANNOTATION_APPLIED: None,
                 **({names.ANNOTATION_CREATION: None} if have.ref.kind is NAMESPACE else {}),
+                **_left(have),
             },
         }
         return Request("merge", have.ref, {"metadata": metadata})
@@ -161,7 +162,11 @@ def as_released(have: Observed, leaves: Mapping[str, str] = MappingProxyType({})
         return have
     labels = {key: value for key, value in have.labels.items() if not _is_ours(key)}
     annotations = {key: value for key, value in have.annotations.items() if not _is_ours(key)}
-    return replace_struct(have, labels={**labels, **leaves}, annotations=annotations, record=None)
+    return replace_struct(have, labels={**labels, **leaves}, annotations={**annotations, **_left(have)}, record=None)
+
+
+def _left(have: Observed) -> dict[str, str]:
+    return {names.ANNOTATION_LEFT: have.tenant} if have.ref.kind.prefix else {}
 
 
 def _is_ours(key: str) -> bool:

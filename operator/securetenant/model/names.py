@@ -32,6 +32,9 @@ ANNOTATION_CREATING: Final = f"{GROUP}/creating"
 # On the object of a subnet whose namespace is gone: since when.
 ANNOTATION_UNUSED: Final = f"{GROUP}/unused-since"
 
+# On the object of a subnet that a tenant left with its namespace: the tenant. Whoever adopts the namespace gets it.
+ANNOTATION_LEFT: Final = f"{GROUP}/left-by"
+
 NODE_LABEL_TENANT: Final = f"{GROUP.split('.')[0]}.node-restriction.kubernetes.io/tenant"
 NODE_TAINT: Final = f"{GROUP}/tenant"
 

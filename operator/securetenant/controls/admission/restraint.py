@@ -211,6 +211,9 @@ def _subnet() -> str:
     whole = (
         f"{labels.format(names.LABEL_MANAGED_BY)} == '{names.MANAGED_BY}' && {labels.format(names.LABEL_TENANT)} != ''"
     )
+    neither = (
+        f"{labels.format(names.LABEL_MANAGED_BY)} != '{names.MANAGED_BY}' && {labels.format(names.LABEL_TENANT)} == ''"
+    )
     drawing = " && ".join(
         # An empty selector of pods draws in all of them. What others wrote may be left, or taken off.
         f"(object.?spec.?{one}.orValue('') in [dyn(''), dyn(false), dyn([])] || "
@@ -225,13 +228,13 @@ def _subnet() -> str:
             _unless("!variables.isSystem", _SYSTEM),
             _unless(
                 f"variables.place != '' && variables.named in ['{_PREFIX}' + variables.place, "
-                f"'{_PREFIX}' + variables.place + '{_SUFFIX}'] && (request.operation != 'DELETE' || "
+                f"'{_PREFIX}' + variables.place + '{_SUFFIX}'] && (request.operation == 'CREATE' || "
                 "variables.wasMarked)",
                 "variables.named + ' is no subnet of a tenant'",
             ),
             _unless(
                 # With half of the marks nothing else would keep it as it is.
-                f"request.operation == 'DELETE' || ({whole}) || (variables.kept && !variables.isMarked)",
+                f"request.operation == 'DELETE' || ({whole}) || (variables.kept && {neither})",
                 "'a subnet without both marks'",
             ),
             _unless(

@@ -20,6 +20,7 @@ from securetenant.controls import ownership
 from securetenant.controls.subnets.ranges import OF_SUBNET
 from securetenant.controls.world import Use, World
 from securetenant.model.kinds import CALICO_IP_POOL, NAMESPACE, SUBNET_POOL, Kind
+from securetenant.model.names import ANNOTATION_LEFT
 from securetenant.model.objects import Observed, Ref
 from securetenant.sets.space import Network
 
@@ -84,7 +85,7 @@ def _adopts(tenant: SecureTenant, namespace: str, world: World) -> bool:
 
 def is_left(have: Observed) -> bool:
     """Whether it is as the release of a tenant leaves it."""
-    return not have.tenant and have.record is None
+    return ANNOTATION_LEFT in have.annotations and not have.tenant and have.record is None
 
 
 def is_own(tenant: SecureTenant, have: Observed, applied: Iterable[str]) -> bool:

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from securetenant.controls.subnets.allocation import names
 from securetenant.controls.subnets.ranges import OF_SUBNET
 from securetenant.model.kinds import CALICO_IP_POOL, CILIUM_POD_IP_POOL, KUBE_OVN_SUBNET, NAMESPACE, Kind
+from securetenant.model.names import ANNOTATION_LEFT
 from securetenant.model.objects import Desired, Json, JsonValue, Observed, Ref
 from securetenant.model.record import shared_record
 from securetenant.sets.space import Network
@@ -48,7 +49,7 @@ def desired(kind: Kind, namespace: str, blocks: Sequence[Network], reach: Reach)
 
 
 def _object(kind: Kind, name: str, spec: Json) -> Desired:
-    return Desired(Ref(kind, "", name), NAME, body={"spec": spec})
+    return Desired(Ref(kind, "", name), NAME, body={"spec": spec}, absent={ANNOTATION_LEFT: ""})
 
 
 def was_bound(namespace: Observed | None) -> bool:
