@@ -265,7 +265,12 @@ class KubeOvn:
         if self._bound.get(name) == switch and have.get(SWITCH):
             return
         if {key: have.get(key) for key in wanted} != wanted:
-            await self._patch(f"{_NAMESPACES}/{name}", None, {"metadata": {"annotations": wanted}})
+            try:
+                await self._patch(f"{_NAMESPACES}/{name}", None, {"metadata": {"annotations": wanted}})
+            except ApiError as error:
+                if error.status != 404:  # it is gone
+                    raise
+                return
         self._bound[name] = switch
 
     def _switches(self, namespace: Json) -> list[str]:

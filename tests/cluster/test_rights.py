@@ -38,6 +38,7 @@ SHIPPED: Final = (
     ROOT / "manifests" / "admission" / "probe.yaml",
 )
 # The custom resources of others, which no test here installs: test_foreign_kinds and those of subnets do.
+POOLS: Final = "/apis/securetenant.dev/v1alpha1/subnetpools"
 UNSERVED: Final = {*gateway_api.RESOURCES, *(kind.group for kind in OPTIONAL if not kind.since)}
 # A repeated Event is written a minute after the first; here at once.
 IMPATIENT: Final = {"telemetry.events.Events(interval)": 0.1}
@@ -201,6 +202,17 @@ async def role_changed(admin: Admin, operator: Operator) -> None:
         await admin.patch(ROLE, {"rules": rules})
 
 
+async def pool_told(admin: Admin) -> None:
+    pool = {"apiVersion": "securetenant.dev/v1alpha1", "kind": "SubnetPool", "metadata": {"name": "rights"}}
+    await admin.create(POOLS, {**pool, "spec": {"cidrs": ["10.94.0.0/16"]}})
+
+    async def is_told() -> bool:
+        return "status" in await admin.get(f"{POOLS}/rights")
+
+    await wait_for(is_told, 20, "the pool's status")
+    await admin.delete(f"{POOLS}/rights")
+
+
 async def lives(admin: Admin, operator: Operator, node: str) -> None:
     """All that a tenant can go through."""
     selector = {"matchLabels": {"kubernetes.io/hostname": node}}
@@ -210,6 +222,7 @@ async def lives(admin: Admin, operator: Operator, node: str) -> None:
     await life.ready(admin, "rights")
     await life.ready(admin, "rights-gone")
     await tenant.agrees("the creation to be no drift")
+    await pool_told(admin)
     await tampered_with(admin, tenant, "rights-a", node)
     async with bound_everywhere(admin, "rights-everywhere"):
         await tenant.reported(("access", "Foreign"))

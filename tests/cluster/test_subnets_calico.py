@@ -146,17 +146,18 @@ async def till(stage: Stage) -> Tenant:
 @pytest.mark.parametrize("change", [{"cidr": "10.72.1.0/24"}, {"blockSize": 28}, {"cidr": "10.72.0.0/25"}])
 async def test_what_running_pods_depend_on_is_told_and_left(stage: Stage, till: Tenant, change: Json) -> None:
     """Calico's addresses would be given twice if it was put back blindly."""
-    before = (await stage.admin.get(TILL["pool"]))["spec"]
-    await stage.admin.patch(TILL["pool"], {"spec": change}, params={"fieldManager": MANAGER})
-    await till.reported(CHANGED)
-    (item,) = await till.items()
-    assert (item["kind"], item["name"]) == ("IPPool.crd.projectcalico.org", f"{PREFIX}cal-till-a")
-    assert (await stage.admin.get(TILL["pool"]))["spec"] == {**before, **change}
-    # New pods stay bound to it: without the annotation they would get addresses of any other pool.
-    assert (await pools.annotations(stage.admin, "cal-till-a"))[V4] == listed("cal-till-a")
-    assert await pools.subnets(stage.admin, "cal-till") == {"cal-till-a": ["10.72.0.0/24"]}
-    await stage.admin.patch(TILL["pool"], {"spec": {key: before[key] for key in change}})
-    await till.cleared(CHANGED)
+    async with pools.unlocked(stage.admin):
+        before = (await stage.admin.get(TILL["pool"]))["spec"]
+        await stage.admin.patch(TILL["pool"], {"spec": change}, params={"fieldManager": MANAGER})
+        await till.reported(CHANGED)
+        (item,) = await till.items()
+        assert (item["kind"], item["name"]) == ("IPPool.crd.projectcalico.org", f"{PREFIX}cal-till-a")
+        assert (await stage.admin.get(TILL["pool"]))["spec"] == {**before, **change}
+        # New pods stay bound to it: without the annotation they would get addresses of any other pool.
+        assert (await pools.annotations(stage.admin, "cal-till-a"))[V4] == listed("cal-till-a")
+        assert await pools.subnets(stage.admin, "cal-till") == {"cal-till-a": ["10.72.0.0/24"]}
+        await stage.admin.patch(TILL["pool"], {"spec": {key: before[key] for key in change}})
+        await till.cleared(CHANGED)
     await life.ready(stage.admin, "cal-till")
 
 

@@ -135,28 +135,29 @@ async def till(stage: Stage) -> Tenant:
 )
 async def test_what_running_pods_depend_on_is_told_and_left(stage: Stage, till: Tenant, change: Json) -> None:
     """Cilium would give the addresses twice if it was put back blindly."""
-    before = (await stage.admin.get(TILL["pool"]))["spec"]
-    await stage.admin.patch(TILL["pool"], {"spec": change}, params={"fieldManager": MANAGER})
-    changed = (await stage.admin.get(TILL["pool"]))["spec"]
-    await till.reported(CHANGED)
-    (item,) = await till.items()
-    assert (item["kind"], item["name"]) == ("CiliumPodIPPool.cilium.io", f"{PREFIX}cil-till-a")
-    await pools.told(till, "Moved", f"CiliumPodIPPool/{PREFIX}cil-till-a")
-    # The rest is put right all the same.
-    await stage.admin.patch(TILL["pool"], {"spec": {"podSelector": SELECTOR}}, params={"fieldManager": MANAGER})
-    till.corrected.update([CHANGED])  # found it was before: the pool stands as changed all the time
+    async with pools.unlocked(stage.admin):
+        before = (await stage.admin.get(TILL["pool"]))["spec"]
+        await stage.admin.patch(TILL["pool"], {"spec": change}, params={"fieldManager": MANAGER})
+        changed = (await stage.admin.get(TILL["pool"]))["spec"]
+        await till.reported(CHANGED)
+        (item,) = await till.items()
+        assert (item["kind"], item["name"]) == ("CiliumPodIPPool.cilium.io", f"{PREFIX}cil-till-a")
+        await pools.told(till, "Moved", f"CiliumPodIPPool/{PREFIX}cil-till-a")
+        # The rest is put right all the same.
+        await stage.admin.patch(TILL["pool"], {"spec": {"podSelector": SELECTOR}}, params={"fieldManager": MANAGER})
+        till.corrected.update([CHANGED])  # found it was before: the pool stands as changed all the time
 
-    async def is_left() -> bool:
-        return bool((await stage.admin.get(TILL["pool"]))["spec"] == changed)
+        async def is_left() -> bool:
+            return bool((await stage.admin.get(TILL["pool"]))["spec"] == changed)
 
-    await wait_for(is_left, 20, "the selector to be gone again")
-    assert (await pools.annotations(stage.admin, "cil-till-a")).items() >= bound("cil-till-a").items()
-    assert await pools.subnets(stage.admin, "cil-till") == {"cil-till-a": ["10.90.0.0/24"]}
-    await till.agrees("the selector to be counted as corrected")
-    restored = [{"op": "replace", "path": "/spec", "value": before}]
-    await stage.admin.patch(TILL["pool"], restored, JSON_PATCH)
-    await till.cleared(CHANGED)
-    await pools.told(till, "Given", status="True")
+        await wait_for(is_left, 20, "the selector to be gone again")
+        assert (await pools.annotations(stage.admin, "cil-till-a")).items() >= bound("cil-till-a").items()
+        assert await pools.subnets(stage.admin, "cil-till") == {"cil-till-a": ["10.90.0.0/24"]}
+        await till.agrees("the selector to be counted as corrected")
+        restored = [{"op": "replace", "path": "/spec", "value": before}]
+        await stage.admin.patch(TILL["pool"], restored, JSON_PATCH)
+        await till.cleared(CHANGED)
+        await pools.told(till, "Given", status="True")
 
 
 async def test_cilium_refuses_another_mask(stage: Stage, till: Tenant) -> None:

@@ -12,7 +12,7 @@ import pytest_asyncio
 from sandbox import audit
 from sandbox.cni.kube_ovn import SUBNETS, SWITCH, KubeOvn
 from sandbox.plane import Plane
-from tests.support import kubeovn, life
+from tests.support import kubeovn, life, pools
 from tests.support.kubeovn import becomes, blocks, bound, path, spec, told
 from tests.support.life import NAMESPACES, Json
 from tests.support.sandbox import Admin, wait_for
@@ -267,7 +267,7 @@ async def test_another_subnet_that_binds_it_too_is_foreign(stage: Stage, how: st
 async def test_moved_addresses_are_told_and_never_put_right(stage: Stage) -> None:
     tenant = await stage.tenant("ovn-move", spec(("ovn-move-a", {"cidr": "10.62.0.0/24"})))
     moved = {"cidrBlock": "10.62.9.0/24", "gateway": "10.62.9.1", "excludeIps": ["10.62.9.1"]}
-    async with unlocked(stage.admin):
+    async with pools.unlocked(stage.admin):
         await stage.admin.patch(path("ovn-move-a"), {"spec": moved})
         await tenant.reported(CHANGED)
         await told(tenant, "False", "Moved", "10.62.0.0/24", "10.62.9.0/24")
@@ -283,30 +283,6 @@ async def test_moved_addresses_are_told_and_never_put_right(stage: Stage) -> Non
         await stage.admin.patch(path("ovn-move-a"), {"spec": back})
     await tenant.cleared(CHANGED)
     await told(tenant, "True", "Given")
-
-
-@contextlib.asynccontextmanager
-async def unlocked(admin: Admin) -> AsyncIterator[None]:
-    """The API server lets addresses be changed, as where the policy that refuses it is not installed."""
-    where = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings"
-    binding = await admin.find(f"{where}/subnets-deny.securetenant.dev")
-    if binding is None:
-        yield
-        return
-    await admin.delete(f"{where}/{binding['metadata']['name']}")
-    probe = {"metadata": {"name": "securetenant-probe-subnets", "annotations": {"securetenant.dev/probe": ""}}}
-
-    async def is_open() -> bool:
-        """The API server reads its policies again each second."""
-        path = f"{NAMESPACES}/default/configmaps"
-        return (await admin.request("POST", path, probe, params={"dryRun": "All"}))[0] == 201
-
-    await wait_for(is_open, 10, "the policy not to be in force")
-    try:
-        yield
-    finally:
-        metadata = {key: binding["metadata"].get(key, {}) for key in ("name", "labels", "annotations")}
-        await admin.create(where, {**binding, "metadata": metadata})
 
 
 async def test_an_overlap_is_told_before_and_after(stage: Stage, controller: KubeOvn) -> None:

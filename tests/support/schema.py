@@ -8,24 +8,30 @@ from tests.support.life import TENANTS
 from tests.support.sandbox import JSON_PATCH, Admin, wait_for
 
 CRD: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/securetenants.securetenant.dev"
-_SPEC: Final = "/spec/versions/0/schema/openAPIV3Schema/properties/spec"
+_ROOT: Final = "/spec/versions/0/schema/openAPIV3Schema"
+_SPEC: Final = f"{_ROOT}/properties/spec"
+_RULES: Final = "x-kubernetes-validations"
 _ANYTHING: Final = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 
 
 @contextlib.asynccontextmanager
 async def without_validation(admin: Admin) -> AsyncIterator[None]:
     """Until the end of the block the API server takes any spec, as with a CRD that somebody stripped."""
-    given = (await admin.get(CRD))["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
-    await _set(admin, _ANYTHING, 201)
+    given = (await admin.get(CRD))["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    await _set(admin, _ANYTHING, given[_RULES][:1], 201)  # the others read the spec
     try:
         yield
     finally:
-        await _set(admin, given, 422)
+        await _set(admin, given["properties"]["spec"], given[_RULES], 422)
 
 
-async def _set(admin: Admin, schema: dict[str, Any], expected: int) -> None:
+async def _set(admin: Admin, schema: dict[str, Any], rules: list[dict[str, str]], expected: int) -> None:
     """And wait until it holds: `expected` is the answer to a spec that is refused by the real one."""
-    await admin.patch(CRD, [{"op": "replace", "path": _SPEC, "value": schema}], JSON_PATCH)
+    changes = [
+        {"op": "replace", "path": _SPEC, "value": schema},
+        {"op": "replace", "path": f"{_ROOT}/{_RULES}", "value": rules},
+    ]
+    await admin.patch(CRD, changes, JSON_PATCH)
     header = {"apiVersion": "securetenant.dev/v1alpha1", "kind": "SecureTenant", "metadata": {"name": "schema-probe"}}
     probe = {**header, "spec": {"mode": "Sometimes"}}
 

@@ -145,9 +145,11 @@ def _without_provider(
     world: World,
     now: datetime,
 ) -> Plan:
-    """Nothing is written, and no namespace is created that would be without its subnet."""
+    """No subnet is written, and no namespace is created that would be without its own. One that has its subnet stays
+    bound to it: the plug-in may come back."""
+    given = {one.namespace: one for one in tenant.status.subnets}
     return Plan(
-        desired=[_waiting(entry.name, choice.message) for entry in wanted if entry.name in held],
+        desired=[_left(entry.name, given.get(entry.name), choice.message) for entry in wanted if entry.name in held],
         conditions=[Condition.of(CONDITION, "False", choice.reason, choice.message)],
         blocking=[choice.message],
         wake_at=now + _AGAIN,
@@ -211,6 +213,13 @@ def _name_taken(
         message = f"{have.ref} is not of this tenant, and has the name that its own needs: delete or rename it"
         return _Problem("NameTaken", message)
     return None
+
+
+def _left(namespace: str, given: SubnetStatus | None, why: str) -> Desired:
+    kind = next((kind for name, kind in provider.KINDS.items() if given is not None and name == given.provider), None)
+    if given is None or kind is None:
+        return _waiting(namespace, why)
+    return objects.binding(kind, namespace, _networks(given), why, judged=False)
 
 
 def _waiting(namespace: str, why: str) -> Desired:
