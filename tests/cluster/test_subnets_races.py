@@ -377,6 +377,7 @@ async def test_restarts_change_nothing(stage: Stage) -> None:
     stage.names += names
     await strangers.each(names[:3], lambda name: life.create(admin, name, spec(entry(f"{name}-a", pool="race-calm"))))
     await ready(admin, names[:3])
+    await pools.pool_status(admin, "race-calm", subnets=3)
     async with pools.recorded(admin, NAMESPACES, CALICO, pools.POOLS) as tape:
         for _ in range(2):
             await stage.kill()

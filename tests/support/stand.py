@@ -17,7 +17,7 @@ import aiohttp
 
 from sandbox import nodes
 from securetenant.controls.lookup import CACHED, OPTIONAL
-from securetenant.model.kinds import Kind
+from securetenant.model.kinds import MUTATING_POLICY, SUBNET_POOL, Kind
 from tests.support import life
 from tests.support.fault import Front, free_lease, front, leads, run_behind
 from tests.support.faults import Answer, Fault
@@ -30,7 +30,7 @@ WELL: Final = 15.0
 EXIT: Final = 30.0
 UNANSWERED: Final = 15.0
 
-KINDS: Final = tuple(kind.plural for kind in CACHED)
+KINDS: Final = tuple(dict.fromkeys(kind.plural for kind in CACHED))
 _GONE: Final = Answer("expired", "event", 410)
 _REFUSED: Final = Answer("refused", "status", 404)
 
@@ -68,6 +68,12 @@ LISTS: Final = Group(
 DISCOVERY: Final = Group("discovery", ("kopf discovery",), (("kopf watch", _REFUSED),))
 WRITES: Final = Group("writes", ("post", "put", "merge", "json", "status", "delete"), read=False)
 INJECTION: Final = ROOT / "manifests" / "components" / "injection" / "policy.yaml"
+POOL: Final[dict[str, Any]] = {
+    "apiVersion": SUBNET_POOL.api_version,
+    "kind": SUBNET_POOL.name,
+    "metadata": {"name": "faults"},
+    "spec": {"cidrs": ["10.95.0.0/16"]},
+}
 LEASE: Final = Group("lease", ("leases put",))
 # For some seconds.
 _ONES: Final = ("kopf watch", "kopf list", "kopf discovery", "networkpolicies watch", "networkpolicies list")
@@ -276,14 +282,18 @@ async def stand(
 ) -> AsyncIterator[Stand]:
     """Everything made, and Ready. Needs the right over nodes. `shortened`: as `shortened.shortened` gives it."""
     async with front(plane) as proxy:
-        unserved = [kind.plural for kind in OPTIONAL if not await _is_served(admin, kind)]
+        absent = [kind for kind in OPTIONAL if not await _is_served(admin, kind)]
+        # Two kinds may have the same plural.
+        unserved = {kind.plural for kind in absent} - {kind.plural for kind in CACHED if kind not in absent}
+        has_injection = MUTATING_POLICY not in absent
         stood = Stand(plane, admin, proxy, folder, name, shortened or {}, unserved)
         tenants = (stood.edited, stood.still)
         made: list[str] = []
         try:
             # So that no kind that is watched has no objects: a list of nothing is believed where nothing was.
-            if not unserved:
+            if has_injection:
                 await admin.apply(INJECTION)
+            await admin.apply(POOL)
             for tenant in tenants:
                 made += await asyncio.to_thread(nodes.create, plane, 1, {"pool": tenant}, prefix=tenant)
             await stood.start()
@@ -298,7 +308,8 @@ async def stand(
             await life.remove(admin, *tenants)
             for node in made:
                 await admin.delete(f"/api/v1/nodes/{node}")
-            if not unserved:
+            await admin.delete(f"{SUBNET_POOL.path()}/{POOL['metadata']['name']}")
+            if has_injection:
                 await admin.kubectl("delete", "--ignore-not-found", "-f", str(INJECTION))
 
 
