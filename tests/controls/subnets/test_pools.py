@@ -156,7 +156,9 @@ def test_it_is_kept_for_a_while_and_then_deleted() -> None:
     assert due(subnet(), delay=0) == ([("Delete", {})], None)
 
 
-@pytest.mark.parametrize("stamp", ["yesterday", "2026-11-01T00:00:00", ""])
+@pytest.mark.parametrize(
+    "stamp", ["yesterday", "2026-11-01T00:00:00", "", "2026-11-01T12:00:01Z", "9999-12-31T23:59:59Z"]
+)
 def test_a_time_that_is_none_begins_anew(stamp: str) -> None:
     assert due(subnet(annotations={UNUSED: stamp}))[0] == [("Annotate", {UNUSED: "2026-11-01T12:00:00Z"})]
 

@@ -39,7 +39,7 @@ def due(world: World, now: datetime) -> tuple[list[Chore], datetime | None]:
                 if names.ANNOTATION_UNUSED in have.annotations:  # else it would be deleted at once the next time
                     chores.append(Chore("Annotate", have, {names.ANNOTATION_UNUSED: None}))
                 continue
-            since = _since(have)
+            since = _since(have, now)
             delay = timedelta(seconds=world.platform.subnet_release_delay)
             until = since + delay if since is not None else None
             if until is None and delay:
@@ -71,12 +71,13 @@ def _text(time: datetime) -> str:
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _since(have: Observed) -> datetime | None:
+def _since(have: Observed, now: datetime) -> datetime | None:
+    """None as well for a time to come, which nobody of us wrote: it could be any, the last one of the calendar too."""
     try:
         found = datetime.fromisoformat(have.annotations.get(names.ANNOTATION_UNUSED, ""))
     except ValueError:
         return None
-    return found if found.tzinfo is not None else None
+    return found if found.tzinfo is not None and found <= now else None
 
 
 def concerns(new: Observed, old: Observed | None) -> bool:
