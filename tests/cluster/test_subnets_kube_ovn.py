@@ -145,6 +145,12 @@ TAMPERINGS: Final = [
     pytest.param({"allowSubnets": []}, "spec.allowSubnets", id="narrow"),
     pytest.param({"acls": []}, "spec.acls", id="drop-acls"),
     pytest.param({"acls": [{**acl("10.0.0.0/8"), "match": "nonsense"}]}, "spec.acls", id="void-acls"),
+    # Pods of `default` would get addresses that the tenant's peers take for the tenant's.
+    pytest.param(
+        {"namespaceSelectors": [{"matchLabels": {"kubernetes.io/metadata.name": "default"}}]},
+        "spec.namespaceSelectors",
+        id="shared",
+    ),
 ]
 
 

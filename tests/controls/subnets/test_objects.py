@@ -39,6 +39,7 @@ def test_kube_ovn() -> None:
             "private": True,
             "allowSubnets": ["10.61.0.0/24", "2001:db8:61::/64"],
             "namespaces": ["a"],
+            "namespaceSelectors": None,
             "acls": [
                 {
                     "direction": "to-lport",

@@ -86,12 +86,14 @@ def _calico_pools(namespace: str, blocks: Sequence[Network]) -> list[tuple[str, 
 
 
 def _kube_ovn(namespace: str, blocks: Sequence[Network], reach: Reach) -> Json:
+    """No other namespace is bound to it: a selector would give its addresses to others."""
     acls: list[JsonValue] = [acl for block in blocks if (acl := _acl(block, reach))]
     return {
         "cidrBlock": ",".join(map(str, blocks)),
         "private": True,
         "allowSubnets": [str(block) for block in reach.allowed],
         "namespaces": [namespace],
+        "namespaceSelectors": None,
         "acls": acls,
     }
 
