@@ -129,8 +129,8 @@ def parts(block: Block) -> tuple[Network, ...]:
     start, last, found = whole.network_address, int(whole.broadcast_address), list[Network]()
     for hole in _outermost([one for text in block.excepts if (one := ip_network(text)).overlaps(whole)]):
         if int(hole.network_address) > int(start):
-            found += summarize_address_range(start, hole.network_address - 1)  # type: ignore[type-var]
+            found += summarize_address_range(start, hole.network_address - 1)
         if int(hole.broadcast_address) >= last:
             return tuple(found)
         start = hole.broadcast_address + 1
-    return (*found, *summarize_address_range(start, whole.broadcast_address))  # type: ignore[type-var]
+    return (*found, *summarize_address_range(start, whole.broadcast_address))
