@@ -183,6 +183,9 @@ def _outcome(
     # In no namespace, so that the lock on them is told on themselves.
     locks = {OF_SUBNETS.annotation: encoded(OF_SUBNETS, tenant, entry.name)}
     wanted = [replace(one, annotations=locks) for one in objects.desired(kind, entry.name, found.blocks, reached)]
+    if found.reason == "PoolExhausted":
+        # It has one family, and could not get the other yet. Not recorded: it would never get it then.
+        return _Outcome([*wanted, bind(found.message)], None, problem)
     if moved := objects.moved(kind, found.blocks, standing):
         return _Outcome([*wanted, bind(moved)], given, problem or _Problem("Moved", f"{entry.name}: {moved}"))
     if waits := objects.readiness(kind, entry.name, found.blocks, standing):
