@@ -257,6 +257,7 @@ async def test_another_subnet_that_binds_it_too_is_foreign(stage: Stage, how: st
         return True
 
     await wait_for(is_told, 20, "the other Subnet to be told")
+    await told(tenant, "False", "Shared")
     await life.settled(stage.operator, name)
     async with unwritten(stage, f"namespaces/{name}-a"):
         for number in range(3):

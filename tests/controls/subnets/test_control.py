@@ -325,3 +325,27 @@ def test_one_family_of_two_is_not_the_subnet() -> None:
     world.drop(theirs.ref)
     assert given(settled(world)) == [["10.60.0.0/24", "2001:db8::/64"]]
     assert told(settled(world))[1] == "Given"
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_namespace_that_another_subnet_binds_too_is_not_in_its_own(is_there: bool) -> None:
+    """Kube-OVN says nothing of it, and gives its pods addresses of either."""
+    world = world_of(served=(KUBE_OVN_SUBNET,))
+    of = world.tenant("pay")
+    assert of is not None
+    if is_there:
+        world.put(*mine(of))
+    ready = {"conditions": [{"type": kind, "status": "True"} for kind in ("Ready", "Validated")]}
+    assert told(settled(world, status=ready))[1] == "Given"
+    theirs = observed(KUBE_OVN_SUBNET, "theirs", spec={"cidrBlock": "10.9.0.0/24", "namespaces": ["a"]})
+    world.put(theirs)
+    plan = plan_of(world)
+    status, reason, message = told(plan)
+    assert (status, reason) == ("False", "Shared")
+    assert message.startswith("Subnet/theirs binds a as well")
+    assert waits(plan)
+    assert given(plan) == [["10.61.0.0/24"]]
+    assert not any(want.absent for want in plan.desired if want.ref.name == "a")
+    world.drop(theirs.ref)
+    assert told(plan_of(world))[1] == "Given"
+    assert not waits(plan_of(world))
