@@ -191,7 +191,8 @@ def test_a_tenant_that_is_being_deleted_makes_no_namespace() -> None:
 def test_only_what_is_ours_is_deleted() -> None:
     bare = observed(CALICO_IP_POOL, "securetenant-a", spec={"cidr": "10.0.0.0/24"}, annotations=OVER)
     marked = msgspec.structs.replace(subnet(annotations=OVER), ref=Ref(CALICO_IP_POOL, "", "default-pool"))
-    assert due(bare, marked) == ([], None)
+    copied = msgspec.structs.replace(subnet(annotations=OVER), ref=Ref(CALICO_IP_POOL, "", "securetenant-a.bak"))
+    assert due(bare, marked, copied) == ([], None)
     assert due(subnet(annotations=OVER, deleting=True)) == ([], None)
 
 

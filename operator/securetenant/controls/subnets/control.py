@@ -310,7 +310,10 @@ def _index(pool: Observed) -> list[str]:
 
 
 def _owned(subnet: Observed) -> list[str]:
-    return [pools.OURS] if subnet.tenant and subnet.ref.place else []
+    """Those with a mark, and with a name that we give: a copy of one (securetenant-a.bak) is somebody else's."""
+    return (
+        [pools.OURS] if subnet.tenant and subnet.ref.name in allocation.names(subnet.ref.place, subnet.ref.kind) else []
+    )
 
 
 def _bound(subnet: Observed) -> list[str]:
