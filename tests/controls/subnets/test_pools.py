@@ -1,5 +1,6 @@
 """What is told of a pool, against every single address; and what becomes of subnets whose namespace is gone."""
 
+import time
 from collections.abc import Sequence
 from datetime import timedelta
 from ipaddress import ip_network
@@ -130,6 +131,15 @@ def test_pools_that_share_addresses_say_so_both() -> None:
     found = {name: value["conditions"][0] for name, value in values.items()}
     assert {name: one["reason"] for name, one in found.items()} == {"p": "Overlap", "q": "Overlap", "r": "Valid"}
     assert found["p"]["message"].startswith("10.0.0.0/16 is in SubnetPool q as well (10.0.4.0/22)")
+
+
+def test_many_pools_do_not_hold_up_the_others() -> None:
+    """They are compared at every round, in a process that renews its Lease meanwhile."""
+    specs = [{"cidrs": [f"10.{n}.{m}.0/24" for m in range(16)]} for n in range(100)]
+    world = StaticWorld(objects=[observed(SUBNET_POOL, f"p{n}", spec=spec) for n, spec in enumerate(specs)])
+    start = time.process_time()
+    assert len(pools.due(world, NOW)[0]) == 100
+    assert time.process_time() - start < 3, "50 s where each was compared with each other"
 
 
 # --- subnets without a namespace
