@@ -146,6 +146,9 @@ def moved(kind: Kind, blocks: Sequence[Network], found: Sequence[Observed]) -> s
             )
         if not said:
             return f"{have.ref} was given {', '.join(map(str, blocks))} and has no addresses now: restore it"
+        if kind is not CALICO_IP_POOL and len(said) < len(blocks):  # Calico's objects have one block each
+            both = ", ".join(map(str, blocks))
+            return f"{have.ref} was given {both} and has {', '.join(map(str, said))} alone now: restore it"
     return ""
 
 
