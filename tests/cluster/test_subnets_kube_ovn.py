@@ -145,6 +145,12 @@ TAMPERINGS: Final = [
     pytest.param({"allowSubnets": []}, "spec.allowSubnets", id="narrow"),
     pytest.param({"acls": []}, "spec.acls", id="drop-acls"),
     pytest.param({"acls": [{**acl("10.0.0.0/8"), "match": "nonsense"}]}, "spec.acls", id="void-acls"),
+    # Pods of `default` would get addresses that the tenant's peers take for the tenant's.
+    pytest.param(
+        {"namespaceSelectors": [{"matchLabels": {"kubernetes.io/metadata.name": "default"}}]},
+        "spec.namespaceSelectors",
+        id="shared",
+    ),
 ]
 
 
@@ -251,6 +257,7 @@ async def test_another_subnet_that_binds_it_too_is_foreign(stage: Stage, how: st
         return True
 
     await wait_for(is_told, 20, "the other Subnet to be told")
+    await told(tenant, "False", "Shared")
     await life.settled(stage.operator, name)
     async with unwritten(stage, f"namespaces/{name}-a"):
         for number in range(3):

@@ -68,6 +68,24 @@ def test_within_is_what_is_taken_out(block: Block, closed: frozenset[Network]) -
     assert sum(map(len, found)) == len(set[Address]().union(*found)), "each address once"
 
 
+@given(small())
+def test_parts_are_what_is_left(block: Block) -> None:
+    found = blocks.parts(block)
+    assert sum(one.num_addresses for one in found) == len(held(block)), "each address once"
+    assert set[Address]().union(*(each(str(one)) for one in found)) == held(block)
+    assert list(found) == sorted(found)
+
+
+def test_parts_to_the_ends_of_all_addresses() -> None:
+    for whole, first, last in (("0.0.0.0/0", "0.0.0.0/1", "255.0.0.0/8"), ("::/0", "::/1", "ffff::/16")):
+        assert [len(blocks.parts(Block(whole, one))) for one in ((first,), (last,), (first, last), ())] == [
+            1,
+            ip_network(last).prefixlen,
+            ip_network(last).prefixlen - 1,
+            1,
+        ]
+
+
 @pytest.mark.parametrize(
     ("given_", "written"),
     [

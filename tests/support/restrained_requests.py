@@ -333,7 +333,7 @@ def _of_plugins() -> Iterator[Case]:
             False,
         )
         for field in subnets.FIELDS[plugins.KINDS[kind]]:
-            if field not in ("namespaces", "nodeSelector", "podSelector", "namespaceSelector"):
+            if field not in ("namespaces", "nodeSelector", "podSelector", "namespaceSelector", "namespaceSelectors"):
                 yield Case(f"{kind} {field}", changed(kind, ours, {"spec": {field: "x"}}), False)
                 yield Case(f"{kind} {field} taken", changed(kind, ours, {"spec": {field: None}}), False)
         yield Case(f"{kind} router", changed(kind, ours, {"spec": {"vpc": "y"}}), True)

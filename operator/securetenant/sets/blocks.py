@@ -6,7 +6,15 @@ server does not warn about it.
 
 from collections.abc import Iterable
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses, ip_network
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    collapse_addresses,
+    ip_network,
+    summarize_address_range,
+)
 from typing import Final, NamedTuple, TypeAlias
 
 from securetenant.model.objects import Json
@@ -114,16 +122,15 @@ def described(block: Block) -> str:
     return f"{block.cidr} except {', '.join(block.excepts)}" if block.excepts else block.cidr
 
 
-def parts(block: Block) -> list[IPv4Network | IPv6Network]:
+@lru_cache(maxsize=256)
+def parts(block: Block) -> tuple[Network, ...]:
     """The block as networks without exceptions, in order."""
-    found = [ip_network(block.cidr)]
-    for text in block.excepts:
-        hole = ip_network(text)
-        left: list[IPv4Network | IPv6Network] = []
-        for one in found:
-            if not one.overlaps(hole):
-                left.append(one)
-            elif one.prefixlen < hole.prefixlen:
-                left.extend(one.address_exclude(hole))  # type: ignore[arg-type]
-        found = left
-    return sorted(found)
+    whole = ip_network(block.cidr)
+    start, last, found = whole.network_address, int(whole.broadcast_address), list[Network]()
+    for hole in _outermost([one for text in block.excepts if (one := ip_network(text)).overlaps(whole)]):
+        if int(hole.network_address) > int(start):
+            found += summarize_address_range(start, hole.network_address - 1)
+        if int(hole.broadcast_address) >= last:
+            return tuple(found)
+        start = hole.broadcast_address + 1
+    return (*found, *summarize_address_range(start, whole.broadcast_address))

@@ -8,7 +8,7 @@ overlap one are above it (a look-up for each prefix length in use) or below it (
 from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator
-from ipaddress import IPv4Network, IPv6Network, ip_network, summarize_address_range
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from itertools import groupby
 from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
 
@@ -197,9 +197,10 @@ def parsed(texts: Iterable[object]) -> Iterator[Network]:
 
 def largest(gap: Gap, version: int) -> int:
     """The prefix length of the largest block in a gap."""
-    make = IPv4Network if version == 4 else IPv6Network
-    first, last = make((gap.first, _BITS[version])), make((gap.last, _BITS[version]))
-    return min(block.prefixlen for block in summarize_address_range(first[0], last[0]))
+    host = (gap.last - gap.first + 1).bit_length() - 1  # at least half of the gap; at most two steps to what is aligned
+    while (-(-gap.first >> host) << host) + (1 << host) - 1 > gap.last:
+        host -= 1
+    return _BITS[version] - host
 
 
 def _merged(keys: Iterable[_Key], bits: int) -> list[_Key]:

@@ -141,6 +141,30 @@ def test_a_platform_namespace_with_a_subnet_of_its_own(spec: Any, switch: str, w
 
 
 @pytest.mark.parametrize(
+    ("cidr", "written"),
+    [
+        ("10.60.7.0/24", []),
+        ("10.60.0.0/16", []),
+        ("0.0.0.0/0", []),
+        ("10.70.0.0/24,10.60.7.128/25", []),
+        ("10.60.8.0/24", [block("10.60.8.0/24")]),
+    ],
+)
+def test_a_subnet_of_a_platform_namespace_gives_nobody_elses_addresses(cidr: str, written: list[Any]) -> None:
+    """Kube-OVN accepts a Subnet that overlaps another, and whoever may write one could open any addresses."""
+    edge = observed(KUBE_OVN_SUBNET, "edge", spec={"cidrBlock": cidr, "namespaces": ["ingress-nginx"]})
+    place = namespace("ingress-nginx", annotations={SWITCH: "edge"})
+    other = tenant("risk", namespaces=["risk-prod"], status=given(risk_prod="10.60.7.0/24"))
+    found = plan(payments("Subnet", ingress=[EDGE]), other, more=(edge, place))
+    assert peers(found, "edge") == written
+    assert ("overlaps 10.60.7.0/24, the subnet of risk-prod, tenant risk" in told_of(found)) == (not written)
+
+
+def told_of(found: Plan) -> str:
+    return " ".join(one.reason for one in whitelist(found).pending)
+
+
+@pytest.mark.parametrize(
     ("provider", "served", "says"),
     [
         pytest.param("Auto", CILIUM_POD_IP_POOL, forms.CILIUM, id="Cilium is installed"),

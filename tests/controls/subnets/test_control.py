@@ -305,3 +305,47 @@ def test_kube_ovn_is_waited_for() -> None:
     ready = {"conditions": [{"type": kind, "status": "True"} for kind in ("Ready", "Validated")]}
     assert told(settled(world, status=ready)) == ("True", "Given", "1 subnet by KubeOVN")
     assert world.get(Ref(KUBE_OVN_SUBNET, "", "securetenant-a")) is not None
+
+
+def test_one_family_of_two_is_not_the_subnet() -> None:
+    """The process died between the writes of two objects, and the pool has no more addresses of the second family."""
+    both = observed(SUBNET_POOL, "prod", spec={"cidrs": ["10.60.0.0/24", "2001:db8::/64"]})
+    theirs = observed(CALICO_IP_POOL, "theirs", spec={"cidr": "2001:db8::/64"})
+    world = world_of(both, entry=OUT_OF_POOL)
+    of = world.tenant("pay")
+    assert of is not None
+    world.put(observe(plan_of(world).desired[0], of), theirs)
+    for _ in range(2):
+        plan = plan_of(world)
+        assert told(plan)[1] == "PoolExhausted"
+        assert waits(plan)
+        assert (given(plan), dict(plan.reserved)) == ([], {})
+        assert [str(want.ref) for want in plan.desired] == ["IPPool/securetenant-a", "Namespace/a"]
+        world.addresses.reserve("pay", plan.reserved)
+    world.drop(theirs.ref)
+    assert given(settled(world)) == [["10.60.0.0/24", "2001:db8::/64"]]
+    assert told(settled(world))[1] == "Given"
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_namespace_that_another_subnet_binds_too_is_not_in_its_own(is_there: bool) -> None:
+    """Kube-OVN says nothing of it, and gives its pods addresses of either."""
+    world = world_of(served=(KUBE_OVN_SUBNET,))
+    of = world.tenant("pay")
+    assert of is not None
+    if is_there:
+        world.put(*mine(of))
+    ready = {"conditions": [{"type": kind, "status": "True"} for kind in ("Ready", "Validated")]}
+    assert told(settled(world, status=ready))[1] == "Given"
+    theirs = observed(KUBE_OVN_SUBNET, "theirs", spec={"cidrBlock": "10.9.0.0/24", "namespaces": ["a"]})
+    world.put(theirs)
+    plan = plan_of(world)
+    status, reason, message = told(plan)
+    assert (status, reason) == ("False", "Shared")
+    assert message.startswith("Subnet/theirs binds a as well")
+    assert waits(plan)
+    assert given(plan) == [["10.61.0.0/24"]]
+    assert not any(want.absent for want in plan.desired if want.ref.name == "a")
+    world.drop(theirs.ref)
+    assert told(plan_of(world))[1] == "Given"
+    assert not waits(plan_of(world))

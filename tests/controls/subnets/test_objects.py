@@ -39,6 +39,7 @@ def test_kube_ovn() -> None:
             "private": True,
             "allowSubnets": ["10.61.0.0/24", "2001:db8:61::/64"],
             "namespaces": ["a"],
+            "namespaceSelectors": None,
             "acls": [
                 {
                     "direction": "to-lport",
@@ -156,3 +157,11 @@ def test_other_addresses_are_told() -> None:
         found = objects.moved(KUBE_OVN_SUBNET, [V4], [subnet(cidr=cidr)])
         assert found.startswith("Subnet/securetenant-a was given 10.60.0.0/24 and has 10.61.0.0/24 now")
     assert "has no addresses now" in objects.moved(KUBE_OVN_SUBNET, [V4], [subnet(cidr="x")])
+
+
+def test_a_lost_family_is_told_and_not_waited_for() -> None:
+    """Nobody is writing it."""
+    found = objects.moved(KUBE_OVN_SUBNET, [V4, V6], [subnet(cidr=str(V6))])
+    assert found.endswith("and has 2001:db8:60::/64 alone now: restore it")
+    cilium = observed(CILIUM_POD_IP_POOL, "securetenant-a", spec={"ipv4": {"cidrs": [str(V4)]}})
+    assert objects.moved(CILIUM_POD_IP_POOL, [V4, V6], [cilium]).endswith("has 10.60.0.0/24 alone now: restore it")

@@ -1,18 +1,20 @@
 """What a subnet of Kube-OVN is told to exchange packets with, where the cluster is not as usual."""
 
+import time
 from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any, Final
 
 import pytest
 
-from securetenant.model.kinds import KUBE_OVN_SUBNET
+from securetenant.controls.subnets import reach
+from securetenant.model.kinds import CALICO_IP_POOL, CILIUM_POD_IP_POOL, KUBE_OVN_SUBNET, NODE
 from securetenant.model.objects import Ref
 from tests.support.cni.flows import passes
 from tests.support.cni.values import Call, End, Policy
 from tests.support.enacted import Enacted
 from tests.support.whitelists import NODES, enacted, ends, pod, tenants_of
-from tests.support.world import namespace
+from tests.support.world import NOW, StaticWorld, mine, namespace, observed, tenant
 
 CALL: Final = Call("TCP", 8443)
 SUBNETS: Final[dict[str, Any]] = {
@@ -77,3 +79,26 @@ def test_a_peer_that_is_only_looked_at_is_reached_where_its_pods_are(mode: str) 
     assert passes(cluster, source, born(world, "b1"), CALL)
     others = [end for end in ends(world, ("a2", "b1")) if not end.is_host and end.namespace not in ("a2", "b1")]
     assert not [end for end in others if passes(cluster, source, end, CALL)]
+
+
+def test_much_to_leave_out_does_not_hold_up_the_others() -> None:
+    """Nodes all over the addresses that a rule opens: thousands of blocks for each of many namespaces, in a process
+    that renews its Lease meanwhile."""
+    held = [f"n{number}" for number in range(32)]
+    entries = [{"name": name, "subnet": {"pool": "prod"}} for name in held]
+    rules = [{"name": "all", "from": [{"cidr": "::/0"}]}]
+    of = tenant("pay", namespaces=entries, network={"dns": False, "ingress": rules})
+    step = (1 << 128) // 65
+    addresses = [str(ip_address(step * i + i)) for i in range(1, 65)]
+    nodes = [
+        observed(NODE, f"n{i}", status={"addresses": [{"type": "InternalIP", "address": one}]})
+        for i, one in enumerate(addresses)
+    ]
+    absent = (CALICO_IP_POOL, CILIUM_POD_IP_POOL)
+    world = StaticWorld([of], [*mine(of), *nodes], absent=absent)
+    start = time.process_time()
+    found = reach.reaches(of, held, world, NOW)
+    assert time.process_time() - start < 4, "30 s where each namespace's were computed anew"
+    allowed = [found[name].allowed for name in held]
+    assert {len(one) for one in allowed} == {len(allowed[0])}
+    assert len(allowed[0]) > 7000

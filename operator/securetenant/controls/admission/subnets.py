@@ -29,7 +29,7 @@ TRIED_WITH: Final = "configmaps"
 # The fields of the spec that the operator writes or takes off (controls/subnets/objects.py). No plug-in writes one of
 # another's.
 FIELDS: Final[Mapping[Kind, tuple[str, ...]]] = {
-    KUBE_OVN_SUBNET: ("cidrBlock", "private", "allowSubnets", "namespaces", "acls"),
+    KUBE_OVN_SUBNET: ("cidrBlock", "private", "allowSubnets", "namespaces", "namespaceSelectors", "acls"),
     CALICO_IP_POOL: ("cidr", "blockSize", "nodeSelector"),
     CILIUM_POD_IP_POOL: ("ipv4", "ipv6", "podSelector", "namespaceSelector"),
 }

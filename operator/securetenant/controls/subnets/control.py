@@ -17,7 +17,7 @@ from securetenant.api.tenant import NamespaceSpec, SecureTenant
 from securetenant.checks.check import Check, encoded
 from securetenant.controls import ownership
 from securetenant.controls.admission.locks import OF_SUBNETS
-from securetenant.controls.control import NO_CLUSTER, Claim, Control, Plan, Triggers, Within
+from securetenant.controls.control import NO_CLUSTER, Claim, Control, Foreign, Plan, Triggers, Within
 from securetenant.controls.subnets import allocation, objects, pools, provider, ranges, reach, review, strangers
 from securetenant.controls.subnets.allocation import EVERY_POOL, Given
 from securetenant.controls.subnets.objects import NAME, Reach
@@ -88,7 +88,7 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
         found = allocation.given(tenant, entry, kind, world, taken)
         taken += [(entry.name, block) for block in found.blocks]
         outcome = _outcome(tenant, entry, choice.name, kind, found, reaches.get(entry.name, Reach()), world)
-        outcomes.append(_unjudged(outcome) if entry.name in foreign else outcome)
+        outcomes.append(_shared(outcome, entry.name, foreign[entry.name]) if entry.name in foreign else outcome)
     problems = [one.problem for one in outcomes if one.problem is not None]
     given = [one.given for one in outcomes if one.given is not None]
     recorded = _record(tenant, given, world)
@@ -185,6 +185,9 @@ def _outcome(
     # In no namespace, so that the lock on them is told on themselves.
     locks = {OF_SUBNETS.annotation: encoded(OF_SUBNETS, tenant, entry.name)}
     wanted = [replace(one, annotations=locks) for one in objects.desired(kind, entry.name, found.blocks, reached)]
+    if found.reason == "PoolExhausted":
+        # It has one family, and could not get the other yet. Not recorded: it would never get it then.
+        return _Outcome([*wanted, bind(found.message)], None, problem)
     if moved := objects.moved(kind, found.blocks, standing):
         return _Outcome([*wanted, bind(moved)], given, problem or _Problem("Moved", f"{entry.name}: {moved}"))
     if waits := objects.readiness(kind, entry.name, found.blocks, standing):
@@ -194,9 +197,17 @@ def _outcome(
     return _Outcome([*wanted, bind(waits, judged=is_bound)], given, problem)
 
 
-def _unjudged(outcome: _Outcome) -> _Outcome:
-    """Where another Subnet binds the namespace too, Kube-OVN would write the same on it again and again."""
-    return outcome._replace(desired=[replace(want, absent={}) if want.absent else want for want in outcome.desired])
+def _shared(outcome: _Outcome, namespace: str, others: Sequence[Foreign]) -> _Outcome:
+    """Where another Subnet binds the namespace too: its pods get addresses of one or the other, so it is not created
+    yet. Kube-OVN would write the same on it again and again, which is not judged."""
+    message = (
+        f"{others[0].observed.ref} binds {namespace} as well, whose pods get addresses of either: take it out there"
+    )
+    desired = [
+        replace(want, absent={}, waits=want.waits or message) if want.ref.kind is NAMESPACE else want
+        for want in outcome.desired
+    ]
+    return outcome._replace(desired=desired, problem=outcome.problem or _Problem("Shared", message))
 
 
 def _name_taken(
@@ -308,7 +319,10 @@ def _index(pool: Observed) -> list[str]:
 
 
 def _owned(subnet: Observed) -> list[str]:
-    return [pools.OURS] if subnet.tenant and subnet.ref.place else []
+    """Those with a mark, and with a name that we give: a copy of one (securetenant-a.bak) is somebody else's."""
+    return (
+        [pools.OURS] if subnet.tenant and subnet.ref.name in allocation.names(subnet.ref.place, subnet.ref.kind) else []
+    )
 
 
 def _bound(subnet: Observed) -> list[str]:

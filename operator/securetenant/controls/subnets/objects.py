@@ -86,12 +86,14 @@ def _calico_pools(namespace: str, blocks: Sequence[Network]) -> list[tuple[str, 
 
 
 def _kube_ovn(namespace: str, blocks: Sequence[Network], reach: Reach) -> Json:
+    """No other namespace is bound to it: a selector would give its addresses to others."""
     acls: list[JsonValue] = [acl for block in blocks if (acl := _acl(block, reach))]
     return {
         "cidrBlock": ",".join(map(str, blocks)),
         "private": True,
         "allowSubnets": [str(block) for block in reach.allowed],
         "namespaces": [namespace],
+        "namespaceSelectors": None,
         "acls": acls,
     }
 
@@ -144,6 +146,9 @@ def moved(kind: Kind, blocks: Sequence[Network], found: Sequence[Observed]) -> s
             )
         if not said:
             return f"{have.ref} was given {', '.join(map(str, blocks))} and has no addresses now: restore it"
+        if kind is not CALICO_IP_POOL and len(said) < len(blocks):  # Calico's objects have one block each
+            both = ", ".join(map(str, blocks))
+            return f"{have.ref} was given {both} and has {', '.join(map(str, said))} alone now: restore it"
     return ""
 
 

@@ -1,5 +1,6 @@
 """Which addresses the pods of a namespace have. For the subnets, and for the network policies that name them."""
 
+from collections.abc import Callable, Sequence
 from ipaddress import ip_network
 from typing import NamedTuple
 
@@ -7,9 +8,9 @@ from securetenant.api.tenant import SecureTenant
 from securetenant.controls import ownership
 from securetenant.controls.subnets.objects import SWITCH
 from securetenant.controls.subnets.ranges import kube_ovn
-from securetenant.controls.world import World
+from securetenant.controls.world import Use, World
 from securetenant.model.kinds import KUBE_OVN_SUBNET, NAMESPACE
-from securetenant.model.objects import Ref
+from securetenant.model.objects import Observed, Ref
 from securetenant.sets.space import Network
 
 
@@ -39,31 +40,38 @@ def alone(namespace: str, world: World) -> Alone:
     Kube-OVN that names this namespace and no other."""
     owner = ownership.holder(namespace, world)
     if owner is None:
-        found = _bound(namespace, world)
-        return Alone(found) if found else Alone((), f"{namespace} has no subnet that it shares with nobody")
-    given = tuple(_given(owner, namespace))
+        subnet = _bound(namespace, world)
+        if subnet is None:
+            return Alone((), f"{namespace} has no subnet that it shares with nobody")
+        return _apart(namespace, kube_ovn(subnet), world, lambda use: use.ref == subnet.ref)
+    given = _given(owner, namespace)
     if not given:
         return Alone((), f"{namespace} of tenant {owner.name} has no subnet")
-    for block in given:
+    return _apart(namespace, given, world, lambda use: (use.tenant, use.namespace) == (owner.name, namespace))
+
+
+def _apart(namespace: str, blocks: Sequence[Network], world: World, is_own: Callable[[Use], bool]) -> Alone:
+    """These blocks, unless somebody else uses addresses of them: network plug-ins accept subnets that overlap."""
+    for block in blocks:
         for use, other in world.addresses.overlapping(block):
-            if (use.tenant, use.namespace) != (owner.name, namespace):
+            if not is_own(use):
                 return Alone((), f"the subnet of {namespace}, {block}, overlaps {other}, {use}")
-    return Alone(given)
+    return Alone(tuple(blocks))
 
 
 def _given(owner: SecureTenant, namespace: str) -> list[Network]:
     return [ip_network(cidr) for one in owner.status.subnets if one.namespace == namespace for cidr in one.cidrs]
 
 
-def _bound(namespace: str, world: World) -> tuple[Network, ...]:
-    """The blocks of the one Subnet that is for this namespace alone."""
+def _bound(namespace: str, world: World) -> Observed | None:
+    """The one Subnet that is for this namespace alone, if it has addresses."""
     (switch, *more) = _switches(namespace, world) or [""]
     have = world.get(Ref(KUBE_OVN_SUBNET, "", switch)) if switch and not more else None
     spec = have.field("spec") if have is not None else None
     if have is None or not isinstance(spec, dict):
-        return ()
+        return None
     is_alone = spec.get("namespaces") == [namespace] and not spec.get("namespaceSelectors") and not spec.get("default")
-    return tuple(kube_ovn(have)) if is_alone else ()
+    return have if is_alone and kube_ovn(have) else None
 
 
 def _switches(namespace: str, world: World) -> list[str]:

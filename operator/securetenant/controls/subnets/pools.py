@@ -39,7 +39,7 @@ def due(world: World, now: datetime) -> tuple[list[Chore], datetime | None]:
                 if names.ANNOTATION_UNUSED in have.annotations:  # else it would be deleted at once the next time
                     chores.append(Chore("Annotate", have, {names.ANNOTATION_UNUSED: None}))
                 continue
-            since = _since(have)
+            since = _since(have, now)
             delay = timedelta(seconds=world.platform.subnet_release_delay)
             until = since + delay if since is not None else None
             if until is None and delay:
@@ -71,12 +71,13 @@ def _text(time: datetime) -> str:
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _since(have: Observed) -> datetime | None:
+def _since(have: Observed, now: datetime) -> datetime | None:
+    """None as well for a time to come, which nobody of us wrote: it could be any, the last one of the calendar too."""
     try:
         found = datetime.fromisoformat(have.annotations.get(names.ANNOTATION_UNUSED, ""))
     except ValueError:
         return None
-    return found if found.tzinfo is not None else None
+    return found if found.tzinfo is not None and found <= now else None
 
 
 def concerns(new: Observed, old: Observed | None) -> bool:
@@ -89,29 +90,27 @@ def concerns(new: Observed, old: Observed | None) -> bool:
 
 def _statuses(world: World, now: datetime) -> Iterator[Chore]:
     pools = dict(allocation.pools(world))
+    wholes: Space[str] = Space()
+    for name, pool in pools.items():
+        for cidr in pool.cidrs:
+            wholes.add(name, ip_network(cidr))
     for have in sorted(world.indexed(SUBNET_POOL, (allocation.EVERY_POOL,)), key=lambda one: one.ref):
-        pool = pools.get(have.ref.name)
-        if pool is None:
+        if have.ref.name not in pools:
             continue
         before = SubnetPoolStatus.model_validate(have.field("status") or {})
-        after = status(have, pool, pools, before, world, now)
+        after = status(have.ref.name, pools[have.ref.name], wholes, before, world, now)
         if after != before:
             body: Json = after.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
             yield Chore("Status", have, body)
 
 
 def status(
-    have: Observed,
-    pool: SubnetPoolSpec,
-    pools: dict[str, SubnetPoolSpec],
-    before: SubnetPoolStatus,
-    world: World,
-    now: datetime,
+    name: str, pool: SubnetPoolSpec, wholes: Space[str], before: SubnetPoolStatus, world: World, now: datetime
 ) -> SubnetPoolStatus:
-    """What stands in the pool's status."""
+    """What stands in the pool's status. `wholes`: the addresses of all pools."""
     used = [(use, block) for cidr in pool.cidrs for use, block in world.addresses.overlapping(ip_network(cidr))]
     return SubnetPoolStatus(
-        conditions=[_ready(have.ref.name, pool, pools, before, now)],
+        conditions=[_ready(name, pool, wholes, before, now)],
         subnets=len({(use.tenant, use.namespace) for use, _ in used if use.tenant}),
         ipv4=_family(4, pool, used, world),
         ipv6=_family(6, pool, used, world),
@@ -152,19 +151,15 @@ def _size(gaps: Iterable[Gap]) -> int:
     return sum(gap.last - gap.first + 1 for gap in gaps)
 
 
-def _ready(
-    name: str, pool: SubnetPoolSpec, pools: dict[str, SubnetPoolSpec], before: SubnetPoolStatus, now: datetime
-) -> Condition:
-    shared = [
-        f"{one} is in SubnetPool {other} as well ({two})"
-        for other, its in sorted(pools.items())
-        if other != name
+def _ready(name: str, pool: SubnetPoolSpec, wholes: Space[str], before: SubnetPoolStatus, now: datetime) -> Condition:
+    shared = sorted(
+        (other, f"{one} is in SubnetPool {other} as well ({two})")
         for one in pool.cidrs
-        for two in its.cidrs
-        if ip_network(one).version == ip_network(two).version and ip_network(one).overlaps(ip_network(two))
-    ]
+        for other, two in wholes.overlapping(ip_network(one))
+        if other != name
+    )
     if shared:
-        message = f"{shared[0]}: each address is still given out once, but neither pool tells what it has left"
+        message = f"{shared[0][1]}: each address is still given out once, but neither pool tells what it has left"
         found = Condition.of("Ready", "False", "Overlap", message)
     else:
         found = Condition.of("Ready", "True", "Valid", "blocks are given out")

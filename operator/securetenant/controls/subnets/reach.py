@@ -7,6 +7,7 @@ narrow them. Endpoints count, not Services: of DNS the subnet of its pods, of th
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from functools import lru_cache
 from ipaddress import collapse_addresses, ip_network
 from typing import Final
 
@@ -30,7 +31,8 @@ def reaches(tenant: SecureTenant, held: Sequence[str], world: World, now: dateti
     common = list(_common(tenant, world))
     join = tuple(of_subnet(_JOIN, world))
     return {
-        namespace: Reach(_collapsed((*common, *_of(flows, namespace, tenant, held, world))), join) for namespace in held
+        namespace: Reach(_collapsed(frozenset((*common, *_of(flows, namespace, tenant, held, world)))), join)
+        for namespace in held
     }
 
 
@@ -62,11 +64,12 @@ def _common(tenant: SecureTenant, world: World) -> Iterator[Network]:
         yield from (ip_network(str(address)) for address in endpoints.ready(world))
 
 
-def _collapsed(found: Iterable[Network]) -> tuple[Network, ...]:
-    """The same addresses in as few blocks as possible, in order."""
-    all_ = set(found)
+@lru_cache(maxsize=64)
+def _collapsed(found: frozenset[Network]) -> tuple[Network, ...]:
+    """The same addresses in as few blocks as possible, in order. Remembered: most namespaces of a tenant have the same,
+    and ::/0 without the addresses of the cluster is thousands of blocks."""
     return tuple(
         block
         for version in (4, 6)
-        for block in collapse_addresses([one for one in all_ if one.version == version])  # type: ignore[type-var]
+        for block in collapse_addresses([one for one in found if one.version == version])  # type: ignore[type-var]
     )
