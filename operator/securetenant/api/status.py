@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, computed_field, model_validator
 from pydantic.alias_generators import to_camel
@@ -82,7 +82,7 @@ class SubnetStatus(StatusModel):
     """The subnet of a namespace: what was given, and by which network plug-in. It is never moved."""
 
     namespace: str = Field(max_length=63)
-    cidrs: list[str] = Field(default_factory=list)
+    cidrs: list[Annotated[str, Field(max_length=49)]] = Field(default_factory=list, max_length=2)
     pool: str = ""
     provider: str = ""
 
