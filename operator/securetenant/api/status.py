@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from ipaddress import ip_network
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, computed_field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, computed_field, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
 _COUNT: Final = "namespaceCount"
@@ -85,6 +86,20 @@ class SubnetStatus(StatusModel):
     cidrs: list[Annotated[str, Field(max_length=49)]] = Field(default_factory=list, max_length=2)
     pool: str = ""
     provider: str = ""
+
+    @field_validator("cidrs")
+    @classmethod
+    def _readable(cls, cidrs: list[str]) -> list[str]:
+        """What somebody else wrote there must not abort the passes over this tenant and its peers."""
+        return [text for text in cidrs if _is_cidr(text)]
+
+
+def _is_cidr(text: str) -> bool:
+    try:
+        ip_network(text)
+    except ValueError:
+        return False
+    return True
 
 
 class ExemptionStatus(StatusModel):
