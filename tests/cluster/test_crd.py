@@ -287,6 +287,17 @@ async def test_the_subnet_of_a_namespace_is_never_moved(admin: Admin) -> None:
         assert (await put({"name": "a"}, other))[0] == 200
         assert (await put(mine, other))[0] == 200, "it can be declared again"
 
+        for wrong in ({"cidr": "10.60.0.0/24"}, {"cidr": "10.61.0.0/24", "cidrV6": "2001:db8::/64"}):
+            assert (await put(other))[0] == 200
+            assert (await put({"name": "a", "subnet": wrong}, other))[0] == 200, "to who adopts it something was given"
+            assert (await put(mine, other))[0] == 200, "the spec can be put right, as the condition NotMoved asks for"
+        v6 = {"name": "a", "subnet": {"cidr": "2001:DB8::/64"}}
+        assert (await put(other))[0] == 200
+        assert (await put(v6, other))[0] == 200
+        subnets = [{**given, "cidrs": ["2001:db8::/64"]}]
+        await admin.patch(f"{path}/status", {"status": {"subnets": subnets}})
+        assert (await put(mine, other))[0] == 422, "the same addresses, however they are written"
+
         given["provider"] = "None"
         await admin.patch(f"{path}/status", {"status": {"subnets": [given]}})
         assert (await put({"name": "a", "subnet": {"cidr": "10.60.0.0/24"}}))[0] == 200, "a statement can be corrected"

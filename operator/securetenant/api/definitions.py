@@ -64,11 +64,15 @@ TENANT: Final = Definition(
     (
         (
             # Where none was given yet, because it overlaps for example, it can still be corrected; and one that is not
-            # declared any more can be declared again. The operator itself keeps what was given in any case.
+            # declared any more can be declared again. Where the spec names others than those that were given (to who
+            # adopts a namespace with its subnet), it can be put right. The operator keeps what was given in any case.
             "!has(oldSelf.status) || !has(oldSelf.status.subnets) || !has(oldSelf.spec.namespaces) || "
             "!has(self.spec.namespaces) || oldSelf.spec.namespaces.all(o, "
-            "!oldSelf.status.subnets.exists(s, s.__namespace__ == o.name && s.provider != 'None') || "
             "!has(o.subnet) || "
+            "!oldSelf.status.subnets.exists(s, s.__namespace__ == o.name && s.provider != 'None' && "
+            "(!has(o.subnet.cidr) || (isCIDR(o.subnet.cidr) && string(cidr(o.subnet.cidr)) in s.cidrs && "
+            "has(o.subnet.cidrV6) == (s.cidrs.size() > 1) && (!has(o.subnet.cidrV6) || "
+            "(isCIDR(o.subnet.cidrV6) && string(cidr(o.subnet.cidrV6)) in s.cidrs))))) || "
             "self.spec.namespaces.all(n, n.name != o.name || (has(n.subnet) && n.subnet == o.subnet)))",
             "the subnet of a namespace is never moved once it is given, since its pods keep their addresses: restore "
             "it, or declare a new namespace with the other subnet and move there",

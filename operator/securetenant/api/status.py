@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Final, Literal, Self
+from ipaddress import ip_network
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, computed_field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, computed_field, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
 _COUNT: Final = "namespaceCount"
@@ -82,9 +83,23 @@ class SubnetStatus(StatusModel):
     """The subnet of a namespace: what was given, and by which network plug-in. It is never moved."""
 
     namespace: str = Field(max_length=63)
-    cidrs: list[str] = Field(default_factory=list)
+    cidrs: list[Annotated[str, Field(max_length=49)]] = Field(default_factory=list, max_length=2)
     pool: str = ""
     provider: str = ""
+
+    @field_validator("cidrs")
+    @classmethod
+    def _readable(cls, cidrs: list[str]) -> list[str]:
+        """What somebody else wrote there must not abort the passes over this tenant and its peers."""
+        return [text for text in cidrs if _is_cidr(text)]
+
+
+def _is_cidr(text: str) -> bool:
+    try:
+        ip_network(text)
+    except ValueError:
+        return False
+    return True
 
 
 class ExemptionStatus(StatusModel):

@@ -349,3 +349,11 @@ def test_a_namespace_that_another_subnet_binds_too_is_not_in_its_own(is_there: b
     world.drop(theirs.ref)
     assert told(plan_of(world))[1] == "Given"
     assert not waits(plan_of(world))
+
+
+@pytest.mark.parametrize("cidr", ["nonsense", "10.61.0.1/24", ""])
+def test_a_status_that_cannot_be_read_gives_nothing(cidr: str) -> None:
+    """Somebody else wrote it: the pass goes on, by the object."""
+    world = world_of(status={"subnets": [{**GIVEN, "cidrs": [cidr]}]})
+    assert told(settled(world))[:2] == ("True", "Given")
+    assert given(plan_of(world)) == [["10.61.0.0/24"]]
