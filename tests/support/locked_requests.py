@@ -233,6 +233,10 @@ def of_subnets() -> Iterator[Case]:
                 given = {"spec": {field: ours["spec"][field]}}
                 for name, old in {"absent": bare, "empty": void}.items():
                     yield Case(f"{kind} {name} {field} set by the plug-in", changed(kind, old, given, user=CNI), True)
+            selecting = {"spec": {"namespaceSelectors": [{"matchLabels": {"env": "prod"}}]}}
+            for name, old in {"absent": ours, "empty": changed_by(ours, {"spec": {"namespaceSelectors": []}})}.items():
+                by_plugin = changed(kind, old, selecting, user=CNI)
+                yield Case(f"{kind} {name} namespaceSelectors set by the plug-in", by_plugin, True)
         drawn = changed_by(ours, {"spec": plugins.OPENED[kind]})
         yield Case(f"{kind} opened before, by the plug-in", changed(kind, drawn, METADATA["label"], user=CNI), False)
         if kind.startswith("pool"):

@@ -288,6 +288,6 @@ def _annotated(have: Observed, annotations: dict[str, Any]) -> Observed:
 
 # To shrink a failure takes minutes: it is as clear without.
 Allocated.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=30, phases=[Phase.explicit, Phase.reuse, Phase.generate]
+    max_examples=40, stateful_step_count=30, phases=[Phase.explicit, Phase.reuse, Phase.generate]
 )
 TestAllocated: Any = Allocated.TestCase

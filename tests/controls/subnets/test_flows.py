@@ -47,6 +47,7 @@ WAYS = [
 ]
 # An example is a whole cluster: to make it smaller takes minutes, and what fails names the connection.
 hundreds = settings(max_examples=100, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+few = settings(hundreds, max_examples=6)
 
 
 def pairs(found: Iterable[End], owners: Iterable[str] = OWNERS) -> list[tuple[End, End]]:
@@ -68,9 +69,22 @@ def check(said: Declared, cluster: Cluster, chosen: Sequence[tuple[End, End]]) -
 
 
 @pytest.mark.parametrize(("plugin", "way"), WAYS)
-@hundreds
+@few
 @given(data=st.data(), seed=st.integers(0, 2**32))
 def test_exactly_the_declared_flows_pass(plugin: Plugin, way: str, data: st.DataObject, seed: int) -> None:
+    exactly(plugin, way, data, seed)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("plugin", "way"), WAYS)
+@hundreds
+@given(data=st.data(), seed=st.integers(0, 2**32))
+def test_exactly_the_declared_flows_of_hundreds_pass(plugin: Plugin, way: str, data: st.DataObject, seed: int) -> None:
+    exactly(plugin, way, data, seed)
+
+
+def exactly(plugin: Plugin, way: str, data: st.DataObject, seed: int) -> None:
+    """Of one random cluster."""
     sections, subnets = data.draw(networks_of_all(way)), data.draw(subnets_of_all(plugin))
     world = enacted(plugin, tenants_of(sections, subnets), data.draw(st.sampled_from(PLATFORMS)), seed)
     world.settle()
@@ -100,7 +114,7 @@ def is_anything_declared(said: Declared, one: Iterable[End], other: Iterable[End
     return any(said.opens(source, target, call) for source, target in ways for call in CALLS)
 
 
-@settings(hundreds, max_examples=25)
+@few
 @given(networks_of_all(), subnets_of_all("KubeOVN"), st.sampled_from(PLATFORMS), st.booleans())
 def test_a_subnet_is_open_to_those_with_whom_anything_is_declared_whatever_policies_others_make(
     sections: dict[str, Document], subnets: dict[str, Document], platform: Platform, has_policies: bool

@@ -42,7 +42,7 @@ from tests.support.world import namespace
 CALLS = (Call("TCP", 8443), Call("TCP", 6443), Call("UDP", 53), Call("ICMP"))
 DELETED = datetime(2026, 10, 31, tzinfo=UTC)
 # As in test_flows.py.
-tens = settings(max_examples=10, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+tens = settings(max_examples=4, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 
 
 class Guard:
