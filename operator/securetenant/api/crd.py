@@ -51,7 +51,6 @@ def definition(of: Definition) -> Schema:
                 "plural": kind.plural,
                 "singular": kind.name.lower(),
                 **({"shortNames": list(of.short_names)} if of.short_names else {}),
-                "categories": ["securetenant"],
             },
             "scope": "Namespaced" if kind.namespaced else "Cluster",
             "versions": [
