@@ -13,6 +13,7 @@ from securetenant.api.tenant import SecureTenant
 from securetenant.cache.snapshot import world_without_cluster
 from securetenant.cli.documents import Document, Fault, Found
 from securetenant.cli.issues import Issue
+from securetenant.cli.scalars import is_safe_unquoted
 from securetenant.controls.lookup import CACHED
 from securetenant.controls.registry import CONTROLS
 from securetenant.model import names
@@ -91,6 +92,8 @@ def _misread(plain: str | None, message: str) -> str:
     """A hint where YAML reads a word without quotes as something else than text."""
     if plain is None or "wrong type" not in message or plain in ("true", "false") or plain.isdecimal():
         return ""
+    if is_safe_unquoted(plain):
+        return ""  # it is text, and something else was asked for
     return f" (without quotes, YAML does not read {plain} as text)"
 
 
