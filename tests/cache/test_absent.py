@@ -1,5 +1,6 @@
 """The cluster as plain lists gave it, where a kind is not served."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -16,9 +17,11 @@ from tests.support.kube import transport_to
 ONE: Final = metadata_of("one", 5, "a")
 
 
-async def fetched(folder: Path, monkeypatch: pytest.MonkeyPatch, answer: Make) -> dict[Kind, list[str]]:
+async def fetched(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, answer: Make, kind: Kind = WIDGET
+) -> dict[Kind, list[str]]:
     """The names of the objects that are listed, by kind."""
-    monkeypatch.setattr(snapshot, "CACHED", (WIDGET,))
+    monkeypatch.setattr(snapshot, "CACHED", (kind,))
     server = Server([], answer)
     server.widgets = [ONE]
     async with serving(server, folder) as path, transport_to(path) as transport:
@@ -28,6 +31,13 @@ async def fetched(folder: Path, monkeypatch: pytest.MonkeyPatch, answer: Make) -
 async def test_what_is_not_served_is_not_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert await fetched(tmp_path, monkeypatch, served) == {WIDGET: ["one"]}
     assert await fetched(tmp_path, monkeypatch, unknown_path) == {}
+
+
+async def test_one_of_ours_comes_with_the_installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshot, "GROUP", WIDGET.group)
+    ours = replace(WIDGET, optional=False)
+    assert await fetched(tmp_path, monkeypatch, served, ours) == {ours: ["one"]}
+    assert await fetched(tmp_path, monkeypatch, unknown_path, ours) == {}
 
 
 async def test_who_does_not_know_makes_no_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,6 +135,16 @@ def test_quirks_of_yaml_are_explained(written: str, said: str) -> None:
     assert said in " ".join(problem["message"] for problem in problems("-", text=text))
 
 
+def test_text_where_a_list_belongs_is_no_quirk_of_yaml() -> None:
+    for written in ("namespaces: shop", "namespaces: [{name: shop, subnet: 10.60.4.0/24}]"):
+        text = (
+            "apiVersion: securetenant.dev/v1alpha1\nkind: SecureTenant\nmetadata: {name: a}\nspec: {" + written + "}\n"
+        )
+        (problem,) = problems("-", text=text)
+        assert "wrong type" in problem["message"]
+        assert "YAML" not in problem["message"]
+
+
 def test_an_unquoted_time_is_good() -> None:
     text = tenant("a", network={"ingress": [{"name": "r", "from": [{"cidr": "10.0.0.0/8"}], "expires": "T"}]})
     text = text.replace("expires: T", "expires: 2099-03-31T00:00:00Z")

@@ -77,16 +77,37 @@ def test_a_block_of_a_pool_that_is_not_reserved_there(tmp_path: Path) -> None:
     )
 
 
+def test_a_pool_with_nobody_who_gives_out_subnets(tmp_path: Path) -> None:
+    ann = tenant("ann", {"pool": "prod"})
+    ann["spec"]["subnets"] = {"provider": "None"}
+    assert problems(tmp_path, ann) == [
+        (
+            *("error", "ann", "spec.namespaces[0].subnet.pool"),
+            "nobody gives out subnets with subnets.provider None: declare the cidr that its pods have",
+        )
+    ]
+
+
+def test_a_size_of_a_family_that_the_pool_lacks(tmp_path: Path) -> None:
+    pool = document("SubnetPool", "prod", cidrs=["10.60.0.0/22"])
+    assert problems(tmp_path, pool, tenant("ann", {"pool": "prod", "prefixLengthV6": 64})) == [
+        (
+            *("warning", "ann", "spec.namespaces[0].subnet.prefixLengthV6"),
+            "SubnetPool prod has no cidr of IPv6: remove prefixLengthV6, or add one there",
+        )
+    ]
+
+
 def test_what_no_pool_can_meet(tmp_path: Path) -> None:
     ann = tenant("ann", {"pool": "prod", "prefixLength": 21, "prefixLengthV6": 48}, {"pool": "test"})
     assert problems(tmp_path, document("SubnetPool", "prod", **POOL), ann) == [
         (
             *("error", "ann", "spec.namespaces[0].subnet.prefixLength"),
-            "no cidr of SubnetPool prod is larger than a /22: ask for a /22 or less",
+            "no cidr of SubnetPool prod is larger than a /22: ask for that or a smaller block",
         ),
         (
             *("error", "ann", "spec.namespaces[0].subnet.prefixLengthV6"),
-            "no cidr of SubnetPool prod is larger than a /56: ask for a /56 or less",
+            "no cidr of SubnetPool prod is larger than a /56: ask for that or a smaller block",
         ),
         (
             *("warning", "ann", "spec.namespaces[1].subnet.pool"),

@@ -7,10 +7,12 @@ from typing import Any, Final
 
 import pytest
 import pytest_asyncio
+import yaml
 
 from sandbox.cni import kube_ovn
 from sandbox.cni.kube_ovn import FINALIZER, SUBNETS, KubeOvn
 from sandbox.plane import Plane
+from tests.cluster.test_cli import cli
 from tests.support import kubeovn, life
 from tests.support.kubeovn import UNUSED, becomes, blocks, bound, path, spec, told
 from tests.support.life import APPLIED, MARKS, NAMESPACES
@@ -248,6 +250,20 @@ async def test_a_plug_in_that_goes_and_comes_back_finds_the_same_blocks(stage: S
         await life.ready(stage.admin, one.name, deadline=40)
     assert await blocks(tenant) == given
     assert not set((await blocks(late))["ovn-flap-late-a"]) & set(given["ovn-flap-a"])
+
+
+async def test_plan_takes_pools_from_files(plane: Plane, stage: Stage, tmp_path: Path) -> None:
+    ours = {"apiVersion": "securetenant.dev/v1alpha1"}
+    pool = {**ours, "kind": "SubnetPool", "metadata": {"name": "ovn-file"}, "spec": {"cidrs": ["10.72.0.0/20"]}}
+    tenant = {**ours, "kind": "SecureTenant", "metadata": {"name": "ovn-file"}}
+    tenant["spec"] = spec(("ovn-file-a", {"pool": "ovn-file"}))
+    for documents, planned in (([tenant], False), ([pool, tenant], True)):
+        (tmp_path / "files.yaml").write_text(yaml.safe_dump_all(documents))
+        done = await cli(plane.kubeconfig, "plan", tmp_path / "files.yaml", "--tenant", "ovn-file")
+        assert ("+ Subnet.kubeovn.io/securetenant-ovn-file-a" in done.out, "NoPool" in done.out) == (
+            planned,
+            not planned,
+        )
 
 
 async def test_a_restart_does_not_move_a_block(plane: Plane, admin: Admin, stage: Stage, tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from pydantic import BaseModel
 from securetenant.api import definitions, generated
 from securetenant.api.constraints import RULES_KEY
 from securetenant.api.definitions import Definition
-from securetenant.model.kinds import SECURE_TENANT
 
 FOLDER: Final = Path("crds")
 
@@ -52,8 +51,6 @@ def definition(of: Definition) -> Schema:
                 "plural": kind.plural,
                 "singular": kind.name.lower(),
                 **({"shortNames": list(of.short_names)} if of.short_names else {}),
-                # `kubectl get securetenant` lists what is in the category, so nothing else may be in it.
-                **({"categories": ["securetenant"]} if kind is SECURE_TENANT else {}),
             },
             "scope": "Namespaced" if kind.namespaced else "Cluster",
             "versions": [

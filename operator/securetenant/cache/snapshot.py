@@ -20,6 +20,7 @@ from securetenant.controls.lookup import CACHED, ONLY
 from securetenant.controls.registry import CONTROLS
 from securetenant.kube.wire import codec
 from securetenant.model.kinds import Kind
+from securetenant.model.names import GROUP
 from securetenant.model.objects import Observed, Ref
 from securetenant.model.platform import Platform
 from securetenant.sets.space import parsed
@@ -128,10 +129,10 @@ async def fetch(transport: "Transport") -> dict[Kind, list[Observed]]:
 
 
 async def _list(transport: "Transport", kind: Kind) -> list[Observed] | None:
-    """The objects of a kind; None if it is optional and not served."""
+    """The objects of a kind; None if it is not served and need not be: one of ours comes with the installation."""
     from securetenant.kube.discovery import is_served
 
-    if kind.optional and not await is_served(transport, kind):
+    if (kind.optional or kind.group == GROUP) and not await is_served(transport, kind):
         return None
     decoders = codec(kind)
     only, params = ONLY.get(kind), {"labelSelector": kind.selector} if kind.selector else {}

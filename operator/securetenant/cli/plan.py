@@ -1,7 +1,7 @@
 """`securetenant plan`: what would change on the cluster, and what has drifted. It only reads."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from securetenant.cli.validate_tenants import Given
     from securetenant.controls.control import Deviation
     from securetenant.kube.transport import ApiError, Transport
+    from securetenant.model.objects import Observed
     from securetenant.settings import Settings
 
 
@@ -89,8 +90,8 @@ def plan(
 
     try:
         settings = Settings.load(kubeconfig=kubeconfig, context=context)
-        given = _given(files or [], settings)
-        forecasts, cluster = asyncio.run(_forecasts(settings, given, tenant))
+        given, others = _given(files or [], settings)
+        forecasts, cluster = asyncio.run(_forecasts(settings, given, others, tenant))
     except (PlanError, ConfigError, ValueError) as error:
         fail(str(error), 1)
     if output is Form.json:
@@ -100,10 +101,10 @@ def plan(
     raise typer.Exit(sums(forecasts, cluster).exit_code)
 
 
-def _given(files: Sequence[str], settings: "Settings") -> "list[Given]":
-    """The tenants in the files. Raises PlanError with all their errors."""
+def _given(files: Sequence[str], settings: "Settings") -> "tuple[list[Given], list[Observed]]":
+    """The tenants in the files, and the SubnetPools. Raises PlanError with all their errors."""
     if not files:
-        return []
+        return [], []
     from securetenant.cli.documents import Unreadable, read
     from securetenant.cli.validate_tenants import check
 
@@ -115,11 +116,11 @@ def _given(files: Sequence[str], settings: "Settings") -> "list[Given]":
     if checked.errors:
         raise PlanError("\n".join(located(issue) for issue in checked.errors))
     note_others(found, "plan")
-    return checked.tenants
+    return checked.tenants, checked.others
 
 
 async def _forecasts(
-    settings: "Settings", given: "Sequence[Given]", only: str | None
+    settings: "Settings", given: "Sequence[Given]", others: "Iterable[Observed]", only: str | None
 ) -> "tuple[list[Forecast], list[Deviation]]":
     """Read the cluster once; forecast each tenant (or `only` one), and without `only` also the cluster's deviations."""
     from securetenant.cache import snapshot
@@ -137,6 +138,9 @@ async def _forecasts(
             raise PlanError(_unlisted(error.errors, config.server)) from error
         except ApiError as error:
             raise PlanError(explained(error, config.server)) from error
+        for one in others:
+            kept = [have for have in objects.get(one.ref.kind, ()) if have.ref != one.ref]
+            objects[one.ref.kind] = [*kept, one]
         tenants = _tenants(standing, given)
         world = snapshot.world_of(objects, (tenant for tenant, _ in tenants.values()), settings.platform())
         if only is not None and only not in tenants:

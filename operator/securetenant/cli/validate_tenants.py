@@ -13,6 +13,7 @@ from securetenant.api.tenant import SecureTenant
 from securetenant.cache.snapshot import world_without_cluster
 from securetenant.cli.documents import Document, Fault, Found
 from securetenant.cli.issues import Issue
+from securetenant.cli.scalars import is_safe_unquoted
 from securetenant.controls.lookup import CACHED
 from securetenant.controls.registry import CONTROLS
 from securetenant.model import names
@@ -31,9 +32,10 @@ class Given:
 
 @dataclass(slots=True)
 class Checked:
-    """The valid tenants, and all issues, sorted by file and line."""
+    """The valid tenants, the other resources of ours that controls read, and all issues, sorted by file and line."""
 
     tenants: list[Given] = field(default_factory=list)
+    others: list[Observed] = field(default_factory=list)
     issues: list[Issue] = field(default_factory=list)
 
     @property
@@ -60,7 +62,8 @@ def check(found: Found, platform: Platform, now: datetime, *, strict: bool = Fal
             others.append(document)
         checked.issues += [_own(document, problem) for problem in problems]
     checked.issues += [*_same_names(sound), *_same_claims(checked.tenants)]
-    checked.issues += _reviewed(checked.tenants, others, platform, now)
+    checked.others += _observed(others)
+    checked.issues += _reviewed(checked.tenants, checked.others, platform, now)
     if strict:
         checked.issues += _undeclared(checked.tenants, found.namespaces, platform, now)
     checked.issues.sort(key=lambda issue: (issue.file, issue.line, issue.path, issue.message))
@@ -91,6 +94,8 @@ def _misread(plain: str | None, message: str) -> str:
     """A hint where YAML reads a word without quotes as something else than text."""
     if plain is None or "wrong type" not in message or plain in ("true", "false") or plain.isdecimal():
         return ""
+    if is_safe_unquoted(plain):
+        return ""  # it is text, and something else was asked for
     return f" (without quotes, YAML does not read {plain} as text)"
 
 
@@ -115,9 +120,9 @@ def _same_claims(given: Iterable[Given]) -> Iterator[Issue]:
                     yield _issue(one, claim.path, f"{claim.taken} {other}: {claim.remedy}")
 
 
-def _reviewed(given: Sequence[Given], others: Iterable[Document], platform: Platform, now: datetime) -> Iterator[Issue]:
+def _reviewed(given: Sequence[Given], others: Iterable[Observed], platform: Platform, now: datetime) -> Iterator[Issue]:
     """Issues between the tenants in the files, and with the other resources of ours."""
-    world = world_without_cluster((one.tenant for one in given), platform, _observed(others))
+    world = world_without_cluster((one.tenant for one in given), platform, others)
     for one in given:
         if one.tenant is world.tenant(one.tenant.name):
             for control in CONTROLS:

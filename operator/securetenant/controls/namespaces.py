@@ -27,7 +27,8 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
         message = "; ".join(message for _, message in problems)
         condition = Condition.of(CONDITION, "False", reason, message)
     else:
-        condition = Condition.of(CONDITION, "True", "Held", f"{len(desired)} namespaces")
+        count = "1 namespace" if len(desired) == 1 else f"{len(desired)} namespaces"
+        condition = Condition.of(CONDITION, "True", "Held", count)
     return Plan(
         desired=desired,
         conditions=[condition],

@@ -30,4 +30,4 @@ _WITH_CHECKS: tuple[Control, ...] = (
 CHECKS: tuple[CheckSet, ...] = tuple(control.checks for control in _WITH_CHECKS if control.checks is not None)
 
 # The last one reports whether the checks of the others are in force.
-CONTROLS: tuple[Control, ...] = (*_WITH_CHECKS, admission.control(CHECKS))
+CONTROLS: tuple[Control, ...] = (*_WITH_CHECKS, admission.control(CHECKS, exposure.holding))

@@ -195,7 +195,8 @@ def _ready(result: Pass) -> Condition:
         )
     if mode == "Audit":
         return Condition.of("Ready", "True", "Audited", "mode is Audit: deviations are reported, nothing is written")
-    return Condition.of("Ready", "True", "Enforced", f"posture in force in {len(result.held)} namespaces")
+    count = "1 namespace" if len(result.held) == 1 else f"{len(result.held)} namespaces"
+    return Condition.of("Ready", "True", "Enforced", f"posture in force in {count}")
 
 
 def _as_written(condition: Condition, control: str, unwritten: Sequence[str]) -> Condition:

@@ -65,7 +65,7 @@ def told(
 
 def _row(name: str, rules: Rules | None, row: NamespacePosture | None) -> NamespacePosture:
     if rules is None:
-        return _unjudged(name, "the namespace is not the tenant's, or is Terminating")
+        return _unjudged(name, "the namespace does not exist, is not the tenant's, or is Terminating")
     if not rules.uid:
         return _unjudged(name, "the namespace does not exist", rules.subnets)
     if row is None or row.rules != rules.digest:

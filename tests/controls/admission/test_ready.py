@@ -160,6 +160,19 @@ def test_parameters_that_are_not_read_back() -> None:
         assert "pay" in says(made, "False", "ParametersPending", passing=True)
 
 
+def test_a_host_that_an_older_tenant_holds_is_not_waited_for() -> None:
+    exposure = {"ingress": {"hosts": ["a.example"]}}
+    old = tenant("old", namespaces=["old"], exposure=exposure, created="2020-01-01T00:00:00Z")
+    new = tenant("new", namespaces=["new"], exposure=exposure, created="2021-01-01T00:00:00Z")
+    wanted = assess(new, StaticWorld([new, old]), NOW).desired
+    made = {names.ANNOTATION_CREATION: value("new")}
+    here = StaticWorld(
+        [new, old], [observe(want, new, annotations=made) for want in wanted if want.ref.kind is NAMESPACE]
+    )
+    here.probes[NAME] = probed(answers(SHIPS))
+    assert says(NAMED["admission"].plan(new, here, NOW), "True", "Enforced") == ""
+
+
 def test_a_namespace_that_is_still_to_be_made_is_made_with_them() -> None:
     here = StaticWorld([PAY])
     here.probes[NAME] = probed(answers(SHIPS))

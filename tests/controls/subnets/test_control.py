@@ -194,7 +194,11 @@ def test_exhausted_pool() -> None:
 def test_no_provider() -> None:
     plan = plan_of(world_of(POOL, entry=OUT_OF_POOL, served=()))
     assert told(plan)[1] == "NoProvider"
-    assert "nothing can come out of a pool" in told(plan)[2]
+    assert told(plan)[2].endswith("is installed: install it, or declare the cidr that its pods have")
+    assert waits(plan)
+    plan = plan_of(world_of(POOL, entry=OUT_OF_POOL, subnets={"provider": "None"}))
+    assert told(plan)[1] == "NoProvider"
+    assert "since subnets.provider is None: declare the cidr" in told(plan)[2]
     assert waits(plan)
     plan = plan_of(world_of(subnets={"provider": "Cilium"}))
     assert told(plan)[1:] == (

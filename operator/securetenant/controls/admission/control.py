@@ -4,7 +4,7 @@ are off; and whether all of it is in force.
 The policies and their bindings ship with the operator (manifests/admission) and are never written by it.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
@@ -42,13 +42,14 @@ EXPIRY: Final = Family(
 )
 
 
-def control(sets: Sequence[CheckSet]) -> Control:
-    """The control, with the checks of all others."""
+def control(sets: Sequence[CheckSet], written: Callable[[SecureTenant, World], SecureTenant]) -> Control:
+    """The control, with the checks of all others. `written`: the tenant whose parameters the others write, without what
+    another tenant holds."""
     ships = shipped(sets)
     comparison = Comparison(ships)
 
     def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
-        return _plan(tenant, world, now, sets, ships, comparison)
+        return _plan(tenant, world, now, sets, ships, comparison, written)
 
     def concerns(new: Observed, old: Observed | None) -> bool:
         return new.ref.kind in KINDS and (old is None or not comparison.is_alike(new, old))
@@ -88,6 +89,7 @@ def _plan(
     sets: Sequence[CheckSet],
     ships: Sequence[Shipped],
     comparison: Comparison,
+    written: Callable[[SecureTenant, World], SecureTenant],
 ) -> Plan:
     held = ownership.held(tenant, world)
     current, soon = exemptions.current(tenant, now), world.platform.expires_soon
@@ -113,7 +115,8 @@ def _plan(
     if tenant.spec.mode == "Audit":
         # Nothing is written, and so nothing of the tenant's is judged at admission.
         return made
-    read = [*desired, *(want for each in sets if each.parameters for want in on_namespaces(each, tenant, held))]
+    declared = written(tenant, world)
+    read = [*desired, *(want for each in sets if each.parameters for want in on_namespaces(each, declared, held))]
     found = verdict(tenant, world, NAME, read, ships, comparison)
     if found is None:
         return made

@@ -28,8 +28,12 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
     return Plan(desired=desired, conditions=[condition], blocking=[condition.message] if lost else [])
 
 
-def _without(tenant: SecureTenant, lost: Mapping[str, SecureTenant]) -> SecureTenant:
+def holding(tenant: SecureTenant, world: World) -> SecureTenant:
     """The tenant with the hosts that it holds."""
+    return _without(tenant, hosts.lost(tenant, world))
+
+
+def _without(tenant: SecureTenant, lost: Mapping[str, SecureTenant]) -> SecureTenant:
     if not lost:
         return tenant
     exposure = tenant.spec.exposure

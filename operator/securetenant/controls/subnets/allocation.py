@@ -57,10 +57,13 @@ def given(
             return Given((), "Overlap", problem)
         return Given(blocks, is_new=True)
     if kind is None:
-        message = (
-            f"{entry.name}: there is no network plug-in that gives out subnets, so nothing can come out of a pool: "
-            "declare the cidr that its pods have, or set subnets.provider"
+        lacks = (
+            "subnets.provider is None: declare the cidr that its pods have, or write the network plug-in there"
+            if tenant.spec.subnets.provider == "None"
+            else "no network plug-in that gives out subnets is installed: install it, or declare the cidr that its "
+            "pods have"
         )
+        message = f"{entry.name}: nothing comes out of a pool, since {lacks}"
         return Given((), "NoProvider", message)
     return _chosen(entry.name, wanted, wanted.pool, world, [block for _, block in taken], before)
 

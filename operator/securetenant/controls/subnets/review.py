@@ -22,7 +22,10 @@ def review(tenant: SecureTenant, world: World, now: datetime) -> Iterator[Proble
             if cidr is not None:
                 for message in _overlaps(tenant.name, entry.name, ip_network(cidr), world):
                     yield Problem(f"{path}.{field}", message)
-        if entry.subnet.pool is not None:
+        if entry.subnet.pool is not None and tenant.spec.subnets.provider == "None":
+            message = "nobody gives out subnets with subnets.provider None: declare the cidr that its pods have"
+            yield Problem(f"{path}.pool", message)
+        elif entry.subnet.pool is not None:
             yield from _unmet(path, entry.subnet, entry.subnet.pool, world)
 
 
@@ -48,9 +51,14 @@ def _unmet(path: str, wanted: Subnet, name: str, world: World) -> Iterator[Probl
         message = f"none of the files has a SubnetPool {name}: give its file as well, or correct the name"
         yield Problem(f"{path}.pool", message, "warning")
         return
+    for version, length in ((4, wanted.prefix_length), (6, wanted.prefix_length_v6)):
+        if length is not None and all(ip_network(one).version != version for one in pool.cidrs):
+            field = "prefixLength" if version == 4 else "prefixLengthV6"
+            message = f"SubnetPool {name} has no cidr of IPv{version}: remove {field}, or add one there"
+            yield Problem(f"{path}.{field}", message, "warning")
     for version, length in allocation.sizes(wanted, pool):
         largest = min(one.prefixlen for one in map(ip_network, pool.cidrs) if one.version == version)
         if length < largest:
             field = "prefixLength" if version == 4 else "prefixLengthV6"
-            message = f"no cidr of SubnetPool {name} is larger than a /{largest}: ask for a /{largest} or less"
+            message = f"no cidr of SubnetPool {name} is larger than a /{largest}: ask for that or a smaller block"
             yield Problem(f"{path}.{field}", message)
