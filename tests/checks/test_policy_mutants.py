@@ -27,7 +27,7 @@ EQUIVALENT: Final[Mapping[str, str]] = {
     "operator: place: contains for startsWith (1)": "the name is compared as a whole as well",
     **dict.fromkeys(
         (
-            "operator: ofSubnets: one entry less (11)",
+            "operator: ofSubnets: one entry less (5)",
             "operator: ofSubnets: one entry less (12)",
             "operator: ofSubnets: one entry less (13)",
             "operator: ofSubnets: the last entry less (3)",

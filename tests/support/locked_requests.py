@@ -237,6 +237,8 @@ def of_subnets() -> Iterator[Case]:
             for name, old in {"absent": ours, "empty": changed_by(ours, {"spec": {"namespaceSelectors": []}})}.items():
                 by_plugin = changed(kind, old, selecting, user=CNI)
                 yield Case(f"{kind} {name} namespaceSelectors set by the plug-in", by_plugin, True)
+            labelled = changed(kind, changed_by(ours, selecting), METADATA["label"], user=CNI)
+            yield Case(f"{kind} selecting before, by the plug-in", labelled, False)
         drawn = changed_by(ours, {"spec": plugins.OPENED[kind]})
         yield Case(f"{kind} opened before, by the plug-in", changed(kind, drawn, METADATA["label"], user=CNI), False)
         if kind.startswith("pool"):
