@@ -271,51 +271,37 @@ MUTATING_BINDING: Final = Kind(
     optional=True,
     since="1.36",
 )
-_SUBNET_PREFIX: Final = f"{names.CHILD_PREFIX}-"
-KUBE_OVN_SUBNET: Final = Kind(
-    "Subnet",
-    "kubeovn.io",
-    "v1",
-    "subnets",
-    namespaced=False,
-    content=(),
-    extra=("spec", "status"),
-    # It is written with each pod.
+
+
+def _subnet(
+    name: str, group: str, version: str, plural: str, *fixed: str, narrow: tuple[tuple[str, tuple[str, ...]], ...] = ()
+) -> Kind:
+    """The object by which a network plug-in is told of a namespace's subnet. `fixed`: the fields of its spec that hold
+    the addresses; `narrow`: as in Kind, of what is read beside the spec."""
+    return Kind(
+        name,
+        group,
+        version,
+        plural,
+        namespaced=False,
+        content=(),
+        extra=("spec", *(field for field, _ in narrow)),
+        narrow=narrow,
+        optional=True,
+        component="subnets",
+        owned=("spec",),
+        prefix=f"{names.CHILD_PREFIX}-",
+        fixed=tuple(("spec", field) for field in fixed),
+    )
+
+
+KUBE_OVN_SUBNET: Final = _subnet(
+    # Its status is written with each pod.
+    *("Subnet", "kubeovn.io", "v1", "subnets", "cidrBlock"),
     narrow=(("status", ("conditions",)),),
-    optional=True,
-    component="subnets",
-    owned=("spec",),
-    prefix=_SUBNET_PREFIX,
-    fixed=(("spec", "cidrBlock"),),
 )
-CALICO_IP_POOL: Final = Kind(
-    "IPPool",
-    "crd.projectcalico.org",
-    "v1",
-    "ippools",
-    namespaced=False,
-    content=(),
-    extra=("spec",),
-    optional=True,
-    component="subnets",
-    owned=("spec",),
-    prefix=_SUBNET_PREFIX,
-    fixed=(("spec", "cidr"), ("spec", "blockSize")),
-)
-CILIUM_POD_IP_POOL: Final = Kind(
-    "CiliumPodIPPool",
-    "cilium.io",
-    "v2alpha1",
-    "ciliumpodippools",
-    namespaced=False,
-    content=(),
-    extra=("spec",),
-    optional=True,
-    component="subnets",
-    owned=("spec",),
-    prefix=_SUBNET_PREFIX,
-    fixed=(("spec", "ipv4"), ("spec", "ipv6")),
-)
+CALICO_IP_POOL: Final = _subnet("IPPool", "crd.projectcalico.org", "v1", "ippools", "cidr", "blockSize")
+CILIUM_POD_IP_POOL: Final = _subnet("CiliumPodIPPool", "cilium.io", "v2alpha1", "ciliumpodippools", "ipv4", "ipv6")
 
 
 def _foreign(
