@@ -120,15 +120,7 @@ def _inside(pool: "SubnetPoolSpec") -> bool:
 
 
 def _contains(whole: Block, part: Block) -> bool:
-    return (
-        whole.version == part.version
-        and whole.prefixlen <= part.prefixlen
-        and int(whole.network_address) == int(part.network_address) >> _host(whole) << _host(whole)
-    )
-
-
-def _host(block: Block) -> int:
-    return block.max_prefixlen - block.prefixlen
+    return whole.version == part.version and whole.prefixlen <= part.prefixlen and part.network_address in whole
 
 
 def _fits(pool: "SubnetPoolSpec") -> bool:

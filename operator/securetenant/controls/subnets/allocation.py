@@ -22,6 +22,7 @@ from securetenant.controls.world import Use, World
 from securetenant.model.kinds import CALICO_IP_POOL, NAMESPACE, SUBNET_POOL, Kind
 from securetenant.model.names import ANNOTATION_LEFT
 from securetenant.model.objects import Observed, Ref
+from securetenant.sets.blocks import Block, parts
 from securetenant.sets.space import Network
 
 # The index key that each SubnetPool has.
@@ -147,7 +148,7 @@ def _taken(
             if not _is_its_own(use, tenant, namespace, world):
                 return f"{block} of {namespace} overlaps {other}, {use}: {remedy}"
         for text in world.platform.cluster_cidrs:
-            if (other := ip_network(text)).version == block.version and other.overlaps(block):
+            if overlap(other := ip_network(text), block):
                 return f"{block} of {namespace} overlaps {other}, which the cluster uses itself: {remedy}"
     return ""
 
@@ -165,7 +166,7 @@ def _is_its_own(use: Use, tenant: SecureTenant, namespace: str, world: World) ->
 def _twice(blocks: Sequence[Network], taken: Iterable[tuple[str, Network]]) -> str:
     for other, block in taken:
         for own in blocks:
-            if own.version == block.version and own.overlaps(block):
+            if overlap(own, block):
                 return f"{own} overlaps {block} of {other}: choose other addresses"
     return ""
 
@@ -174,10 +175,9 @@ def in_pool(blocks: Sequence[Network], world: World) -> str:
     """Which of these blocks a pool will give to somebody else, since it is not reserved there; "" if none."""
     for name, pool in pools(world):
         for block in blocks:
-            inside = [one for one in _networks(pool.cidrs) if one.version == block.version and one.overlaps(block)]
-            if inside and not any(
-                one.version == block.version and one.prefixlen <= block.prefixlen and one.overlaps(block)
-                for one in _networks(pool.reserved)
+            is_inside = any(overlap(one, block) for one in _networks(pool.cidrs))
+            if is_inside and not any(
+                one.prefixlen <= block.prefixlen and overlap(one, block) for one in _networks(pool.reserved)
             ):
                 return (
                     f"{block} is in SubnetPool {name}, which gives it to somebody else sooner or later: write "
@@ -230,27 +230,12 @@ def _lowest(pool: SubnetPoolSpec, version: int, length: int, world: World, taken
 @lru_cache(maxsize=256)
 def _open(cidrs: Sequence[str], barred: Sequence[str], version: int) -> list[Network]:
     """What may be given out of a pool, as blocks in order. Remembered: it costs more than all the rest of a plan."""
-    bars = [one for one in _networks(barred) if one.version == version]
     wholes = sorted(one for one in _networks(cidrs) if one.version == version)
-    return [part for whole in wholes for part in _without(whole, bars)]
+    return [part for whole in wholes for part in parts(Block(str(whole), tuple(barred)))]
 
 
 def overlap(one: Network, other: Network) -> bool:
     return one.version == other.version and one.overlaps(other)
-
-
-def _without(whole: Network, barred: Sequence[Network]) -> list[Network]:
-    """A block without some others, as blocks in order."""
-    parts = [whole]
-    for bar in barred:
-        left: list[Network] = []
-        for part in parts:
-            if not part.overlaps(bar):
-                left.append(part)
-            elif part.prefixlen < bar.prefixlen:
-                left.extend(part.address_exclude(bar))  # type: ignore[arg-type]
-        parts = left
-    return sorted(parts)
 
 
 def pools(world: World) -> list[tuple[str, SubnetPoolSpec]]:
