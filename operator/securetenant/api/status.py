@@ -1,7 +1,7 @@
 """The status of a SecureTenant, which only the operator writes."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from ipaddress import ip_network
 from typing import Annotated, Final, Literal, Self
 
@@ -12,6 +12,11 @@ _COUNT: Final = "namespaceCount"
 ConditionStatus = Literal["True", "False", "Unknown"]
 DriftReason = Literal["Missing", "Changed", "Foreign", "Stale"]
 REASONS: tuple[DriftReason, ...] = ("Missing", "Changed", "Foreign", "Stale")
+
+
+def stamp(time: datetime) -> str:
+    """RFC 3339 in whole seconds, like metav1.Time."""
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class StatusModel(BaseModel):

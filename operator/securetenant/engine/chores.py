@@ -102,10 +102,10 @@ class ChoreRunner:
 
 def _request(chore: Chore) -> writes.Request:
     have = chore.have
-    seen: Json = {"uid": have.uid, "resourceVersion": have.resource_version}
     if chore.what == "Delete":
-        return writes.Request("delete", have.ref, seen)
+        return writes.delete(have)
     if chore.what == "Annotate":
+        seen: Json = {"uid": have.uid, "resourceVersion": have.resource_version}
         return writes.Request("merge", have.ref, {"metadata": {**seen, "annotations": chore.value}})
     return writes.Request(
         "status",

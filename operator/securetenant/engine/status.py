@@ -12,6 +12,7 @@ from securetenant.api.status import (
     NamespaceStatus,
     PostureStatus,
     SecureTenantStatus,
+    stamp,
 )
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls import commitment
@@ -156,11 +157,6 @@ def timed(
 
 def shortened(message: str) -> str:
     return message if len(message) <= MESSAGE else message[: MESSAGE - 1] + "…"
-
-
-def stamp(now: datetime) -> str:
-    """RFC 3339 in whole seconds, like metav1.Time."""
-    return now.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _blocking(result: Pass) -> list[str]:

@@ -9,12 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
-from securetenant.api.status import Condition, NamespacePosture, PostureItem, PostureStatus, SecureTenantStatus
+from securetenant.api.status import Condition, NamespacePosture, PostureItem, PostureStatus, SecureTenantStatus, stamp
 from securetenant.controls.registry import CHECKS
 from securetenant.model.metrics import Family, Labels, Samples
 from securetenant.posture import addresses
 from securetenant.posture.rules import INSPECTED, Rules, judged_by
-from securetenant.posture.tally import stamp
 
 OUTCOMES: Final = ("pass", "fail", "unknown", "exempted")
 _NAMED: Final = 3  # how many checks a message names

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import chain, islice, zip_longest
 from typing import Final
 
-from securetenant.api.status import NamespacePosture, PostureItem
+from securetenant.api.status import NamespacePosture, PostureItem, stamp
 from securetenant.checks.check import Check, Severity
 from securetenant.checks.targets import Target
 from securetenant.posture import addresses
@@ -51,38 +51,26 @@ class Tally:
             elif failure.error:
                 self.unknown.setdefault(failure.identifier, f"{kind} {verdict.name}: {failure.error}")
             else:
-                broken = self.broken.setdefault(failure.identifier, Broken(failure.check))
-                broken.count += 1
-                if len(broken.items) < LISTED:
-                    broken.items.append(
-                        PostureItem(
-                            control=failure.control,
-                            check=failure.check.name,
-                            kind=kind,
-                            namespace=self.namespace,
-                            name=verdict.name,
-                            place=_short(", ".join(failure.places)),
-                        )
-                    )
+                self._breaks(failure.identifier, failure.control, failure.check, kind, verdict.name, failure.places)
 
     def address(self, kind: str, judged: Address) -> None:
         """What the addresses of one pod came to."""
         if judged.error:
             self.unknown.setdefault(addresses.ID, f"{kind} {judged.name}: {judged.error}")
         elif judged.outside:
-            broken = self.broken.setdefault(addresses.ID, Broken(addresses.CHECK))
-            broken.count += 1
-            if len(broken.items) < LISTED:
-                broken.items.append(
-                    PostureItem(
-                        control=addresses.CONTROL,
-                        check=addresses.CHECK.name,
-                        kind=kind,
-                        namespace=self.namespace,
-                        name=judged.name,
-                        place=_short(", ".join(judged.outside)),
-                    )
+            self._breaks(addresses.ID, addresses.CONTROL, addresses.CHECK, kind, judged.name, judged.outside)
+
+    def _breaks(self, identifier: str, control: str, check: Check, kind: str, name: str, places: Iterable[str]) -> None:
+        """An object breaks a check, at these places in it."""
+        broken = self.broken.setdefault(identifier, Broken(check))
+        broken.count += 1
+        if len(broken.items) < LISTED:
+            place = _short(", ".join(places))
+            broken.items.append(
+                PostureItem(
+                    control=control, check=check.name, kind=kind, namespace=self.namespace, name=name, place=place
                 )
+            )
 
     def failed(self, target: Target, why: str) -> None:
         """The objects of a target could not all be listed: nothing is known of those that were not seen."""
@@ -121,11 +109,6 @@ class Tally:
             outside=outside,
             message="; ".join(map(_short, reasons)),
         )
-
-
-def stamp(time: datetime) -> str:
-    """RFC 3339 in whole seconds, like metav1.Time."""
-    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def together(tallies: Iterable[Tally]) -> dict[str, Broken]:

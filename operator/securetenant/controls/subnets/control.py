@@ -293,14 +293,14 @@ _ANY: Final = "subnets"
 
 def _pool(new: Observed, old: Observed | None) -> Iterator[str]:
     """Its spec alone: the status is ours."""
-    if old is None or bytes(old.fields.get("spec", b"")) != bytes(new.fields.get("spec", b"")):
+    if pools.has_other_spec(new, old):
         yield f"pool:{new.ref.name}"
 
 
 def _subnet(new: Observed, old: Observed | None) -> Iterator[str]:
     """Of a tenant's subnet: those who talk to it (itself is concerned by its mark). Of another: all that have one."""
     if not new.tenant:
-        if old is None or bytes(old.fields.get("spec", b"")) != bytes(new.fields.get("spec", b"")):
+        if pools.has_other_spec(new, old):
             yield _ANY
         return
     yield f"peer:{new.tenant}"

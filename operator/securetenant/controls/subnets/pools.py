@@ -6,11 +6,11 @@ plug-ins let its pods run on, and give new ones addresses that anybody has.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from ipaddress import ip_network
 from typing import Final
 
-from securetenant.api.status import Condition
+from securetenant.api.status import Condition, stamp
 from securetenant.api.subnets import FamilyStatus, SubnetPoolSpec, SubnetPoolStatus
 from securetenant.controls.control import Chore, Chores
 from securetenant.controls.subnets import allocation
@@ -44,9 +44,9 @@ def due(world: World, now: datetime) -> tuple[list[Chore], datetime | None]:
             until = since + delay if since is not None else None
             if until is None and delay:
                 wakes.append(now + delay)  # no event tells of our own write
-                stamp: Json = {names.ANNOTATION_UNUSED: _text(now)}
+                since_now: Json = {names.ANNOTATION_UNUSED: stamp(now)}
                 cause = f"namespace {have.ref.place} is gone: its addresses are kept for a while, then free"
-                chores.append(Chore("Annotate", have, stamp, cause))
+                chores.append(Chore("Annotate", have, since_now, cause))
             elif until is None or until <= now:
                 cause = f"namespace {have.ref.place} is gone, so its addresses are free now"
                 chores.append(Chore("Delete", have, {}, cause))
@@ -67,10 +67,6 @@ def is_unused(have: Observed, world: World) -> bool:
     )
 
 
-def _text(time: datetime) -> str:
-    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def _since(have: Observed, now: datetime) -> datetime | None:
     """None as well for a time to come, which nobody of us wrote: it could be any, the last one of the calendar too."""
     try:
@@ -80,11 +76,16 @@ def _since(have: Observed, now: datetime) -> datetime | None:
     return found if found.tzinfo is not None and found <= now else None
 
 
+def has_other_spec(new: Observed, old: Observed | None) -> bool:
+    """Whether an object is new, or its spec has changed."""
+    return old is None or bytes(old.fields.get("spec", b"")) != bytes(new.fields.get("spec", b""))
+
+
 def concerns(new: Observed, old: Observed | None) -> bool:
     """Pools but for their status, subnets, and namespaces that come or go."""
     kind = new.ref.kind
     if kind is SUBNET_POOL:
-        return old is None or bytes(old.fields.get("spec", b"")) != bytes(new.fields.get("spec", b""))
+        return has_other_spec(new, old)
     return kind in KINDS.values() or (kind is NAMESPACE and old is None)
 
 
@@ -165,7 +166,7 @@ def _ready(name: str, pool: SubnetPoolSpec, wholes: Space[str], before: SubnetPo
         found = Condition.of("Ready", "True", "Valid", "blocks are given out")
     known = next((one for one in before.conditions if one.type == "Ready"), None)
     since = known.last_transition_time if known is not None and known.status == found.status else None
-    return found.model_copy(update={"last_transition_time": since or _text(now)})
+    return found.model_copy(update={"last_transition_time": since or stamp(now)})
 
 
 CHORES: Final = Chores(due, concerns)
