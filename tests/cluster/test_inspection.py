@@ -150,10 +150,16 @@ async def test_a_change_of_the_rules_is_judged_at_once(stage: Stage) -> None:
     status = await stage.judged(name, "False", f"{WRITABLE} in {space}")
     # It runs on, and the tenant is Ready: what stands is no drift.
     assert next(c["status"] for c in status["conditions"] if c["type"] == "Ready") == "True"
-    events = (await stage.admin.get("/api/v1/namespaces/default/events"))["items"]
-    assert [e["type"] for e in events if (e["reason"], e["involvedObject"]["name"]) == ("ChecksFail", name)] == [
-        "Warning"
-    ]
+
+    async def is_told() -> bool:
+        """Events go out after the status."""
+        events = (await stage.admin.get("/api/v1/namespaces/default/events"))["items"]
+        assert [e["type"] for e in events if (e["reason"], e["involvedObject"]["name"]) == ("ChecksFail", name)] == [
+            "Warning"
+        ]
+        return True
+
+    await wait_for(is_told, 10, "the Event")
     assert await stage.admin.find(f"{PODS.format(space)}/app")
 
 
