@@ -1,10 +1,10 @@
-"""Sets of ports, with intersection and union.
+"""Sets of ports, with intersection, union and difference.
 
 `None` is all traffic of every protocol, as in NetworkPolicy: more than all ports of TCP, UDP and SCTP, since it
 includes ICMP. Any other set is a sorted tuple of disjoint, non-adjacent ranges, so that equal sets are equal values.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple, TypeAlias
 
 from securetenant.api.tenant import Port
@@ -25,6 +25,16 @@ class Range(NamedTuple):
 Ports: TypeAlias = tuple[Range, ...] | None
 
 NONE: Final[tuple[Range, ...]] = ()
+
+# All protocols but TCP, UDP and SCTP, ICMP among them: no port names them, only "all traffic" includes them.
+OTHER: Final = "other"
+# What None is, written out.
+EVERYTHING: Final = (
+    Range("SCTP", LOWEST, HIGHEST),
+    Range("TCP", LOWEST, HIGHEST),
+    Range("UDP", LOWEST, HIGHEST),
+    Range(OTHER, LOWEST, LOWEST),
+)
 
 
 def declared(ports: Iterable[Port]) -> Ports:
@@ -68,7 +78,30 @@ def union(one: Ports, other: Ports) -> Ports:
     """The ports in either set."""
     if one is None or other is None:
         return None
-    return one if one == other else merged((*one, *other))
+    if one == other:
+        return one
+    found = merged((*one, *other))
+    return None if found == EVERYTHING else found
+
+
+def difference(one: Ports, other: Ports) -> Ports:
+    """The ports of the first set that are not in the second."""
+    if other is None or one == other:
+        return NONE
+    left = EVERYTHING if one is None else one
+    for hole in other:
+        left = tuple(part for item in left for part in _apart(item, hole))
+    return None if left == EVERYTHING else left
+
+
+def _apart(item: Range, hole: Range) -> Iterator[Range]:
+    if item.protocol != hole.protocol or item.high < hole.low or hole.high < item.low:
+        yield item
+        return
+    if item.low < hole.low:
+        yield Range(item.protocol, item.low, hole.low - 1)
+    if hole.high < item.high:
+        yield Range(item.protocol, hole.high + 1, item.high)
 
 
 def rendered(ports: tuple[Range, ...]) -> list[JsonValue]:
@@ -90,6 +123,8 @@ def described(ports: Ports) -> str:
 
 
 def _described(item: Range) -> str:
+    if item.protocol == OTHER:
+        return "ICMP and all other protocols"
     if (item.low, item.high) == (LOWEST, HIGHEST):
         return f"all {item.protocol} ports"
     return f"{item.protocol} {item.low}" if item.low == item.high else f"{item.protocol} {item.low}-{item.high}"
