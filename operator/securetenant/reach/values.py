@@ -39,8 +39,9 @@ class Cluster:
     `namespaces`: their labels. `policies`: the NetworkPolicies, by namespace. `pods`: by namespace; None: whichever may
     be there, so that each set of labels that a policy can tell apart is a group of its own. `subnets`: by namespace,
     the blocks that its pods' addresses lie in; `ranges`: the same for all others. Where neither is known, an ipBlock
-    counts for addresses outside the cluster alone. `blocks_match_pods`: whether an ipBlock matches pods by address, which
-    Kubernetes leaves to the network plug-in. `unclear`: by namespace, what (may) select its pods and is not understood.
+    counts for addresses outside the cluster alone. `blocks_match_pods`: whether an ipBlock matches pods by address,
+    which Kubernetes leaves to the network plug-in. `unclear`: by namespace, what (may) select its pods and is not
+    understood.
     """
 
     namespaces: Mapping[str, Mapping[str, str]]
