@@ -84,7 +84,10 @@ def root_schema(of: Definition) -> Schema:
             "spec": _bare_lists(documented_schema(of)),
             "status": _status_schema(of.status),
         },
-        RULES_KEY: [{"rule": rule, "message": message} for rule, message in (of.name_rule, *of.transitions)],
+        RULES_KEY: [
+            {"rule": of.name_rule[0], "message": of.name_rule[1]},
+            *({"rule": one.cel, "message": one.message, "fieldPath": one.path} for one in of.transitions),
+        ],
     }
 
 
