@@ -27,7 +27,7 @@ class Transition(NamedTuple):
 class Definition:
     """A custom resource. `model`: the whole object, with `metadata`, `spec` and `status`. `name_rule`: the CEL rule
     for its name, in the root of the schema, and the message. `columns`: the printer columns, each with name, type,
-    JSONPath and description. `transitions`: the rules on a change, which no model of one object can check."""
+    JSONPath and description; `wide`: those of `-o wide`. `transitions`: the rules on a change, which no model of one object can check."""
 
     kind: Kind
     model: type[BaseModel]
@@ -35,6 +35,7 @@ class Definition:
     name_rule: tuple[str, str]
     columns: tuple[tuple[str, str, str, str], ...]
     short_names: tuple[str, ...] = ()
+    wide: tuple[tuple[str, str, str, str], ...] = ()
     transitions: tuple[Transition, ...] = ()
 
     @property
@@ -83,6 +84,13 @@ TENANT: Final = Definition(
         ("Age", "date", ".metadata.creationTimestamp", "Time since creation."),
     ),
     ("stn",),
+    (
+        ("Reason", "string", '.status.conditions[?(@.type=="Ready")].reason', "Why it is Ready or not."),
+        ("Team", "string", ".spec.owner.team", "The team that owns it."),
+        ("Pending", "integer", ".status.whitelist.pendingCount", "Declared flows that wait for the other side."),
+        ("Expired", "integer", ".status.whitelist.expiredCount", "Declared flows whose rule has ended."),
+        ("Next Expiry", "string", ".status.whitelist.nextExpiry", "When the next rule ends."),
+    ),
     (
         Transition(
             # Where none was given yet, because it overlaps for example, it can still be corrected; and one that is not
