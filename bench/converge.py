@@ -41,17 +41,18 @@ async def converge(
     numbers: range,
     namespaces: int,
     created: Callable[[int, Object], None] = lambda number, tenant: None,
+    pool: str = "",
 ) -> float:
     """Create the tenants, ``WORKERS`` at a time, and wait until all are Ready; the seconds from first to last.
 
-    ``created`` hears of each one's creation.
+    ``created`` hears of each one's creation; ``pool``: as in ``manifest``.
     """
     readiness = Readiness({tenant_name(number) for number in numbers})
     async with watching(admin, COLLECTION, readiness.see) as watch:
         begin = time.perf_counter()
 
         async def create(number: int) -> None:
-            answer = await admin.send("POST", COLLECTION, manifest(number, namespaces))
+            answer = await admin.send("POST", COLLECTION, manifest(number, namespaces, pool))
             created(number, decode(answer, type=Object))
 
         await spread(numbers, create)
@@ -65,11 +66,13 @@ async def converge_operator(admin: Client, tenants: int, namespaces: int) -> flo
     return await converge(admin, range(1, tenants + 1), namespaces)
 
 
-async def converge_floor(admin: Client, writer: Client, template: Template, tenants: int, namespaces: int) -> float:
+async def converge_floor(
+    admin: Client, writer: Client, template: Template, tenants: int, namespaces: int, pool: str = ""
+) -> float:
     """The seconds that the bare loop takes, which has made the model tenant before."""
     async with _writers(writer, template) as queue:
         for numbers in (range(MODEL, MODEL + 1), range(1, tenants + 1)):
-            seconds = await converge(admin, numbers, namespaces, lambda n, tenant: queue.put_nowait((n, tenant)))
+            seconds = await converge(admin, numbers, namespaces, lambda n, tenant: queue.put_nowait((n, tenant)), pool)
         return seconds
 
 

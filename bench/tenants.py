@@ -1,6 +1,7 @@
 """The tenants that are measured, and the very bytes that the operator writes for one, for the floor to write again."""
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -26,8 +27,9 @@ def namespace_name(number: int, index: int = 0) -> str:
     return f"{tenant_name(number)}-{index}"
 
 
-def manifest(number: int, namespaces: int) -> bytes:
-    """A SecureTenant with, in each namespace, 3 RoleBindings, 3 NetworkPolicies, a LimitRange and a ResourceQuota."""
+def manifest(number: int, namespaces: int, pool: str = "") -> bytes:
+    """A SecureTenant with, in each namespace, 3 RoleBindings, 3 NetworkPolicies, a LimitRange and a ResourceQuota; with
+    a `pool`, each has a subnet out of that."""
     name = tenant_name(number)
     container = {
         "default": {"cpu": "500m", "memory": "512Mi"},
@@ -36,7 +38,14 @@ def manifest(number: int, namespaces: int) -> bytes:
     }
     spec = {
         "owner": {"team": f"{name}-team", "contact": f"{name}@bank.example"},
-        "namespaces": [{"name": namespace_name(number, i), "labels": {"env": "prod"}} for i in range(namespaces)],
+        "namespaces": [
+            {
+                "name": namespace_name(number, i),
+                "labels": {"env": "prod"},
+                **({"subnet": {"pool": pool}} if pool else {}),
+            }
+            for i in range(namespaces)
+        ],
         "access": {
             "bindings": [
                 {"role": role, "subjects": [{"kind": "Group", "name": f"{name}-{role.lower()}s"}]}
@@ -102,29 +111,31 @@ class Template:
         )
 
 
-async def template(admin: Client) -> Template:
-    """Take the model tenant, which is Ready, out of the API server."""
+async def template(admin: Client, optional: Collection[Kind] = ()) -> Template:
+    """Take the model tenant, which is Ready, out of the API server. `optional`: of which of these kinds it has objects."""
     name = tenant_name(MODEL)
     selector = f"labelSelector={names.LABEL_TENANT}={name}"
-    steps: tuple[list[Write], list[Write], list[Write]] = ([], [], [])
+    steps: tuple[list[Write], ...] = ([], [], [], [])
     for kind in CACHED:
-        if kind.optional:  # none of the model tenant's objects is of such a kind
+        if kind.optional and kind not in optional:
             continue
         for item in decode(await admin.send("GET", f"{kind.path()}?{selector}"))["items"]:
             steps[_step(kind, item)].append(_write(kind, item))
     tenant = decode(await admin.send("GET", f"{COLLECTION}/{name}"))
     return Template(
-        steps=tuple(tuple(step) for step in steps),
+        steps=tuple(tuple(step) for step in steps if step),
         finalizer=encode({"finalizers": tenant["metadata"]["finalizers"]}),
         status=encode(tenant["status"]),
     )
 
 
 def _step(kind: Kind, item: dict[str, Any]) -> int:
-    """Namespaces, then what closes them, then all else."""
-    if kind is NAMESPACE:
+    """What namespaces need, namespaces, what closes them, then all else."""
+    if kind.prefix:
         return 0
-    return 1 if re.search("default-deny$", item["metadata"]["name"]) else 2
+    if kind is NAMESPACE:
+        return 1
+    return 2 if re.search("default-deny$", item["metadata"]["name"]) else 3
 
 
 def _write(kind: Kind, item: dict[str, Any]) -> Write:
@@ -132,5 +143,6 @@ def _write(kind: Kind, item: dict[str, Any]) -> Write:
     if kind is NAMESPACE:  # the API server adds this one
         metadata["labels"].pop(names.LABEL_NAMESPACE_NAME, None)
     body = {"apiVersion": kind.api_version, "kind": kind.name, "metadata": metadata}
-    body |= {field: item[field] for field in kind.content if field in item}
+    # Of a shared kind too: others' fields are what the API server filled in.
+    body |= {field: item[field] for field in kind.content or kind.owned if field in item}
     return Write(kind.path(metadata.get("namespace", "")), encode(body))

@@ -112,7 +112,10 @@ def test_no_default_stands_within_a_list() -> None:
 
 def test_the_columns() -> None:
     columns = crd.definition(TENANT)["spec"]["versions"][0]["additionalPrinterColumns"]
-    assert [column["name"] for column in columns] == ["Ready", "Mode", "Namespaces", "Drift", "Age"]
+    narrow = [column["name"] for column in columns if "priority" not in column]
+    assert narrow == ["Ready", "Mode", "Namespaces", "Drift", "Age"]
+    wide = [column["name"] for column in columns if column.get("priority") == 1]
+    assert wide == ["Reason", "Team", "Pending", "Expired", "Next Expiry"]
     columns = crd.definition(POOL)["spec"]["versions"][0]["additionalPrinterColumns"]
     assert [column["name"] for column in columns] == ["Cidrs", "Subnets", "Free", "Largest", "Ready", "Age"]
 

@@ -5,6 +5,7 @@ import base64
 import json
 import os
 import ssl
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from securetenant.kube import config
+from securetenant.kube import config, plain
 from securetenant.kube.config import ClientConfig, ConfigError
 from securetenant.kube.transport import Transport, Unauthorized
 from securetenant.model.kinds import NAMESPACE
@@ -157,27 +158,92 @@ async def test_token_file_is_read_again(tmp_path: Path) -> None:
 
 
 async def test_in_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from kubernetes.config import incluster_config
-
-    token, ca = written(tmp_path / "token", "first\n"), written(tmp_path / "ca.crt", CERTIFICATE)
-    loader = incluster_config.InClusterConfigLoader
-    monkeypatch.setattr(loader, "__init__", _with_files(loader.__init__, token_filename=token, cert_filename=ca))
+    written(tmp_path / "token", "first\n")
+    written(tmp_path / "ca.crt", CERTIFICATE)
+    monkeypatch.setattr(plain, "ACCOUNT", tmp_path)
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "fd00::1")
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
     client = await load()
-    assert (client.server, await client.authorization()) == ("https://[fd00::1]:443", "bearer first")
+    assert (client.server, await client.authorization()) == ("https://[fd00::1]:443", "Bearer first")
     assert client.tls is not None
     assert client.tls.verify_mode == ssl.CERT_REQUIRED
     written(tmp_path / "token", "second\n")
     client.refresh_seconds = -1.0
-    assert await client.authorization() == "bearer second"
+    assert await client.authorization() == "Bearer second"
 
 
-def _with_files(init: Any, **files: str) -> Any:
-    def replaced(self: Any, **options: Any) -> None:
-        init(self, **{**options, **files}, environ=os.environ)
+async def test_in_cluster_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plain, "ACCOUNT", tmp_path)
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    with pytest.raises(ConfigError, match=r"in-cluster configuration: .*token"):
+        await load()
+    written(tmp_path / "token", "first")
+    written(tmp_path / "ca.crt", CERTIFICATE)
+    with pytest.raises(ConfigError, match="KUBERNETES_SERVICE_PORT is empty"):
+        await load()
 
-    return replaced
+
+_DATA = base64.b64encode(CERTIFICATE.encode()).decode()
+
+
+@pytest.mark.parametrize(
+    "cluster",
+    [{"certificate-authority-data": _DATA}, {"certificate-authority": "ca.crt", "tls-server-name": "kubernetes"}],
+)
+@pytest.mark.parametrize("user", [{"token": "one"}, {"tokenFile": "token"}])
+def test_a_plain_file_is_read_as_the_library_reads_it(
+    cluster: dict[str, str], user: dict[str, str], tmp_path: Path
+) -> None:
+    written(tmp_path / "ca.crt", CERTIFICATE)
+    written(tmp_path / "token", "two\n")
+    body = kubeconfig("https://10.0.0.1:6443", user)
+    body["clusters"][0]["cluster"] |= cluster
+    path = written(tmp_path / "config", body)
+    ours = config._blank()
+    assert plain.kubeconfig(path, None, ours)
+    theirs = config._loaded_by_library(path, None)
+    assert (ours.host, ours.context, ours.tls_server_name) == (theirs.host, theirs.context, theirs.tls_server_name)
+    assert config._authorization(ours) == config._authorization(theirs)
+    assert ours.is_plugin is theirs.is_plugin is False
+    text = ours.ssl_ca_data or Path(ours.ssl_ca_cert).read_text()
+    assert text == Path(theirs.ssl_ca_cert).read_text()
+
+
+@pytest.mark.parametrize(
+    ("cluster", "user"),
+    [
+        ({}, {"token": "one", "tokenFile": "token"}),
+        ({}, {"token": ""}),
+        ({}, {"token": "one", "as": "somebody"}),
+        ({}, {"client-certificate-data": _DATA, "client-key-data": _DATA}),
+        ({}, {"exec": {"command": "x"}}),
+        ({"insecure-skip-tls-verify": True}, {"token": "one"}),
+        ({"proxy-url": "http://proxy:1"}, {"token": "one"}),
+        ({"certificate-authority": "ca.crt"}, {"token": "one"}),
+        ({"certificate-authority-data": "not base64"}, {"token": "one"}),
+        ({"server": "http://10.0.0.1"}, {"token": "one"}),
+    ],
+)
+def test_all_other_files_are_the_librarys(cluster: dict[str, Any], user: dict[str, Any], tmp_path: Path) -> None:
+    body = kubeconfig("https://10.0.0.1:6443", user)
+    body["clusters"][0]["cluster"] |= {"certificate-authority-data": _DATA} | cluster
+    assert not plain.kubeconfig(written(tmp_path / "config", body), None, config._blank())
+
+
+def test_the_library_is_not_loaded_for_a_token_nor_for_kopf(tmp_path: Path) -> None:
+    body = kubeconfig("https://10.0.0.1:6443", {"token": "one"})
+    body["clusters"][0]["cluster"]["certificate-authority-data"] = _DATA
+    path = written(tmp_path / "config", body)
+    program = f"""
+import asyncio, sys
+from securetenant import memory
+from securetenant.kube import config, plain
+asyncio.run(config.load({path!r}))
+with memory.left_out("kubernetes"):
+    import kopf
+assert not any(name.partition(".")[0] in ("kubernetes", "requests") for name in sys.modules), sorted(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 async def test_plugin_is_asked_once_until_it_expires(tmp_path: Path) -> None:

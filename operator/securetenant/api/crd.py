@@ -60,14 +60,19 @@ def definition(of: Definition) -> Schema:
                     "storage": True,
                     "subresources": {"status": {}},
                     "additionalPrinterColumns": [
-                        {"name": name, "type": type_, "jsonPath": path, "description": text}
-                        for name, type_, path, text in of.columns
+                        *map(_column, of.columns),
+                        *({**_column(one), "priority": 1} for one in of.wide),
                     ],
                     "schema": {"openAPIV3Schema": root_schema(of)},
                 }
             ],
         },
     }
+
+
+def _column(column: tuple[str, str, str, str]) -> Schema:
+    name, kind, path, text = column
+    return {"name": name, "type": kind, "jsonPath": path, "description": text}
 
 
 @cache
@@ -84,7 +89,10 @@ def root_schema(of: Definition) -> Schema:
             "spec": _bare_lists(documented_schema(of)),
             "status": _status_schema(of.status),
         },
-        RULES_KEY: [{"rule": rule, "message": message} for rule, message in (of.name_rule, *of.transitions)],
+        RULES_KEY: [
+            {"rule": of.name_rule[0], "message": of.name_rule[1]},
+            *({"rule": one.cel, "message": one.message, "fieldPath": one.path} for one in of.transitions),
+        ],
     }
 
 

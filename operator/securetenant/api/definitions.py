@@ -1,8 +1,9 @@
 """Our custom resources, one row each. A new one needs models, a row in `DEFINITIONS` and a reconciler: CRD generation,
 `validate` and the startup checks use the rows."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 from pydantic import BaseModel
 
@@ -12,12 +13,21 @@ from securetenant.api.types import pool_name_pattern, tenant_name_pattern
 from securetenant.model.kinds import SECURE_TENANT, SUBNET_POOL, Kind
 
 
+class Transition(NamedTuple):
+    """A rule on a change of an object, in the root of the schema. `path`: the field that the error names; `holds`: the
+    same for the object as it is and as it is to be, so that `plan` tells it before the API server does."""
+
+    cel: str
+    message: str
+    path: str
+    holds: Callable[[Any, Any], bool]  # Any: values of `Definition.model`
+
+
 @dataclass(frozen=True, slots=True)
 class Definition:
     """A custom resource. `model`: the whole object, with `metadata`, `spec` and `status`. `name_rule`: the CEL rule
     for its name, in the root of the schema, and the message. `columns`: the printer columns, each with name, type,
-    JSONPath and description. `transitions`: CEL rules on a change, each with its message; the models cannot check
-    them."""
+    JSONPath and description; `wide`: those of `-o wide`. `transitions`: the rules on a change, which no model of one object can check."""
 
     kind: Kind
     model: type[BaseModel]
@@ -25,7 +35,8 @@ class Definition:
     name_rule: tuple[str, str]
     columns: tuple[tuple[str, str, str, str], ...]
     short_names: tuple[str, ...] = ()
-    transitions: tuple[tuple[str, str], ...] = ()
+    wide: tuple[tuple[str, str, str, str], ...] = ()
+    transitions: tuple[Transition, ...] = ()
 
     @property
     def name(self) -> str:
@@ -42,6 +53,18 @@ class Definition:
 
     def _part(self, field: str) -> type[BaseModel]:
         return cast(type[BaseModel], self.model.model_fields[field].annotation)
+
+
+def _keeps_subnets(before: SecureTenant, after: SecureTenant) -> bool:
+    given = {one.namespace: one.cidrs for one in before.status.subnets if one.provider != "None"}
+    wanted = {entry.name: entry.subnet for entry in after.spec.namespaces}
+    for entry in before.spec.namespaces:
+        if entry.subnet is None or entry.name not in given or entry.name not in wanted:
+            continue
+        is_right = not entry.subnet.cidrs or set(entry.subnet.cidrs) == set(given[entry.name])
+        if is_right and wanted[entry.name] != entry.subnet:
+            return False
+    return True
 
 
 TENANT: Final = Definition(
@@ -62,7 +85,14 @@ TENANT: Final = Definition(
     ),
     ("stn",),
     (
-        (
+        ("Reason", "string", '.status.conditions[?(@.type=="Ready")].reason', "Why it is Ready or not."),
+        ("Team", "string", ".spec.owner.team", "The team that owns it."),
+        ("Pending", "integer", ".status.whitelist.pendingCount", "Declared flows that wait for the other side."),
+        ("Expired", "integer", ".status.whitelist.expiredCount", "Declared flows whose rule has ended."),
+        ("Next Expiry", "string", ".status.whitelist.nextExpiry", "When the next rule ends."),
+    ),
+    (
+        Transition(
             # Where none was given yet, because it overlaps for example, it can still be corrected; and one that is not
             # declared any more can be declared again. Where the spec names others than those that were given (to who
             # adopts a namespace with its subnet), it can be put right. The operator keeps what was given in any case.
@@ -76,6 +106,8 @@ TENANT: Final = Definition(
             "self.spec.namespaces.all(n, n.name != o.name || (has(n.subnet) && n.subnet == o.subnet)))",
             "the subnet of a namespace is never moved once it is given, since its pods keep their addresses: restore "
             "it, or declare a new namespace with the other subnet and move there",
+            ".spec.namespaces",
+            _keeps_subnets,
         ),
     ),
 )

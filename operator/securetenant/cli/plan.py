@@ -174,17 +174,26 @@ async def _standing(transport: "Transport", may_be_absent: bool) -> "Tenants":
 
 
 def _tenants(standing: "Tenants", given: "Sequence[Given]") -> "Tenants":
-    """The cluster's tenants, with those of the files as if they were applied. One that does not exist in the cluster
-    yet gets a new UID, and loses the metadata that a file may carry from another cluster."""
+    """The cluster's tenants, with those of the files as if they were applied, each with why the API server refuses it.
+    One that does not exist in the cluster yet gets a new UID, and loses the metadata that a file may carry from another
+    cluster."""
     import uuid
 
+    from securetenant.api.definitions import TENANT
     from securetenant.api.tenant import Metadata, SecureTenant
 
     tenants = dict(standing)
     for one in given:
         name, spec = one.tenant.name, one.tenant.spec
         if name in standing:
-            tenants[name] = standing[name][0].model_copy(update={"spec": spec}), ""
+            before = standing[name][0]
+            after = before.model_copy(update={"spec": spec})
+            refused = [
+                f"{rule.path.removeprefix('.')}: {rule.message}"
+                for rule in TENANT.transitions
+                if not rule.holds(before, after)
+            ]
+            tenants[name] = after, "; ".join(refused)
         else:
             tenants[name] = SecureTenant(metadata=Metadata(name=name, uid=str(uuid.uuid4())), spec=spec), ""
     return tenants

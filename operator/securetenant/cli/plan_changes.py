@@ -112,8 +112,8 @@ def unmet_conditions(assessment: Assessment) -> list[UnmetCondition]:
     for control, plan in assessment.plans.items():
         blocking = set(plan.blocking)
         for condition in plan.conditions:
-            if control in creating and condition.status == "Unknown":
-                # Its result is known only after the changes are made, and those are listed.
+            if control in creating and (condition.status == "Unknown" or plan.passing):
+                # Its result is known only after the changes are made, and those are listed; or it waits for them.
                 blocking -= {condition.message}
                 continue
             mine = {message for message in blocking if message in condition.message}

@@ -1,9 +1,9 @@
 """Where the API server is and who we are to it: kubeconfig or in-cluster, with credentials that renew themselves.
 
 The `kubernetes` package's own loader reads the configuration (several files in KUBECONFIG, contexts, client
-certificates, tokens and token files, exec plug-ins, auth providers). Of its two loaders the synchronous one is used: it
-costs 0.2 s and 20 MB beside aiohttp, against 0.35 s and 21 MB for `kubernetes.aio.config`, and kopf imports it anyway.
-It is imported when a configuration is loaded, and runs in a thread, because an exec plug-in may take seconds.
+certificates, exec plug-ins, auth providers), but for the plain ones (plain.py). Of its two loaders the synchronous one
+is used: it costs 0.2 s and 20 MB beside aiohttp, against 0.35 s and 21 MB for `kubernetes.aio.config`. It is imported
+when a configuration is loaded, and runs in a thread, because an exec plug-in may take seconds.
 """
 
 import asyncio
@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
+
+from securetenant.kube import plain
 
 log = logging.getLogger(__name__)
 
@@ -139,6 +141,7 @@ def _blank() -> SimpleNamespace:
         host="",
         api_key={},
         ssl_ca_cert=None,
+        ssl_ca_data=None,
         cert_file=None,
         key_file=None,
         verify_ssl=True,
@@ -151,12 +154,10 @@ def _blank() -> SimpleNamespace:
 
 def _in_cluster() -> Callable[[bool], SimpleNamespace]:
     def reload(_force: bool) -> SimpleNamespace:
-        from kubernetes.config import ConfigException, load_incluster_config
-
         loaded = _blank()
         try:
-            load_incluster_config(client_configuration=loaded, try_refresh_token=False)  # type: ignore[no-untyped-call]
-        except ConfigException as error:
+            plain.in_cluster(loaded)
+        except (OSError, ValueError) as error:
             raise ConfigError(f"in-cluster configuration: {error}") from error
         return loaded
 
@@ -189,17 +190,28 @@ def _from_kubeconfig(paths: str, context: str | None) -> Callable[[bool], Simple
 def _loader_errors(paths: str) -> Iterator[None]:
     """Turns the loader's errors, of many types for a malformed file, into ConfigError."""
     import yaml
-    from kubernetes.config import ConfigException
 
     try:
         yield
-    except (ConfigException, yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError) as error:
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise ConfigError(f"kubeconfig {paths}: {error or type(error).__name__}") from error
     except OSError as error:
         raise ConfigError(f"kubeconfig {paths}: cannot be read: {error.strerror or error}") from error
 
 
 def _load_kubeconfig(paths: str, context: str | None) -> SimpleNamespace:
+    loaded = _blank()
+    if plain.kubeconfig(paths, context, loaded):
+        return loaded
+    from kubernetes.config import ConfigException
+
+    try:
+        return _loaded_by_library(paths, context)
+    except ConfigException as error:
+        raise ConfigError(f"kubeconfig {paths}: {error}") from error
+
+
+def _loaded_by_library(paths: str, context: str | None) -> SimpleNamespace:
     from kubernetes.config.kube_config import KubeConfigLoader, KubeConfigMerger
 
     merged: Any = KubeConfigMerger(paths).config  # type: ignore[no-untyped-call]
@@ -226,7 +238,7 @@ def _authorization(loaded: SimpleNamespace) -> str:
 
 def _tls(loaded: SimpleNamespace, source: str) -> ssl.SSLContext:
     try:
-        context = ssl.create_default_context(cafile=loaded.ssl_ca_cert)
+        context = ssl.create_default_context(cafile=loaded.ssl_ca_cert, cadata=loaded.ssl_ca_data)
         if not loaded.verify_ssl:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
@@ -239,11 +251,14 @@ def _tls(loaded: SimpleNamespace, source: str) -> ssl.SSLContext:
 def _load_certificates(context: ssl.SSLContext, loaded: SimpleNamespace) -> None:
     if loaded.ssl_ca_cert and loaded.verify_ssl:
         context.load_verify_locations(cafile=loaded.ssl_ca_cert)
+    if loaded.ssl_ca_data and loaded.verify_ssl:
+        context.load_verify_locations(cadata=loaded.ssl_ca_data)
     if loaded.cert_file:
         context.load_cert_chain(loaded.cert_file, loaded.key_file)
 
 
 def _certificates(loaded: SimpleNamespace) -> str:
-    """A digest of the certificate files, to notice a rotation."""
+    """A digest of the certificates, to notice a rotation."""
     files = [path for path in (loaded.ssl_ca_cert, loaded.cert_file, loaded.key_file) if path]
-    return hashlib.sha256(b"\0".join(Path(path).read_bytes() for path in files)).hexdigest()
+    texts = [(loaded.ssl_ca_data or "").encode(), *(Path(path).read_bytes() for path in files)]
+    return hashlib.sha256(b"\0".join(texts)).hexdigest()

@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
+from securetenant import memory
 from securetenant.cache.roster import PAGE
 from securetenant.kube import session
 from securetenant.kube.config import ClientConfig
@@ -89,7 +90,8 @@ class Kopf:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         if self._is_stopped.is_set():
             return
-        import kopf
+        with memory.left_out("kubernetes"):
+            import kopf
 
         from securetenant.watch.kopf_settings import settings
 

@@ -9,6 +9,9 @@ from securetenant.model.objects import Observed
 from tests.support.network import ALWAYS, READY, V6, block, endpoints, payments, plan, specs, to, whitelist
 from tests.support.world import tenant
 
+# The same API servers through NAT64.
+BY_NAT64 = ("64:ff9b::c000:20a/128", "64:ff9b::c000:20c/128")
+
 
 class TestApiServer:
     def test_ready_endpoints_after_translation(self) -> None:
@@ -89,7 +92,7 @@ class TestClosedToTheApiServer:
                 block("0.0.0.0/0", "192.0.2.10/32", "192.0.2.12/32"),
                 id="all of IPv4, several endpoints",
             ),
-            pytest.param({"cidr": "::/0"}, (READY, V6), block("::/0", "2001:db8::a/128"), id="all of IPv6"),
+            pytest.param({"cidr": "::/0"}, (READY, V6), block("::/0", "2001:db8::a/128", *BY_NAT64), id="all of IPv6"),
             pytest.param(
                 {"cidr": "192.0.2.8/30", "except": ["192.0.2.8/32"]},
                 (READY,),

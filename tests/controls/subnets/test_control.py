@@ -16,6 +16,8 @@ from tests.support.world import NOW, StaticWorld, mine, observe, observed, tenan
 POOL = observed(SUBNET_POOL, "prod", spec={"cidrs": ["10.60.0.0/22"], "prefixLength": 24, "reserved": ["10.60.0.0/24"]})
 DECLARED = {"name": "a", "subnet": {"cidr": "10.61.0.0/24"}}
 OUT_OF_POOL = {"name": "a", "subnet": {"pool": "prod"}}
+# Kube-OVN's own, with the nodes' addresses.
+JOIN = observed(KUBE_OVN_SUBNET, "join", spec={"cidrBlock": "100.64.0.0/16"})
 GIVEN = {"namespace": "a", "cidrs": ["10.61.0.0/24"], "pool": "", "provider": "Calico"}
 
 
@@ -301,7 +303,7 @@ def test_what_was_given_is_kept_for_as_long_as_the_namespace_is_the_tenants() ->
 
 
 def test_kube_ovn_is_waited_for() -> None:
-    world = world_of(served=(KUBE_OVN_SUBNET,))
+    world = world_of(JOIN, served=(KUBE_OVN_SUBNET,))
     assert told(settled(world))[1:] == (
         "Waiting",
         "a waits for its subnet: Kube-OVN does not say Validated of Subnet securetenant-a yet",
@@ -334,7 +336,7 @@ def test_one_family_of_two_is_not_the_subnet() -> None:
 @pytest.mark.parametrize("is_there", [True, False])
 def test_a_namespace_that_another_subnet_binds_too_is_not_in_its_own(is_there: bool) -> None:
     """Kube-OVN says nothing of it, and gives its pods addresses of either."""
-    world = world_of(served=(KUBE_OVN_SUBNET,))
+    world = world_of(JOIN, served=(KUBE_OVN_SUBNET,))
     of = world.tenant("pay")
     assert of is not None
     if is_there:
@@ -361,3 +363,11 @@ def test_a_status_that_cannot_be_read_gives_nothing(cidr: str) -> None:
     world = world_of(status={"subnets": [{**GIVEN, "cidrs": [cidr]}]})
     assert told(settled(world))[:2] == ("True", "Given")
     assert given(plan_of(world)) == [["10.61.0.0/24"]]
+
+
+def test_without_the_nodes_subnet_no_acl_closes() -> None:
+    """All Kube-OVNs have it. Its absence is told: nothing else says that a policy of others opens what it names."""
+    ready = {"conditions": [{"type": kind, "status": "True"} for kind in ("Ready", "Validated")]}
+    plan = settled(world_of(served=(KUBE_OVN_SUBNET,)), status=ready)
+    assert told(plan)[:2] == ("False", "NoJoin")
+    assert given(plan) == [["10.61.0.0/24"]]

@@ -5,7 +5,7 @@ what only the declarations of both sides open.
 """
 
 from collections.abc import Collection
-from ipaddress import ip_network
+from ipaddress import IPv6Address, IPv6Network, ip_network
 from typing import Final, NamedTuple
 
 from securetenant.controls.world import World
@@ -34,7 +34,8 @@ class Outside(NamedTuple):
 def outside(declared: Block, direction: Direction, api_server: Collection[Address], world: World) -> Outside:
     """The part of a declared block that lies outside. `api_server`: the addresses to exclude as well."""
     whole, platform = ip_network(declared.cidr), world.platform
-    servers = tuple(sorted(ip_network(str(one)) for one in api_server if one.version == whole.version))
+    closed = [ip_network(str(one)) for one in api_server]
+    servers = tuple(sorted(one for one in (*closed, *map(_translated, closed)) if one.version == whole.version))
     left = blocks.without(declared, servers)
     if left is None:
         remedy = "set network.apiServer: true, or remove the peer"
@@ -54,6 +55,17 @@ def outside(declared: Block, direction: Direction, api_server: Collection[Addres
     named = ", ".join(map(str, taken[:_NAMED])) + (f" and {len(taken) - _NAMED} more" if len(taken) > _NAMED else "")
     stay = "is cluster-internal and stays closed" if len(taken) == 1 else "are cluster-internal and stay closed"
     return Outside(tuple(found), narrowed=f"{named} of {declared.cidr} {stay}{many}: {_REMEDY}")
+
+
+# What a NAT64 gateway makes of IPv4 addresses (RFC 6052, the well-known prefix).
+_NAT64: Final = int(IPv6Address("64:ff9b::"))
+
+
+def _translated(network: Network) -> Network:
+    """The IPv6 addresses by which NAT64 reaches these of IPv4; those of IPv6 as they are."""
+    if isinstance(network, IPv6Network):
+        return network
+    return IPv6Network((_NAT64 + int(network.network_address), 96 + network.prefixlen))
 
 
 def _of_nodes(declared: Block, taken: Collection[Network], nodes: Collection[str]) -> list[Block]:

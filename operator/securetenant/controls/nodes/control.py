@@ -55,6 +55,7 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
         desired=[*desired, *parameters],
         conditions=[condition, *([about_others] if about_others is not None else [])],
         blocking=[condition.message] if condition.reason in ("NoNodes", "Conflict") else [],
+        passing=condition.reason == "NoNodes",  # a pool that is scaled to zero
         status={"nodes": in_order, **intruders.status(tenant, found)},
     )
 

@@ -58,6 +58,13 @@ class _Problem(NamedTuple):
     message: str
 
 
+# Every Kube-OVN has it: without it nobody knows which addresses the nodes' probes come from.
+_NO_JOIN: Final = _Problem(
+    "NoJoin",
+    "Subnet join of Kube-OVN is missing, so no acl closes what NetworkPolicies of others open: restore it",
+)
+
+
 class _Outcome(NamedTuple):
     """What one namespace gets: objects, what it was given (None: nothing), and what is wrong."""
 
@@ -90,6 +97,8 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
         outcome = _outcome(tenant, entry, choice.name, kind, found, reaches.get(entry.name, Reach()), world)
         outcomes.append(_shared(outcome, entry.name, foreign[entry.name]) if entry.name in foreign else outcome)
     problems = [one.problem for one in outcomes if one.problem is not None]
+    if outcomes and kind is KUBE_OVN_SUBNET and not any(one.join for one in reaches.values()):
+        problems.append(_NO_JOIN)
     given = [one.given for one in outcomes if one.given is not None]
     recorded = _record(tenant, given, world)
     return Plan(

@@ -102,6 +102,7 @@ def _statuses(world: World, now: datetime) -> Iterator[Chore]:
         after = status(have.ref.name, pools[have.ref.name], wholes, before, world, now)
         if after != before:
             body: Json = after.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
+            body["subnets"] = after.subnets  # a printer column: a pool without any has 0
             yield Chore("Status", have, body)
 
 

@@ -57,7 +57,7 @@ def read(policy: Observed) -> Reading:
 
 
 # A pass over each tenant that a policy selects asks for it, and each pass for those in the tenant's namespaces.
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=4096)
 def _read(kind: Kind, spec: bytes, specs: bytes) -> Reading:
     return _FORMS[kind].read(msgspec.json.decode(spec), msgspec.json.decode(specs))
 
