@@ -10,6 +10,8 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -150,22 +152,29 @@ def _joined(given: Path, built: Path, cache: Path) -> Path:
 
 
 def _make(name: str, version: str, folder: Path, go: Go) -> None:
-    """Make one artefact under another name, then rename: a half-made file is never taken for a whole one."""
-    draft = folder / f".{name}.{os.getpid()}"
-    try:
+    with drafted(folder / name) as draft:
         if name == STAGES:
             draft.write_text(_stages(go))
         else:
             program = next(program for program in programs(version) if program.name == name)
-            _compile(program, draft, go)
-        draft.replace(folder / name)
+            compiled(program, draft, go)
+
+
+@contextmanager
+def drafted(path: Path) -> Iterator[Path]:
+    """Make one artefact under another name, then rename: a half-made file is never taken for a whole one."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield draft
+        draft.replace(path)
     except OSError as error:
-        raise SandboxError(f"{name}: {error}") from error
+        raise SandboxError(f"{path.name}: {error}") from error
     finally:
         draft.unlink(missing_ok=True)
 
 
-def _compile(program: Program, output: Path, go: Go) -> None:
+def compiled(program: Program, output: Path, go: Go) -> None:
+    """Build a program. Raises :class:`SandboxError` that says why it cannot be built."""
     free = shutil.disk_usage(output.parent).free
     note = "" if free > _NEEDED_BYTES else f" (only {free / 2**30:.1f} GiB free; a first build needs about 5)"
     arguments = [

@@ -1,6 +1,5 @@
 """promtool's word on the rules: they parse, each alert fires when it should and stays silent when it should not."""
 
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import yaml
 
 from monitoring import files
 from monitoring.alerts import ALERTS
+from sandbox import prometheus
 from tests.monitoring.cases import CASES, Case
 from tests.monitoring.test_generated import expressions
 
@@ -18,16 +18,23 @@ SEVERITY = {alert.name: alert.severity for alert in ALERTS}
 
 @pytest.fixture(scope="module")
 def promtool() -> str:
-    found = shutil.which("promtool")
+    found = prometheus.find("promtool")
     if found is None:
-        pytest.skip("promtool is not on PATH: the alerts are not tried here")
-    return found
+        pytest.skip("promtool is neither on PATH nor built (make test-full does it): the alerts are not tried here")
+    return str(found)
 
 
 def run(promtool: str, *args: str) -> str:
     done = subprocess.run([promtool, *args], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+@pytest.mark.full
+@pytest.mark.timeout(1800)
+def test_promtool_is_here() -> None:
+    """In the full tests, which come before these where there is none: it is built."""
+    prometheus.ensure("promtool")
 
 
 def test_the_rules_parse(promtool: str) -> None:
