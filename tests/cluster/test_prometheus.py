@@ -1,5 +1,5 @@
-"""A real Prometheus scrapes the operator: alerts fire on what is done to the cluster, end when their pages are followed,
-and every panel of the dashboards has data."""
+"""A real Prometheus scrapes the operator: alerts fire on what is done to the cluster and end when their pages are
+followed, and every panel of the dashboards has data."""
 
 import asyncio
 import re
