@@ -15,7 +15,7 @@ NAMESPACES ?= 1
 # Cluster tests wait more than they work: one worker, with a control plane, more than there are cores; four at most.
 CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 SPREAD := -n $(shell echo $$(( $(CORES) < 3 ? $(CORES) + 1 : 4 ))) --dist loadfile
-SOURCES := operator sandbox tests $(wildcard demo bench)
+SOURCES := operator sandbox tests $(wildcard demo bench monitoring)
 
 # $(call step,NAME,COMMAND): the name, the command's own output, then how it went and how long it took.
 define step
@@ -68,7 +68,7 @@ lint: $(STAMP) ## ruff, mypy --strict, import rules, generated files up to date
 	$(call step,ruff format,$(PY) -m ruff format --check $(SOURCES))
 	$(call step,mypy --strict,$(PY) -m mypy $(SOURCES))
 	$(call step,import rules,$(VENV)/bin/lint-imports)
-	$(call step,generated files,$(PY) -m securetenant.api.crd --check && $(PY) -m securetenant.controls.admission.manifests --check)
+	$(call step,generated files,$(PY) -m securetenant.api.crd --check && $(PY) -m securetenant.controls.admission.manifests --check && $(PY) -m monitoring --check)
 
 .PHONY: test-pure
 test-pure: $(STAMP) ## Only the tests that need no control plane (seconds)

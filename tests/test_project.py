@@ -24,7 +24,8 @@ def bounds() -> dict[str, str]:
         *project()["dependencies"],
         *(each for some in project()["optional-dependencies"].values() for each in some),
     ]
-    pairs = [each.split(">=") for each in written]
+    # The one whose later numbers are older versions is named exactly.
+    pairs = [re.split(r">=|==(?=0\.0\.)", each) for each in written]
     assert all(len(pair) == 2 for pair in pairs), "a dependency has a lower bound, and no other"
     return {_canonical(name): version for name, version in pairs}
 

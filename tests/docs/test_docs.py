@@ -25,7 +25,9 @@ from tests.support.reading import problems
 NOW: Final = datetime(2026, 11, 24, tzinfo=UTC)
 LANGUAGES: Final = {"", "console", "sh", "yaml"}
 SPEC_FIELDS: Final = {field.alias or name for name, field in SecureTenantSpec.model_fields.items()}
-KUBECTL: Final = {"apply", "delete", "diff", "get", "label", "logs", "patch", "rollout", "wait", "create"}
+KUBECTL: Final = {
+    *("apply", "auth", "create", "delete", "diff", "get", "label", "logs", "patch", "rollout", "top", "wait"),
+}
 # What the test runs itself; the others need a cluster or run for ever.
 RUN: Final = {"validate", "render", "version"}
 

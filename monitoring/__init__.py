@@ -1,0 +1,10 @@
+"""What Prometheus and Grafana are told: alerts, recording rules and dashboards, from typed tables.
+
+alerts.py      the table of alerts and recording rules
+panels.py      the table of panels
+dashboards.py  the dashboards, by Grafana's SDK
+files.py       the files of manifests/components/monitoring, written or compared
+
+``python -m monitoring`` writes them, ``python -m monitoring --check`` compares them (``make lint``). Nothing of it
+ships in the image.
+"""
