@@ -15,7 +15,9 @@ from typing import Any, Final
 import pytest
 import pytest_asyncio
 
+from sandbox import credentials
 from sandbox.cni import calico, crds
+from sandbox.operator import operator_token
 from tests.support import pods, pools
 from tests.support.life import NAMESPACES, Json
 from tests.support.pools import PREFIX, entry, spec
@@ -26,6 +28,9 @@ pytestmark = [pytest.mark.full, pytest.mark.cluster, pytest.mark.timeout(900)]
 NODE: Final = "calico-node"
 #: What un-annotated namespaces draw from.
 OPEN: Final = "10.200.0.0/24"
+#: As Calico's own manifests name it.
+ACCOUNT: Final = "calico-cni-plugin"
+BINDINGS: Final = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"
 CRD: Final = "/apis/crd.projectcalico.org/v1"
 
 
@@ -44,7 +49,12 @@ class Runtime:
     async def born(self, namespace: str, name: str) -> str:
         """Make a pod on the node; the address that it gets. Raises RefusedError, and the Pod's own refusal."""
         path = f"{NAMESPACES}/{namespace}/pods"
-        await self.admin.create(path, {"metadata": {"name": name}, "spec": pods.spec(nodeName=NODE)})
+        await self.admin.create(path, {"metadata": {"name": name}, "spec": pods.spec()})
+
+        async def is_bound() -> bool:
+            return bool((await self.admin.get(f"{path}/{name}"))["spec"].get("nodeName") == NODE)
+
+        await wait_for(is_bound, 20, f"the scheduler to bind {namespace}/{name}")
         network = f"stn-{uuid.uuid4().hex[:8]}"
         await asyncio.to_thread(run, "ip", "netns", "add", network)
         try:
@@ -98,13 +108,22 @@ async def stage(
 
 
 @pytest_asyncio.fixture(scope="module")
-async def runtime(stage: Stage, plane: Plane) -> AsyncIterator[Runtime]:
+async def runtime(stage: Stage, plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Runtime]:
     if os.geteuid() != 0 or shutil.which("ip") is None:
         pytest.skip("a pod's network namespace needs root and iproute2: Calico's plug-in is not tried here")
     admin, folder = stage.admin, await asyncio.to_thread(calico.ensure)
     await admin.create(f"{CRD}/clusterinformations", _calico("ClusterInformation", "default", datastoreReady=True))
     await admin.create(f"{CRD}/ippools", _calico("IPPool", "open", cidr=OPEN, blockSize=26, nodeSelector="all()"))
     await admin.create("/api/v1/nodes", {"metadata": {"name": NODE}})
+    # The plug-in's own account: nobody else writes its annotations on tenants' pods.
+    await admin.create("/api/v1/namespaces/kube-system/serviceaccounts", {"metadata": {"name": ACCOUNT}})
+    subject = {"kind": "ServiceAccount", "namespace": "kube-system", "name": ACCOUNT}
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"}
+    binding = {"metadata": {"name": ACCOUNT}, "subjects": [subject], "roleRef": role}
+    await admin.create(BINDINGS, binding)
+    token = await operator_token(plane, namespace="kube-system", name=ACCOUNT)
+    kubeconfig = tmp_path_factory.mktemp("calico") / "kubeconfig"
+    credentials.write_kubeconfig(kubeconfig, url=plane.url, ca_file=plane.ca_file, token=token, user=ACCOUNT)
     config = {
         "name": "k8s-pod-network",
         "cniVersion": "0.3.1",
@@ -114,13 +133,15 @@ async def runtime(stage: Stage, plane: Plane) -> AsyncIterator[Runtime]:
         "datastore_type": "kubernetes",
         "policy": {"type": "k8s"},
         "ipam": {"type": "calico-ipam"},
-        "kubernetes": {"kubeconfig": str(plane.kubeconfig)},
+        "kubernetes": {"kubeconfig": str(kubeconfig)},
         "log_level": "error",
     }
     try:
         yield Runtime(admin, folder, json.dumps(config).encode())
     finally:
         await admin.delete(f"/api/v1/nodes/{NODE}")
+        await admin.delete(f"{BINDINGS}/{ACCOUNT}")
+        await admin.delete(f"/api/v1/namespaces/kube-system/serviceaccounts/{ACCOUNT}")
 
 
 def _calico(kind: str, name: str, **spec: Any) -> Json:
