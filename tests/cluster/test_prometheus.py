@@ -121,8 +121,11 @@ async def test_an_alert_fires_and_its_page_ends_it(stage: Stage, watching: Prome
     path = "/apis/networking.k8s.io/v1/namespaces/prom-foreign-a/networkpolicies"
     body = {"metadata": {"name": "open"}, "spec": {"podSelector": {}, "ingress": [{}], "policyTypes": ["Ingress"]}}
     await stage.admin.create(path, body)
-    await fires(watching, "SecureTenantForeignPolicy", "prom-foreign")
-    await fires(watching, "SecureTenantDriftOfAccess", "prom-foreign")
+    # The second looks back over seconds here, so it is looked for at the same time.
+    await asyncio.gather(
+        fires(watching, "SecureTenantForeignPolicy", "prom-foreign"),
+        fires(watching, "SecureTenantDriftOfAccess", "prom-foreign"),
+    )
     page = (files.FOLDER.parents[2] / "docs" / "runbooks" / "SecureTenantForeignPolicy.md").read_text()
     (command,) = re.findall(r"^kubectl get networkpolicies (.*)$", page, re.MULTILINE)
     shown = await stage.admin.kubectl(
