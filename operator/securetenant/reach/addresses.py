@@ -23,6 +23,10 @@ def span(network: Network) -> Span:
     return Span(network.version, int(network.network_address), int(network.broadcast_address))
 
 
+def family(block: Block) -> int:
+    return 6 if ":" in block.cidr else 4
+
+
 def spans(block: Block) -> tuple[Span, ...]:
     return tuple(map(span, blocks.parts(block)))
 

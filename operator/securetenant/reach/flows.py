@@ -11,7 +11,7 @@ from securetenant.model.objects import Ref
 from securetenant.reach import addresses
 from securetenant.reach.addresses import Covered, Cut, Span
 from securetenant.reach.classes import EVERYONE, Class, Classes, Opening, selected
-from securetenant.reach.values import Cluster, Difference, Flow, Outside, Reachability
+from securetenant.reach.values import Cluster, Difference, End, Flow, Outside, Reachability
 from securetenant.sets import ports, selectors
 from securetenant.sets.blocks import Block, Network
 from securetenant.sets.policy import Unclear
@@ -21,13 +21,20 @@ _INGRESS: Final = 0
 _EGRESS: Final = 1
 
 
+class Allowing(NamedTuple):
+    """A policy, and the ports that it allows. `named`: the port's name, which counts as all ports of its protocol."""
+
+    ref: Ref
+    ports: Ports
+    named: str = ""
+
+
 class Passing(NamedTuple):
-    """What one end allows, or both do: ports, by which policies; `named`: ports by name that are counted as all."""
+    """What one end allows, or both do: ports, by which policies (which may allow more)."""
 
     ports: Ports
-    leaves: tuple[Ref, ...] = ()
-    enters: tuple[Ref, ...] = ()
-    named: tuple[str, ...] = ()
+    leaves: tuple[Allowing, ...] = ()
+    enters: tuple[Allowing, ...] = ()
 
 
 _NOTHING: Final = Passing(ports.NONE)
@@ -68,12 +75,23 @@ def compare(before: Cluster, after: Cluster, of: Collection[str] | None = None) 
 
 
 def _flow(one: Class, other: Class, passing: Passing) -> Flow:
-    return Flow(one.group, other.group, *passing)
+    return _between(one.group, other.group, passing)
 
 
 def _beyond(one: Class, found: tuple[Network, ...], passing: Passing, is_source: bool) -> Flow:
     group, outside = one.group, Outside(found)
-    return Flow(group, outside, *passing) if is_source else Flow(outside, group, *passing)
+    return _between(group, outside, passing) if is_source else _between(outside, group, passing)
+
+
+def _between(source: End, target: End, passing: Passing) -> Flow:
+    """With the policies that allow one of these ports."""
+    sides = [
+        [one for one in side if ports.intersection(one.ports, passing.ports) != ports.NONE]
+        for side in (passing.leaves, passing.enters)
+    ]
+    leaves, enters = (tuple(dict.fromkeys(one.ref for one in side)) for side in sides)
+    named = sorted({one.named for side in sides for one in side if one.named})
+    return Flow(source, target, passing.ports, leaves, enters, tuple(named))
 
 
 def _unknown(classes: Classes, of: Collection[str] | None) -> dict[str, Sequence[str]]:
@@ -145,7 +163,7 @@ def _may_match_pods(block: Block, state: Cluster) -> bool:
 # --- between classes
 
 
-class _End:
+class _Side:
     """What the policies of a class allow in one direction. `wide`: to everyone; None: no policy is enforced. `narrow`:
     to other classes, by their index."""
 
@@ -157,7 +175,7 @@ class _End:
         if openings is None:
             return
         self.wide = []
-        for opening in sorted(openings):
+        for opening in _ordered(openings):
             if opening.peer == EVERYONE:
                 self.wide.append(opening)
             for index in members.get(opening.peer, ()):
@@ -173,15 +191,21 @@ class _End:
         return [*self.wide, *self.narrow.get(index, ())]
 
 
+def _ordered(openings: Iterable[Opening]) -> _Openings:
+    """By policy, so that the answer does not depend on the order of sets."""
+    return sorted(openings, key=lambda one: one.ref)
+
+
 class _State:
     """One state of the cluster: both ends of each class that is there."""
 
     def __init__(self, classes: Classes, at: int) -> None:
+        self._families = {number: addresses.family(block) for number, block in classes.blocks.items()}
         members: dict[int, list[int]] = {}
         for index, one in enumerate(classes.classes):
             for number in one.peers[at]:
                 members.setdefault(number, []).append(index)
-        self.ends: list[tuple[_End, _End] | None] = []
+        self.ends: list[tuple[_Side, _Side] | None] = []
         self.admitted: dict[int, list[int]] = {}  # by source, the targets that name it
         self.reached: dict[int, list[int]] = {}  # by target, the sources that name it
         self.wide_targets: list[int] = []
@@ -191,7 +215,7 @@ class _State:
             if rules is None:
                 self.ends.append(None)
                 continue
-            ingress, egress = (_End(side, members) for side in rules)
+            ingress, egress = (_Side(side, members) for side in rules)
             self.ends.append((ingress, egress))
             for source in ingress.narrow:
                 self.admitted.setdefault(source, []).append(index)
@@ -223,17 +247,40 @@ class _State:
             yield from self.reached.get(target, ())
             yield from self.wide_sources
 
-    def passing(self, source: int, target: int, pods: Class) -> Passing:
+    def passing(self, source: int, target: int, one: Class, other: Class) -> Passing:
+        """A connection is of one address family: blocks of the other one do not help it."""
         ours, theirs = self.ends[source], self.ends[target]
-        if ours is None or theirs is None:
+        families = one.families & other.families
+        if ours is None or theirs is None or not families:
             return _NOTHING
-        out = _allowed(ours[_EGRESS].to(target), pods)
-        if out.ports == ports.NONE:
-            return _NOTHING
-        in_ = _allowed(theirs[_INGRESS].to(source), pods)
-        both = ports.intersection(out.ports, in_.ports)
-        named = tuple(dict.fromkeys((*out.named, *in_.named)))
-        return _NOTHING if both == ports.NONE else Passing(both, out.leaves, in_.leaves, named)
+        out, in_ = ours[_EGRESS].to(target), theirs[_INGRESS].to(source)
+        if self._families and not self._families.keys().isdisjoint(o.peer for o in (*(out or ()), *(in_ or ()))):
+            return _either(
+                _both(_allowed(self._of(family, out), other), _allowed(self._of(family, in_), other))
+                for family in sorted(families)
+            )
+        return _both(_allowed(out, other), _allowed(in_, other))
+
+    def _of(self, family: int, openings: _Openings | None) -> _Openings | None:
+        if openings is None:
+            return None
+        return [opening for opening in openings if self._families.get(opening.peer, family) == family]
+
+
+def _both(out: Passing, in_: Passing) -> Passing:
+    found = ports.intersection(out.ports, in_.ports)
+    return _NOTHING if found == ports.NONE else Passing(found, out.leaves, in_.leaves)
+
+
+def _either(found: Iterable[Passing]) -> Passing:
+    result = _NOTHING
+    for one in found:
+        if result == _NOTHING or one == _NOTHING:
+            result = one if result == _NOTHING else result
+        else:
+            leaves, enters = (*result.leaves, *one.leaves), (*result.enters, *one.enters)
+            result = Passing(ports.union(result.ports, one.ports), leaves, enters)
+    return result
 
 
 def _allowed(openings: _Openings | None, target: Class | None) -> Passing:
@@ -241,31 +288,27 @@ def _allowed(openings: _Openings | None, target: Class | None) -> Passing:
     if openings is None:
         return Passing(None)
     found: Ports = ports.NONE
-    by: list[Ref] = []
-    names: list[str] = []
+    by: list[Allowing] = []
     for opening in openings:
-        allowed = opening.ports
+        allowing = [] if opening.ports == ports.NONE else [Allowing(opening.ref, opening.ports)]
         if opening.named and target is not None:
-            ranges, told = _numbers(opening, target)
-            allowed = ports.union(allowed, ports.merged(ranges))
-            names += told
-        if allowed != ports.NONE:
-            found = ports.union(found, allowed) if found != ports.NONE else allowed
-            by.append(opening.ref)
-    return Passing(found, tuple(dict.fromkeys(by)), (), tuple(dict.fromkeys(names)))
+            allowing += _numbered(opening, target)
+        for one in allowing:
+            found = ports.union(found, one.ports) if found != ports.NONE else one.ports
+        by += allowing
+    return Passing(found, tuple(dict.fromkeys(by)))
 
 
-def _numbers(opening: Opening, target: Class) -> tuple[list[Range], list[str]]:
+def _numbered(opening: Opening, target: Class) -> Iterator[Allowing]:
     """The numbers that named ports have at a target; where its pods are not known, all of the protocol."""
-    if target.named is None:
-        told = [f"{port.protocol} {port.name}" for port in opening.named]
-        return [Range(port.protocol, LOWEST, HIGHEST) for port in opening.named], told
-    found = []
     for port in opening.named:
+        if target.named is None:
+            whole = Range(port.protocol, LOWEST, HIGHEST)
+            yield Allowing(opening.ref, (whole,), f"{port.protocol} {port.name}")
+            continue
         protocol, number = target.named.get(port.name, ("", 0))
         if protocol == port.protocol:
-            found.append(Range(protocol, number, number))
-    return found, []
+            yield Allowing(opening.ref, (Range(protocol, number, number),))
 
 
 def _pairs(classes: Classes, of: Collection[str] | None) -> Iterator[tuple[Class, Class, tuple[Passing, ...]]]:
@@ -278,13 +321,21 @@ def _pairs(classes: Classes, of: Collection[str] | None) -> Iterator[tuple[Class
     inside = set(chosen)
     for source in chosen:
         for target in dict.fromkeys(index for state in states for index in state.targets(source)):
-            yield listed[source], listed[target], tuple(s.passing(source, target, listed[target]) for s in states)
+            yield (
+                listed[source],
+                listed[target],
+                tuple(s.passing(source, target, listed[source], listed[target]) for s in states),
+            )
     if of is None:
         return
     for target in chosen:
         for source in dict.fromkeys(index for state in states for index in state.sources(target)):
             if source not in inside:
-                yield listed[source], listed[target], tuple(s.passing(source, target, listed[target]) for s in states)
+                yield (
+                    listed[source],
+                    listed[target],
+                    tuple(s.passing(source, target, listed[source], listed[target]) for s in states),
+                )
 
 
 # --- addresses outside the cluster
@@ -304,32 +355,33 @@ def _outside(classes: Classes, of: Collection[str] | None) -> Iterator[tuple[Cla
             continue
         for side in (_EGRESS, _INGRESS):
             rules = tuple(None if found is None else (found[side],) for found in one.rules)
-            target = one if side == _INGRESS else None
-            key = (side, rules, None if target is None or target.named is None else tuple(target.named.items()))
+            named = None if side == _EGRESS or one.named is None else tuple(one.named.items())
+            key = (side, rules, one.families, named)
             if key not in seen:
-                seen[key] = list(_beyond_cluster(rules, side, target, classes.blocks, cluster))
+                seen[key] = list(_beyond_cluster(rules, side, one, classes.blocks, cluster))
             yield one, side == _EGRESS, seen[key]
 
 
 def _beyond_cluster(
     rules: Sequence[tuple[frozenset[Opening] | None] | None],
     side: int,
-    target: Class | None,
+    one: Class,
     known: Mapping[int, Block],
     cluster: Covered,
 ) -> Iterator[tuple[tuple[Network, ...], tuple[Passing, ...]]]:
-    openings = [sorted(found[0]) if found is not None and found[0] is not None else [] for found in rules]
+    target = one if side == _INGRESS else None
+    openings = [_ordered(found[0]) if found is not None and found[0] is not None else [] for found in rules]
     used = dict.fromkeys(known[opening.peer] for listed in openings for opening in listed if opening.peer in known)
     spans = {block: addresses.spans(block) for block in used}
     parts: dict[tuple[Passing, ...], list[Span]] = {}
     for part in Cut(used).everything():
-        if cluster.contains(part):
+        if part.version not in one.families or cluster.contains(part):
             continue
         passing = tuple(
             _NOTHING if found is None else _turned(_allowed(_at(found[0], listed, part, known, spans), target), side)
             for found, listed in zip(rules, openings, strict=True)
         )
-        if any(one.ports != ports.NONE for one in passing):
+        if any(allowed.ports != ports.NONE for allowed in passing):
             parts.setdefault(passing, []).append(part)
     for passing, found in parts.items():
         yield addresses.networks(found), passing
