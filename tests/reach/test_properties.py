@@ -1,0 +1,116 @@
+"""Who reaches whom, against an independent model of NetworkPolicies (tests/support/cni) on clusters drawn at random."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import product
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from securetenant.reach.classes import Classes
+from securetenant.reach.flows import compare, reach
+from securetenant.reach.values import Flow, Pod
+from tests.support.cni.values import Call
+from tests.support.reached import ADDRESSES, CALLS, LABELS, NAMESPACES, Drawn, End, drawn, has, is_in, pod, pods, told
+
+_of = st.sets(st.sampled_from(NAMESPACES), min_size=1, max_size=2)
+
+
+def _pairs(ends: Iterable[Pod]) -> list[tuple[End, End]]:
+    """Of pods with each other, and with addresses outside."""
+    listed = list(ends)
+    among = [(one, other) for one, other in product(listed, listed) if one is not other]
+    beyond = list(product(listed, ADDRESSES))
+    return [*among, *beyond, *((address, end) for end, address in beyond)]
+
+
+def _calls(flows: Iterable[Flow], source: End, target: End) -> set[Call]:
+    found = told(flows, source, target)
+    return {call for call in CALLS if any(has(ports, call) for ports in found)}
+
+
+def _judged(at: Drawn, source: End, target: End) -> set[Call]:
+    return {call for call in CALLS if at.passes(source, target, call)}
+
+
+@settings(max_examples=150)
+@given(drawn())
+def test_flows_of_known_pods_are_those_that_the_model_passes(at: Drawn) -> None:
+    flows = reach(at.cluster()).flows
+    for source, target in _pairs(at.pods):
+        assert _calls(flows, source, target) == _judged(at, source, target), (source, target)
+        assert len(told(flows, source, target)) <= 1
+
+
+@settings(max_examples=150)
+@given(drawn(named=False), st.lists(st.tuples(st.sampled_from(NAMESPACES), st.sampled_from(LABELS)), max_size=4))
+def test_whatever_pods_there_may_be_each_is_in_one_group_and_passes_as_it_does(
+    at: Drawn, chosen: list[tuple[str, dict[str, str]]]
+) -> None:
+    cluster = at.cluster(symbolic=True)
+    groups = [one.group for one in Classes([cluster], NAMESPACES).classes]
+    ends = [pod(name, number, labels) for number, (name, labels) in enumerate(chosen, 1)]
+    for one in ends:
+        for address in one.addresses:
+            assert sum(is_in(group, one, address) for group in groups) == 1
+    flows = reach(cluster).flows
+    for source, target in _pairs(ends):
+        assert _calls(flows, source, target) == _judged(at, source, target), (source, target)
+
+
+@settings(max_examples=60)
+@given(drawn(), _of, st.booleans())
+def test_flows_of_some_namespaces_are_those_of_all_with_an_end_there(at: Drawn, of: set[str], symbolic: bool) -> None:
+    cluster = at.cluster(symbolic=symbolic)
+    ends = [replace(one, is_host=False) for one in at.pods] if symbolic else at.pods
+    everything, some = reach(cluster).flows, reach(cluster, of).flows
+    for source, target in _pairs(ends):
+        is_of = any(isinstance(end, Pod) and end.namespace in of for end in (source, target))
+        assert _calls(some, source, target) == (_calls(everything, source, target) if is_of else set())
+
+
+@settings(max_examples=150)
+@given(drawn(names=NAMESPACES[:2]) | drawn(), drawn(names=NAMESPACES[1:]) | drawn(), pods(), st.none() | _of)
+def test_what_opens_passes_after_and_not_before_and_what_closes_the_other_way_around(
+    before: Drawn, after: Drawn, there: tuple[Pod, ...], of: set[str] | None
+) -> None:
+    matching = after.blocks_match_pods
+    before, after = (replace(one, pods=there, blocks_match_pods=matching) for one in (before, after))
+    found = compare(before.cluster(), after.cluster(), of)
+    for source, target in _pairs(one for one in there if {*before.namespaces, *after.namespaces} >= {one.namespace}):
+        was, now = _judged(before, source, target), _judged(after, source, target)
+        is_of = of is None or any(isinstance(end, Pod) and end.namespace in of for end in (source, target))
+        assert _calls(found.opened, source, target) == (now - was if is_of else set())
+        assert _calls(found.closed, source, target) == (was - now if is_of else set())
+
+
+@settings(max_examples=60)
+@given(drawn(), drawn(), st.none() | _of)
+def test_what_differs_without_known_pods_is_the_difference_of_both(
+    before: Drawn, after: Drawn, of: set[str] | None
+) -> None:
+    one, other = (replace(each, blocks_match_pods=True).cluster(symbolic=True) for each in (before, after))
+    was, now, found = reach(one, of).flows, reach(other, of).flows, compare(one, other, of)
+    for source, target in _pairs(replace(each, is_host=False) for each in after.pods):
+        had, has_ = _calls(was, source, target), _calls(now, source, target)
+        assert _calls(found.opened, source, target) == has_ - had
+        assert _calls(found.closed, source, target) == had - has_
+
+
+@settings(max_examples=60)
+@given(drawn())
+def test_names_of_ports_count_as_all_ports_of_their_protocol_where_pods_are_not_known(at: Drawn) -> None:
+    flows = reach(at.cluster(symbolic=True)).flows
+    for source, target in _pairs(replace(each, is_host=False) for each in at.pods):
+        assert _calls(flows, source, target) >= _judged(replace(at, pods=()), source, target)
+
+
+@settings(max_examples=60)
+@given(drawn())
+def test_policies_that_are_named_allow_the_flow_each_by_itself(at: Drawn) -> None:
+    """Without them the flow does not pass; with a single one of each side some of it does."""
+    cluster = at.cluster()
+    for flow in reach(cluster).flows:
+        for number in range(2):
+            named = (flow.leaves, flow.enters)[number]
+            assert len(set(named)) == len(named)
