@@ -9,9 +9,26 @@ from hypothesis import strategies as st
 
 from securetenant.reach.classes import Classes
 from securetenant.reach.flows import compare, reach
-from securetenant.reach.values import Flow, Pod
-from tests.support.cni.values import Call
-from tests.support.reached import ADDRESSES, CALLS, LABELS, NAMESPACES, Drawn, End, drawn, has, is_in, pod, pods, told
+from securetenant.reach.values import Flow, Group, Pod
+from tests.support.cni import policies
+from tests.support.cni.values import Call, Direction
+from tests.support.reached import (
+    ADDRESSES,
+    CALLS,
+    LABELS,
+    NAMESPACES,
+    Drawn,
+    End,
+    drawn,
+    has,
+    is_in,
+    modelled,
+    of_family,
+    off_host,
+    pod,
+    pods,
+    told,
+)
 
 _of = st.sets(st.sampled_from(NAMESPACES), min_size=1, max_size=2)
 
@@ -62,7 +79,7 @@ def test_whatever_pods_there_may_be_each_is_in_one_group_and_passes_as_it_does(
 @given(drawn(), _of, st.booleans())
 def test_flows_of_some_namespaces_are_those_of_all_with_an_end_there(at: Drawn, of: set[str], symbolic: bool) -> None:
     cluster = at.cluster(symbolic=symbolic)
-    ends = [replace(one, is_host=False) for one in at.pods] if symbolic else at.pods
+    ends = [off_host(one) for one in at.pods] if symbolic else at.pods
     everything, some = reach(cluster).flows, reach(cluster, of).flows
     for source, target in _pairs(ends):
         is_of = any(isinstance(end, Pod) and end.namespace in of for end in (source, target))
@@ -91,7 +108,7 @@ def test_what_differs_without_known_pods_is_the_difference_of_both(
 ) -> None:
     one, other = (replace(each, blocks_match_pods=True).cluster(symbolic=True) for each in (before, after))
     was, now, found = reach(one, of).flows, reach(other, of).flows, compare(one, other, of)
-    for source, target in _pairs(replace(each, is_host=False) for each in after.pods):
+    for source, target in _pairs(map(off_host, after.pods)):
         had, has_ = _calls(was, source, target), _calls(now, source, target)
         assert _calls(found.opened, source, target) == has_ - had
         assert _calls(found.closed, source, target) == had - has_
@@ -101,16 +118,30 @@ def test_what_differs_without_known_pods_is_the_difference_of_both(
 @given(drawn())
 def test_names_of_ports_count_as_all_ports_of_their_protocol_where_pods_are_not_known(at: Drawn) -> None:
     flows = reach(at.cluster(symbolic=True)).flows
-    for source, target in _pairs(replace(each, is_host=False) for each in at.pods):
+    for source, target in _pairs(map(off_host, at.pods)):
         assert _calls(flows, source, target) >= _judged(replace(at, pods=()), source, target)
 
 
 @settings(max_examples=60)
 @given(drawn())
-def test_policies_that_are_named_allow_the_flow_each_by_itself(at: Drawn) -> None:
-    """Without them the flow does not pass; with a single one of each side some of it does."""
-    cluster = at.cluster()
-    for flow in reach(cluster).flows:
-        for number in range(2):
-            named = (flow.leaves, flow.enters)[number]
-            assert len(set(named)) == len(named)
+def test_a_flow_names_the_policies_that_allow_it_and_no_others(at: Drawn) -> None:
+    by_name = {f"{one.namespace}/{one.name}": one for one in at.pods}
+    for flow in reach(at.cluster()).flows:
+        if isinstance(flow.source, Group) and isinstance(flow.target, Group):
+            source, target = (by_name[group.names[-1]] for group in (flow.source, flow.target))
+            if source is not target:
+                assert {ref.name for ref in flow.leaves} == _allowing(at, "egress", source, target)
+                assert {ref.name for ref in flow.enters} == _allowing(at, "ingress", source, target)
+
+
+def _allowing(at: Drawn, direction: Direction, source: Pod, target: Pod) -> set[str]:
+    """The policies of one end that allow a call that passes."""
+    own, other = (source, target) if direction == "egress" else (target, source)
+    return {
+        policy.name
+        for policy in at.judged.policies_of.get(own.namespace, ())
+        for one, call in product(other.addresses, CALLS)
+        if policies.decide(replace(at.judged, policies=(policy,)), direction, modelled(own), modelled(other), one, call)
+        == "Allow"
+        and at.passes(of_family(source, one.version), of_family(target, one.version), call)
+    }

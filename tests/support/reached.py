@@ -6,6 +6,7 @@ its own code.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from ipaddress import ip_address, ip_network
 from typing import Any, Final, TypeAlias
 
@@ -29,6 +30,7 @@ CALLS: Final = (
     *(Call("TCP", 80), Call("TCP", 81), Call("TCP", 85), Call("TCP", 8080), Call("UDP", 80), Call("UDP", 53)),
     *(Call("SCTP", 9), Call("ICMP")),
 )
+CLOSED: Final[Json] = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
 #: No pod has these.
 ADDRESSES: Final = tuple(map(ip_address, ("192.0.2.1", "198.51.100.7", "10.9.0.1", "2001:db8::1", "fd00:9::1")))
 #: With a value that no policy names.
@@ -134,19 +136,24 @@ class Drawn:
             return replace(found, subnets=SUBNETS)
         return replace(found, pods={name: [p for p in self.pods if p.namespace == name] for name in self.namespaces})
 
+    @cached_property
+    def judged(self) -> model.Cluster:
+        """As the model sees it."""
+        policies = tuple(
+            model.Policy(name, spec, name=f"p{number}")
+            for name, listed in self.specs.items()
+            for number, spec in enumerate(listed)
+        )
+        return model.Cluster("None", policies, namespaces=self.namespaces, blocks_match_pods=self.blocks_match_pods)
+
     def passes(self, source: End, target: End, call: Call) -> bool:
         """As the model judges. Pods of namespaces that are not there reach nothing."""
-        ends = (source, target)
-        if any(isinstance(end, Pod) and end.namespace not in self.namespaces for end in ends):
+        if any(isinstance(end, Pod) and end.namespace not in self.namespaces for end in (source, target)):
             return False
-        policies = tuple(model.Policy(name, spec) for name, listed in self.specs.items() for spec in listed)
-        judged = model.Cluster(
-            "None", policies, namespaces=self.namespaces, blocks_match_pods=self.blocks_match_pods
-        )
-        return judge.passes(judged, *map(_end, ends), call)
+        return judge.passes(self.judged, modelled(source), modelled(target), call)
 
 
-def _end(end: End) -> model.End:
+def modelled(end: End) -> model.End:
     if not isinstance(end, Pod):
         return model.End((end,))
     named = {name: Call(*port) for name, port in end.named.items()}
@@ -155,8 +162,16 @@ def _end(end: End) -> model.End:
 
 def pod(namespace: str, at: int, labels: Mapping[str, str], **more: Any) -> Pod:
     """With the address of that number in each subnet of its namespace."""
-    found = tuple(net[at] for net in SUBNETS[namespace])
-    return Pod(namespace, f"Pod/{at}", labels, **{"addresses": found, **more})
+    return Pod(namespace, f"Pod/{at}", labels, addresses=tuple(net[at] for net in SUBNETS[namespace]), **more)
+
+
+def off_host(one: Pod) -> Pod:
+    """The pod with addresses of its own."""
+    return pod(one.namespace, int(one.name.removeprefix("Pod/")), one.labels, named=one.named) if one.is_host else one
+
+
+def of_family(one: Pod, version: int) -> Pod:
+    return replace(one, addresses=tuple(a for a in one.addresses if a.version == version))
 
 
 _named: st.SearchStrategy[dict[str, tuple[str, int]]] = st.sampled_from(
@@ -173,7 +188,8 @@ def pods(draw: st.DrawFn) -> tuple[Pod, ...]:
             one = pod(namespace, at, draw(st.sampled_from(LABELS)), named=draw(_named))
             shape = draw(st.sampled_from("==== 46h"))
             if shape in "46":
-                one = replace(one, addresses=tuple(a for a in one.addresses if str(a.version) == shape) or one.addresses)
+                narrowed = of_family(one, int(shape))
+                one = narrowed if narrowed.addresses else one
             elif shape == "h":
                 one = replace(one, is_host=True, addresses=(ip_address("10.0.0.77"), ip_address("fd00:77::1")))
             found.append(one)
@@ -203,7 +219,10 @@ _labels: st.SearchStrategy[Mapping[str, str]] = st.sampled_from(({}, {"env": "pr
 def drawn(draw: st.DrawFn, *, named: bool = True, names: Sequence[str] = NAMESPACES) -> Drawn:
     spaces = {name: {"kubernetes.io/metadata.name": name, **draw(_labels)} for name in names}
     listed = draw(st.lists(st.tuples(st.sampled_from(names), specs(named=named)), max_size=4))
-    by_name = {name: [spec for at, spec in listed if at == name] for name in names}
+    closed = draw(st.sets(st.sampled_from(names)))
+    by_name = {
+        name: [*([CLOSED] if name in closed else []), *(spec for at, spec in listed if at == name)] for name in names
+    }
     return Drawn(spaces, by_name, draw(pods()), draw(st.booleans()))
 
 

@@ -10,11 +10,11 @@ from typing import Final, NamedTuple, TypeAlias
 from securetenant.model.objects import Ref
 from securetenant.reach import addresses
 from securetenant.reach.addresses import Covered, Cut, Span
-from securetenant.reach.classes import EVERYONE, Class, Classes, Opening, selected
+from securetenant.reach.classes import EVERYONE, Class, Classes, Opening
+from securetenant.reach.scope import scope
 from securetenant.reach.values import Cluster, Difference, End, Flow, Outside, Reachability
-from securetenant.sets import ports, selectors
+from securetenant.sets import ports
 from securetenant.sets.blocks import Block, Network
-from securetenant.sets.policy import Unclear
 from securetenant.sets.ports import HIGHEST, LOWEST, Ports, Range
 
 _INGRESS: Final = 0
@@ -43,7 +43,7 @@ _Openings: TypeAlias = list[Opening]
 
 def reach(cluster: Cluster, of: Collection[str] | None = None) -> Reachability:
     """All flows; or, with names of namespaces, those that have an end in one of them."""
-    classes = Classes([cluster], _scope([cluster], of), of or ())
+    classes = Classes([cluster], scope([cluster], of), of or ())
     flows = [
         _flow(one, other, passing) for one, other, (passing,) in _pairs(classes, of) if passing.ports != ports.NONE
     ]
@@ -57,7 +57,7 @@ def reach(cluster: Cluster, of: Collection[str] | None = None) -> Reachability:
 def compare(before: Cluster, after: Cluster, of: Collection[str] | None = None) -> Difference:
     """What opens and what closes from one state to the other. Pods and addresses are those of the later state, and of
     the earlier one for namespaces that are gone."""
-    classes = Classes([before, after], _scope([before, after], of), of or ())
+    classes = Classes([before, after], scope([before, after], of), of or ())
     opened: list[Flow] = []
     closed: list[Flow] = []
     for one, other, (was, now) in _pairs(classes, of):
@@ -84,14 +84,18 @@ def _beyond(one: Class, found: tuple[Network, ...], passing: Passing, is_source:
 
 
 def _between(source: End, target: End, passing: Passing) -> Flow:
-    """With the policies that allow one of these ports."""
-    sides = [
-        [one for one in side if ports.intersection(one.ports, passing.ports) != ports.NONE]
-        for side in (passing.leaves, passing.enters)
-    ]
+    sides = _effective(passing)
     leaves, enters = (tuple(dict.fromkeys(one.ref for one in side)) for side in sides)
     named = sorted({one.named for side in sides for one in side if one.named})
     return Flow(source, target, passing.ports, leaves, enters, tuple(named))
+
+
+def _effective(passing: Passing) -> list[tuple[Allowing, ...]]:
+    """The policies that allow one of the ports that pass, at each end."""
+    return [
+        tuple(one for one in side if ports.intersection(one.ports, passing.ports) != ports.NONE)
+        for side in (passing.leaves, passing.enters)
+    ]
 
 
 def _unknown(classes: Classes, of: Collection[str] | None) -> dict[str, Sequence[str]]:
@@ -104,60 +108,6 @@ def _unknown(classes: Classes, of: Collection[str] | None) -> dict[str, Sequence
         if of is None or name in of:
             found[name] = (*found.get(name, ()), *listed)
     return found
-
-
-# --- which namespaces are looked at
-
-
-def _scope(states: Sequence[Cluster], of: Collection[str] | None) -> Collection[str]:
-    """The namespaces that can be an end of a flow with these: all, unless their policies close them and name others."""
-    everything = dict.fromkeys(name for state in states for name in state.namespaces)
-    if of is None:
-        return everything
-    found = {name: None for name in of if name in everything}
-    for state in states:
-        for name in of:
-            if name not in state.namespaces:
-                continue
-            listed = state.policies.get(name, ())
-            if not all(any(_closes(one.policy, side) for one in listed) for side in (_INGRESS, _EGRESS)):
-                return everything
-            for one in listed:
-                if isinstance(one.policy, Unclear):
-                    return everything
-                for rule in (*(one.policy.ingress or ()), *(one.policy.egress or ())):
-                    if isinstance(rule, Unclear) or rule.peers is None:
-                        return everything
-                    for peer in rule.peers:
-                        if isinstance(peer, Block):
-                            if _may_match_pods(peer, state):
-                                return everything
-                        elif peer.namespaces is not None:
-                            if peer.namespaces == selectors.ALL:
-                                return everything
-                            found |= dict.fromkeys(selected(peer.namespaces, state.namespaces, everything))
-    return found
-
-
-def _closes(policy: object, side: int) -> bool:
-    """Whether it selects all pods of its namespace in that direction."""
-    if isinstance(policy, Unclear) or getattr(policy, "pods", None) != selectors.ALL:
-        return False
-    return getattr(policy, "ingress" if side == _INGRESS else "egress") is not None
-
-
-def _may_match_pods(block: Block, state: Cluster) -> bool:
-    if not state.blocks_match_pods:
-        return False
-    spans = addresses.spans(block)
-    known = (*state.ranges, *(network for listed in state.subnets.values() for network in listed))
-    return any(
-        one.version == network.version
-        and one.first <= int(network.broadcast_address)
-        and int(network.network_address) <= one.last
-        for network in known
-        for one in spans
-    )
 
 
 # --- between classes
@@ -273,14 +223,14 @@ def _both(out: Passing, in_: Passing) -> Passing:
 
 
 def _either(found: Iterable[Passing]) -> Passing:
-    result = _NOTHING
+    """What passes by one of these, by the policies that count there."""
+    result: Ports = ports.NONE
+    sides: list[list[Allowing]] = [[], []]
     for one in found:
-        if result == _NOTHING or one == _NOTHING:
-            result = one if result == _NOTHING else result
-        else:
-            leaves, enters = (*result.leaves, *one.leaves), (*result.enters, *one.enters)
-            result = Passing(ports.union(result.ports, one.ports), leaves, enters)
-    return result
+        result = ports.union(result, one.ports)
+        for side, listed in zip(sides, _effective(one), strict=True):
+            side += listed
+    return Passing(result, *(tuple(dict.fromkeys(side)) for side in sides))
 
 
 def _allowed(openings: _Openings | None, target: Class | None) -> Passing:
