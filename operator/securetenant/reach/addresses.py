@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv6Address, collapse_addresses, summarize_ad
 from typing import Final, NamedTuple
 
 from securetenant.sets import blocks
-from securetenant.sets.blocks import Block, Network
+from securetenant.sets.blocks import Address, Block, Network
 
 _LAST: Final = {4: (1 << 32) - 1, 6: (1 << 128) - 1}
 
@@ -25,6 +25,10 @@ def span(network: Network) -> Span:
 
 def family(block: Block) -> int:
     return 6 if ":" in block.cidr else 4
+
+
+def single(address: Address) -> Span:
+    return Span(address.version, int(address), int(address))
 
 
 def spans(block: Block) -> tuple[Span, ...]:
@@ -85,3 +89,8 @@ def networks(found: Iterable[Span]) -> tuple[Network, ...]:
 def contains(outer: Sequence[Span], inner: Span) -> bool:
     """Whether one of these contains a span."""
     return any(o.version == inner.version and o.first <= inner.first and inner.last <= o.last for o in outer)
+
+
+def meets(outer: Sequence[Span], other: Span) -> bool:
+    """Whether one of these overlaps a span."""
+    return any(one.version == other.version and one.first <= other.last and other.first <= one.last for one in outer)

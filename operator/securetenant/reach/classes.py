@@ -286,22 +286,17 @@ class Classes:
         within: frozenset[int] = frozenset()
         state = next((one for one in reversed(self.states) if pod.namespace in one.namespaces), None)
         if pod.is_host or (state is not None and state.blocks_match_pods):
-            found = (Span(address.version, int(address), int(address)) for address in pod.addresses)
-            within = within.union(*(part.within for part in self._cut_up(found)))
+            within = within.union(*(part.within for part in self._cut_up(map(addresses.single, pod.addresses))))
         return (_Part((), within, frozenset(address.version for address in pod.addresses)),)
 
     def _cut_up(self, known: Iterable[Span]) -> tuple[_Part, ...]:
         found: dict[frozenset[int], list[Span]] = {}
         for whole in known:
-            near = [n for n, spans in self._spans.items() if any(_overlap(one, whole) for one in spans)]
+            near = [n for n, spans in self._spans.items() if addresses.meets(spans, whole)]
             for part in self._cut.parts(whole):
                 within = frozenset(n for n in near if addresses.contains(self._spans[n], part))
                 found.setdefault(within, []).append(part)
         return tuple(_Part(tuple(s), within, frozenset(one.version for one in s)) for within, s in found.items())
-
-
-def _overlap(one: Span, other: Span) -> bool:
-    return one.version == other.version and one.first <= other.last and other.first <= one.last
 
 
 def _split(cell: _Cell, by: Labels) -> Iterable[_Cell]:

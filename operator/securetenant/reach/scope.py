@@ -133,18 +133,13 @@ def _opened(listed: Iterable[Standing], direction: Direction) -> _Side:
 def _has(state: Cluster, name: str, block: Block) -> bool:
     """Whether a pod of a namespace may have an address in a block that counts."""
     pods = () if state.pods is None else state.pods.get(name, ())
+    spans = addresses.spans(block)
     if any(
-        _meets(block, address.version, int(address), int(address))
+        addresses.meets(spans, addresses.single(address))
         for pod in pods
         if pod.is_host or state.blocks_match_pods
         for address in pod.addresses
     ):
         return True
-    if not state.blocks_match_pods:
-        return False
     known: Sequence[Network] = state.subnets.get(name) or state.ranges
-    return any(_meets(block, *addresses.span(network)) for network in known)
-
-
-def _meets(block: Block, version: int, first: int, last: int) -> bool:
-    return any(one.version == version and one.first <= last and first <= one.last for one in addresses.spans(block))
+    return state.blocks_match_pods and any(addresses.meets(spans, addresses.span(network)) for network in known)
