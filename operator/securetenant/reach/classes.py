@@ -7,6 +7,7 @@ cut into the same classes, so that their flows compare.
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final, NamedTuple, TypeAlias
 
 from securetenant.model.objects import Ref
@@ -40,7 +41,7 @@ Rules: TypeAlias = tuple[frozenset[Opening] | None, frozenset[Opening] | None]
 OPEN: Final[Rules] = (None, None)
 
 
-@dataclass(slots=True)
+@dataclass
 class Class:
     """`rules`, `peers`: by state of the cluster, what its policies allow (None: it is not there), and the numbers of
     the peers that it is one of. `families`: of its addresses, as far as known: two classes without a family in common
@@ -56,8 +57,9 @@ class Class:
     pods: dict[Labels, None] = field(default_factory=dict)
     names: list[str] = field(default_factory=list)
 
-    @property
+    @cached_property
     def group(self) -> Group:
+        """Once all of it is there."""
         blocks = addresses.networks(self.spans)
         return Group(tuple(sorted(self.namespaces)), tuple(self.pods), tuple(sorted(self.names)), blocks, self.is_host)
 

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from securetenant.model.objects import Ref
 from securetenant.reach import addresses
-from securetenant.reach.addresses import Covered, Cut, Span
+from securetenant.reach.addresses import Covered, Cut, Located, Span
 from securetenant.reach.classes import EVERYONE, Class, Classes, Opening
 from securetenant.reach.scope import scope
 from securetenant.reach.values import Cluster, Difference, End, Flow, Outside, Reachability
@@ -43,11 +43,12 @@ _Openings: TypeAlias = list[Opening]
 
 def reach(cluster: Cluster, of: Collection[str] | None = None) -> Reachability:
     """All flows; or, with names of namespaces, those that have an end in one of them."""
-    classes = Classes([cluster], scope([cluster], of), of or ())
+    located = _located([cluster])
+    classes = Classes([cluster], scope([cluster], located, of), of or ())
     flows = [
         _flow(one, other, passing) for one, other, (passing,) in _pairs(classes, of) if passing.ports != ports.NONE
     ]
-    for one, is_source, listed in _outside(classes, of):
+    for one, is_source, listed in _outside(classes, located[-1], of):
         flows += [
             _beyond(one, found, passing, is_source) for found, (passing,) in listed if passing.ports != ports.NONE
         ]
@@ -57,7 +58,8 @@ def reach(cluster: Cluster, of: Collection[str] | None = None) -> Reachability:
 def compare(before: Cluster, after: Cluster, of: Collection[str] | None = None) -> Difference:
     """What opens and what closes from one state to the other. Pods and addresses are those of the later state, and of
     the earlier one for namespaces that are gone."""
-    classes = Classes([before, after], scope([before, after], of), of or ())
+    located = _located([before, after])
+    classes = Classes([before, after], scope([before, after], located, of), of or ())
     opened: list[Flow] = []
     closed: list[Flow] = []
     for one, other, (was, now) in _pairs(classes, of):
@@ -65,13 +67,22 @@ def compare(before: Cluster, after: Cluster, of: Collection[str] | None = None) 
             left = ports.difference(have.ports, less.ports)
             if left != ports.NONE:
                 listed.append(_flow(one, other, have._replace(ports=left)))
-    for one, is_source, parts in _outside(classes, of):
+    for one, is_source, parts in _outside(classes, located[-1], of):
         for found, (was, now) in parts:
             for listed, have, less in ((opened, now, was), (closed, was, now)):
                 left = ports.difference(have.ports, less.ports)
                 if left != ports.NONE:
                     listed.append(_beyond(one, found, have._replace(ports=left), is_source))
     return Difference(opened, closed, _unknown(classes, of))
+
+
+def _located(states: Sequence[Cluster]) -> list[Located]:
+    found: list[Located] = []
+    for number, state in enumerate(states):
+        last = states[number - 1]
+        is_same = number > 0 and state.subnets is last.subnets and state.ranges is last.ranges
+        found.append(found[-1] if is_same else Located(state.subnets, state.ranges))
+    return found
 
 
 def _flow(one: Class, other: Class, passing: Passing) -> Flow:
@@ -93,7 +104,9 @@ def _between(source: End, target: End, passing: Passing) -> Flow:
 def _effective(passing: Passing) -> list[tuple[Allowing, ...]]:
     """The policies that allow one of the ports that pass, at each end."""
     return [
-        tuple(one for one in side if ports.intersection(one.ports, passing.ports) != ports.NONE)
+        side
+        if len(side) == 1
+        else tuple(one for one in side if ports.intersection(one.ports, passing.ports) != ports.NONE)
         for side in (passing.leaves, passing.enters)
     ]
 
@@ -293,12 +306,10 @@ def _pairs(classes: Classes, of: Collection[str] | None) -> Iterator[tuple[Class
 _Parts: TypeAlias = list[tuple[tuple[Network, ...], tuple[Passing, ...]]]
 
 
-def _outside(classes: Classes, of: Collection[str] | None) -> Iterator[tuple[Class, bool, _Parts]]:
+def _outside(classes: Classes, located: Located, of: Collection[str] | None) -> Iterator[tuple[Class, bool, _Parts]]:
     """Of each class, as source and as target, the addresses outside the cluster that it reaches or is reached from:
     with what passes in each state."""
-    last = classes.states[-1]
-    known = (*last.ranges, *(network for listed in last.subnets.values() for network in listed))
-    cluster = Covered(known if last.blocks_match_pods else ())
+    cluster = located.all if classes.states[-1].blocks_match_pods else Covered(())
     seen: dict[object, _Parts] = {}
     for one in classes.classes:
         if of is not None and one.namespaces.isdisjoint(of):

@@ -9,10 +9,11 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from securetenant.reach import addresses
+from securetenant.reach.addresses import Located
 from securetenant.reach.classes import selected
 from securetenant.reach.values import Cluster, Standing
 from securetenant.sets import labels, selectors
-from securetenant.sets.blocks import Block, Network
+from securetenant.sets.blocks import Block
 from securetenant.sets.policy import TYPE, Direction, Unclear
 from securetenant.sets.selectors import Selector
 
@@ -46,49 +47,45 @@ class _Same:
         return id(self.listed)
 
 
-def scope(states: Sequence[Cluster], of: Collection[str] | None) -> Collection[str]:
-    """The namespaces that can be an end of a flow with these, and these; None: all."""
+def scope(states: Sequence[Cluster], located: Sequence[Located], of: Collection[str] | None) -> Collection[str]:
+    """The namespaces that can be an end of a flow with these, and these; None: all. `located`: of each state."""
     if of is None:
         return dict.fromkeys(name for state in states for name in state.namespaces)
     found = {name: None for state in states for name in of if name in state.namespaces}
-    for state in states:
+    for state, where in zip(states, located, strict=True):
         here = [name for name in of if name in state.namespaces]
         for direction in TYPE:
-            found |= dict.fromkeys(_others(state, here, direction))
+            found |= dict.fromkeys(_others(state, where, here, direction))
     return found
 
 
-def _others(state: Cluster, here: Sequence[str], direction: Direction) -> Iterator[str]:
+def _others(state: Cluster, located: Located, here: Sequence[str], direction: Direction) -> Iterator[str]:
+    """The namespaces that the policies of these name in a direction, and that allow it themselves."""
     sides = [_side(state, name, direction) for name in here]
-    if any(side.is_wide for side in sides):
-        yield from _allowing(state, here, _OPPOSITE[direction])
-        return
-    for where in {where for side in sides for where in side.namespaces}:
-        yield from selected(where, state.namespaces, state.namespaces)
-    if blocks := {block for side in sides for block in side.blocks}:
-        yield from (name for name in state.namespaces if any(_has(state, name, block) for block in blocks))
-
-
-def _allowing(state: Cluster, here: Sequence[str], direction: Direction) -> Iterator[str]:
-    """The namespaces whose policies may allow flows with these."""
+    named: Iterable[str] = state.namespaces
+    if not any(side.is_wide for side in sides):
+        spaces = {where for side in sides for where in side.namespaces}
+        blocks = {block for side in sides for block in side.blocks if _may_be_in(state, located, block)}
+        named = dict.fromkeys(
+            (
+                *(name for where in spaces for name in selected(where, state.namespaces, state.namespaces)),
+                *(name for name in state.namespaces if any(_has(state, located, name, block) for block in blocks)),
+            )
+        )
     known: dict[Selector | Block, bool] = {}
-    for name in state.namespaces:
-        side = _side(state, name, direction)
-        if side.is_wide:
-            yield name
-            continue
+    for name in named:
+        side = _side(state, name, _OPPOSITE[direction])
         peers: tuple[Selector | Block, ...] = (*side.namespaces, *side.blocks)
         for peer in peers:
             if peer not in known:
-                known[peer] = any(_is_peer(state, one, peer) for one in here)
-            if known[peer]:
-                yield name
-                break
+                known[peer] = any(_is_peer(state, located, one, peer) for one in here)
+        if side.is_wide or any(known[peer] for peer in peers):
+            yield name
 
 
-def _is_peer(state: Cluster, name: str, peer: Selector | Block) -> bool:
+def _is_peer(state: Cluster, located: Located, name: str, peer: Selector | Block) -> bool:
     if isinstance(peer, Block):
-        return _has(state, name, peer)
+        return _has(state, located, name, peer)
     terms = labels.terms(peer)
     return terms is not None and labels.matched(terms, state.namespaces[name])
 
@@ -130,7 +127,12 @@ def _opened(listed: Iterable[Standing], direction: Direction) -> _Side:
     return _Side(False, frozenset(spaces), frozenset(blocks)) if is_closed else _WIDE
 
 
-def _has(state: Cluster, name: str, block: Block) -> bool:
+def _may_be_in(state: Cluster, located: Located, block: Block) -> bool:
+    """Whether a pod of any namespace may have an address in a block."""
+    return state.pods is not None or any(map(located.all.meets, addresses.spans(block)))
+
+
+def _has(state: Cluster, located: Located, name: str, block: Block) -> bool:
     """Whether a pod of a namespace may have an address in a block that counts."""
     pods = () if state.pods is None else state.pods.get(name, ())
     spans = addresses.spans(block)
@@ -141,5 +143,4 @@ def _has(state: Cluster, name: str, block: Block) -> bool:
         for address in pod.addresses
     ):
         return True
-    known: Sequence[Network] = state.subnets.get(name) or state.ranges
-    return state.blocks_match_pods and any(addresses.meets(spans, addresses.span(network)) for network in known)
+    return state.blocks_match_pods and any(addresses.meets(spans, one) for one in located.of(name))
