@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from securetenant.reach import addresses
-from securetenant.reach.addresses import Located
+from securetenant.reach.addresses import Located, Span
 from securetenant.reach.classes import selected
 from securetenant.reach.values import Cluster, Standing
 from securetenant.sets import labels, selectors
@@ -22,14 +22,15 @@ _OPPOSITE: Final[Mapping[Direction, Direction]] = {"ingress": "egress", "egress"
 
 class _Side(NamedTuple):
     """What the policies of a namespace open in one direction to others. `is_wide`: perhaps to everyone, for some of its
-    pods; otherwise to pods of these namespaces and to these addresses alone."""
+    pods; otherwise to pods of these namespaces, by name or by other labels, and to these addresses alone."""
 
     is_wide: bool
-    namespaces: frozenset[Selector]
+    names: frozenset[str]
+    selectors: frozenset[Selector]
     blocks: frozenset[Block]
 
 
-_WIDE: Final = _Side(True, frozenset(), frozenset())
+_WIDE: Final = _Side(True, frozenset(), frozenset(), frozenset())
 
 
 class _Same:
@@ -64,28 +65,36 @@ def _others(state: Cluster, located: Located, here: Sequence[str], direction: Di
     sides = [_side(state, name, direction) for name in here]
     named: Iterable[str] = state.namespaces
     if not any(side.is_wide for side in sides):
-        spaces = {where for side in sides for where in side.namespaces}
-        blocks = {block for side in sides for block in side.blocks if _may_be_in(state, located, block)}
-        named = dict.fromkeys(
-            (
-                *(name for where in spaces for name in selected(where, state.namespaces, state.namespaces)),
-                *(name for name in state.namespaces if any(_has(state, located, name, block) for block in blocks)),
-            )
-        )
+        named = dict.fromkeys(_named(state, located, sides))
     known: dict[Selector | Block, bool] = {}
     for name in named:
         side = _side(state, name, _OPPOSITE[direction])
-        peers: tuple[Selector | Block, ...] = (*side.namespaces, *side.blocks)
+        if side.is_wide or not side.names.isdisjoint(here):
+            yield name
+            continue
+        peers: tuple[Selector | Block, ...] = (*side.selectors, *side.blocks)
         for peer in peers:
             if peer not in known:
                 known[peer] = any(_is_peer(state, located, one, peer) for one in here)
-        if side.is_wide or any(known[peer] for peer in peers):
-            yield name
+            if known[peer]:
+                yield name
+                break
+
+
+def _named(state: Cluster, located: Located, sides: Iterable[_Side]) -> Iterator[str]:
+    for side in sides:
+        yield from (name for name in side.names if name in state.namespaces)
+        for where in side.selectors:
+            yield from selected(where, state.namespaces, state.namespaces)
+        for block in side.blocks:
+            spans = addresses.spans(block)
+            if state.pods is not None or any(map(located.all.meets, spans)):
+                yield from (name for name in state.namespaces if _has(state, located, name, spans))
 
 
 def _is_peer(state: Cluster, located: Located, name: str, peer: Selector | Block) -> bool:
     if isinstance(peer, Block):
-        return _has(state, located, name, peer)
+        return _has(state, located, name, addresses.spans(peer))
     terms = labels.terms(peer)
     return terms is not None and labels.matched(terms, state.namespaces[name])
 
@@ -108,7 +117,7 @@ def _sides(listed: Iterable[Standing]) -> Mapping[Direction, _Side]:
 
 
 def _opened(listed: Iterable[Standing], direction: Direction) -> _Side:
-    is_closed, spaces, blocks = False, set[Selector](), set[Block]()
+    is_closed, names, spaces, blocks = False, set[str](), set[Selector](), set[Block]()
     for _, policy in listed:
         if isinstance(policy, Unclear):
             return _WIDE
@@ -123,19 +132,15 @@ def _opened(listed: Iterable[Standing], direction: Direction) -> _Side:
                 if isinstance(peer, Block):
                     blocks.add(peer)
                 elif peer.namespaces is not None:
-                    spaces.add(peer.namespaces)
-    return _Side(False, frozenset(spaces), frozenset(blocks)) if is_closed else _WIDE
+                    known = selectors.namespaces_of(peer.namespaces)
+                    names.update(known)
+                    spaces.update(() if known else (peer.namespaces,))
+    return _Side(False, frozenset(names), frozenset(spaces), frozenset(blocks)) if is_closed else _WIDE
 
 
-def _may_be_in(state: Cluster, located: Located, block: Block) -> bool:
-    """Whether a pod of any namespace may have an address in a block."""
-    return state.pods is not None or any(map(located.all.meets, addresses.spans(block)))
-
-
-def _has(state: Cluster, located: Located, name: str, block: Block) -> bool:
-    """Whether a pod of a namespace may have an address in a block that counts."""
+def _has(state: Cluster, located: Located, name: str, spans: Sequence[Span]) -> bool:
+    """Whether a pod of a namespace may have one of these addresses, and they count for it."""
     pods = () if state.pods is None else state.pods.get(name, ())
-    spans = addresses.spans(block)
     if any(
         addresses.meets(spans, addresses.single(address))
         for pod in pods
