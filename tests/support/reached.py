@@ -6,7 +6,7 @@ its own code.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from ipaddress import ip_address, ip_network
 from typing import Any, Final, TypeAlias
 
@@ -179,21 +179,28 @@ _named: st.SearchStrategy[dict[str, tuple[str, int]]] = st.sampled_from(
 )
 
 
-@st.composite
-def pods(draw: st.DrawFn) -> tuple[Pod, ...]:
+_pods: st.SearchStrategy[list[tuple[Mapping[str, str], dict[str, tuple[str, int]], str]]] = st.lists(
+    st.tuples(st.sampled_from(LABELS), _named, st.sampled_from("===== 46h")), max_size=2
+)
+_all_pods: st.SearchStrategy[tuple[Pod, ...]] = st.tuples(*(_pods for _ in NAMESPACES)).map(
+    lambda found: tuple(
+        _shaped(pod(name, at, labels, named=named), shape)
+        for name, listed in zip(NAMESPACES, found, strict=True)
+        for at, (labels, named, shape) in enumerate(listed, 1)
+    )
+)
+
+
+def _shaped(one: Pod, shape: str) -> Pod:
+    if shape == "h":
+        return replace(one, is_host=True, addresses=(ip_address("10.0.0.77"), ip_address("fd00:77::1")))
+    narrowed = of_family(one, int(shape)) if shape in "46" else one
+    return narrowed if narrowed.addresses else one
+
+
+def pods() -> st.SearchStrategy[tuple[Pod, ...]]:
     """Up to two in each namespace, some of one address family, and now and then one on its node's network."""
-    found = []
-    for namespace in NAMESPACES:
-        for at in range(1, 1 + draw(st.integers(0, 2))):
-            one = pod(namespace, at, draw(st.sampled_from(LABELS)), named=draw(_named))
-            shape = draw(st.sampled_from("==== 46h"))
-            if shape in "46":
-                narrowed = of_family(one, int(shape))
-                one = narrowed if narrowed.addresses else one
-            elif shape == "h":
-                one = replace(one, is_host=True, addresses=(ip_address("10.0.0.77"), ip_address("fd00:77::1")))
-            found.append(one)
-    return tuple(found)
+    return _all_pods
 
 
 def _rules(peers: str, ports: Sequence[Json]) -> st.SearchStrategy[list[Json]]:
@@ -203,8 +210,7 @@ def _rules(peers: str, ports: Sequence[Json]) -> st.SearchStrategy[list[Json]]:
     return st.lists(rule, max_size=2)
 
 
-def specs(*, named: bool = True) -> st.SearchStrategy[Json]:
-    ports = (*_PORTS, *_NAMED) if named else _PORTS
+def _specs(ports: Sequence[Json]) -> st.SearchStrategy[Json]:
     types = st.sampled_from((["Ingress"], ["Egress"], ["Ingress", "Egress"]))
     return st.fixed_dictionaries(
         {"podSelector": st.sampled_from(_PODS)},
@@ -215,15 +221,31 @@ def specs(*, named: bool = True) -> st.SearchStrategy[Json]:
 _labels: st.SearchStrategy[Mapping[str, str]] = st.sampled_from(({}, {"env": "prod"}, {"env": "test"}))
 
 
-@st.composite
-def drawn(draw: st.DrawFn, *, named: bool = True, names: Sequence[str] = NAMESPACES) -> Drawn:
-    spaces = {name: {"kubernetes.io/metadata.name": name, **draw(_labels)} for name in names}
-    listed = draw(st.lists(st.tuples(st.sampled_from(names), specs(named=named)), max_size=4))
-    closed = draw(st.sets(st.sampled_from(names)))
+@lru_cache
+def drawn(*, named: bool = True, names: tuple[str, ...] = NAMESPACES) -> st.SearchStrategy[Drawn]:
+    """Up to four policies besides those that close a whole namespace. `named`: with ports by name."""
+    specs = _specs((*_PORTS, *_NAMED) if named else _PORTS)
+    return st.builds(
+        _drawn,
+        st.tuples(*(st.tuples(st.just(name), _labels, st.booleans()) for name in names)),
+        st.lists(st.tuples(st.sampled_from(names), specs), max_size=4),
+        _all_pods,
+        st.booleans(),
+    )
+
+
+def _drawn(
+    spaces: Sequence[tuple[str, Mapping[str, str], bool]],
+    listed: Sequence[tuple[str, Json]],
+    there: tuple[Pod, ...],
+    blocks_match_pods: bool,
+) -> Drawn:
+    known = {name: {"kubernetes.io/metadata.name": name, **more} for name, more, _ in spaces}
     by_name = {
-        name: [*([CLOSED] if name in closed else []), *(spec for at, spec in listed if at == name)] for name in names
+        name: [*([CLOSED] if is_closed else []), *(spec for at, spec in listed if at == name)]
+        for name, _, is_closed in spaces
     }
-    return Drawn(spaces, by_name, draw(pods()), draw(st.booleans()))
+    return Drawn(known, by_name, there, blocks_match_pods)
 
 
 # --- the operator's answers
