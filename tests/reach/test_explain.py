@@ -13,11 +13,11 @@ from securetenant.model.kinds import NETWORK_POLICY
 from securetenant.model.objects import Ref
 from securetenant.reach.explain import Call, Cause, Explanation, Labelled, Place, Reason, described, explain
 from securetenant.reach.flows import reach
-from securetenant.reach.values import Cluster, Pod, Standing
-from securetenant.sets import policy
+from securetenant.reach.values import Cluster, Pod
 from securetenant.sets.ports import OTHER
 from tests.support.cni import policies
 from tests.support.cni.values import Direction
+from tests.support.estate import CLOSED, cluster
 from tests.support.reached import (
     ADDRESSES,
     CALLS,
@@ -82,15 +82,13 @@ def _alone(at: Drawn, direction: str, cause: Cause) -> Any:
 def test_of_pods_that_have_labels_it_says_what_all_flows_of_such_pods_say(
     at: Drawn, call: Any, one: Any, other: Any, address: Any, number: int, another: int
 ) -> None:
-    cluster = at.cluster(symbolic=True)
-    flows = reach(cluster).flows
+    state = at.cluster(symbolic=True)
+    flows = reach(state).flows
     first, second = pod(one[0], number, one[1]), pod(other[0], another % 126, other[1])
     named: list[tuple[Place, End]] = [(Labelled(*one), first), (Labelled(*other), second), (address, address)]
     for (source, from_), (target, to) in product(named, named):
         if isinstance(source, Labelled) or isinstance(target, Labelled):
-            found = explain(
-                cluster, source, target, Call(OTHER if call.protocol == "ICMP" else call.protocol, call.port)
-            )
+            found = explain(state, source, target, Call(OTHER if call.protocol == "ICMP" else call.protocol, call.port))
             passes = any(has(ports, call) for ports in told(flows, from_, to))
             assert found.passes in (passes, None), (source, target)
 
@@ -110,7 +108,6 @@ def test_the_policies_of_causes_are_among_those_that_flows_name(at: Drawn, call:
 
 WEB: Final = Labelled("payments", {"app": "web"})
 LEDGER: Final = Labelled("ledger", {"app": "db"})
-CLOSED: Final = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
 TO_LEDGER: Final = {
     "podSelector": {"matchLabels": {"app": "web"}},
     "policyTypes": ["Egress"],
@@ -127,24 +124,20 @@ TO_LEDGER: Final = {
 }
 
 
-def cluster(payments: list[Any], ledger: list[Any], **more: Any) -> Cluster:
-    listed = {"payments": payments, "ledger": ledger}
-    standing = {
-        name: tuple(Standing(Ref(NETWORK_POLICY, name, f"p{at}"), policy.parsed(spec)) for at, spec in enumerate(specs))
-        for name, specs in listed.items()
-    }
-    return Cluster({name: {"name": name} for name in listed}, standing, **more)
+def at_bank(payments: list[Any], ledger: list[Any], **more: Any) -> Cluster:
+    found = cluster({"payments": payments, "ledger": ledger}, **more)
+    return replace(found, namespaces={name: {"name": name} for name in found.namespaces})
 
 
 def test_what_refuses_is_told_with_the_number_of_policies_and_what_allows_by_name() -> None:
-    found = explain(cluster([CLOSED, TO_LEDGER], [CLOSED]), WEB, LEDGER, Call("TCP", 8443))
+    found = explain(at_bank([CLOSED, TO_LEDGER], [CLOSED]), WEB, LEDGER, Call("TCP", 8443))
     assert found.passes is False
     assert found.leaves.causes == (Cause(Ref(NETWORK_POLICY, "payments", "p1"), 1, 1),)
     assert described(found) == (
         "egress of payments: NetworkPolicy/payments/p1 allows TCP 8443 to ledger",
         "ingress of ledger: 1 policy selects app=db, it does not allow TCP 8443 from payments",
     )
-    refused = explain(cluster([CLOSED, TO_LEDGER], []), WEB, LEDGER, Call("UDP", 53))
+    refused = explain(at_bank([CLOSED, TO_LEDGER], []), WEB, LEDGER, Call("UDP", 53))
     assert described(refused) == (
         "egress of payments: 2 policies select app=web, none allows UDP 53 to ledger",
         "ingress of ledger: no policy selects app=db",
@@ -152,7 +145,7 @@ def test_what_refuses_is_told_with_the_number_of_policies_and_what_allows_by_nam
 
 
 def test_a_port_by_name_counts_as_all_of_its_protocol_where_the_pod_is_not_known() -> None:
-    at = cluster([TO_LEDGER], [])
+    at = at_bank([TO_LEDGER], [])
     (cause,) = explain(at, WEB, LEDGER, Call("TCP", 9)).leaves.causes
     assert cause.named == "TCP https"
     known = Pod("ledger", "Pod/db", named={"https": ("TCP", 9443)})
@@ -162,7 +155,7 @@ def test_a_port_by_name_counts_as_all_of_its_protocol_where_the_pod_is_not_known
 
 def test_what_depends_on_a_pods_address_is_told_so() -> None:
     opening = {"podSelector": {}, "ingress": [{"from": [{"ipBlock": {"cidr": "10.0.0.0/25"}}]}]}
-    at = cluster([], [opening], subnets={"payments": [ip_network("10.0.0.0/24")]})
+    at = at_bank([], [opening], subnets={"payments": [ip_network("10.0.0.0/24")]})
     found = explain(at, WEB, LEDGER, Call("TCP", 1))
     assert found.passes is None
     assert described(found)[1] == (
@@ -187,7 +180,7 @@ def test_what_depends_on_a_pods_address_is_told_so() -> None:
 )
 def test_what_is_not_understood_counts_as_open_and_is_told(spec: Any, told: str) -> None:
     found = explain(
-        cluster([], [spec], unclear={"payments": ["CiliumNetworkPolicy/payments/x"]}), WEB, LEDGER, Call("TCP", 1)
+        at_bank([], [spec], unclear={"payments": ["CiliumNetworkPolicy/payments/x"]}), WEB, LEDGER, Call("TCP", 1)
     )
     assert found.passes
     assert not found.enters.causes[0].is_clear
@@ -195,7 +188,7 @@ def test_what_is_not_understood_counts_as_open_and_is_told(spec: Any, told: str)
 
 
 def test_ends_where_no_policy_is_enforced() -> None:
-    at = cluster([CLOSED], [])
+    at = at_bank([CLOSED], [])
     host = Pod("payments", "Pod/agent", is_host=True, addresses=(ip_address("10.9.0.1"),))
     found = explain(at, host, ip_address("192.0.2.1"), Call(OTHER))
     assert found.passes

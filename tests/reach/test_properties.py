@@ -108,7 +108,8 @@ def test_what_differs_without_known_pods_is_the_difference_of_both(
 ) -> None:
     one, other = (replace(each, blocks_match_pods=True).cluster(symbolic=True) for each in (before, after))
     was, now, found = reach(one, of).flows, reach(other, of).flows, compare(one, other, of)
-    for source, target in _pairs(map(off_host, after.pods)):
+    ends = [of_family(off_host(each), version) for each in after.pods for version in (4, 6)]  # of groups, not of pods
+    for source, target in _pairs(ends):
         had, has_ = _calls(was, source, target), _calls(now, source, target)
         assert _calls(found.opened, source, target) == has_ - had
         assert _calls(found.closed, source, target) == had - has_

@@ -269,7 +269,8 @@ def is_in(group: Group | Outside, end: End, address: Address | None = None) -> b
 
 
 def told(flows: Iterable[Flow], source: End, target: End) -> list[Ports]:
-    """The ports of the flows between two ends, by each pair of their addresses."""
+    """The ports of the flows between two ends. Of groups of pods that are not known, by each pair of their addresses:
+    each address may be in another one."""
     return [
         flow.ports
         for flow in flows
@@ -277,9 +278,13 @@ def told(flows: Iterable[Flow], source: End, target: End) -> list[Ports]:
             is_in(flow.source, source, one) and is_in(flow.target, target, other)
             for one in _addresses(source)
             for other in _addresses(target)
-            if one.version == other.version
+            if one.version == other.version or _is_known(flow)
         )
     ]
+
+
+def _is_known(flow: Flow) -> bool:
+    return all(end.names for end in (flow.source, flow.target) if isinstance(end, Group))
 
 
 def _addresses(end: End) -> tuple[Address, ...]:

@@ -1,0 +1,20 @@
+"""Pods that no policy tells apart."""
+
+from securetenant.reach import classes
+from securetenant.reach.classes import Classes
+from tests.support.estate import cluster, ingress
+
+
+def test_policies_that_tell_too_many_kinds_of_pods_apart_are_reported() -> None:
+    """Ten labels that are there or not: 1,024 kinds."""
+    specs = [ingress({"ports": [{"port": number}]}, **{f"label-{number}": "yes"}) for number in range(1, 11)]
+    found = Classes([cluster({"a": specs, "b": specs[:3]})], ("a", "b"))
+    assert 2 ** len(specs) > classes._MOST
+    assert found.unknown == {"a": ["its policies tell more than 512 kinds of pods apart: they are taken together"]}
+    assert len(found.classes) == 1 + 2**3
+
+
+def test_namespaces_of_interest_are_never_in_a_class_with_others() -> None:
+    state = cluster({"a": [], "b": [], "c": []})
+    assert [one.namespaces for one in Classes([state], state.namespaces).classes] == [{"a", "b", "c"}]
+    assert [one.namespaces for one in Classes([state], state.namespaces, {"b"}).classes] == [{"a", "c"}, {"b"}]
