@@ -82,7 +82,7 @@ def _alone(at: Drawn, direction: str, cause: Cause) -> Any:
 def test_of_pods_that_have_labels_it_says_what_all_flows_of_such_pods_say(
     at: Drawn, call: Any, one: Any, other: Any, address: Any, number: int, another: int
 ) -> None:
-    state = at.cluster(symbolic=True)
+    state = at.symbolic()
     flows = reach(state).flows
     first, second = pod(one[0], number, one[1]), pod(other[0], another % 126, other[1])
     named: list[tuple[Place, End]] = [(Labelled(*one), first), (Labelled(*other), second), (address, address)]

@@ -19,6 +19,7 @@ from tests.support.reached import (
     NAMESPACES,
     Drawn,
     End,
+    Known,
     drawn,
     has,
     is_in,
@@ -60,11 +61,17 @@ def test_flows_of_known_pods_are_those_that_the_model_passes(at: Drawn) -> None:
 
 
 @settings(max_examples=100)
-@given(drawn(named=False), st.lists(st.tuples(st.sampled_from(NAMESPACES), st.sampled_from(LABELS)), max_size=4))
+@given(
+    drawn(named=False),
+    st.lists(st.tuples(st.sampled_from(NAMESPACES), st.sampled_from(LABELS)), max_size=4),
+    st.sampled_from(("subnets", "ranges", "nothing")),
+)
 def test_whatever_pods_there_may_be_each_is_in_one_group_and_passes_as_it_does(
-    at: Drawn, chosen: list[tuple[str, dict[str, str]]]
+    at: Drawn, chosen: list[tuple[str, dict[str, str]]], known: Known
 ) -> None:
-    cluster = at.cluster(symbolic=True)
+    cluster = at.symbolic(known)
+    if known == "nothing":  # then blocks count for addresses outside alone
+        at = replace(at, blocks_match_pods=False)
     groups = [one.group for one in Classes([cluster], NAMESPACES).classes]
     ends = [pod(name, number, labels) for number, (name, labels) in enumerate(chosen, 1)]
     for one in ends:
@@ -78,7 +85,7 @@ def test_whatever_pods_there_may_be_each_is_in_one_group_and_passes_as_it_does(
 @settings(max_examples=60)
 @given(drawn(), _of, st.booleans())
 def test_flows_of_some_namespaces_are_those_of_all_with_an_end_there(at: Drawn, of: set[str], symbolic: bool) -> None:
-    cluster = at.cluster(symbolic=symbolic)
+    cluster = at.symbolic() if symbolic else at.cluster()
     ends = [off_host(one) for one in at.pods] if symbolic else at.pods
     everything, some = reach(cluster).flows, reach(cluster, of).flows
     for source, target in _pairs(ends):
@@ -106,7 +113,7 @@ def test_what_opens_passes_after_and_not_before_and_what_closes_the_other_way_ar
 def test_what_differs_without_known_pods_is_the_difference_of_both(
     before: Drawn, after: Drawn, of: set[str] | None
 ) -> None:
-    one, other = (replace(each, blocks_match_pods=True).cluster(symbolic=True) for each in (before, after))
+    one, other = (replace(each, blocks_match_pods=True).symbolic() for each in (before, after))
     was, now, found = reach(one, of).flows, reach(other, of).flows, compare(one, other, of)
     ends = [of_family(off_host(each), version) for each in after.pods for version in (4, 6)]  # of groups, not of pods
     for source, target in _pairs(ends):
@@ -118,7 +125,7 @@ def test_what_differs_without_known_pods_is_the_difference_of_both(
 @settings(max_examples=60)
 @given(drawn())
 def test_names_of_ports_count_as_all_ports_of_their_protocol_where_pods_are_not_known(at: Drawn) -> None:
-    flows = reach(at.cluster(symbolic=True)).flows
+    flows = reach(at.symbolic()).flows
     for source, target in _pairs(map(off_host, at.pods)):
         assert _calls(flows, source, target) >= _judged(replace(at, pods=()), source, target)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from ipaddress import ip_address, ip_network
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from hypothesis import strategies as st
 
@@ -24,6 +24,7 @@ from tests.support.cni.values import Call
 
 Json: TypeAlias = dict[str, Any]
 End: TypeAlias = Pod | Address
+Known: TypeAlias = Literal["subnets", "ranges", "nothing"]
 
 NAMESPACES: Final = ("a", "b", "c")
 CALLS: Final = (
@@ -122,8 +123,13 @@ class Drawn:
     pods: tuple[Pod, ...] = ()
     blocks_match_pods: bool = True
 
-    def cluster(self, *, symbolic: bool = False) -> Cluster:
-        """As the operator sees it; `symbolic`: without the pods, but with the subnets of the namespaces."""
+    def cluster(self) -> Cluster:
+        """As the operator sees it."""
+        found = self.symbolic("nothing")
+        return replace(found, pods={name: [p for p in self.pods if p.namespace == name] for name in self.namespaces})
+
+    def symbolic(self, known: Known = "subnets") -> Cluster:
+        """Without the pods. `known`: of their addresses."""
         standing = {
             name: [
                 Standing(Ref(NETWORK_POLICY, name, f"p{number}"), policy.parsed(spec))
@@ -132,9 +138,10 @@ class Drawn:
             for name, listed in self.specs.items()
         }
         found = Cluster(self.namespaces, standing, blocks_match_pods=self.blocks_match_pods)
-        if symbolic:
+        if known == "subnets":
             return replace(found, subnets=SUBNETS)
-        return replace(found, pods={name: [p for p in self.pods if p.namespace == name] for name in self.namespaces})
+        ranges = () if known == "nothing" else tuple(net for listed in SUBNETS.values() for net in listed)
+        return replace(found, ranges=ranges)
 
     @cached_property
     def judged(self) -> model.Cluster:

@@ -107,7 +107,7 @@ def _side(state: Cluster, name: str, direction: Direction) -> _Side:
     return sides[direction]
 
 
-@lru_cache(maxsize=1 << 14)
+@lru_cache(maxsize=1 << 13)
 def _remembered(same: _Same) -> Mapping[Direction, _Side]:
     return _sides(same.listed)
 
