@@ -42,7 +42,7 @@ def _explained(at: Drawn, source: End, target: End, protocol: str, port: int) ->
     return explain(at.cluster(), source, target, Call(OTHER if protocol == "ICMP" else protocol, port))
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(drawn(), _calls, st.sampled_from(ADDRESSES))
 def test_it_passes_as_in_the_model_and_each_side_says_what_its_policies_do(at: Drawn, call: Any, address: Any) -> None:
     ends: list[End] = [*at.pods[:4], address]
@@ -77,7 +77,7 @@ def _alone(at: Drawn, direction: str, cause: Cause) -> Any:
     return {**spec, "policyTypes": [direction.capitalize()], "ingress": [], "egress": [], direction: [rule]}
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(drawn(), _calls, _ends, _ends, st.sampled_from(ADDRESSES), st.integers(1, 5), st.integers(1, 130))
 def test_of_pods_that_have_labels_it_says_what_all_flows_of_such_pods_say(
     at: Drawn, call: Any, one: Any, other: Any, address: Any, number: int, another: int

@@ -116,6 +116,33 @@ def test_names_of_ports_are_told_where_they_count_as_all() -> None:
     assert {flow.ports for flow in into} == {(Range("TCP", 0, 65535),)}
 
 
+def test_a_ports_name_is_that_of_one_protocol() -> None:
+    pods = {
+        "a": [
+            Pod("a", "Pod/x"),
+            Pod("a", "Pod/y", named={"web": ("UDP", 80)}),
+            Pod("a", "Pod/z", named={"web": ("TCP", 81)}),
+        ],
+        "b": [Pod("b", "Pod/b")],
+    }
+    flows = reach(
+        cluster({"a": [CLOSED, ingress({"from": [named("b")], "ports": [{"port": "web"}]})], "b": []}, pods=pods)
+    ).flows
+    assert [(flow.target.names, flow.ports) for flow in flows if flow.enters and isinstance(flow.target, Group)] == [
+        (("a/Pod/z",), (Range("TCP", 81, 81),))
+    ]
+
+
+@pytest.mark.parametrize("of", [None, {"a"}, {"b"}, {"a", "b"}], ids=str)
+def test_a_flow_from_what_names_an_open_end_and_to_what_is_named_by_one(of: set[str] | None) -> None:
+    for specs in (
+        {"a": [egress({"to": [named("b")]})], "b": [egress()]},
+        {"a": [ingress()], "b": [ingress({"from": [named("a")]})]},
+    ):
+        ends = [(flow.source, flow.target) for flow in reach(cluster(specs), of).flows if flow.leaves or flow.enters]
+        assert ends == [(Group(("a",), (EVERY,)), Group(("b",), (EVERY,)))]
+
+
 def test_what_opens_is_told_with_the_policies_that_open_it_alone() -> None:
     before = [CLOSED, egress({"to": [named("b")], "ports": [HTTPS]})]
     after = [*before, egress({"to": [named("b")]})]

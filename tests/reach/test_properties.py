@@ -51,7 +51,7 @@ def _judged(at: Drawn, source: End, target: End) -> set[Call]:
     return {call for call in CALLS if at.passes(source, target, call)}
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(drawn())
 def test_flows_of_known_pods_are_those_that_the_model_passes(at: Drawn) -> None:
     flows = reach(at.cluster()).flows
@@ -60,7 +60,7 @@ def test_flows_of_known_pods_are_those_that_the_model_passes(at: Drawn) -> None:
         assert len(told(flows, source, target)) <= 1
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(
     drawn(named=False),
     st.lists(st.tuples(st.sampled_from(NAMESPACES), st.sampled_from(LABELS)), max_size=4),
@@ -93,7 +93,7 @@ def test_flows_of_some_namespaces_are_those_of_all_with_an_end_there(at: Drawn, 
         assert _calls(some, source, target) == (_calls(everything, source, target) if is_of else set())
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(drawn(names=NAMESPACES[:2]) | drawn(), drawn(names=NAMESPACES[1:]) | drawn(), pods(), st.none() | _of)
 def test_what_opens_passes_after_and_not_before_and_what_closes_the_other_way_around(
     before: Drawn, after: Drawn, there: tuple[Pod, ...], of: set[str] | None

@@ -107,6 +107,7 @@ _NAMED: Final[tuple[Json, ...]] = ({"port": "web"}, {"port": "dns", "protocol": 
 _peers: st.SearchStrategy[Json] = st.one_of(
     st.sampled_from(_PODS).map(lambda pods: {"podSelector": pods}),
     st.sampled_from(_PLACES).map(lambda places: {"namespaceSelector": places}),
+    st.sampled_from(_PLACES).map(lambda places: {"namespaceSelector": places, "podSelector": {}}),
     st.tuples(st.sampled_from(_PLACES), st.sampled_from(_PODS)).map(
         lambda both: {"namespaceSelector": both[0], "podSelector": both[1]}
     ),
@@ -187,7 +188,7 @@ _named: st.SearchStrategy[dict[str, tuple[str, int]]] = st.sampled_from(
 
 
 _pods: st.SearchStrategy[list[tuple[Mapping[str, str], dict[str, tuple[str, int]], str]]] = st.lists(
-    st.tuples(st.sampled_from(LABELS), _named, st.sampled_from("===== 46h")), max_size=2
+    st.tuples(st.sampled_from(LABELS), _named, st.sampled_from("=====46h")), min_size=1, max_size=2
 )
 _all_pods: st.SearchStrategy[tuple[Pod, ...]] = st.tuples(*(_pods for _ in NAMESPACES)).map(
     lambda found: tuple(
@@ -206,7 +207,7 @@ def _shaped(one: Pod, shape: str) -> Pod:
 
 
 def pods() -> st.SearchStrategy[tuple[Pod, ...]]:
-    """Up to two in each namespace, some of one address family, and now and then one on its node's network."""
+    """One or two in each namespace, some of one address family, and now and then one on its node's network."""
     return _all_pods
 
 
@@ -220,7 +221,7 @@ def _rules(peers: str, ports: Sequence[Json]) -> st.SearchStrategy[list[Json]]:
 def _specs(ports: Sequence[Json]) -> st.SearchStrategy[Json]:
     types = st.sampled_from((["Ingress"], ["Egress"], ["Ingress", "Egress"]))
     return st.fixed_dictionaries(
-        {"podSelector": st.sampled_from(_PODS)},
+        {"podSelector": st.just({}) | st.sampled_from(_PODS)},
         optional={"policyTypes": types, "ingress": _rules("from", ports), "egress": _rules("to", ports)},
     )
 
@@ -231,7 +232,7 @@ _labels: st.SearchStrategy[Mapping[str, str]] = st.sampled_from(({}, {"env": "pr
 @lru_cache
 def drawn(*, named: bool = True, names: tuple[str, ...] = NAMESPACES) -> st.SearchStrategy[Drawn]:
     """Up to four policies besides those that close a whole namespace. `named`: with ports by name."""
-    specs = _specs((*_PORTS, *_NAMED) if named else _PORTS)
+    specs = _specs((*_PORTS, *_NAMED, *_NAMED) if named else _PORTS)
     return st.builds(
         _drawn,
         st.tuples(*(st.tuples(st.just(name), _labels, st.booleans()) for name in names)),
