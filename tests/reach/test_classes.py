@@ -1,7 +1,10 @@
 """Pods that no policy tells apart."""
 
+from ipaddress import ip_network
+
 from securetenant.reach import classes
 from securetenant.reach.classes import Classes
+from securetenant.reach.values import Pod
 from tests.support.estate import cluster, ingress
 
 
@@ -18,3 +21,11 @@ def test_namespaces_of_interest_are_never_in_a_class_with_others() -> None:
     state = cluster({"a": [], "b": [], "c": []})
     assert [one.namespaces for one in Classes([state], state.namespaces).classes] == [{"a", "b", "c"}]
     assert [one.namespaces for one in Classes([state], state.namespaces, {"b"}).classes] == [{"a", "c"}, {"b"}]
+
+
+def test_pods_on_their_nodes_network_do_not_have_the_addresses_of_their_namespace() -> None:
+    blocks = ingress({"from": [{"ipBlock": {"cidr": "10.1.0.0/24"}}]})
+    pods = {"a": [Pod("a", "Pod/web"), Pod("a", "Pod/agent", is_host=True)]}
+    state = cluster({"a": [], "b": [blocks]}, pods=pods, subnets={"a": [ip_network("10.1.0.0/24")]})
+    found = {one.names[0]: one.peers for one in Classes([state], state.namespaces).classes}
+    assert found == {"a/Pod/web": (frozenset({0}),), "a/Pod/agent": (frozenset(),)}
