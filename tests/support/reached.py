@@ -112,6 +112,7 @@ _peers: st.SearchStrategy[Json] = st.one_of(
         lambda both: {"namespaceSelector": both[0], "podSelector": both[1]}
     ),
     st.sampled_from(_BLOCKS).map(lambda block: {"ipBlock": block}),
+    st.sampled_from(_BLOCKS[:11]).map(lambda block: {"ipBlock": block}),  # those that meet pods
 )
 
 
@@ -238,7 +239,7 @@ def drawn(*, named: bool = True, names: tuple[str, ...] = NAMESPACES) -> st.Sear
         st.tuples(*(st.tuples(st.just(name), _labels, st.booleans()) for name in names)),
         st.lists(st.tuples(st.sampled_from(names), specs), max_size=4),
         _all_pods,
-        st.booleans(),
+        st.sampled_from((True, True, True, False)),
     )
 
 
