@@ -1,6 +1,6 @@
 """Pods that no policy tells apart."""
 
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 
 from securetenant.reach import classes
 from securetenant.reach.classes import Classes
@@ -29,3 +29,11 @@ def test_pods_on_their_nodes_network_do_not_have_the_addresses_of_their_namespac
     state = cluster({"a": [], "b": [blocks]}, pods=pods, subnets={"a": [ip_network("10.1.0.0/24")]})
     found = {one.names[0]: one.peers for one in Classes([state], state.namespaces).classes}
     assert found == {"a/Pod/web": (frozenset({0}),), "a/Pod/agent": (frozenset(),)}
+
+
+def test_blocks_match_them_by_address_whatever_the_plug_in_does_with_those_of_pods() -> None:
+    blocks = ingress({"from": [{"ipBlock": {"cidr": "10.1.0.0/24"}}]})
+    pods = {"a": [Pod("a", f"Pod/{host}", addresses=(ip_address("10.1.0.1"),), is_host=host) for host in (True, False)]}
+    state = cluster({"a": [], "b": [blocks]}, pods=pods, blocks_match_pods=False)
+    found = {one.is_host: one.peers for one in Classes([state], state.namespaces).classes}
+    assert found == {True: (frozenset({0}),), False: (frozenset(),)}

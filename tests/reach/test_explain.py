@@ -200,3 +200,10 @@ def test_ends_where_no_policy_is_enforced() -> None:
     assert (other.passes, other.leaves.reason) == (False, "family")
     with pytest.raises(ValueError, match="there is no namespace gone"):
         explain(at, Labelled("gone", {}), LEDGER, Call("TCP", 1))
+
+
+def test_selectors_do_not_select_pods_on_their_nodes_network() -> None:
+    at = at_bank([], [{"podSelector": {}, "ingress": [{"from": [{"namespaceSelector": {}}]}]}])
+    for is_host in (False, True):
+        web = Pod("payments", "Pod/web", is_host=is_host, addresses=(ip_address("10.9.0.1"),))
+        assert explain(at, web, LEDGER, Call("TCP", 1)).passes is not is_host
