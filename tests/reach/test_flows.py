@@ -75,6 +75,16 @@ def test_addresses_outside_are_those_of_blocks_without_their_exceptions_and_with
     assert outside.ports == (Range("TCP", 8443, 8443),)
 
 
+def test_blocks_divide_the_pods_of_a_namespace_by_where_its_subnet_is() -> None:
+    blocks = ingress({"from": [{"ipBlock": {"cidr": "10.1.0.0/25"}}], "ports": [HTTPS]})
+    state = cluster({"a": [egress({})], "b": [CLOSED, blocks]}, subnets={"a": [ip_network("10.1.0.0/24")]})
+    (flow,) = (
+        flow for flow in reach(state).flows if isinstance(flow.target, Group) and flow.target.namespaces == ("b",)
+    )
+    assert flow.source == Group(("a",), (EVERY,), blocks=(ip_network("10.1.0.0/25"),))
+    assert flow.ports == (Range("TCP", 8443, 8443),)
+
+
 def test_a_connection_is_of_one_address_family() -> None:
     """Each end allows the other one over the family that the other end does not."""
     pods = {

@@ -93,7 +93,7 @@ def test_flows_of_some_namespaces_are_those_of_all_with_an_end_there(at: Drawn, 
         assert _calls(some, source, target) == (_calls(everything, source, target) if is_of else set())
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(drawn(names=NAMESPACES[:2]) | drawn(), drawn(names=NAMESPACES[1:]) | drawn(), pods(), st.none() | _of)
 def test_what_opens_passes_after_and_not_before_and_what_closes_the_other_way_around(
     before: Drawn, after: Drawn, there: tuple[Pod, ...], of: set[str] | None

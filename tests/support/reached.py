@@ -214,16 +214,17 @@ def pods() -> st.SearchStrategy[tuple[Pod, ...]]:
 
 def _rules(peers: str, ports: Sequence[Json]) -> st.SearchStrategy[list[Json]]:
     rule = st.fixed_dictionaries(
-        {}, optional={peers: st.lists(_peers, max_size=2), "ports": st.lists(st.sampled_from(ports), max_size=2)}
+        {peers: st.lists(_peers, min_size=1, max_size=2) | st.just([])},
+        optional={"ports": st.lists(st.sampled_from(ports), max_size=2)},
     )
-    return st.lists(rule, max_size=2)
+    return st.lists(rule, min_size=1, max_size=2) | st.just([])
 
 
 def _specs(ports: Sequence[Json]) -> st.SearchStrategy[Json]:
     types = st.sampled_from((["Ingress"], ["Egress"], ["Ingress", "Egress"]))
     return st.fixed_dictionaries(
-        {"podSelector": st.just({}) | st.sampled_from(_PODS)},
-        optional={"policyTypes": types, "ingress": _rules("from", ports), "egress": _rules("to", ports)},
+        {"podSelector": st.just({}) | st.sampled_from(_PODS), "ingress": _rules("from", ports)},
+        optional={"policyTypes": types, "egress": _rules("to", ports)},
     )
 
 
@@ -232,12 +233,12 @@ _labels: st.SearchStrategy[Mapping[str, str]] = st.sampled_from(({}, {"env": "pr
 
 @lru_cache
 def drawn(*, named: bool = True, names: tuple[str, ...] = NAMESPACES) -> st.SearchStrategy[Drawn]:
-    """Up to four policies besides those that close a whole namespace. `named`: with ports by name."""
+    """Two to four policies besides those that close a whole namespace. `named`: with ports by name."""
     specs = _specs((*_PORTS, *_NAMED, *_NAMED) if named else _PORTS)
     return st.builds(
         _drawn,
         st.tuples(*(st.tuples(st.just(name), _labels, st.booleans()) for name in names)),
-        st.lists(st.tuples(st.sampled_from(names), specs), max_size=4),
+        st.lists(st.tuples(st.sampled_from(names), specs), min_size=2, max_size=4),
         _all_pods,
         st.sampled_from((True, True, True, False)),
     )
