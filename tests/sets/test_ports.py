@@ -15,20 +15,50 @@ ranges = st.builds(
     st.integers(0, 4),
 )
 sets = st.one_of(st.none(), st.lists(ranges, max_size=4).map(ports.merged))
-EVERY = {(protocol, number) for protocol in ("TCP", "UDP", "SCTP") for number in range(20)}
+EVERY = {
+    *((protocol, number) for protocol in ("TCP", "UDP", "SCTP") for number in (*range(20), ports.HIGHEST)),
+    (ports.OTHER, 0),
+}
+# Of all traffic without some of it, and of all but some protocols.
+large = st.one_of(
+    sets,
+    sets.map(lambda found: ports.difference(None, found)),
+    st.sets(st.sampled_from(ports.EVERYTHING)).map(ports.merged).map(lambda found: ports.union(ports.NONE, found)),
+)
 
 
 def numbers(value: Ports) -> set[tuple[str, int]]:
-    return EVERY if value is None else {(r.protocol, n) for r in value for n in range(r.low, r.high + 1)}
+    return (
+        EVERY
+        if value is None
+        else {(p, n) for p, n in EVERY if any(r.protocol == p and r.low <= n <= r.high for r in value)}
+    )
 
 
-@given(sets, sets)
+@given(large, large)
 def test_algebra_is_that_of_sets(one: Ports, other: Ports) -> None:
     assert numbers(ports.intersection(one, other)) == numbers(one) & numbers(other)
     assert numbers(ports.union(one, other)) == numbers(one) | numbers(other)
+    assert numbers(ports.difference(one, other)) == numbers(one) - numbers(other)
 
 
-@given(sets, sets)
+@given(large, large)
+def test_a_set_and_the_rest_are_the_whole_again(one: Ports, other: Ports) -> None:
+    whole = ports.union(one, other)
+    assert ports.union(ports.difference(one, other), other) == whole
+    assert (ports.difference(one, other) == ports.NONE) == (whole == other)
+
+
+def test_all_protocols_together_are_all_traffic() -> None:
+    named = ports.merged(ports.EVERYTHING[:3])
+    assert ports.difference(None, named) == (Range(ports.OTHER, 0, 0),)
+    assert ports.union(named, (Range(ports.OTHER, 0, 0),)) is None
+    assert ports.difference(None, ports.NONE) is None
+    assert ports.difference(None, None) == ports.NONE
+    assert ports.described(ports.difference(None, named)) == "ICMP and all other protocols"
+
+
+@given(large, large)
 def test_equal_sets_are_equal_values(one: Ports, other: Ports) -> None:
     assert (numbers(one) == numbers(other)) == (one == other)
 

@@ -1,12 +1,12 @@
 """Address space cut where blocks begin and end, so that each part lies wholly in a block or outside it."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address, collapse_addresses, summarize_address_range
 from typing import Final, NamedTuple
 
 from securetenant.sets import blocks
-from securetenant.sets.blocks import Block, Network
+from securetenant.sets.blocks import Address, Block, Network
 
 _LAST: Final = {4: (1 << 32) - 1, 6: (1 << 128) - 1}
 
@@ -20,7 +20,16 @@ class Span(NamedTuple):
 
 
 def span(network: Network) -> Span:
-    return Span(network.version, int(network.network_address), int(network.broadcast_address))
+    version, first = network.version, int(network.network_address)
+    return Span(version, first, first + (_LAST[version] >> network.prefixlen))
+
+
+def family(block: Block) -> int:
+    return 6 if ":" in block.cidr else 4
+
+
+def single(address: Address) -> Span:
+    return Span(address.version, int(address), int(address))
 
 
 def spans(block: Block) -> tuple[Span, ...]:
@@ -50,21 +59,39 @@ class Cut:
 
 
 class Covered:
-    """The addresses of some networks, as one set."""
+    """The addresses of some spans, as one set."""
 
-    def __init__(self, known: Iterable[Network]) -> None:
-        self._spans: dict[int, list[Span]] = {4: [], 6: []}
-        for one in sorted(map(span, known)):
-            listed = self._spans[one.version]
-            if listed and one.first <= listed[-1].last + 1:
-                listed[-1] = listed[-1]._replace(last=max(listed[-1].last, one.last))
+    def __init__(self, known: Iterable[Span]) -> None:
+        self._firsts: dict[int, list[int]] = {4: [], 6: []}
+        self._lasts: dict[int, list[int]] = {4: [], 6: []}
+        for version, first, last in sorted(known):
+            firsts, lasts = self._firsts[version], self._lasts[version]
+            if firsts and first <= lasts[-1] + 1:
+                lasts[-1] = max(lasts[-1], last)
             else:
-                listed.append(one)
+                firsts.append(first)
+                lasts.append(last)
 
     def contains(self, part: Span) -> bool:
-        listed = self._spans[part.version]
-        at = bisect_right(listed, part.first, key=lambda one: one.first) - 1
-        return at >= 0 and part.last <= listed[at].last
+        at = bisect_right(self._firsts[part.version], part.first) - 1
+        return at >= 0 and part.last <= self._lasts[part.version][at]
+
+    def meets(self, part: Span) -> bool:
+        """Whether they have an address in common."""
+        at = bisect_right(self._firsts[part.version], part.last) - 1
+        return at >= 0 and part.first <= self._lasts[part.version][at]
+
+
+class Located:
+    """Where the pods of namespaces are, as far as known: by namespace (`subnets`), and of all others (`ranges`)."""
+
+    def __init__(self, subnets: Mapping[str, Sequence[Network]], ranges: Sequence[Network]) -> None:
+        self._others = tuple(map(span, ranges))
+        self._by_name = {name: tuple(map(span, listed)) for name, listed in subnets.items()}
+        self.all = Covered((*self._others, *(one for listed in self._by_name.values() for one in listed)))
+
+    def of(self, name: str) -> Sequence[Span]:
+        return self._by_name.get(name) or self._others
 
 
 def networks(found: Iterable[Span]) -> tuple[Network, ...]:
@@ -81,3 +108,8 @@ def networks(found: Iterable[Span]) -> tuple[Network, ...]:
 def contains(outer: Sequence[Span], inner: Span) -> bool:
     """Whether one of these contains a span."""
     return any(o.version == inner.version and o.first <= inner.first and inner.last <= o.last for o in outer)
+
+
+def meets(outer: Sequence[Span], other: Span) -> bool:
+    """Whether one of these overlaps a span."""
+    return any(one.version == other.version and one.first <= other.last and other.first <= one.last for one in outer)

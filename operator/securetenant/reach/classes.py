@@ -7,6 +7,7 @@ cut into the same classes, so that their flows compare.
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final, NamedTuple, TypeAlias
 
 from securetenant.model.objects import Ref
@@ -23,6 +24,7 @@ from securetenant.sets.selectors import Selector
 EVERYONE: Final = -1  # the peer of a rule without peers
 _MOST: Final = 512  # classes of one namespace: further selectors no longer divide them
 _DIRECTIONS: Final[tuple[Direction, ...]] = tuple(TYPE)
+_FAMILIES: Final = frozenset((4, 6))
 
 
 class Opening(NamedTuple):
@@ -39,13 +41,15 @@ Rules: TypeAlias = tuple[frozenset[Opening] | None, frozenset[Opening] | None]
 OPEN: Final[Rules] = (None, None)
 
 
-@dataclass(slots=True)
+@dataclass
 class Class:
     """`rules`, `peers`: by state of the cluster, what its policies allow (None: it is not there), and the numbers of
-    the peers that it is one of."""
+    the peers that it is one of. `families`: of its addresses, as far as known: two classes without a family in common
+    do not meet."""
 
     rules: tuple[Rules | None, ...]
     peers: tuple[frozenset[int], ...]
+    families: frozenset[int]
     named: Mapping[str, tuple[str, int]] | None
     is_host: bool
     spans: tuple[Span, ...]
@@ -53,8 +57,9 @@ class Class:
     pods: dict[Labels, None] = field(default_factory=dict)
     names: list[str] = field(default_factory=list)
 
-    @property
+    @cached_property
     def group(self) -> Group:
+        """Once all of it is there."""
         blocks = addresses.networks(self.spans)
         return Group(tuple(sorted(self.namespaces)), tuple(self.pods), tuple(sorted(self.names)), blocks, self.is_host)
 
@@ -86,9 +91,10 @@ class _Part(NamedTuple):
 
     spans: tuple[Span, ...]
     within: frozenset[int]
+    families: frozenset[int]
 
 
-_ANYWHERE: Final = (_Part((), frozenset()),)
+_ANYWHERE: Final = (_Part((), frozenset(), _FAMILIES),)
 
 
 class Classes:
@@ -103,7 +109,7 @@ class Classes:
         self._scope = scope
         self._subjects = [self._read(state) for state in states]
         self.blocks = {number: block for block, number in self.peers.items() if isinstance(block, Block)}
-        self._cut = Cut(self.blocks.values()) if self.blocks else None
+        self._cut = Cut(self.blocks.values())
         self._spans = {number: addresses.spans(block) for number, block in self.blocks.items()}
         self._parts: dict[tuple[Network, ...], tuple[_Part, ...]] = {}
         self._here = [self._peers_by_namespace(state) for state in states]
@@ -180,8 +186,15 @@ class Classes:
             peers = [here.get(name, ()) for here in self._here]
             subjects = [read.get(name, ()) for read in self._subjects]
             parts = self._addresses(name)
+            here: dict[object, Class] = {}
             for cell in self._cells(name, peers, subjects):
-                self._sort(name, cell, peers, subjects, parts, found)
+                self._sort(name, cell, peers, subjects, parts, here)
+            for key, one in here.items():
+                # Namespaces are one class only with the same pods: a group has all of its pods in each of them.
+                whole = found.setdefault((key, frozenset(one.pods)), one)
+                if whole is not one:
+                    whole.namespaces |= one.namespaces
+                    whole.names += one.names
         return list(found.values())
 
     def _sort(
@@ -208,14 +221,15 @@ class Classes:
         named = None
         if pod is not None:
             named = tuple(sorted((port, to) for port, to in pod.named.items() if port in self._names))
-            parts = self._of_addresses(pod) or parts
+            parts = self._of_addresses(pod) or (_ANYWHERE if is_host else parts)
         for part in parts:
             mine = tuple(one | part.within for one in ours) if part.within else ours
-            key = (name in self._of, rules, mine, named, is_host, part.spans if len(parts) > 1 else ())
+            spans = part.spans if len(parts) > 1 else ()
+            key = (name in self._of, rules, mine, part.families, named, is_host, spans)
             one = found.get(key)
             if one is None:
                 told = None if named is None else dict(named)
-                one = found[key] = Class(rules, mine, told, is_host, part.spans if len(parts) > 1 else ())
+                one = found[key] = Class(rules, mine, part.families, told, is_host, spans)
             one.namespaces.add(name)
             if pod is not None:
                 one.names.append(f"{name}/{pod.name}")
@@ -258,35 +272,33 @@ class Classes:
     def _addresses(self, name: str) -> tuple[_Part, ...]:
         """The addresses of a namespace's pods, cut by the blocks in use."""
         state = next((one for one in reversed(self.states) if name in one.namespaces), None)
-        if self._cut is None or state is None or not state.blocks_match_pods:
+        known = () if state is None else tuple(state.subnets.get(name, ())) or tuple(state.ranges)
+        if not known:
             return _ANYWHERE
-        known = tuple(state.subnets.get(name, ())) or tuple(state.ranges)
+        if state is None or not state.blocks_match_pods:
+            return (_Part((), frozenset(), frozenset(one.version for one in known)),)
         if known not in self._parts:
             self._parts[known] = self._cut_up(map(addresses.span, known))
         return self._parts[known]
 
     def _of_addresses(self, pod: Pod) -> tuple[_Part, ...]:
         """Of a pod whose addresses are known: one part, in all blocks that have one of them."""
-        state = next((one for one in reversed(self.states) if pod.namespace in one.namespaces), None)
-        if not pod.addresses or self._cut is None or not (pod.is_host or (state and state.blocks_match_pods)):
+        if not pod.addresses:
             return ()
-        found = (Span(address.version, int(address), int(address)) for address in pod.addresses)
-        return (_Part((), frozenset().union(*(part.within for part in self._cut_up(found)))),)
+        within: frozenset[int] = frozenset()
+        state = next((one for one in reversed(self.states) if pod.namespace in one.namespaces), None)
+        if pod.is_host or (state is not None and state.blocks_match_pods):
+            within = within.union(*(part.within for part in self._cut_up(map(addresses.single, pod.addresses))))
+        return (_Part((), within, frozenset(address.version for address in pod.addresses)),)
 
     def _cut_up(self, known: Iterable[Span]) -> tuple[_Part, ...]:
-        if self._cut is None:
-            return _ANYWHERE
         found: dict[frozenset[int], list[Span]] = {}
         for whole in known:
-            near = [n for n, spans in self._spans.items() if any(_overlap(one, whole) for one in spans)]
+            near = [n for n, spans in self._spans.items() if addresses.meets(spans, whole)]
             for part in self._cut.parts(whole):
                 within = frozenset(n for n in near if addresses.contains(self._spans[n], part))
                 found.setdefault(within, []).append(part)
-        return tuple(_Part(tuple(spans), within) for within, spans in found.items()) or _ANYWHERE
-
-
-def _overlap(one: Span, other: Span) -> bool:
-    return one.version == other.version and one.first <= other.last and other.first <= one.last
+        return tuple(_Part(tuple(s), within, frozenset(one.version for one in s)) for within, s in found.items())
 
 
 def _split(cell: _Cell, by: Labels) -> Iterable[_Cell]:

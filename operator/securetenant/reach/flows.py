@@ -9,25 +9,32 @@ from typing import Final, NamedTuple, TypeAlias
 
 from securetenant.model.objects import Ref
 from securetenant.reach import addresses
-from securetenant.reach.addresses import Covered, Cut, Span
-from securetenant.reach.classes import EVERYONE, Class, Classes, Opening, selected
-from securetenant.reach.values import Cluster, Difference, Flow, Outside, Reachability
-from securetenant.sets import ports, selectors
+from securetenant.reach.addresses import Covered, Cut, Located, Span
+from securetenant.reach.classes import EVERYONE, Class, Classes, Opening
+from securetenant.reach.scope import scope
+from securetenant.reach.values import Cluster, Difference, End, Flow, Outside, Reachability
+from securetenant.sets import ports
 from securetenant.sets.blocks import Block, Network
-from securetenant.sets.policy import Unclear
 from securetenant.sets.ports import HIGHEST, LOWEST, Ports, Range
 
 _INGRESS: Final = 0
 _EGRESS: Final = 1
 
 
+class Allowing(NamedTuple):
+    """A policy, and the ports that it allows. `named`: the port's name, which counts as all ports of its protocol."""
+
+    ref: Ref
+    ports: Ports
+    named: str = ""
+
+
 class Passing(NamedTuple):
-    """What one end allows, or both do: ports, by which policies; `named`: ports by name that are counted as all."""
+    """What one end allows, or both do: ports, by which policies (which may allow more)."""
 
     ports: Ports
-    leaves: tuple[Ref, ...] = ()
-    enters: tuple[Ref, ...] = ()
-    named: tuple[str, ...] = ()
+    leaves: tuple[Allowing, ...] = ()
+    enters: tuple[Allowing, ...] = ()
 
 
 _NOTHING: Final = Passing(ports.NONE)
@@ -36,11 +43,12 @@ _Openings: TypeAlias = list[Opening]
 
 def reach(cluster: Cluster, of: Collection[str] | None = None) -> Reachability:
     """All flows; or, with names of namespaces, those that have an end in one of them."""
-    classes = Classes([cluster], _scope([cluster], of), of or ())
+    located = _located([cluster])
+    classes = Classes([cluster], scope([cluster], located, of), of or ())
     flows = [
         _flow(one, other, passing) for one, other, (passing,) in _pairs(classes, of) if passing.ports != ports.NONE
     ]
-    for one, is_source, listed in _outside(classes, of):
+    for one, is_source, listed in _outside(classes, located[-1], of):
         flows += [
             _beyond(one, found, passing, is_source) for found, (passing,) in listed if passing.ports != ports.NONE
         ]
@@ -50,7 +58,8 @@ def reach(cluster: Cluster, of: Collection[str] | None = None) -> Reachability:
 def compare(before: Cluster, after: Cluster, of: Collection[str] | None = None) -> Difference:
     """What opens and what closes from one state to the other. Pods and addresses are those of the later state, and of
     the earlier one for namespaces that are gone."""
-    classes = Classes([before, after], _scope([before, after], of), of or ())
+    located = _located([before, after])
+    classes = Classes([before, after], scope([before, after], located, of), of or ())
     opened: list[Flow] = []
     closed: list[Flow] = []
     for one, other, (was, now) in _pairs(classes, of):
@@ -58,7 +67,7 @@ def compare(before: Cluster, after: Cluster, of: Collection[str] | None = None) 
             left = ports.difference(have.ports, less.ports)
             if left != ports.NONE:
                 listed.append(_flow(one, other, have._replace(ports=left)))
-    for one, is_source, parts in _outside(classes, of):
+    for one, is_source, parts in _outside(classes, located[-1], of):
         for found, (was, now) in parts:
             for listed, have, less in ((opened, now, was), (closed, was, now)):
                 left = ports.difference(have.ports, less.ports)
@@ -67,13 +76,39 @@ def compare(before: Cluster, after: Cluster, of: Collection[str] | None = None) 
     return Difference(opened, closed, _unknown(classes, of))
 
 
+def _located(states: Sequence[Cluster]) -> list[Located]:
+    found: list[Located] = []
+    for number, state in enumerate(states):
+        last = states[number - 1]
+        is_same = number > 0 and state.subnets is last.subnets and state.ranges is last.ranges
+        found.append(found[-1] if is_same else Located(state.subnets, state.ranges))
+    return found
+
+
 def _flow(one: Class, other: Class, passing: Passing) -> Flow:
-    return Flow(one.group, other.group, *passing)
+    return _between(one.group, other.group, passing)
 
 
 def _beyond(one: Class, found: tuple[Network, ...], passing: Passing, is_source: bool) -> Flow:
     group, outside = one.group, Outside(found)
-    return Flow(group, outside, *passing) if is_source else Flow(outside, group, *passing)
+    return _between(group, outside, passing) if is_source else _between(outside, group, passing)
+
+
+def _between(source: End, target: End, passing: Passing) -> Flow:
+    sides = _effective(passing)
+    leaves, enters = (tuple(dict.fromkeys(one.ref for one in side)) for side in sides)
+    named = sorted({one.named for side in sides for one in side if one.named})
+    return Flow(source, target, passing.ports, leaves, enters, tuple(named))
+
+
+def _effective(passing: Passing) -> list[tuple[Allowing, ...]]:
+    """The policies that allow one of the ports that pass, at each end."""
+    return [
+        side
+        if len(side) == 1
+        else tuple(one for one in side if ports.intersection(one.ports, passing.ports) != ports.NONE)
+        for side in (passing.leaves, passing.enters)
+    ]
 
 
 def _unknown(classes: Classes, of: Collection[str] | None) -> dict[str, Sequence[str]]:
@@ -88,64 +123,10 @@ def _unknown(classes: Classes, of: Collection[str] | None) -> dict[str, Sequence
     return found
 
 
-# --- which namespaces are looked at
-
-
-def _scope(states: Sequence[Cluster], of: Collection[str] | None) -> Collection[str]:
-    """The namespaces that can be an end of a flow with these: all, unless their policies close them and name others."""
-    everything = dict.fromkeys(name for state in states for name in state.namespaces)
-    if of is None:
-        return everything
-    found = {name: None for name in of if name in everything}
-    for state in states:
-        for name in of:
-            if name not in state.namespaces:
-                continue
-            listed = state.policies.get(name, ())
-            if not all(any(_closes(one.policy, side) for one in listed) for side in (_INGRESS, _EGRESS)):
-                return everything
-            for one in listed:
-                if isinstance(one.policy, Unclear):
-                    return everything
-                for rule in (*(one.policy.ingress or ()), *(one.policy.egress or ())):
-                    if isinstance(rule, Unclear) or rule.peers is None:
-                        return everything
-                    for peer in rule.peers:
-                        if isinstance(peer, Block):
-                            if _may_match_pods(peer, state):
-                                return everything
-                        elif peer.namespaces is not None:
-                            if peer.namespaces == selectors.ALL:
-                                return everything
-                            found |= dict.fromkeys(selected(peer.namespaces, state.namespaces, everything))
-    return found
-
-
-def _closes(policy: object, side: int) -> bool:
-    """Whether it selects all pods of its namespace in that direction."""
-    if isinstance(policy, Unclear) or getattr(policy, "pods", None) != selectors.ALL:
-        return False
-    return getattr(policy, "ingress" if side == _INGRESS else "egress") is not None
-
-
-def _may_match_pods(block: Block, state: Cluster) -> bool:
-    if not state.blocks_match_pods:
-        return False
-    spans = addresses.spans(block)
-    known = (*state.ranges, *(network for listed in state.subnets.values() for network in listed))
-    return any(
-        one.version == network.version
-        and one.first <= int(network.broadcast_address)
-        and int(network.network_address) <= one.last
-        for network in known
-        for one in spans
-    )
-
-
 # --- between classes
 
 
-class _End:
+class _Side:
     """What the policies of a class allow in one direction. `wide`: to everyone; None: no policy is enforced. `narrow`:
     to other classes, by their index."""
 
@@ -157,7 +138,7 @@ class _End:
         if openings is None:
             return
         self.wide = []
-        for opening in sorted(openings):
+        for opening in _ordered(openings):
             if opening.peer == EVERYONE:
                 self.wide.append(opening)
             for index in members.get(opening.peer, ()):
@@ -173,15 +154,21 @@ class _End:
         return [*self.wide, *self.narrow.get(index, ())]
 
 
+def _ordered(openings: Iterable[Opening]) -> _Openings:
+    """By policy, so that the answer does not depend on the order of sets."""
+    return sorted(openings, key=lambda one: one.ref)
+
+
 class _State:
     """One state of the cluster: both ends of each class that is there."""
 
     def __init__(self, classes: Classes, at: int) -> None:
+        self._families = {number: addresses.family(block) for number, block in classes.blocks.items()}
         members: dict[int, list[int]] = {}
         for index, one in enumerate(classes.classes):
             for number in one.peers[at]:
                 members.setdefault(number, []).append(index)
-        self.ends: list[tuple[_End, _End] | None] = []
+        self.ends: list[tuple[_Side, _Side] | None] = []
         self.admitted: dict[int, list[int]] = {}  # by source, the targets that name it
         self.reached: dict[int, list[int]] = {}  # by target, the sources that name it
         self.wide_targets: list[int] = []
@@ -191,7 +178,7 @@ class _State:
             if rules is None:
                 self.ends.append(None)
                 continue
-            ingress, egress = (_End(side, members) for side in rules)
+            ingress, egress = (_Side(side, members) for side in rules)
             self.ends.append((ingress, egress))
             for source in ingress.narrow:
                 self.admitted.setdefault(source, []).append(index)
@@ -223,17 +210,40 @@ class _State:
             yield from self.reached.get(target, ())
             yield from self.wide_sources
 
-    def passing(self, source: int, target: int, pods: Class) -> Passing:
+    def passing(self, source: int, target: int, one: Class, other: Class) -> Passing:
+        """A connection is of one address family: blocks of the other one do not help it."""
         ours, theirs = self.ends[source], self.ends[target]
-        if ours is None or theirs is None:
+        families = one.families & other.families
+        if ours is None or theirs is None or not families:
             return _NOTHING
-        out = _allowed(ours[_EGRESS].to(target), pods)
-        if out.ports == ports.NONE:
-            return _NOTHING
-        in_ = _allowed(theirs[_INGRESS].to(source), pods)
-        both = ports.intersection(out.ports, in_.ports)
-        named = tuple(dict.fromkeys((*out.named, *in_.named)))
-        return _NOTHING if both == ports.NONE else Passing(both, out.leaves, in_.leaves, named)
+        out, in_ = ours[_EGRESS].to(target), theirs[_INGRESS].to(source)
+        if self._families and not self._families.keys().isdisjoint(o.peer for o in (*(out or ()), *(in_ or ()))):
+            return _either(
+                _both(_allowed(self._of(family, out), other), _allowed(self._of(family, in_), other))
+                for family in sorted(families)
+            )
+        return _both(_allowed(out, other), _allowed(in_, other))
+
+    def _of(self, family: int, openings: _Openings | None) -> _Openings | None:
+        if openings is None:
+            return None
+        return [opening for opening in openings if self._families.get(opening.peer, family) == family]
+
+
+def _both(out: Passing, in_: Passing) -> Passing:
+    found = ports.intersection(out.ports, in_.ports)
+    return _NOTHING if found == ports.NONE else Passing(found, out.leaves, in_.leaves)
+
+
+def _either(found: Iterable[Passing]) -> Passing:
+    """What passes by one of these, by the policies that count there."""
+    result: Ports = ports.NONE
+    sides: list[list[Allowing]] = [[], []]
+    for one in found:
+        result = ports.union(result, one.ports)
+        for side, listed in zip(sides, _effective(one), strict=True):
+            side += listed
+    return Passing(result, *(tuple(dict.fromkeys(side)) for side in sides))
 
 
 def _allowed(openings: _Openings | None, target: Class | None) -> Passing:
@@ -241,31 +251,27 @@ def _allowed(openings: _Openings | None, target: Class | None) -> Passing:
     if openings is None:
         return Passing(None)
     found: Ports = ports.NONE
-    by: list[Ref] = []
-    names: list[str] = []
+    by: list[Allowing] = []
     for opening in openings:
-        allowed = opening.ports
+        allowing = [] if opening.ports == ports.NONE else [Allowing(opening.ref, opening.ports)]
         if opening.named and target is not None:
-            ranges, told = _numbers(opening, target)
-            allowed = ports.union(allowed, ports.merged(ranges))
-            names += told
-        if allowed != ports.NONE:
-            found = ports.union(found, allowed) if found != ports.NONE else allowed
-            by.append(opening.ref)
-    return Passing(found, tuple(dict.fromkeys(by)), (), tuple(dict.fromkeys(names)))
+            allowing += _numbered(opening, target)
+        for one in allowing:
+            found = ports.union(found, one.ports) if found != ports.NONE else one.ports
+        by += allowing
+    return Passing(found, tuple(dict.fromkeys(by)))
 
 
-def _numbers(opening: Opening, target: Class) -> tuple[list[Range], list[str]]:
+def _numbered(opening: Opening, target: Class) -> Iterator[Allowing]:
     """The numbers that named ports have at a target; where its pods are not known, all of the protocol."""
-    if target.named is None:
-        told = [f"{port.protocol} {port.name}" for port in opening.named]
-        return [Range(port.protocol, LOWEST, HIGHEST) for port in opening.named], told
-    found = []
     for port in opening.named:
+        if target.named is None:
+            whole = Range(port.protocol, LOWEST, HIGHEST)
+            yield Allowing(opening.ref, (whole,), f"{port.protocol} {port.name}")
+            continue
         protocol, number = target.named.get(port.name, ("", 0))
         if protocol == port.protocol:
-            found.append(Range(protocol, number, number))
-    return found, []
+            yield Allowing(opening.ref, (Range(protocol, number, number),))
 
 
 def _pairs(classes: Classes, of: Collection[str] | None) -> Iterator[tuple[Class, Class, tuple[Passing, ...]]]:
@@ -278,13 +284,21 @@ def _pairs(classes: Classes, of: Collection[str] | None) -> Iterator[tuple[Class
     inside = set(chosen)
     for source in chosen:
         for target in dict.fromkeys(index for state in states for index in state.targets(source)):
-            yield listed[source], listed[target], tuple(s.passing(source, target, listed[target]) for s in states)
+            yield (
+                listed[source],
+                listed[target],
+                tuple(s.passing(source, target, listed[source], listed[target]) for s in states),
+            )
     if of is None:
         return
     for target in chosen:
         for source in dict.fromkeys(index for state in states for index in state.sources(target)):
             if source not in inside:
-                yield listed[source], listed[target], tuple(s.passing(source, target, listed[target]) for s in states)
+                yield (
+                    listed[source],
+                    listed[target],
+                    tuple(s.passing(source, target, listed[source], listed[target]) for s in states),
+                )
 
 
 # --- addresses outside the cluster
@@ -292,44 +306,43 @@ def _pairs(classes: Classes, of: Collection[str] | None) -> Iterator[tuple[Class
 _Parts: TypeAlias = list[tuple[tuple[Network, ...], tuple[Passing, ...]]]
 
 
-def _outside(classes: Classes, of: Collection[str] | None) -> Iterator[tuple[Class, bool, _Parts]]:
+def _outside(classes: Classes, located: Located, of: Collection[str] | None) -> Iterator[tuple[Class, bool, _Parts]]:
     """Of each class, as source and as target, the addresses outside the cluster that it reaches or is reached from:
     with what passes in each state."""
-    last = classes.states[-1]
-    known = (*last.ranges, *(network for listed in last.subnets.values() for network in listed))
-    cluster = Covered(known if last.blocks_match_pods else ())
+    cluster = located.all if classes.states[-1].blocks_match_pods else Covered(())
     seen: dict[object, _Parts] = {}
     for one in classes.classes:
         if of is not None and one.namespaces.isdisjoint(of):
             continue
         for side in (_EGRESS, _INGRESS):
             rules = tuple(None if found is None else (found[side],) for found in one.rules)
-            target = one if side == _INGRESS else None
-            key = (side, rules, None if target is None or target.named is None else tuple(target.named.items()))
+            named = None if side == _EGRESS or one.named is None else tuple(one.named.items())
+            key = (side, rules, one.families, named)
             if key not in seen:
-                seen[key] = list(_beyond_cluster(rules, side, target, classes.blocks, cluster))
+                seen[key] = list(_beyond_cluster(rules, side, one, classes.blocks, cluster))
             yield one, side == _EGRESS, seen[key]
 
 
 def _beyond_cluster(
     rules: Sequence[tuple[frozenset[Opening] | None] | None],
     side: int,
-    target: Class | None,
+    one: Class,
     known: Mapping[int, Block],
     cluster: Covered,
 ) -> Iterator[tuple[tuple[Network, ...], tuple[Passing, ...]]]:
-    openings = [sorted(found[0]) if found is not None and found[0] is not None else [] for found in rules]
+    target = one if side == _INGRESS else None
+    openings = [_ordered(found[0]) if found is not None and found[0] is not None else [] for found in rules]
     used = dict.fromkeys(known[opening.peer] for listed in openings for opening in listed if opening.peer in known)
     spans = {block: addresses.spans(block) for block in used}
     parts: dict[tuple[Passing, ...], list[Span]] = {}
     for part in Cut(used).everything():
-        if cluster.contains(part):
+        if part.version not in one.families or cluster.contains(part):
             continue
         passing = tuple(
             _NOTHING if found is None else _turned(_allowed(_at(found[0], listed, part, known, spans), target), side)
             for found, listed in zip(rules, openings, strict=True)
         )
-        if any(one.ports != ports.NONE for one in passing):
+        if any(allowed.ports != ports.NONE for allowed in passing):
             parts.setdefault(passing, []).append(part)
     for passing, found in parts.items():
         yield addresses.networks(found), passing
