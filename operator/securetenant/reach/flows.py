@@ -8,9 +8,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 from securetenant.model.objects import Ref
-from securetenant.reach import addresses
+from securetenant.reach import addresses, kube_ovn, layers
 from securetenant.reach.addresses import Covered, Cut, Span
 from securetenant.reach.classes import EVERYONE, Class, Classes, Opening, selected
+from securetenant.reach.layers import Layers
+from securetenant.reach.tiers import Near, Other
 from securetenant.reach.values import Cluster, Difference, Flow, Outside, Reachability
 from securetenant.sets import ports, selectors
 from securetenant.sets.blocks import Block, Network
@@ -36,6 +38,7 @@ _Openings: TypeAlias = list[Opening]
 
 def reach(cluster: Cluster, of: Collection[str] | None = None) -> Reachability:
     """All flows; or, with names of namespaces, those that have an end in one of them."""
+    cluster = kube_ovn.located(cluster)
     classes = Classes([cluster], _scope([cluster], of), of or ())
     flows = [
         _flow(one, other, passing) for one, other, (passing,) in _pairs(classes, of) if passing.ports != ports.NONE
@@ -50,6 +53,7 @@ def reach(cluster: Cluster, of: Collection[str] | None = None) -> Reachability:
 def compare(before: Cluster, after: Cluster, of: Collection[str] | None = None) -> Difference:
     """What opens and what closes from one state to the other. Pods and addresses are those of the later state, and of
     the earlier one for namespaces that are gone."""
+    before, after = kube_ovn.located(before), kube_ovn.located(after)
     classes = Classes([before, after], _scope([before, after], of), of or ())
     opened: list[Flow] = []
     closed: list[Flow] = []
@@ -98,6 +102,9 @@ def _scope(states: Sequence[Cluster], of: Collection[str] | None) -> Collection[
         return everything
     found = {name: None for name in of if name in everything}
     for state in states:
+        if (opened := layers.opened(state, of, everything)) is None:
+            return everything
+        found |= dict.fromkeys(opened)
         for name in of:
             if name not in state.namespaces:
                 continue
@@ -147,30 +154,31 @@ def _may_match_pods(block: Block, state: Cluster) -> bool:
 
 class _End:
     """What the policies of a class allow in one direction. `wide`: to everyone; None: no policy is enforced. `narrow`:
-    to other classes, by their index."""
+    to other classes, by their index. `near`: the classes that it may meet by all that decides."""
 
-    __slots__ = ("narrow", "wide")
+    __slots__ = ("narrow", "near", "wide")
 
     def __init__(self, openings: frozenset[Opening] | None, members: Mapping[int, Sequence[int]]) -> None:
         self.wide: _Openings | None = None
         self.narrow: dict[int, _Openings] = {}
-        if openings is None:
-            return
-        self.wide = []
-        for opening in sorted(openings):
-            if opening.peer == EVERYONE:
-                self.wide.append(opening)
-            for index in members.get(opening.peer, ()):
-                self.narrow.setdefault(index, []).append(opening)
-
-    @property
-    def is_wide(self) -> bool:
-        return self.wide is None or bool(self.wide)
+        if openings is not None:
+            self.wide = []
+            for opening in _ordered(openings):
+                if opening.peer == EVERYONE:
+                    self.wide.append(opening)
+                for index in members.get(opening.peer, ()):
+                    self.narrow.setdefault(index, []).append(opening)
+        self.near = Near(self.narrow.keys(), self.wide is None or bool(self.wide))
 
     def to(self, index: int) -> _Openings | None:
         if self.wide is None:
             return None
         return [*self.wide, *self.narrow.get(index, ())]
+
+
+def _ordered(openings: Iterable[Opening]) -> _Openings:
+    """By policy, so that the answer does not depend on the order of sets."""
+    return sorted(openings, key=lambda one: one.ref)
 
 
 class _State:
@@ -181,6 +189,7 @@ class _State:
         for index, one in enumerate(classes.classes):
             for number in one.peers[at]:
                 members.setdefault(number, []).append(index)
+        self.layers = Layers(classes, at) if classes.is_layered else None
         self.ends: list[tuple[_End, _End] | None] = []
         self.admitted: dict[int, list[int]] = {}  # by source, the targets that name it
         self.reached: dict[int, list[int]] = {}  # by target, the sources that name it
@@ -193,13 +202,16 @@ class _State:
                 continue
             ingress, egress = (_End(side, members) for side in rules)
             self.ends.append((ingress, egress))
-            for source in ingress.narrow:
+            if self.layers is not None:
+                for side, end in enumerate((ingress, egress)):
+                    end.near = self.layers.near(side, one, end.near, is_isolated=end.wide is not None)
+            for source in ingress.near.classes:
                 self.admitted.setdefault(source, []).append(index)
-            for target in egress.narrow:
+            for target in egress.near.classes:
                 self.reached.setdefault(target, []).append(index)
-            if ingress.is_wide:
+            if ingress.near.is_wide:
                 self.wide_targets.append(index)
-            if egress.is_wide:
+            if egress.near.is_wide:
                 self.wide_sources.append(index)
 
     def targets(self, source: int) -> Iterator[int]:
@@ -208,8 +220,8 @@ class _State:
         if ends is None:
             return
         egress = ends[_EGRESS]
-        yield from egress.narrow
-        if egress.is_wide:
+        yield from egress.near.classes
+        if egress.near.is_wide:
             yield from self.admitted.get(source, ())
             yield from self.wide_targets
 
@@ -218,15 +230,19 @@ class _State:
         if ends is None:
             return
         ingress = ends[_INGRESS]
-        yield from ingress.narrow
-        if ingress.is_wide:
+        yield from ingress.near.classes
+        if ingress.near.is_wide:
             yield from self.reached.get(target, ())
             yield from self.wide_sources
 
-    def passing(self, source: int, target: int, pods: Class) -> Passing:
+    def passing(self, source: int, target: int, one: Class, pods: Class) -> Passing:
         ours, theirs = self.ends[source], self.ends[target]
         if ours is None or theirs is None:
             return _NOTHING
+        if self.layers is not None:
+            return Passing(
+                *self.layers.passing(one, pods, ours[_EGRESS].to(target), theirs[_INGRESS].to(source), _allowed)
+            )
         out = _allowed(ours[_EGRESS].to(target), pods)
         if out.ports == ports.NONE:
             return _NOTHING
@@ -278,13 +294,15 @@ def _pairs(classes: Classes, of: Collection[str] | None) -> Iterator[tuple[Class
     inside = set(chosen)
     for source in chosen:
         for target in dict.fromkeys(index for state in states for index in state.targets(source)):
-            yield listed[source], listed[target], tuple(s.passing(source, target, listed[target]) for s in states)
+            one, other = listed[source], listed[target]
+            yield one, other, tuple(s.passing(source, target, one, other) for s in states)
     if of is None:
         return
     for target in chosen:
         for source in dict.fromkeys(index for state in states for index in state.sources(target)):
             if source not in inside:
-                yield listed[source], listed[target], tuple(s.passing(source, target, listed[target]) for s in states)
+                one, other = listed[source], listed[target]
+                yield one, other, tuple(s.passing(source, target, one, other) for s in states)
 
 
 # --- addresses outside the cluster
@@ -297,7 +315,8 @@ def _outside(classes: Classes, of: Collection[str] | None) -> Iterator[tuple[Cla
     with what passes in each state."""
     last = classes.states[-1]
     known = (*last.ranges, *(network for listed in last.subnets.values() for network in listed))
-    cluster = Covered(known if last.blocks_match_pods else ())
+    cluster = Covered((*(known if last.blocks_match_pods else ()), *kube_ovn.known(last)))
+    above = [Layers(classes, at) for at in range(len(classes.states))] if classes.is_layered else []
     seen: dict[object, _Parts] = {}
     for one in classes.classes:
         if of is not None and one.namespaces.isdisjoint(of):
@@ -305,29 +324,37 @@ def _outside(classes: Classes, of: Collection[str] | None) -> Iterator[tuple[Cla
         for side in (_EGRESS, _INGRESS):
             rules = tuple(None if found is None else (found[side],) for found in one.rules)
             target = one if side == _INGRESS else None
-            key = (side, rules, None if target is None or target.named is None else tuple(target.named.items()))
+            named = None if target is None or target.named is None else tuple(target.named.items())
+            key = (side, rules, named, tuple(sides[side] for sides in one.tiers), one.places)
             if key not in seen:
-                seen[key] = list(_beyond_cluster(rules, side, target, classes.blocks, cluster))
+                seen[key] = list(_beyond_cluster(rules, side, one, classes.blocks, cluster, above))
             yield one, side == _EGRESS, seen[key]
 
 
 def _beyond_cluster(
     rules: Sequence[tuple[frozenset[Opening] | None] | None],
     side: int,
-    target: Class | None,
+    own: Class,
     known: Mapping[int, Block],
     cluster: Covered,
+    above: Sequence[Layers],
 ) -> Iterator[tuple[tuple[Network, ...], tuple[Passing, ...]]]:
-    openings = [sorted(found[0]) if found is not None and found[0] is not None else [] for found in rules]
-    used = dict.fromkeys(known[opening.peer] for listed in openings for opening in listed if opening.peer in known)
-    spans = {block: addresses.spans(block) for block in used}
+    openings = [None if found is None or found[0] is None else _ordered(found[0]) for found in rules]
+    named = {opening.peer for listed in openings for opening in listed or ()}
+    named.update(number for one in above for number in one.peers(side, own))
+    spans = {number: addresses.spans(known[number]) for number in named if number in known}
     parts: dict[tuple[Passing, ...], list[Span]] = {}
-    for part in Cut(used).everything():
+    for part in Cut(
+        (*map(known.__getitem__, spans), *(block for one in above for block in one.cutting(own)))
+    ).everything():
         if cluster.contains(part):
             continue
+        other = Other(frozenset(n for n, listed in spans.items() if addresses.contains(listed, part)), is_beyond=True)
         passing = tuple(
-            _NOTHING if found is None else _turned(_allowed(_at(found[0], listed, part, known, spans), target), side)
-            for found, listed in zip(rules, openings, strict=True)
+            _NOTHING
+            if found is None
+            else _from_beyond(above[at] if above else None, side, own, other, part, openings[at])
+            for at, found in enumerate(rules)
         )
         if any(one.ports != ports.NONE for one in passing):
             parts.setdefault(passing, []).append(part)
@@ -335,22 +362,15 @@ def _beyond_cluster(
         yield addresses.networks(found), passing
 
 
-def _at(
-    rules: frozenset[Opening] | None,
-    listed: Iterable[Opening],
-    part: Span,
-    known: Mapping[int, Block],
-    spans: Mapping[Block, Sequence[Span]],
-) -> _Openings | None:
-    """The openings that allow a part of the address space."""
-    if rules is None:
-        return None
-    return [
-        opening
-        for opening in listed
-        if opening.peer == EVERYONE or (opening.peer in known and addresses.contains(spans[known[opening.peer]], part))
-    ]
-
-
-def _turned(passing: Passing, side: int) -> Passing:
-    return passing if side == _EGRESS else passing._replace(leaves=(), enters=passing.leaves)
+def _from_beyond(
+    known: Layers | None, side: int, own: Class, other: Other, part: Span, openings: _Openings | None
+) -> Passing:
+    """What passes between a class and a part of the address space."""
+    target = own if side == _INGRESS else None
+    if known is not None:
+        return Passing(*known.beyond(side == _EGRESS, own, other, part, openings, _allowed))
+    if openings is None:
+        found = Passing(None)
+    else:
+        found = _allowed([one for one in openings if one.peer == EVERYONE or one.peer in other.peers], target)
+    return found if side == _EGRESS else found._replace(leaves=(), enters=found.leaves)

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-from securetenant.model.objects import JsonValue
+from securetenant.model.objects import JsonValue, at
 from securetenant.sets import blocks, ports, selectors
 from securetenant.sets.blocks import Block
 from securetenant.sets.matching import EVERYTHING, LabelSelector
@@ -26,7 +26,7 @@ from securetenant.sets.ports import Ports, Range
 Tier: TypeAlias = Literal["Admin", "Baseline"]
 Action: TypeAlias = Literal["Accept", "Deny", "Pass"]
 # By what is written: AdminNetworkPolicy has another word.
-ACTIONS: Final[dict[str, Action]] = {"Accept": "Accept", "Allow": "Accept", "Deny": "Deny", "Pass": "Pass"}
+_ACTIONS: Final[dict[str, Action]] = {"Accept": "Accept", "Allow": "Accept", "Deny": "Deny", "Pass": "Pass"}
 
 
 class Nodes(NamedTuple):
@@ -208,10 +208,15 @@ def _rule(item: JsonValue, form: type[_Ingress | _Egress]) -> Rule | Unclear:
     except (msgspec.ValidationError, ValueError):
         return unclear(item)
     if not given.ports and not given.protocols:
-        return Rule(ACTIONS[given.action], peers)
+        return Rule(_ACTIONS[given.action], peers)
     found = [*map(_port, given.ports or ()), *map(_matched, given.protocols or ())]
     named = tuple(sorted({one for one in found if isinstance(one, str)}))
-    return Rule(ACTIONS[given.action], peers, ports.merged(one for one in found if isinstance(one, Range)), named)
+    return Rule(_ACTIONS[given.action], peers, ports.merged(one for one in found if isinstance(one, Range)), named)
+
+
+def action_of(rule: Unclear) -> Action | None:
+    """What a rule that is not understood does all the same, if that is understood."""
+    return _ACTIONS.get(str(at(rule.json(), ["action"])))
 
 
 def _peers(given: _Subject | _Destination) -> Iterable[Peer]:

@@ -35,7 +35,7 @@ def read(spec: JsonValue, *, baseline: bool = False) -> Reading:
 
 def _effect(rule: Rule | Unclear, direction: Direction) -> Effect:
     if isinstance(rule, Unclear):
-        action = tiers.ACTIONS.get(str(at(rule.json(), ["action"])))
+        action = tiers.action_of(rule)
         return reading.rule_not_understood(_TOLD[action] if action else reading.DOES_SOMETHING, direction)
     return Effect(_TOLD[rule.action], direction, reading.on(map(_end, rule.peers), _ports(rule.ports, rule.named)))
 

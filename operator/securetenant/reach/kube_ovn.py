@@ -1,0 +1,217 @@
+"""What Kube-OVN does beside all policies: private subnets, their lists of addresses, their acls. By addresses, and in
+the order in which packets meet them.
+
+A subnet is told by a pod's address, not by its namespace. Where an address is not known, nothing closes.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Literal, NamedTuple
+
+from securetenant.reach import addresses
+from securetenant.reach.addresses import Covered, Cut, Span
+from securetenant.reach.tiers import Verdict
+from securetenant.reach.values import Cluster
+from securetenant.sets import kube_ovn, labels, ports
+from securetenant.sets.blocks import Block, Network
+from securetenant.sets.kube_ovn import Acl, Subnet
+from securetenant.sets.matching import Truth, every, negated
+from securetenant.sets.ports import Ports
+
+_BOTH = frozenset((4, 6))
+
+
+def is_used(state: Cluster) -> bool:
+    return state.plugin == "KubeOVN" and bool(state.switches)
+
+
+def located(state: Cluster) -> Cluster:
+    """With the addresses of each namespace's pods, where they are not given: those of the Subnets that are for it, or
+    else of the default one."""
+    if not is_used(state):
+        return state
+    default = (network for subnet in state.switches if subnet.name == kube_ovn.DEFAULT for network in subnet.blocks)
+    found = {name: list(_bound(state, name)) for name in state.namespaces if name not in state.subnets}
+    given = {name: blocks for name, blocks in found.items() if blocks}
+    return replace(state, subnets={**state.subnets, **given}, ranges=state.ranges or tuple(default))
+
+
+def _bound(state: Cluster, name: str) -> Iterator[Network]:
+    for subnet in state.switches:
+        if _is_for(subnet, name, state):
+            yield from subnet.blocks
+
+
+def _is_for(subnet: Subnet, name: str, state: Cluster) -> bool:
+    if name in subnet.namespaces:
+        return True
+    terms = (labels.terms(selector) for selector in subnet.selectors)
+    return any(found is not None and labels.matched(found, state.namespaces[name]) for found in terms)
+
+
+def unclear(state: Cluster) -> Iterator[tuple[str, str]]:
+    """By namespace, what is not understood of the Subnets that are for it."""
+    for subnet in state.switches if is_used(state) else ():
+        if subnet.unclear:
+            for name in state.namespaces:
+                if _is_for(subnet, name, state) or (
+                    subnet.name == kube_ovn.DEFAULT and not any(_is_for(one, name, state) for one in state.switches)
+                ):
+                    yield from ((name, f"Subnet/{subnet.name}: {what}") for what in subnet.unclear)
+
+
+def known(state: Cluster) -> Iterator[Network]:
+    """All addresses of pods, and those by which nodes reach them."""
+    for subnet in state.switches if is_used(state) else ():
+        yield from subnet.blocks
+
+
+def cutting(states: Iterable[Cluster]) -> Iterator[Block]:
+    """The blocks within which all addresses are alike."""
+    found = dict.fromkeys(
+        network
+        for state in states
+        if is_used(state)
+        for subnet in state.switches
+        for network in (*subnet.blocks, *subnet.allowed, *_compared(subnet))
+    )
+    return (Block(str(network)) for network in found)
+
+
+def _compared(subnet: Subnet) -> Iterator[Network]:
+    for acl in subnet.acls:
+        for term in acl.match.addresses if acl.match is not None else ():
+            yield from term.blocks
+
+
+class _Rules:
+    """Those of one Subnet."""
+
+    def __init__(self, subnet: Subnet) -> None:
+        self.subnet = subnet
+        self.own = Covered(subnet.blocks)
+        self._listed = Covered((*subnet.blocks, *subnet.allowed))
+        acls = sorted(subnet.acls, key=lambda acl: -acl.priority)
+        self._acls = [(acl, _compiled(acl)) for acl in acls]
+        self.blocks = tuple(Block(str(one)) for one in (*subnet.blocks, *subnet.allowed, *_compared(subnet)))
+
+    def is_closed_for(self, place: Span | None) -> bool:
+        return self.subnet.is_private and place is not None and not self._listed.contains(place)
+
+    def opens(self, direction: Literal["to-lport", "from-lport"]) -> bool:
+        return any(acl.allows and acl.direction == direction for acl, _ in self._acls)
+
+    def ruled(
+        self, direction: Literal["to-lport", "from-lport"], source: Span | None, target: Span | None
+    ) -> tuple[Ports, Ports]:
+        """What the acls let pass, and what they leave to all else."""
+        accepted: Ports = ports.NONE
+        left: Ports = None
+        for acl, terms in self._acls:
+            if acl.direction != direction or (truth := _is_matched(acl, terms, source, target)) is False:
+                continue
+            told = None if acl.match is None else acl.match.ports
+            if acl.allows:
+                accepted = ports.union(accepted, ports.intersection(left, told))
+            if truth and acl.match is not None and acl.match.is_exact:
+                left = ports.difference(left, told)
+        return accepted, left
+
+
+class _Term(NamedTuple):
+    is_source: bool
+    is_within: bool
+    blocks: Covered
+
+
+def _compiled(acl: Acl) -> tuple[_Term, ...]:
+    given = acl.match.addresses if acl.match is not None else ()
+    return tuple(_Term(one.is_source, one.is_within, Covered(one.blocks)) for one in given)
+
+
+def _is_matched(acl: Acl, terms: Iterable[_Term], source: Span | None, target: Span | None) -> Truth:
+    if acl.match is None:
+        return None
+    families = _BOTH if (one := source or target) is None else {one.version}
+    if families.isdisjoint(acl.match.families):
+        return False
+    return every([None if families - acl.match.families else True, *(_holds(term, source, target) for term in terms)])
+
+
+def _holds(term: _Term, source: Span | None, target: Span | None) -> Truth:
+    place = source if term.is_source else target
+    found = None if place is None else term.blocks.contains(place)
+    return found if term.is_within else negated(found)
+
+
+class Overlay:
+    """The Subnets of a state of the cluster."""
+
+    def __init__(self, state: Cluster, cut: Cut) -> None:
+        rules = [_Rules(subnet) for subnet in state.switches]
+        self._starts = sorted(
+            ((addresses.span(network), one) for one in rules for network in one.subnet.blocks),
+            key=lambda item: item[0],
+        )
+        joined = [one for one in rules if one.subnet.name == kube_ovn.JOIN]
+        self._join = Covered(network for one in joined for network in one.subnet.blocks)
+        self.joins = tuple(
+            part for one in joined for network in one.subnet.blocks for part in cut.parts(addresses.span(network))
+        )
+
+    def of(self, place: Span | None) -> "_Rules | None":
+        """The subnet of an address."""
+        if place is None:
+            return None
+        at = bisect_right(self._starts, place[:2], key=lambda item: item[0][:2]) - 1
+        if at < 0:
+            return None
+        found, one = self._starts[at]
+        return one if found.version == place.version and place.last <= found.last else None
+
+    def cutting(self, place: Span) -> Iterable[Block]:
+        """The blocks that the subnet of an address tells apart."""
+        one = self.of(place)
+        return () if one is None else one.blocks
+
+    def is_node(self, place: Span | None) -> bool:
+        """Whether nodes reach pods from there."""
+        return place is not None and self._join.contains(place)
+
+    def leaving(self, source: Span | None, target: Span | None, said: Verdict) -> Ports:
+        """What leaves a pod: by what its policies say, and its subnet. No policy but of the tier Admin beats a private
+        subnet that the packet leaves."""
+        one = self.of(source)
+        if one is None:
+            return _all(said)
+        accepted, left = one.ruled("from-lport", source, target)
+        others = ports.union(said.allowed, said.silent)
+        if target is not None and not one.own.contains(target):
+            passing, silent = one.ruled("to-lport", source, target)  # on its way to the router
+            others = ports.intersection(others, ports.union(passing, silent))
+            if one.is_closed_for(target):
+                others = ports.NONE
+        return ports.union(accepted, ports.intersection(left, ports.union(said.accepted, others)))
+
+    def entering(self, source: Span | None, target: Span | None, said: Verdict, *, is_node: bool) -> Ports:
+        """What enters a pod. A NetworkPolicy that allows it beats the private subnet."""
+        one = self.of(target)
+        if one is None:
+            return None if is_node else _all(said)
+        accepted, left = one.ruled("to-lport", source, target)
+        if is_node:
+            return ports.union(accepted, left)
+        silent = ports.NONE if one.is_closed_for(source) else said.silent
+        others = ports.union(said.allowed, silent)
+        return ports.union(accepted, ports.intersection(left, ports.union(said.accepted, others)))
+
+
+def _all(said: Verdict) -> Ports:
+    return ports.union(said.accepted, ports.union(said.allowed, said.silent))
+
+
+def opens(overlay: Overlay, places: Sequence[Span], *, egress: bool) -> bool:
+    """Whether acls of a pod's subnet may let pass what no policy does."""
+    direction: Literal["to-lport", "from-lport"] = "from-lport" if egress else "to-lport"
+    return any(one.opens(direction) for place in places if (one := overlay.of(place)) is not None)
