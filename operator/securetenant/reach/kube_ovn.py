@@ -51,14 +51,16 @@ def _is_for(subnet: Subnet, name: str, state: Cluster) -> bool:
 
 
 def unclear(state: Cluster) -> Iterator[tuple[str, str]]:
-    """By namespace, what is not understood of the Subnets that are for it."""
+    """By namespace, what is not understood of the Subnets that are for it, or may be."""
     for subnet in state.switches if is_used(state) else ():
         if subnet.unclear:
             for name in state.namespaces:
-                if _is_for(subnet, name, state) or (
-                    subnet.name == kube_ovn.DEFAULT and not any(_is_for(one, name, state) for one in state.switches)
-                ):
+                if not subnet.blocks or _is_for(subnet, name, state) or _is_left_to(subnet, name, state):
                     yield from ((name, f"Subnet/{subnet.name}: {what}") for what in subnet.unclear)
+
+
+def _is_left_to(subnet: Subnet, name: str, state: Cluster) -> bool:
+    return subnet.name == kube_ovn.DEFAULT and not any(_is_for(one, name, state) for one in state.switches)
 
 
 def known(state: Cluster) -> Iterator[Network]:

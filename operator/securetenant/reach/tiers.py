@@ -142,7 +142,7 @@ def _unenforced(state: Cluster) -> Iterator[tuple[TierPolicy, str]]:
             why = (
                 f"above {HIGHEST_OF_KUBE_OVN}"
                 if (policy.priority or 0) > HIGHEST_OF_KUBE_OVN
-                else f"that another policy of tier {policy.tier} has"
+                else f"that another of tier {policy.tier} has"
             )
             yield policy, f"{one.ref} has a priority {why}: Kube-OVN does not enforce it"
 
