@@ -57,11 +57,16 @@ class Class:
     tiers: tuple[Sides, ...] = ()
     places: tuple[Span, ...] = ()
     is_certain: bool = True
+    _group: Group | None = None
 
     @property
     def group(self) -> Group:
-        blocks = addresses.networks(self.spans)
-        return Group(tuple(sorted(self.namespaces)), tuple(self.pods), tuple(sorted(self.names)), blocks, self.is_host)
+        """Once all of its namespaces are known. Made once: each of its flows has it."""
+        if self._group is None:
+            blocks = addresses.networks(self.spans)
+            namespaces, names = tuple(sorted(self.namespaces)), tuple(sorted(self.names))
+            self._group = Group(namespaces, tuple(self.pods), names, blocks, self.is_host)
+        return self._group
 
 
 class _Subject(NamedTuple):
