@@ -1,16 +1,19 @@
 """Kube-OVN's own rules: against the independent model of what it was seen to do (tests/support/cni), and what is told
 where something is not known."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from ipaddress import ip_address
 from typing import Any, Final
 
 import pytest
 from hypothesis import given, settings
 
+from securetenant.model.kinds import NETWORK_POLICY
+from securetenant.model.objects import Ref
 from securetenant.reach.flows import compare, reach
-from securetenant.reach.values import Cluster, Flow, Group, Outside
-from securetenant.sets import kube_ovn, ports
+from securetenant.reach.values import Cluster, Flow, Group, Outside, Pod, Standing
+from securetenant.sets import kube_ovn, policy, ports
 from securetenant.sets.ports import OTHER, Ports, Range
 from tests.support.cni.values import LABEL_NAME
 from tests.support.tiered import Drawn, calls, check, on_kube_ovn
@@ -22,7 +25,7 @@ def test_flows_of_known_pods_are_those_that_the_model_passes(at: Drawn) -> None:
     check(at, reach(at.cluster()).flows)
 
 
-@settings(max_examples=40)
+@settings(max_examples=30)
 @given(on_kube_ovn())
 def test_flows_of_whatever_pods_there_may_be_are_too(at: Drawn) -> None:
     check(at, reach(at.cluster(symbolic=True)).flows, symbolic=True)
@@ -34,7 +37,7 @@ def test_flows_of_some_namespaces_are_those_of_all_with_an_end_there(at: Drawn) 
     check(at, reach(at.cluster(symbolic=True), ["a", "d"]).flows, of=["a", "d"], symbolic=True)
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(on_kube_ovn(), on_kube_ovn())
 def test_what_opens_passes_after_and_not_before(before: Drawn, after: Drawn) -> None:
     before = replace(before, pods=after.pods)
@@ -58,10 +61,18 @@ def acl(match: str, action: str = "drop") -> dict[str, Any]:
     return {"direction": "to-lport", "priority": 2500, "match": match, "action": action}
 
 
-def cluster(**subnets: dict[str, Any]) -> Cluster:
+def cluster(
+    policies: Mapping[str, Any] | None = None,
+    pods: Mapping[str, Sequence[Pod]] | None = None,
+    **subnets: dict[str, Any],
+) -> Cluster:
+    standing = {
+        name: [Standing(Ref(NETWORK_POLICY, name, "p"), policy.parsed(spec))] for name, spec in (policies or {}).items()
+    }
     return Cluster(
         {name: {LABEL_NAME: name, "at": name} for name in ("a", "b")},
-        {},
+        standing,
+        pods=pods,
         plugin="KubeOVN",
         switches=[kube_ovn.parsed(name.replace("_", "-"), spec) for name, spec in subnets.items()],
     )
@@ -95,6 +106,42 @@ def test_namespaces_are_in_the_subnets_that_select_them_too() -> None:
     assert between(found, "b", "b") is None
 
 
+CLOSED: Final[dict[str, Any]] = {"podSelector": {}, "policyTypes": ["Ingress"]}
+HOST: Final = Pod("b", "Pod/host", addresses=(ip_address("192.0.2.1"),), is_host=True)
+INSIDE: Final = Pod("a", "Pod/a", addresses=(ip_address("10.1.0.5"),))
+JOIN: Final = {"cidrBlock": "100.64.0.0/16"}
+
+
+def test_an_acl_that_allows_opens_what_network_policies_close() -> None:
+    opened = subnet(acls=[acl("ip4 && tcp.dst == 80", "allow-related")])
+    found = reach(cluster({"a": CLOSED}, ovn_default=DEFAULT, a=opened)).flows
+    assert between(found, "b", "a") == (Range("TCP", 80, 80),)
+
+
+def test_an_acl_of_one_family_does_not_open_the_other() -> None:
+    default = {"cidrBlock": "fd00:16::/64"}
+    closed = subnet(cidrBlock="fd00:1::/64", private=True, acls=[acl("ip4", "allow-related")])
+    assert between(reach(cluster(ovn_default=default, a=closed)).flows, "b", "a") == ports.NONE
+
+
+def test_a_network_policy_that_allows_beats_the_private_subnet_of_the_target() -> None:
+    opened = {**CLOSED, "ingress": [{"from": [{"namespaceSelector": {}}], "ports": [{"port": 80}]}]}
+    found = reach(cluster({"a": opened}, ovn_default=DEFAULT, a=subnet(private=True))).flows
+    assert between(found, "b", "a") == (Range("TCP", 80, 80),)
+    assert between(found, "a", "b") == ports.NONE
+
+
+@pytest.mark.parametrize(
+    ("match", "passing"),
+    [("ip4.src == 100.64.0.0/16", ports.NONE), ("ip4.src == 192.0.2.0/24", None), ("ip4.src == 100.64.128.0/17", None)],
+)
+def test_nodes_reach_pods_from_addresses_of_the_subnet_join(match: str, passing: Ports) -> None:
+    closed = subnet(private=True, acls=[acl(match)])
+    pods = {"a": [INSIDE], "b": [HOST]}
+    found = reach(cluster({"a": CLOSED}, pods, ovn_default=DEFAULT, join=JOIN, a=closed)).flows
+    assert between(found, "b", "a") == passing
+
+
 def test_addresses_that_are_not_known_close_nothing() -> None:
     found = reach(cluster(a=subnet(private=True))).flows  # no Subnet says where the pods of b are
     assert between(found, "b", "a") is None
@@ -103,8 +150,8 @@ def test_addresses_that_are_not_known_close_nothing() -> None:
 
 
 def test_the_addresses_of_nodes_are_no_addresses_outside() -> None:
-    join = "100.64.0.0/16"
-    found = reach(cluster(ovn_default=DEFAULT, join={"cidrBlock": join}, a=subnet(private=True, allowSubnets=[join])))
+    opened = subnet(private=True, allowSubnets=[JOIN["cidrBlock"]])
+    found = reach(cluster(ovn_default=DEFAULT, join=JOIN, a=opened))
     for source, target in (("", "a"), ("a", "")):
         assert between(found.flows, source, target) == ports.NONE
 

@@ -2,6 +2,9 @@
 
 values.py    a cluster as what decides it; groups of pods, flows
 classes.py   pods that no policy tells apart
+tiers.py     the policies above and below NetworkPolicies
+kube_ovn.py  what Kube-OVN does beside all policies
+layers.py    what decides at the ends of a connection, where there is one of these
 flows.py     the flows that result, of a cluster or between two states of it
 addresses.py ranges of addresses outside the cluster
 """
