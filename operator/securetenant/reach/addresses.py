@@ -72,6 +72,12 @@ class Covered:
         at = bisect_right(listed, part.first, key=lambda one: one.first) - 1
         return at >= 0 and part.last <= listed[at].last
 
+    def meets(self, part: Span) -> bool:
+        """Whether one address at least is among them."""
+        listed = self._spans[part.version]
+        at = bisect_right(listed, part.last, key=lambda one: one.first) - 1
+        return at >= 0 and part.first <= listed[at].last
+
 
 def networks(found: Iterable[Span]) -> tuple[Network, ...]:
     """As few blocks as possible, in order, IPv4 first."""

@@ -120,9 +120,10 @@ class Classes:
         has_subnets = any(map(kube_ovn.is_used, states))
         self.is_layered = has_subnets or any(self._layers)
         # Between these, places decide alike.
-        self.places = Cut(kube_ovn.cutting(states))
+        edges = [block for state in states for block in kube_ovn.cutting(state, scope)]
+        self.places = Cut(edges)
         self._is_placed = has_subnets or (self.is_layered and bool(self.blocks))
-        cutting = (*self.blocks.values(), *kube_ovn.cutting(states))
+        cutting = (*self.blocks.values(), *edges)
         self._cut = Cut(cutting) if cutting else None
         self._spans = {number: addresses.spans(block) for number, block in self.blocks.items()}
         self._parts: dict[tuple[Network, ...], tuple[_Part, ...]] = {}

@@ -315,7 +315,7 @@ def _outside(classes: Classes, of: Collection[str] | None) -> Iterator[tuple[Cla
     with what passes in each state."""
     last = classes.states[-1]
     known = (*last.ranges, *(network for listed in last.subnets.values() for network in listed))
-    cluster = Covered((*(known if last.blocks_match_pods else ()), *kube_ovn.known(last)))
+    cluster = Covered((*(known if last.blocks_match_pods else ()), *kube_ovn.others(last)))
     above = [Layers(classes, at) for at in range(len(classes.states))] if classes.is_layered else []
     seen: dict[object, _Parts] = {}
     for one in classes.classes:

@@ -32,53 +32,58 @@ def located(state: Cluster) -> Cluster:
     if not is_used(state):
         return state
     default = (network for subnet in state.switches if subnet.name == kube_ovn.DEFAULT for network in subnet.blocks)
-    found = {name: list(_bound(state, name)) for name in state.namespaces if name not in state.subnets}
-    given = {name: blocks for name, blocks in found.items() if blocks}
-    return replace(state, subnets={**state.subnets, **given}, ranges=state.ranges or tuple(default))
+    found = {
+        name: tuple(network for subnet in listed for network in subnet.blocks)
+        for name, listed in _bound(state).items()
+        if name not in state.subnets
+    }
+    return replace(state, subnets={**found, **state.subnets}, ranges=state.ranges or tuple(default))
 
 
-def _bound(state: Cluster, name: str) -> Iterator[Network]:
+def _bound(state: Cluster) -> dict[str, list[Subnet]]:
+    """By namespace, the Subnets that are for it; without those that are in the default one."""
+    found: dict[str, list[Subnet]] = {}
     for subnet in state.switches:
-        if _is_for(subnet, name, state):
-            yield from subnet.blocks
-
-
-def _is_for(subnet: Subnet, name: str, state: Cluster) -> bool:
-    if name in subnet.namespaces:
-        return True
-    terms = (labels.terms(selector) for selector in subnet.selectors)
-    return any(found is not None and labels.matched(found, state.namespaces[name]) for found in terms)
+        names = dict.fromkeys(name for name in subnet.namespaces if name in state.namespaces)
+        for terms in map(labels.terms, subnet.selectors):
+            if terms is not None:
+                names |= {name: None for name, has in state.namespaces.items() if labels.matched(terms, has)}
+        for name in names:
+            found.setdefault(name, []).append(subnet)
+    return found
 
 
 def unclear(state: Cluster) -> Iterator[tuple[str, str]]:
     """By namespace, what is not understood of the Subnets that are for it, or may be."""
+    strange = [subnet for subnet in state.switches if subnet.unclear] if is_used(state) else []
+    if not strange:
+        return
+    bound = _bound(state)
+    for subnet in strange:
+        is_default = subnet.name == kube_ovn.DEFAULT
+        for name in state.namespaces:
+            if not subnet.blocks or subnet in bound.get(name, ()) or (is_default and name not in bound):
+                yield from ((name, f"Subnet/{subnet.name}: {what}") for what in subnet.unclear)
+
+
+def others(state: Cluster) -> Iterator[Network]:
+    """Addresses that are neither pods' of namespaces that are there nor outside: of the nodes, of those to come."""
     for subnet in state.switches if is_used(state) else ():
-        if subnet.unclear:
-            for name in state.namespaces:
-                if not subnet.blocks or _is_for(subnet, name, state) or _is_left_to(subnet, name, state):
-                    yield from ((name, f"Subnet/{subnet.name}: {what}") for what in subnet.unclear)
+        if not subnet.namespaces or any(name not in state.namespaces for name in subnet.namespaces):
+            yield from subnet.blocks
 
 
-def _is_left_to(subnet: Subnet, name: str, state: Cluster) -> bool:
-    return subnet.name == kube_ovn.DEFAULT and not any(_is_for(one, name, state) for one in state.switches)
-
-
-def known(state: Cluster) -> Iterator[Network]:
-    """All addresses of pods, and those by which nodes reach them."""
-    for subnet in state.switches if is_used(state) else ():
-        yield from subnet.blocks
-
-
-def cutting(states: Iterable[Cluster]) -> Iterator[Block]:
-    """The blocks within which all addresses are alike."""
-    found = dict.fromkeys(
-        network
-        for state in states
-        if is_used(state)
-        for subnet in state.switches
-        for network in (*subnet.blocks, *subnet.allowed, *_compared(subnet))
-    )
-    return (Block(str(network)) for network in found)
+def cutting(state: Cluster, scope: Iterable[str]) -> Iterator[Block]:
+    """The blocks within which all addresses of pods of these namespaces, and of others to them, are alike."""
+    if not is_used(state):
+        return
+    near: Iterable[Subnet] = state.switches
+    if state.pods is None:
+        known = Covered(network for name in scope for network in state.subnets.get(name) or state.ranges)
+        near = (one for one in near if any(known.meets(addresses.span(network)) for network in one.blocks))
+    found = dict.fromkeys(network for one in near for network in (*one.blocks, *one.allowed, *_compared(one)))
+    found |= dict.fromkeys(network for one in state.switches if one.name == kube_ovn.JOIN for network in one.blocks)
+    yield from (Block(str(network)) for network in found)
 
 
 def _compared(subnet: Subnet) -> Iterator[Network]:
@@ -148,19 +153,17 @@ def _holds(term: _Term, source: Span | None, target: Span | None) -> Truth:
 
 
 class Overlay:
-    """The Subnets of a state of the cluster."""
+    """The Subnets of a state of the cluster. `cut`: the address space, by `cutting`."""
 
     def __init__(self, state: Cluster, cut: Cut) -> None:
-        rules = [_Rules(subnet) for subnet in state.switches]
         self._starts = sorted(
-            ((addresses.span(network), one) for one in rules for network in one.subnet.blocks),
-            key=lambda item: item[0],
+            ((addresses.span(network), number) for number, one in enumerate(state.switches) for network in one.blocks),
         )
-        joined = [one for one in rules if one.subnet.name == kube_ovn.JOIN]
-        self._join = Covered(network for one in joined for network in one.subnet.blocks)
-        self.joins = tuple(
-            part for one in joined for network in one.subnet.blocks for part in cut.parts(addresses.span(network))
-        )
+        self._subnets = state.switches
+        self._rules: dict[int, _Rules] = {}
+        joined = [network for one in state.switches if one.name == kube_ovn.JOIN for network in one.blocks]
+        self._join = Covered(joined)
+        self.joins = tuple(part for network in joined for part in cut.parts(addresses.span(network)))
 
     def of(self, place: Span | None) -> "_Rules | None":
         """The subnet of an address."""
@@ -169,8 +172,12 @@ class Overlay:
         at = bisect_right(self._starts, place[:2], key=lambda item: item[0][:2]) - 1
         if at < 0:
             return None
-        found, one = self._starts[at]
-        return one if found.version == place.version and place.last <= found.last else None
+        found, number = self._starts[at]
+        if found.version != place.version or place.last > found.last:
+            return None
+        if number not in self._rules:
+            self._rules[number] = _Rules(self._subnets[number])
+        return self._rules[number]
 
     def cutting(self, place: Span) -> Iterable[Block]:
         """The blocks that the subnet of an address tells apart."""
