@@ -14,6 +14,8 @@ from securetenant.sets import ports, selectors
 from securetenant.sets.blocks import Block
 from securetenant.sets.policy import PodPeer, Unclear
 from securetenant.sets.ports import Ports
+from securetenant.sets.selectors import Selector
+from securetenant.sets.tiers import Rule
 
 _T = TypeVar("_T")
 # Of a connection; None: not known, all of them alike.
@@ -198,21 +200,29 @@ def _once(*found: Iterable[_T]) -> tuple[_T, ...]:
 
 
 def opened(state: Cluster, of: Collection[str], scope: Collection[str]) -> Iterable[str] | None:
-    """The namespaces that tiers open towards these, whatever their NetworkPolicies say; None: any."""
+    """The namespaces that meet these by what tiers and subnets open at either end, whatever NetworkPolicies say; None:
+    any."""
     if kube_ovn.is_used(state) and (
         state.pods is not None or any(acl.allows for one in state.switches for acl in one.acls)
     ):
         return None
     found: dict[str, None] = {}
-    for rule in tiers.accepting(state, lambda where: bool(selected(where, state.namespaces, of))):
-        if isinstance(rule, Unclear):
-            return None
-        for peer in rule.peers:
-            if isinstance(peer, PodPeer):
-                where = peer.namespaces or selectors.ALL
-                if where == selectors.ALL:
+    for subject, rule in tiers.accepting(state):
+        for one, other in _meeting(state, subject, rule):
+            if selected(one, state.namespaces, of):
+                if other == selectors.ALL:
                     return None
-                found |= dict.fromkeys(selected(where, state.namespaces, scope))
-            elif state.pods is not None or state.ranges or state.subnets:
-                return None
+                found |= dict.fromkeys(selected(other, state.namespaces, scope))
     return found
+
+
+def _meeting(state: Cluster, subject: Selector, rule: Rule | Unclear) -> Iterator[tuple[Selector, Selector]]:
+    """The namespaces that a rule lets meet, those of its subject and those of its peers: each with the others."""
+    for peer in (None,) if isinstance(rule, Unclear) else rule.peers:
+        if isinstance(peer, PodPeer):
+            where = peer.namespaces or selectors.ALL
+        elif peer is None or state.pods is not None or state.ranges or state.subnets:
+            where = selectors.ALL  # by addresses, or not understood
+        else:
+            continue
+        yield from ((subject, where), (where, subject))

@@ -264,13 +264,13 @@ class Near(NamedTuple):
     is_wide: bool
 
 
-def accepting(state: Cluster, selects: Callable[[Selector], bool]) -> Iterator[Rule | Unclear]:
-    """The rules of the tier Admin that may open what NetworkPolicies close, for namespaces of which one is selected."""
+def accepting(state: Cluster) -> Iterator[tuple[Selector, Rule | Unclear]]:
+    """The rules of the tier Admin that may open what NetworkPolicies close, each with the namespaces of its subject."""
     for _, policy in enforced(state):
-        if policy.tier == "Admin" and selects(policy.subject.namespaces or Selector()):
+        if policy.tier == "Admin":
             for rule in (*policy.ingress, *policy.egress):
                 if (tiers.action_of(rule) if isinstance(rule, Unclear) else rule.action) in ("Accept", None):
-                    yield rule
+                    yield policy.subject.namespaces or Selector(), rule
 
 
 def near(
