@@ -112,7 +112,7 @@ class Template:
 
 
 async def template(admin: Client, optional: Collection[Kind] = ()) -> Template:
-    """Take the model tenant, which is Ready, out of the API server. `optional`: of which of these kinds it has objects."""
+    """Take the model tenant, which is Ready, out of the API server. `optional`: of which of these it has objects."""
     name = tenant_name(MODEL)
     selector = f"labelSelector={names.LABEL_TENANT}={name}"
     steps: tuple[list[Write], ...] = ([], [], [], [])

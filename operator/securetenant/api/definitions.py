@@ -27,7 +27,8 @@ class Transition(NamedTuple):
 class Definition:
     """A custom resource. `model`: the whole object, with `metadata`, `spec` and `status`. `name_rule`: the CEL rule
     for its name, in the root of the schema, and the message. `columns`: the printer columns, each with name, type,
-    JSONPath and description; `wide`: those of `-o wide`. `transitions`: the rules on a change, which no model of one object can check."""
+    JSONPath and description; `wide`: those of `-o wide`. `transitions`: the rules on a change, which no model of one
+    object can check."""
 
     kind: Kind
     model: type[BaseModel]

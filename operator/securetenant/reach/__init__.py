@@ -3,6 +3,9 @@
 values.py    a cluster as what decides it; groups of pods, flows
 scope.py     the namespaces that can meet some of them
 classes.py   pods that no policy tells apart
+tiers.py     the policies above and below NetworkPolicies
+kube_ovn.py  what Kube-OVN does beside all policies
+layers.py    what decides at the ends of a connection, where there is one of these
 flows.py     the flows that result, of a cluster or between two states of it
 explain.py   why one connection passes or does not
 addresses.py ranges of addresses outside the cluster

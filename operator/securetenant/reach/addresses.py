@@ -53,6 +53,12 @@ class Cut:
             end = starts[at + 1] - 1 if at + 1 < len(starts) else _LAST[within.version]
             yield Span(within.version, max(within.first, starts[at]), min(within.last, end))
 
+    def around(self, within: Span) -> Span:
+        """The whole part that a span, which lies in one, lies in."""
+        starts = self._starts[within.version]
+        at = bisect_right(starts, within.first)
+        return Span(within.version, starts[at - 1], starts[at] - 1 if at < len(starts) else _LAST[within.version])
+
     def everything(self) -> Iterator[Span]:
         for version, last in _LAST.items():
             yield from self.parts(Span(version, 0, last))

@@ -11,8 +11,9 @@ from functools import cached_property
 from typing import Final, NamedTuple, TypeAlias
 
 from securetenant.model.objects import Ref
-from securetenant.reach import addresses
+from securetenant.reach import addresses, kube_ovn, tiers
 from securetenant.reach.addresses import Cut, Span
+from securetenant.reach.tiers import Layer, Sides
 from securetenant.reach.values import Cluster, Group, Pod
 from securetenant.sets import labels, matching, selectors
 from securetenant.sets.blocks import Block, Network
@@ -45,7 +46,8 @@ OPEN: Final[Rules] = (None, None)
 class Class:
     """`rules`, `peers`: by state of the cluster, what its policies allow (None: it is not there), and the numbers of
     the peers that it is one of. `families`: of its addresses, as far as known: two classes without a family in common
-    do not meet."""
+    do not meet. `tiers`: by state, the rules above and below its policies, if there are any at all. `places`: where its
+    addresses are, as far as that decides. `is_certain`: whether all of it is one of its peers."""
 
     rules: tuple[Rules | None, ...]
     peers: tuple[frozenset[int], ...]
@@ -56,6 +58,9 @@ class Class:
     namespaces: set[str] = field(default_factory=set)
     pods: dict[Labels, None] = field(default_factory=dict)
     names: list[str] = field(default_factory=list)
+    tiers: tuple[Sides, ...] = ()
+    places: tuple[Span, ...] = ()
+    is_certain: bool = True
 
     @cached_property
     def group(self) -> Group:
@@ -84,14 +89,17 @@ class _Cell(NamedTuple):
     pods: Labels
     matched: frozenset[Labels]
     pod: Pod | None = None
+    is_certain: bool = True
 
 
 class _Part(NamedTuple):
-    """A part of the addresses of a namespace's pods, and the blocks that contain it, by their numbers."""
+    """A part of the addresses of a namespace's pods, and the blocks that contain it, by their numbers. `places`: where
+    it is, as far as more than these blocks decides."""
 
     spans: tuple[Span, ...]
     within: frozenset[int]
     families: frozenset[int]
+    places: tuple[Span, ...] = ()
 
 
 _ANYWHERE: Final = (_Part((), frozenset(), _FAMILIES),)
@@ -108,12 +116,20 @@ class Classes:
         self.peers: dict[_Where | Block, int] = {}
         self._scope = scope
         self._subjects = [self._read(state) for state in states]
+        self._layers = [self._read_tiers(state) for state in states]
         self.blocks = {number: block for block, number in self.peers.items() if isinstance(block, Block)}
-        self._cut = Cut(self.blocks.values())
+        has_subnets = any(map(kube_ovn.is_used, states))
+        self.is_layered = has_subnets or any(self._layers)
+        # Between these, places decide alike.
+        edges = [block for state in states for block in kube_ovn.cutting(state, scope)]
+        self.places = Cut(edges)
+        self._is_placed = has_subnets or (self.is_layered and bool(self.blocks))
+        self._cut = Cut((*self.blocks.values(), *edges))
         self._spans = {number: addresses.spans(block) for number, block in self.blocks.items()}
         self._parts: dict[tuple[Network, ...], tuple[_Part, ...]] = {}
         self._here = [self._peers_by_namespace(state) for state in states]
         self._names = {port.name for found in self._subjects for port in _named(found)}
+        self._names.update(tiers.names(self._layers))
         self.classes = self._classes()
 
     # --- the policies
@@ -124,6 +140,17 @@ class Classes:
             for name in self._scope
             if (listed := state.policies.get(name)) and name in state.namespaces
         }
+
+    def _read_tiers(self, state: Cluster) -> dict[str, list[Layer]]:
+        for name, what in kube_ovn.unclear(state):
+            if name in self._scope:
+                self._tell(name, what)
+        return tiers.layers(
+            state,
+            lambda where: selected(where, state.namespaces, self._scope),
+            lambda peer: self._number("", peer),
+            self._tell,
+        )
 
     def _subject(self, namespace: str, ref: Ref, policy: Policy | Unclear) -> _Subject:
         if isinstance(policy, Unclear):
@@ -160,6 +187,12 @@ class Classes:
         if what not in listed:
             listed.append(what)
 
+    @property
+    def everyone(self) -> tuple[int, ...]:
+        """The number of the peer that all pods are, if it is in use."""
+        found = self.peers.get(_Where(selectors.ALL, selectors.ALL))
+        return () if found is None else (found,)
+
     # --- the classes
 
     def _peers_by_namespace(self, state: Cluster) -> dict[str, list[tuple[Labels, int]]]:
@@ -186,8 +219,9 @@ class Classes:
             peers = [here.get(name, ()) for here in self._here]
             subjects = [read.get(name, ()) for read in self._subjects]
             parts = self._addresses(name)
+            above = [read.get(name, ()) for read in self._layers]
             here: dict[object, Class] = {}
-            for cell in self._cells(name, peers, subjects):
+            for cell in self._cells(name, peers, [*subjects, *above]):
                 self._sort(name, cell, peers, subjects, parts, here)
             for key, one in here.items():
                 # Namespaces are one class only with the same pods: a group has all of its pods in each of them.
@@ -222,25 +256,34 @@ class Classes:
         if pod is not None:
             named = tuple(sorted((port, to) for port, to in pod.named.items() if port in self._names))
             parts = self._of_addresses(pod) or (_ANYWHERE if is_host else parts)
+        above = self._tiers(name, cell, is_host=is_host) if self.is_layered else ()
         for part in parts:
             mine = tuple(one | part.within for one in ours) if part.within else ours
             spans = part.spans if len(parts) > 1 else ()
-            key = (name in self._of, rules, mine, part.families, named, is_host, spans)
+            more = (above, part.places, cell.is_certain)
+            key = (name in self._of, rules, mine, part.families, named, is_host, spans, more)
             one = found.get(key)
             if one is None:
                 told = None if named is None else dict(named)
                 one = found[key] = Class(rules, mine, part.families, told, is_host, spans)
+                one.tiers, one.places, one.is_certain = more
             one.namespaces.add(name)
             if pod is not None:
                 one.names.append(f"{name}/{pod.name}")
             else:
                 one.pods[cell.pods] = None
 
+    def _tiers(self, name: str, cell: _Cell, *, is_host: bool) -> tuple[Sides, ...]:
+        return tuple(
+            tiers.NONE if is_host else tiers.of(read.get(name, ()), cell.matched, is_certain=cell.is_certain)
+            for read in self._layers
+        )
+
     def _cells(
         self,
         name: str,
         peers: Sequence[Iterable[tuple[Labels, int]]],
-        subjects: Sequence[Iterable[_Subject]],
+        subjects: Sequence[Iterable[_Subject | Layer]],
     ) -> list[_Cell]:
         used = dict.fromkeys(
             [*(one.pods for here in subjects for one in here), *(pods for here in peers for pods, _ in here)]
@@ -257,7 +300,7 @@ class Classes:
             cells = [part for cell in cells for part in _split(cell, one)]
             if len(cells) > _MOST:
                 self._tell(name, f"its policies tell more than {_MOST} kinds of pods apart: they are taken together")
-                return [_Cell(labels.EVERY, frozenset(used))]
+                return [_Cell(labels.EVERY, frozenset(used), is_certain=False)]
         return cells
 
     def _pods(self, name: str) -> Sequence[Pod] | None:
@@ -286,19 +329,25 @@ class Classes:
         if not pod.addresses:
             return ()
         within: frozenset[int] = frozenset()
+        found = [addresses.single(address) for address in pod.addresses]
         state = next((one for one in reversed(self.states) if pod.namespace in one.namespaces), None)
         if pod.is_host or (state is not None and state.blocks_match_pods):
-            within = within.union(*(part.within for part in self._cut_up(map(addresses.single, pod.addresses))))
-        return (_Part((), within, frozenset(address.version for address in pod.addresses)),)
+            within = within.union(*(part.within for part in self._cut_up(found)))
+        places = tuple(sorted({self.places.around(one) for one in found})) if self._is_placed else ()
+        return (_Part((), within, frozenset(address.version for address in pod.addresses), places),)
 
     def _cut_up(self, known: Iterable[Span]) -> tuple[_Part, ...]:
-        found: dict[frozenset[int], list[Span]] = {}
+        found: dict[tuple[frozenset[int], tuple[Span, ...]], list[Span]] = {}
         for whole in known:
             near = [n for n, spans in self._spans.items() if addresses.meets(spans, whole)]
             for part in self._cut.parts(whole):
                 within = frozenset(n for n in near if addresses.contains(self._spans[n], part))
-                found.setdefault(within, []).append(part)
-        return tuple(_Part(tuple(s), within, frozenset(one.version for one in s)) for within, s in found.items())
+                places = (self.places.around(part),) if self._is_placed else ()
+                found.setdefault((within, places), []).append(part)
+        return tuple(
+            _Part(tuple(spans), within, frozenset(one.version for one in spans), places)
+            for (within, places), spans in found.items()
+        )
 
 
 def _split(cell: _Cell, by: Labels) -> Iterable[_Cell]:

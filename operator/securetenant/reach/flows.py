@@ -7,11 +7,12 @@ where neither end is closed, with the classes at both ends; all else is looked u
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
-from securetenant.model.objects import Ref
-from securetenant.reach import addresses
+from securetenant.reach import addresses, kube_ovn
 from securetenant.reach.addresses import Covered, Cut, Located, Span
 from securetenant.reach.classes import EVERYONE, Class, Classes, Opening
+from securetenant.reach.layers import Layers
 from securetenant.reach.scope import scope
+from securetenant.reach.tiers import Allowing, Near, Other
 from securetenant.reach.values import Cluster, Difference, End, Flow, Outside, Reachability
 from securetenant.sets import ports
 from securetenant.sets.blocks import Block, Network
@@ -19,14 +20,6 @@ from securetenant.sets.ports import HIGHEST, LOWEST, Ports, Range
 
 _INGRESS: Final = 0
 _EGRESS: Final = 1
-
-
-class Allowing(NamedTuple):
-    """A policy, and the ports that it allows. `named`: the port's name, which counts as all ports of its protocol."""
-
-    ref: Ref
-    ports: Ports
-    named: str = ""
 
 
 class Passing(NamedTuple):
@@ -43,6 +36,7 @@ _Openings: TypeAlias = list[Opening]
 
 def reach(cluster: Cluster, of: Collection[str] | None = None) -> Reachability:
     """All flows; or, with names of namespaces, those that have an end in one of them."""
+    cluster = kube_ovn.located(cluster)
     located = _located([cluster])
     classes = Classes([cluster], scope([cluster], located, of), of or ())
     flows = [
@@ -58,6 +52,7 @@ def reach(cluster: Cluster, of: Collection[str] | None = None) -> Reachability:
 def compare(before: Cluster, after: Cluster, of: Collection[str] | None = None) -> Difference:
     """What opens and what closes from one state to the other. Pods and addresses are those of the later state, and of
     the earlier one for namespaces that are gone."""
+    before, after = kube_ovn.located(before), kube_ovn.located(after)
     located = _located([before, after])
     classes = Classes([before, after], scope([before, after], located, of), of or ())
     opened: list[Flow] = []
@@ -128,25 +123,21 @@ def _unknown(classes: Classes, of: Collection[str] | None) -> dict[str, Sequence
 
 class _Side:
     """What the policies of a class allow in one direction. `wide`: to everyone; None: no policy is enforced. `narrow`:
-    to other classes, by their index."""
+    to other classes, by their index. `near`: the classes that it may meet by all that decides."""
 
-    __slots__ = ("narrow", "wide")
+    __slots__ = ("narrow", "near", "wide")
 
     def __init__(self, openings: frozenset[Opening] | None, members: Mapping[int, Sequence[int]]) -> None:
         self.wide: _Openings | None = None
         self.narrow: dict[int, _Openings] = {}
-        if openings is None:
-            return
-        self.wide = []
-        for opening in _ordered(openings):
-            if opening.peer == EVERYONE:
-                self.wide.append(opening)
-            for index in members.get(opening.peer, ()):
-                self.narrow.setdefault(index, []).append(opening)
-
-    @property
-    def is_wide(self) -> bool:
-        return self.wide is None or bool(self.wide)
+        if openings is not None:
+            self.wide = []
+            for opening in _ordered(openings):
+                if opening.peer == EVERYONE:
+                    self.wide.append(opening)
+                for index in members.get(opening.peer, ()):
+                    self.narrow.setdefault(index, []).append(opening)
+        self.near = Near(self.narrow.keys(), self.wide is None or bool(self.wide))
 
     def to(self, index: int) -> _Openings | None:
         if self.wide is None:
@@ -168,6 +159,7 @@ class _State:
         for index, one in enumerate(classes.classes):
             for number in one.peers[at]:
                 members.setdefault(number, []).append(index)
+        self.layers = Layers(classes, at) if classes.is_layered else None
         self.ends: list[tuple[_Side, _Side] | None] = []
         self.admitted: dict[int, list[int]] = {}  # by source, the targets that name it
         self.reached: dict[int, list[int]] = {}  # by target, the sources that name it
@@ -180,13 +172,16 @@ class _State:
                 continue
             ingress, egress = (_Side(side, members) for side in rules)
             self.ends.append((ingress, egress))
-            for source in ingress.narrow:
+            if self.layers is not None:
+                for side, end in enumerate((ingress, egress)):
+                    end.near = self.layers.near(side, one, end.near, is_isolated=end.wide is not None)
+            for source in ingress.near.classes:
                 self.admitted.setdefault(source, []).append(index)
-            for target in egress.narrow:
+            for target in egress.near.classes:
                 self.reached.setdefault(target, []).append(index)
-            if ingress.is_wide:
+            if ingress.near.is_wide:
                 self.wide_targets.append(index)
-            if egress.is_wide:
+            if egress.near.is_wide:
                 self.wide_sources.append(index)
 
     def targets(self, source: int) -> Iterator[int]:
@@ -195,8 +190,8 @@ class _State:
         if ends is None:
             return
         egress = ends[_EGRESS]
-        yield from egress.narrow
-        if egress.is_wide:
+        yield from egress.near.classes
+        if egress.near.is_wide:
             yield from self.admitted.get(source, ())
             yield from self.wide_targets
 
@@ -205,8 +200,8 @@ class _State:
         if ends is None:
             return
         ingress = ends[_INGRESS]
-        yield from ingress.narrow
-        if ingress.is_wide:
+        yield from ingress.near.classes
+        if ingress.near.is_wide:
             yield from self.reached.get(target, ())
             yield from self.wide_sources
 
@@ -217,6 +212,8 @@ class _State:
         if ours is None or theirs is None or not families:
             return _NOTHING
         out, in_ = ours[_EGRESS].to(target), theirs[_INGRESS].to(source)
+        if self.layers is not None:
+            return Passing(*self.layers.passing(one, other, out, in_, _allowed))
         if self._families and not self._families.keys().isdisjoint(o.peer for o in (*(out or ()), *(in_ or ()))):
             return _either(
                 _both(_allowed(self._of(family, out), other), _allowed(self._of(family, in_), other))
@@ -284,21 +281,15 @@ def _pairs(classes: Classes, of: Collection[str] | None) -> Iterator[tuple[Class
     inside = set(chosen)
     for source in chosen:
         for target in dict.fromkeys(index for state in states for index in state.targets(source)):
-            yield (
-                listed[source],
-                listed[target],
-                tuple(s.passing(source, target, listed[source], listed[target]) for s in states),
-            )
+            one, other = listed[source], listed[target]
+            yield one, other, tuple(s.passing(source, target, one, other) for s in states)
     if of is None:
         return
     for target in chosen:
         for source in dict.fromkeys(index for state in states for index in state.sources(target)):
             if source not in inside:
-                yield (
-                    listed[source],
-                    listed[target],
-                    tuple(s.passing(source, target, listed[source], listed[target]) for s in states),
-                )
+                one, other = listed[source], listed[target]
+                yield one, other, tuple(s.passing(source, target, one, other) for s in states)
 
 
 # --- addresses outside the cluster
@@ -310,6 +301,8 @@ def _outside(classes: Classes, located: Located, of: Collection[str] | None) -> 
     """Of each class, as source and as target, the addresses outside the cluster that it reaches or is reached from:
     with what passes in each state."""
     cluster = located.all if classes.states[-1].blocks_match_pods else Covered(())
+    others = Covered(map(addresses.span, kube_ovn.others(classes.states[-1])))
+    above = [Layers(classes, at) for at in range(len(classes.states))] if classes.is_layered else []
     seen: dict[object, _Parts] = {}
     for one in classes.classes:
         if of is not None and one.namespaces.isdisjoint(of):
@@ -317,30 +310,35 @@ def _outside(classes: Classes, located: Located, of: Collection[str] | None) -> 
         for side in (_EGRESS, _INGRESS):
             rules = tuple(None if found is None else (found[side],) for found in one.rules)
             named = None if side == _EGRESS or one.named is None else tuple(one.named.items())
-            key = (side, rules, one.families, named)
+            key = (side, rules, one.families, named, tuple(sides[side] for sides in one.tiers), one.places)
             if key not in seen:
-                seen[key] = list(_beyond_cluster(rules, side, one, classes.blocks, cluster))
+                seen[key] = list(_beyond_cluster(rules, side, one, classes.blocks, (cluster, others), above))
             yield one, side == _EGRESS, seen[key]
 
 
 def _beyond_cluster(
     rules: Sequence[tuple[frozenset[Opening] | None] | None],
     side: int,
-    one: Class,
+    own: Class,
     known: Mapping[int, Block],
-    cluster: Covered,
+    cluster: Sequence[Covered],
+    above: Sequence[Layers],
 ) -> Iterator[tuple[tuple[Network, ...], tuple[Passing, ...]]]:
-    target = one if side == _INGRESS else None
-    openings = [_ordered(found[0]) if found is not None and found[0] is not None else [] for found in rules]
-    used = dict.fromkeys(known[opening.peer] for listed in openings for opening in listed if opening.peer in known)
-    spans = {block: addresses.spans(block) for block in used}
+    openings = [None if found is None or found[0] is None else _ordered(found[0]) for found in rules]
+    named = {opening.peer for listed in openings for opening in listed or ()}
+    named.update(number for layers in above for number in layers.peers(side, own))
+    spans = {number: addresses.spans(known[number]) for number in named if number in known}
+    edges = (*map(known.__getitem__, spans), *(block for layers in above for block in layers.cutting(own)))
     parts: dict[tuple[Passing, ...], list[Span]] = {}
-    for part in Cut(used).everything():
-        if part.version not in one.families or cluster.contains(part):
+    for part in Cut(edges).everything():
+        if part.version not in own.families or any(one.contains(part) for one in cluster):
             continue
+        other = Other(frozenset(n for n, listed in spans.items() if addresses.contains(listed, part)), is_beyond=True)
         passing = tuple(
-            _NOTHING if found is None else _turned(_allowed(_at(found[0], listed, part, known, spans), target), side)
-            for found, listed in zip(rules, openings, strict=True)
+            _NOTHING
+            if found is None
+            else _from_beyond(above[at] if above else None, side, own, other, part, openings[at])
+            for at, found in enumerate(rules)
         )
         if any(allowed.ports != ports.NONE for allowed in passing):
             parts.setdefault(passing, []).append(part)
@@ -348,22 +346,15 @@ def _beyond_cluster(
         yield addresses.networks(found), passing
 
 
-def _at(
-    rules: frozenset[Opening] | None,
-    listed: Iterable[Opening],
-    part: Span,
-    known: Mapping[int, Block],
-    spans: Mapping[Block, Sequence[Span]],
-) -> _Openings | None:
-    """The openings that allow a part of the address space."""
-    if rules is None:
-        return None
-    return [
-        opening
-        for opening in listed
-        if opening.peer == EVERYONE or (opening.peer in known and addresses.contains(spans[known[opening.peer]], part))
-    ]
-
-
-def _turned(passing: Passing, side: int) -> Passing:
-    return passing if side == _EGRESS else passing._replace(leaves=(), enters=passing.leaves)
+def _from_beyond(
+    known: Layers | None, side: int, own: Class, other: Other, part: Span, openings: _Openings | None
+) -> Passing:
+    """What passes between a class and a part of the address space."""
+    target = own if side == _INGRESS else None
+    if known is not None:
+        return Passing(*known.beyond(side == _EGRESS, own, other, part, openings, _allowed))
+    if openings is None:
+        found = Passing(None)
+    else:
+        found = _allowed([one for one in openings if one.peer == EVERYONE or one.peer in other.peers], target)
+    return found if side == _EGRESS else found._replace(leaves=(), enters=found.leaves)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from securetenant.reach import addresses
+from securetenant.reach import addresses, layers
 from securetenant.reach.addresses import Located, Span
 from securetenant.reach.classes import selected
 from securetenant.reach.values import Cluster, Standing
@@ -54,6 +54,9 @@ def scope(states: Sequence[Cluster], located: Sequence[Located], of: Collection[
         return dict.fromkeys(name for state in states for name in state.namespaces)
     found = {name: None for state in states for name in of if name in state.namespaces}
     for state, where in zip(states, located, strict=True):
+        if (opened := layers.opened(state, of, state.namespaces)) is None:
+            return dict.fromkeys(name for state in states for name in state.namespaces)
+        found |= dict.fromkeys(opened)
         here = [name for name in of if name in state.namespaces]
         for direction in TYPE:
             found |= dict.fromkeys(_others(state, where, here, direction))

@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from securetenant.model.objects import Ref
+from securetenant.sets import kube_ovn
 from securetenant.sets.blocks import Address, Network
 from securetenant.sets.labels import Labels
 from securetenant.sets.policy import Policy, Unclear
 from securetenant.sets.ports import Ports
+from securetenant.sets.tiers import TierPolicy
 
 
 class Standing(NamedTuple):
@@ -16,6 +18,15 @@ class Standing(NamedTuple):
 
     ref: Ref
     policy: Policy | Unclear
+
+
+class Tiered(NamedTuple):
+    """A ClusterNetworkPolicy, or one of the kinds before it, that stands in the cluster. `created`: when, as the API
+    server writes it: of several with the same priority, Kube-OVN enforces the first alone."""
+
+    ref: Ref
+    policy: TierPolicy | Unclear
+    created: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +52,9 @@ class Cluster:
     the blocks that its pods' addresses lie in; `ranges`: the same for all others. Where neither is known, an ipBlock
     counts for addresses outside the cluster alone. `blocks_match_pods`: whether an ipBlock matches pods by address,
     which Kubernetes leaves to the network plug-in. `unclear`: by namespace, what (may) select its pods and is not
-    understood.
+    understood. `tiers`: the policies above and below NetworkPolicies, where the plug-in enforces them (Kube-OVN: only
+    if it is told to). `switches`: Kube-OVN's Subnets, if it is the plug-in; the addresses that are in neither `subnets`
+    nor `ranges` are taken from them.
     """
 
     namespaces: Mapping[str, Mapping[str, str]]
@@ -51,6 +64,9 @@ class Cluster:
     ranges: Sequence[Network] = ()
     blocks_match_pods: bool = True
     unclear: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    tiers: Sequence[Tiered] = ()
+    plugin: Literal["KubeOVN", "Calico", "Cilium", "None"] = "None"
+    switches: Sequence[kube_ovn.Subnet] = ()
 
 
 @dataclass(frozen=True, slots=True)

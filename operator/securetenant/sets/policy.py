@@ -170,7 +170,7 @@ def parsed(spec: JsonValue) -> Policy | Unclear:
     try:
         given = msgspec.convert({} if spec is None else spec, _Spec)
     except msgspec.ValidationError:
-        return _unclear(spec)
+        return unclear(spec)
     return Policy(
         _selector(given.pod_selector),
         _rules(given.ingress, _Ingress) if given.is_for("ingress") else None,
@@ -187,7 +187,7 @@ def _rule(item: JsonValue, form: type[_Ingress | _Egress]) -> Rule | Unclear:
         given = msgspec.convert(item, form)
         peers = tuple(map(_peer, given.peers or ())) or None
     except (msgspec.ValidationError, ValueError):
-        return _unclear(item)
+        return unclear(item)
     if not given.ports:
         return Rule(peers)
     found = [_port(port) for port in given.ports]
@@ -218,7 +218,8 @@ def _selector(given: _Selector | None) -> Selector:
     return Selector(tuple(sorted((given.match_labels or {}).items())), tuple(terms))
 
 
-def _unclear(value: JsonValue) -> Unclear:
+def unclear(value: JsonValue) -> Unclear:
+    """Of JSON that cannot be parsed."""
     return Unclear(json.dumps(value, sort_keys=True, ensure_ascii=False))
 
 
