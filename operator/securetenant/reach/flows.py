@@ -157,7 +157,7 @@ class _End:
         if openings is None:
             return
         self.wide = []
-        for opening in sorted(openings):
+        for opening in _sorted(openings):
             if opening.peer == EVERYONE:
                 self.wide.append(opening)
             for index in members.get(opening.peer, ()):
@@ -234,6 +234,11 @@ class _State:
         both = ports.intersection(out.ports, in_.ports)
         named = tuple(dict.fromkeys((*out.named, *in_.named)))
         return _NOTHING if both == ports.NONE else Passing(both, out.leaves, in_.leaves, named)
+
+
+def _sorted(openings: Iterable[Opening]) -> list[Opening]:
+    """By their policies: sets of ports have no order."""
+    return sorted(openings, key=lambda one: one.ref)
 
 
 def _allowed(openings: _Openings | None, target: Class | None) -> Passing:
@@ -318,7 +323,7 @@ def _beyond_cluster(
     known: Mapping[int, Block],
     cluster: Covered,
 ) -> Iterator[tuple[tuple[Network, ...], tuple[Passing, ...]]]:
-    openings = [sorted(found[0]) if found is not None and found[0] is not None else [] for found in rules]
+    openings = [_sorted(found[0]) if found is not None and found[0] is not None else [] for found in rules]
     used = dict.fromkeys(known[opening.peer] for listed in openings for opening in listed if opening.peer in known)
     spans = {block: addresses.spans(block) for block in used}
     parts: dict[tuple[Passing, ...], list[Span]] = {}
