@@ -1,6 +1,5 @@
 """Who reaches whom, as each program says it, in one form to compare: the ports of TCP, UDP and SCTP from 1 on."""
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
@@ -12,8 +11,7 @@ from securetenant.sets import ports
 from securetenant.sets.ports import EVERYTHING, OTHER, Ports, Range
 
 Known: TypeAlias = tuple[Range, ...]
-_NUMBERED: Final = tuple(item._replace(low=1) for item in EVERYTHING if item.protocol != OTHER)
-_TOKEN: Final = re.compile(r"(?:(TCP|UDP|SCTP) )?(\d+)(?:-(\d+))?")
+NUMBERED: Final = tuple(item._replace(low=1) for item in EVERYTHING if item.protocol != OTHER)
 
 
 @dataclass
@@ -35,20 +33,7 @@ class Answer:
 
 def numbered(found: Ports) -> Known:
     """Without what has no port, and without port 0."""
-    return _NUMBERED if found is None else ports.intersection(found, _NUMBERED) or ()
-
-
-def read(text: str) -> Known:
-    """"TCP 80-90,443, UDP 53", as both analysers write it."""
-    if text.lower() == "all connections":
-        return _NUMBERED
-    found, protocol = [], ""
-    for token in re.split(r",\s*", text):
-        match = _TOKEN.fullmatch(token)
-        assert match is not None, text
-        protocol = match[1] or protocol
-        found.append(Range(protocol, int(match[2]), int(match[3] or match[2])))
-    return ports.merged(found)
+    return NUMBERED if found is None else ports.intersection(found, NUMBERED) or ()
 
 
 def ours(found: Reachability) -> Answer:

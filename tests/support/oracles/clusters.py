@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from securetenant.model.kinds import NETWORK_POLICY
 from securetenant.model.objects import Ref
@@ -85,7 +85,7 @@ def _pod(pod: Pod) -> Document:
 
 # --- random ones
 
-_LABELS: Final = {"app": ("a", "b", "c"), "tier": ("x", "y", "")}
+_LABELS: Final = {"app": ("a", "b", "c"), "tier": ("x", "z", "")}
 _TEAMS: Final = ({}, {"team": "red"}, {"team": "blue"}, {"team": "blue", "env": "prod"})
 _NAMED: Final = (("web", ("TCP", 80)), ("web", ("TCP", 8080)), ("web", ("UDP", 80)), ("dns", ("UDP", 53)))
 _V4: Final = (
@@ -103,12 +103,26 @@ _V6: Final = (
 _NUMBERS: Final[tuple[Document, ...]] = (
     *({}, {"port": 80}, {"port": 443}, {"port": 53}, {"port": 1}, {"port": 65535}),
     *({"port": 80, "endPort": 443}, {"port": 81, "endPort": 81}, {"port": 1, "endPort": 65535}),
-    {"port": 400, "endPort": 500},
 )
+_OPERATORS: Final = ("In", "NotIn", "Exists", "DoesNotExist")
+_OVERLAPPING: Final = {"port": 400, "endPort": 500}
 
 
-def random_cluster(seed: int, prefix: str, *, is_plain: bool) -> Given:
-    """`is_plain`: without what netpol-analyzer refuses, IPv6 and ports by name at addresses."""
+class Dialect(NamedTuple):
+    """What a program takes of the API. `ports_by_name_outside`: in rules that may match addresses. `idle_rules`: those
+    of a direction that `policyTypes` leaves out. `types_in_any_order`: and an empty `egress` without any.
+    `ranges_that_overlap`: of ports, of which neither contains the other. `keys_elsewhere`: Exists and DoesNotExist of
+    labels of pods in other namespaces."""
+
+    ipv6: bool = True
+    ports_by_name_outside: bool = True
+    idle_rules: bool = True
+    types_in_any_order: bool = True
+    ranges_that_overlap: bool = True
+    keys_elsewhere: bool = True
+
+
+def random_cluster(seed: int, prefix: str, dialect: Dialect) -> Given:
     chance = Random(seed)
     spaces = [f"{prefix}-{name}" for name in "mno"[: chance.choice((2, 2, 3))]]
     pods = []
@@ -118,9 +132,9 @@ def random_cluster(seed: int, prefix: str, *, is_plain: bool) -> Given:
             named = dict(chance.sample(_NAMED, chance.randint(0, 2)))
             address = ip_address(f"10.{chance.randrange(200)}.{chance.randrange(250)}.{len(pods) + 1}")
             pods.append(Pod(space, name, labels, named, (address,)))
-    drawn = _Draw(chance, spaces, is_plain)
+    drawn = _Draw(chance, spaces, dialect)
     policies = [
-        (space, f"policy{n}", drawn.spec(space)) for space in spaces for n in range(chance.choice((0, 1, 1, 2, 3)))
+        (space, f"policy{n}", drawn.spec(space)) for space in spaces for n in range(chance.choice((0, 1, 2, 2, 3)))
     ]
     return Given({space: chance.choice(_TEAMS) for space in spaces}, pods, policies)
 
@@ -129,16 +143,20 @@ def random_cluster(seed: int, prefix: str, *, is_plain: bool) -> Given:
 class _Draw:
     chance: Random
     spaces: Sequence[str]
-    is_plain: bool
+    dialect: Dialect
 
     def spec(self, space: str) -> Document:
-        chance = self.chance
+        chance, dialect = self.chance, self.dialect
         found: Document = {"podSelector": self.pods()}
-        if types := chance.choice(([], ["Ingress"], ["Egress"], ["Ingress", "Egress"], ["Egress", "Ingress"])):
-            found["policyTypes"] = types
+        types = chance.choice(([], ["Ingress"], ["Egress"], ["Ingress", "Egress"], ["Egress", "Ingress"]))
+        if types:
+            found["policyTypes"] = types if dialect.types_in_any_order else sorted(types, reverse=True)
         for direction, peers in (("ingress", "from"), ("egress", "to")):
-            if chance.random() < 0.8:
-                found[direction] = [self.rule(peers) for _ in range(chance.choice((0, 1, 1, 2)))]
+            if chance.random() < 0.2 or (types and direction.title() not in types and not dialect.idle_rules):
+                continue
+            rules = [self.rule(peers) for _ in range(chance.choice((0, 1, 1, 2)))]
+            if rules or types or dialect.types_in_any_order:
+                found[direction] = rules
         return found
 
     def rule(self, peers: str) -> Document:
@@ -148,7 +166,7 @@ class _Draw:
             found[peers] = [self.peer() for _ in range(chance.choice((0, 1, 1, 2, 3)))]
         if chance.random() < 0.7:
             is_at_pods = peers == "from" or (found.get(peers) and all("ipBlock" not in one for one in found[peers]))
-            named = bool(is_at_pods) or not self.is_plain
+            named = bool(is_at_pods) or self.dialect.ports_by_name_outside
             found["ports"] = [self.port(named=named) for _ in range(chance.choice((0, 1, 1, 2)))]
         return found
 
@@ -156,13 +174,14 @@ class _Draw:
         chance = self.chance
         match chance.randrange(5):
             case 0:
-                return {"ipBlock": chance.choice(_V4 if self.is_plain else _V4 + _V6)}
+                return {"ipBlock": chance.choice(_V4 + _V6 if self.dialect.ipv6 else _V4)}
             case 1:
                 return {"podSelector": self.pods()}
             case 2:
                 return {"namespaceSelector": self.namespaces()}
             case _:
-                return {"namespaceSelector": self.namespaces(), "podSelector": self.pods()}
+                operators = _OPERATORS if self.dialect.keys_elsewhere else _OPERATORS[:2]
+                return {"namespaceSelector": self.namespaces(), "podSelector": self.selector(_LABELS, operators)}
 
     def port(self, *, named: bool) -> Document:
         chance = self.chance
@@ -170,7 +189,7 @@ class _Draw:
         found = {} if protocol is None else {"protocol": protocol}
         if named and chance.random() < 0.3:
             return {**found, "port": chance.choice(("web", "dns", "absent"))}
-        return {**found, **chance.choice(_NUMBERS)}
+        return {**found, **chance.choice((*_NUMBERS, _OVERLAPPING) if self.dialect.ranges_that_overlap else _NUMBERS)}
 
     def pods(self) -> Document:
         return self.selector(_LABELS)
@@ -178,7 +197,7 @@ class _Draw:
     def namespaces(self) -> Document:
         return self.selector({LABEL_NAME: self.spaces, "team": ("red", "blue"), "env": ("prod",)})
 
-    def selector(self, known: Mapping[str, Sequence[str]]) -> Document:
+    def selector(self, known: Mapping[str, Sequence[str]], operators: Sequence[str] = _OPERATORS) -> Document:
         chance = self.chance
         key = chance.choice([*known])
         match chance.randrange(6):
@@ -187,14 +206,14 @@ class _Draw:
             case 2 | 3:
                 return {"matchLabels": {key: chance.choice(known[key])}}
             case 4:
-                return {"matchExpressions": [self.term(known)]}
+                return {"matchExpressions": [self.term(known, operators)]}
             case _:
-                return {"matchLabels": {key: chance.choice(known[key])}, "matchExpressions": [self.term(known)]}
+                return {"matchLabels": {key: chance.choice(known[key])}, "matchExpressions": [self.term(known, operators)]}
 
-    def term(self, known: Mapping[str, Sequence[str]]) -> Document:
+    def term(self, known: Mapping[str, Sequence[str]], operators: Sequence[str]) -> Document:
         chance = self.chance
-        key, operator = chance.choice([*known]), chance.choice(("In", "NotIn", "Exists", "DoesNotExist"))
-        if operator not in ("In", "NotIn"):
+        key, operator = chance.choice([*known]), chance.choice(operators)
+        if operator not in _OPERATORS[:2]:
             return {"key": key, "operator": operator}
         values = chance.sample(known[key], chance.randint(1, min(2, len(known[key]))))
         return {"key": key, "operator": operator, "values": values}
