@@ -3,6 +3,8 @@
 import json
 import re
 import subprocess
+from collections.abc import Mapping
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
@@ -12,12 +14,10 @@ from securetenant.sets import ports
 from securetenant.sets.ports import Range
 from tests.support.oracles.answers import NUMBERED, Answer, Known
 from tests.support.oracles.clusters import Dialect, Given
+from tests.support.specs import Document
 
-#: It refuses rules that `policyTypes` makes idle, and knows its two types in one order. An empty `egress` without types
-#: closes egress for it, and does nothing in Kubernetes. No pod matches an ipBlock.
-NCA: Final = Dialect(idle_rules=False, types_in_any_order=False, keys_elsewhere=False)
-#: It knows IPv4 alone, and ends where a port by name is asked for at an address. Where egress allows 400-500 and ingress
-#: 80-443, it sees nothing pass. No pod matches an ipBlock.
+# What each of them does otherwise than Kubernetes has a case in tests/oracles/test_differences.py.
+NCA: Final = Dialect()
 NETPOLICY: Final = Dialect(ipv6=False, ports_by_name_outside=False, ranges_that_overlap=False)
 
 _PORTS: Final = re.compile(r"(?:(TCP|UDP|SCTP) )?(\d+)(?:-(\d+))?")
@@ -30,7 +30,11 @@ class Refused(Exception):
 
 
 def nca(program: Path, given: Given, folder: Path) -> Answer:
-    """What network-config-analyzer says. Raises Refused."""
+    """What network-config-analyzer says of what `put_plainly` makes of the policies. Raises Refused."""
+    return nca_as_it_is(program, put_plainly(given), folder)
+
+
+def nca_as_it_is(program: Path, given: Given, folder: Path) -> Answer:
     _write(given, folder)
     places = [argument for option in ("-n", "-p") for argument in (option, str(folder))]
     form = ["-o", "txt_no_fw_rules", "--output_endpoints", "pods", "--print_ipv6"]
@@ -42,6 +46,43 @@ def nca(program: Path, given: Given, folder: Path) -> Answer:
         elif " => " in line:
             raise AssertionError(line)
     return answer
+
+
+def put_plainly(given: Given) -> Given:
+    """The same policies as network-config-analyzer understands them: without rules that `policyTypes` makes idle, types
+    in its order, no empty `egress` without any; and, in other namespaces, the values of labels instead of their keys."""
+    values: dict[str, set[str]] = {}
+    for pod in given.pods:
+        for key, value in pod.labels.items():
+            values.setdefault(key, set()).add(value)
+    return replace(given, policies=[(space, name, _plain(spec, values)) for space, name, spec in given.policies])
+
+
+def _plain(spec: Document, values: Mapping[str, set[str]]) -> Document:
+    found = dict(spec)
+    types = spec.get("policyTypes") or ["Ingress", *(["Egress"] if spec.get("egress") else [])]
+    found["policyTypes"] = sorted(types, reverse=True)
+    for direction, peers in (("ingress", "from"), ("egress", "to")):
+        if direction.title() not in types:
+            found.pop(direction, None)
+        elif rules := spec.get(direction):
+            found[direction] = [
+                {**rule, peers: [_plain_peer(peer, values) for peer in rule[peers]]} if rule.get(peers) else rule
+                for rule in rules
+            ]
+    return found
+
+
+def _plain_peer(peer: Document, values: Mapping[str, set[str]]) -> Document:
+    terms = peer.get("podSelector", {}).get("matchExpressions")
+    if "namespaceSelector" not in peer or not terms:
+        return peer
+    return {**peer, "podSelector": {**peer["podSelector"], "matchExpressions": [_plain_term(t, values) for t in terms]}}
+
+
+def _plain_term(term: Document, values: Mapping[str, set[str]]) -> Document:
+    operator = {"Exists": "In", "DoesNotExist": "NotIn"}.get(term["operator"])
+    return {**term, "operator": operator, "values": sorted(values.get(term["key"], {"none"}))} if operator else term
 
 
 def netpolicy(program: Path, given: Given, folder: Path) -> Answer:

@@ -74,12 +74,12 @@ def _pod(pod: Pod) -> Document:
     ports = [
         {"name": name, "protocol": protocol, "containerPort": number} for name, (protocol, number) in pod.named.items()
     ]
-    address = str(pod.addresses[0])
+    addresses = list(map(str, pod.addresses))
     return _document(
         *("v1", "Pod", pod.namespace, pod.name),
         labels=dict(pod.labels),
         spec={"containers": [{"name": "c", "image": "registry.example/c", **({"ports": ports} if ports else {})}]},
-        status={"phase": "Running", "hostIP": "192.0.2.1", "podIP": address, "podIPs": [{"ip": address}]},
+        status={"phase": "Running", "hostIP": "192.0.2.1", "podIP": addresses[0], "podIPs": [{"ip": one} for one in addresses]},
     )
 
 
@@ -109,17 +109,12 @@ _OVERLAPPING: Final = {"port": 400, "endPort": 500}
 
 
 class Dialect(NamedTuple):
-    """What a program takes of the API. `ports_by_name_outside`: in rules that may match addresses. `idle_rules`: those
-    of a direction that `policyTypes` leaves out. `types_in_any_order`: and an empty `egress` without any.
-    `ranges_that_overlap`: of ports, of which neither contains the other. `keys_elsewhere`: Exists and DoesNotExist of
-    labels of pods in other namespaces."""
+    """What a program takes of the API. `ports_by_name_outside`: in rules that may match addresses.
+    `ranges_that_overlap`: of ports, of which neither contains the other."""
 
     ipv6: bool = True
     ports_by_name_outside: bool = True
-    idle_rules: bool = True
-    types_in_any_order: bool = True
     ranges_that_overlap: bool = True
-    keys_elsewhere: bool = True
 
 
 def random_cluster(seed: int, prefix: str, dialect: Dialect) -> Given:
@@ -130,11 +125,12 @@ def random_cluster(seed: int, prefix: str, dialect: Dialect) -> Given:
         for name in "pqr"[: chance.randint(1, 3)]:
             labels = {key: chance.choice(values) for key, values in _LABELS.items() if chance.random() < 0.7}
             named = dict(chance.sample(_NAMED, chance.randint(0, 2)))
-            address = ip_address(f"10.{chance.randrange(200)}.{chance.randrange(250)}.{len(pods) + 1}")
-            pods.append(Pod(space, name, labels, named, (address,)))
+            number = f"{chance.randrange(1, 200)}.{chance.randrange(250)}.{len(pods) + 1}"
+            addresses = ip_address(f"10.{number}"), ip_address(f"fd00::{number.replace('.', ':')}")
+            pods.append(Pod(space, name, labels, named, addresses))
     drawn = _Draw(chance, spaces, dialect)
     policies = [
-        (space, f"policy{n}", drawn.spec(space)) for space in spaces for n in range(chance.choice((0, 1, 2, 2, 3)))
+        (space, f"policy{n}", drawn.spec()) for space in spaces for n in range(chance.choice((0, 1, 2, 2, 3)))
     ]
     return Given({space: chance.choice(_TEAMS) for space in spaces}, pods, policies)
 
@@ -145,18 +141,14 @@ class _Draw:
     spaces: Sequence[str]
     dialect: Dialect
 
-    def spec(self, space: str) -> Document:
-        chance, dialect = self.chance, self.dialect
+    def spec(self) -> Document:
+        chance = self.chance
         found: Document = {"podSelector": self.pods()}
-        types = chance.choice(([], ["Ingress"], ["Egress"], ["Ingress", "Egress"], ["Egress", "Ingress"]))
-        if types:
-            found["policyTypes"] = types if dialect.types_in_any_order else sorted(types, reverse=True)
+        if types := chance.choice(([], ["Ingress"], ["Egress"], ["Ingress", "Egress"], ["Egress", "Ingress"])):
+            found["policyTypes"] = types
         for direction, peers in (("ingress", "from"), ("egress", "to")):
-            if chance.random() < 0.2 or (types and direction.title() not in types and not dialect.idle_rules):
-                continue
-            rules = [self.rule(peers) for _ in range(chance.choice((0, 1, 1, 2)))]
-            if rules or types or dialect.types_in_any_order:
-                found[direction] = rules
+            if chance.random() < 0.8:
+                found[direction] = [self.rule(peers) for _ in range(chance.choice((0, 1, 1, 2)))]
         return found
 
     def rule(self, peers: str) -> Document:
@@ -180,8 +172,7 @@ class _Draw:
             case 2:
                 return {"namespaceSelector": self.namespaces()}
             case _:
-                operators = _OPERATORS if self.dialect.keys_elsewhere else _OPERATORS[:2]
-                return {"namespaceSelector": self.namespaces(), "podSelector": self.selector(_LABELS, operators)}
+                return {"namespaceSelector": self.namespaces(), "podSelector": self.pods()}
 
     def port(self, *, named: bool) -> Document:
         chance = self.chance
@@ -197,7 +188,7 @@ class _Draw:
     def namespaces(self) -> Document:
         return self.selector({LABEL_NAME: self.spaces, "team": ("red", "blue"), "env": ("prod",)})
 
-    def selector(self, known: Mapping[str, Sequence[str]], operators: Sequence[str] = _OPERATORS) -> Document:
+    def selector(self, known: Mapping[str, Sequence[str]]) -> Document:
         chance = self.chance
         key = chance.choice([*known])
         match chance.randrange(6):
@@ -206,13 +197,13 @@ class _Draw:
             case 2 | 3:
                 return {"matchLabels": {key: chance.choice(known[key])}}
             case 4:
-                return {"matchExpressions": [self.term(known, operators)]}
+                return {"matchExpressions": [self.term(known)]}
             case _:
-                return {"matchLabels": {key: chance.choice(known[key])}, "matchExpressions": [self.term(known, operators)]}
+                return {"matchLabels": {key: chance.choice(known[key])}, "matchExpressions": [self.term(known)]}
 
-    def term(self, known: Mapping[str, Sequence[str]], operators: Sequence[str]) -> Document:
+    def term(self, known: Mapping[str, Sequence[str]]) -> Document:
         chance = self.chance
-        key, operator = chance.choice([*known]), chance.choice(operators)
+        key, operator = chance.choice([*known]), chance.choice(_OPERATORS)
         if operator not in _OPERATORS[:2]:
             return {"key": key, "operator": operator}
         values = chance.sample(known[key], chance.randint(1, min(2, len(known[key]))))
