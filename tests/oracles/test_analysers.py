@@ -1,7 +1,6 @@
 """Reachability against two analysers that share no code with it or with each other, on random clusters: every pair of
 pods and every address, on all ports."""
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -43,5 +42,5 @@ def agree(given: Given, theirs: Answer, name: str, versions: tuple[int, ...] = (
         pytest.fail(f"{source} to {target}: {what}; {len(found)} such; policies there: {given.policies_at(*ends)}")
     pairs = len(given.pods) * (len(given.pods) - 1)
     some = sum(source != target for source, target in mine.pods)
-    print(f"{name}: {pairs} pairs of pods agree, of which {some} may talk, {len(set(mine.pods.values()))} sets of ports")
+    print(f"{name}: {pairs} pairs of pods agree, {some} may talk, on {len(set(mine.pods.values()))} sets of ports")
     assert pairs > some > pairs // 10

@@ -1,5 +1,5 @@
-"""Where the analysers do otherwise than Kubernetes: a case of each, so that it is seen when one of them changes. What is
-compared elsewhere is drawn, or put, so that none of it matters."""
+"""Where the analysers do otherwise than Kubernetes: a case of each, so that it is seen when one of them changes. What
+is compared elsewhere is drawn, or put, so that none of it matters."""
 
 from collections.abc import Callable
 from ipaddress import ip_address
@@ -74,7 +74,10 @@ def test_network_config_analyzer_differs(nca: Path, tmp_path: Path, cluster: Giv
             id="idle rules",
         ),
         pytest.param(
-            given(a={"policyTypes": ["Egress", "Ingress"]}), "policyTypes has invalid value", "", id="types turned round"
+            given(a={"policyTypes": ["Egress", "Ingress"]}),
+            "policyTypes has invalid value",
+            "",
+            id="types turned",
         ),
     ],
 )
@@ -109,7 +112,7 @@ def test_netpol_analyzer_knows_no_ipv6(netpolicy: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["nca", "netpolicy"])
 def test_pods_match_no_block_for_either(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    """Kubernetes leaves it to the network plug-in. Elsewhere reachability is asked for a plug-in that does as they do."""
+    """Kubernetes leaves it to the network plug-in. Elsewhere reachability is asked for one that does as they do."""
     analyse: Analyse = getattr(analysers, name)
     cluster = given(a=to({"ipBlock": {"cidr": "10.2.0.0/16"}}))
     assert passing(analyse(request.getfixturevalue(name), cluster, tmp_path)) == ""

@@ -1,5 +1,5 @@
-"""What the operator writes opens exactly what is agreed, as two analysers that are not ours and reachability all say: for
-the examples as `securetenant render` prints them, and for random whitelists, agreed, half agreed and not at all."""
+"""What the operator writes opens exactly what is agreed, as two analysers that are not ours and reachability all say:
+for the examples as `securetenant render` prints them, and for random whitelists, agreed, half agreed and not at all."""
 
 import os
 import subprocess
@@ -66,7 +66,11 @@ class Written:
 
 
 def written(
-    prefix: str, said: Declared, policies: Iterable[tuple[str, str, Document]], found: Iterable[End], calls: Iterable[Call]
+    prefix: str,
+    said: Declared,
+    policies: Iterable[tuple[str, str, Document]],
+    found: Iterable[End],
+    calls: Iterable[Call],
 ) -> Written:
     """With the names of all namespaces prefixed, so that several stand side by side in one cluster."""
     listed = [end for end in found if end.is_pod or not end.namespace]
@@ -103,7 +107,14 @@ def check(one: Written, answers: dict[str, Answer]) -> tuple[int, int]:
             for call in one.calls:
                 wanted = one.said.opens(start, end, call)
                 seen = {name: call_passes(answer, source, target, call) for name, answer in answers.items()}
-                assert set(seen.values()) == {wanted}, (start, end, call, f"declared: {wanted}", seen, one.given.policies)
+                assert set(seen.values()) == {wanted}, (
+                    start,
+                    end,
+                    call,
+                    f"declared: {wanted}",
+                    seen,
+                    one.given.policies,
+                )
                 asked, passed = asked + 1, passed + wanted
     return asked, passed
 
@@ -208,9 +219,7 @@ def rendered(folder: Path) -> Written:
     said = Declared(tenants, owners, Platform(), datetime.now(UTC))
     placed = [(space, labels) for space in (*owners, EDGE) for labels in KINDS]
     placed += [(DNS, {"k8s-app": "kube-dns"}), (DNS, {"app": "a"})]
-    pods = [
-        End(reading.addresses(f"10.60.{number}.1"), space, labels) for number, (space, labels) in enumerate(placed)
-    ]
+    pods = [End(reading.addresses(f"10.60.{number}.1"), space, labels) for number, (space, labels) in enumerate(placed)]
     calls = [*PORTS, *(Call("TCP", port) for port in (9443, 5000, 5010, 5011))]
     Random(0).shuffle(pods)
     return written("", said, policies, [*pods, *PARTNERS], calls)

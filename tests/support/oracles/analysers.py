@@ -50,7 +50,7 @@ def nca_as_it_is(program: Path, given: Given, folder: Path) -> Answer:
 
 def put_plainly(given: Given) -> Given:
     """The same policies as network-config-analyzer understands them: without rules that `policyTypes` makes idle, types
-    in its order, no empty `egress` without any; and, in other namespaces, the values of labels instead of their keys."""
+    in its order, no empty `egress` without any; in other namespaces, the values of labels instead of their keys."""
     values: dict[str, set[str]] = {}
     for pod in given.pods:
         for key, value in pod.labels.items():

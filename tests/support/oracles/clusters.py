@@ -79,14 +79,19 @@ def _pod(pod: Pod) -> Document:
         *("v1", "Pod", pod.namespace, pod.name),
         labels=dict(pod.labels),
         spec={"containers": [{"name": "c", "image": "registry.example/c", **({"ports": ports} if ports else {})}]},
-        status={"phase": "Running", "hostIP": "192.0.2.1", "podIP": addresses[0], "podIPs": [{"ip": one} for one in addresses]},
+        status={
+            "phase": "Running",
+            "hostIP": "192.0.2.1",
+            "podIP": addresses[0],
+            "podIPs": [{"ip": one} for one in addresses],
+        },
     )
 
 
 # --- random ones
 
 _LABELS: Final = {"app": ("a", "b", "c"), "tier": ("x", "z", "")}
-_TEAMS: Final = ({}, {"team": "red"}, {"team": "blue"}, {"team": "blue", "env": "prod"})
+_TEAMS: Final[tuple[dict[str, str], ...]] = ({}, {"team": "red"}, {"team": "blue"}, {"team": "blue", "env": "prod"})
 _NAMED: Final = (("web", ("TCP", 80)), ("web", ("TCP", 8080)), ("web", ("UDP", 80)), ("dns", ("UDP", 53)))
 _V4: Final = (
     {"cidr": "0.0.0.0/0"},
@@ -120,7 +125,7 @@ class Dialect(NamedTuple):
 def random_cluster(seed: int, prefix: str, dialect: Dialect) -> Given:
     chance = Random(seed)
     spaces = [f"{prefix}-{name}" for name in "mno"[: chance.choice((2, 2, 3))]]
-    pods = []
+    pods: list[Pod] = []
     for space in spaces:
         for name in "pqr"[: chance.randint(1, 3)]:
             labels = {key: chance.choice(values) for key, values in _LABELS.items() if chance.random() < 0.7}
@@ -129,9 +134,7 @@ def random_cluster(seed: int, prefix: str, dialect: Dialect) -> Given:
             addresses = ip_address(f"10.{number}"), ip_address(f"fd00::{number.replace('.', ':')}")
             pods.append(Pod(space, name, labels, named, addresses))
     drawn = _Draw(chance, spaces, dialect)
-    policies = [
-        (space, f"policy{n}", drawn.spec()) for space in spaces for n in range(chance.choice((0, 1, 2, 2, 3)))
-    ]
+    policies = [(space, f"policy{n}", drawn.spec()) for space in spaces for n in range(chance.choice((0, 1, 2, 2, 3)))]
     return Given({space: chance.choice(_TEAMS) for space in spaces}, pods, policies)
 
 

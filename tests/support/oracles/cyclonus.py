@@ -68,11 +68,16 @@ class Step:
         return Given(
             spaces,
             [
-                Pod(*name.split("/"), labels, NAMED, (ip_address(f"192.168.1.{number}"),))
+                Pod(*_split(name), labels, NAMED, (ip_address(f"192.168.1.{number}"),))
                 for number, (name, labels) in enumerate(pods.items(), 1)
             ],
             [(one["metadata"]["namespace"], one["metadata"]["name"], one["spec"]) for one in self.policies],
         )
+
+
+def _split(name: str) -> tuple[str, str]:
+    space, _, pod = name.partition("/")
+    return space, pod
 
 
 def steps(program: Path) -> list[Step]:
