@@ -11,8 +11,7 @@ import pytest
 from securetenant.reach.flows import reach
 from securetenant.reach.values import Cluster
 from securetenant.sets.policy import Policy, Unclear
-from tests.support.cni.values import Call
-from tests.support.oracles.answers import Known, ours
+from tests.support.oracles.answers import includes, ours
 from tests.support.oracles.cyclonus import CHANGES, Step, steps
 
 CASES: Final = 229
@@ -66,7 +65,3 @@ def _one_way(policy: Policy | Unclear, table: str) -> Policy | None:
     if table == "ingress":
         return None if policy.ingress is None else replace(policy, egress=None)
     return None if policy.egress is None else replace(policy, ingress=None)
-
-
-def includes(passing: Known, call: Call) -> bool:
-    return any(item.protocol == call.protocol and item.low <= call.port <= item.high for item in passing)

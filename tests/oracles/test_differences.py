@@ -21,8 +21,8 @@ pytestmark = pytest.mark.full
 
 Analyse: TypeAlias = Callable[[Path, Given, Path], Answer]
 PODS: Final = (
-    Pod("a", "p", {"app": "a"}, {}, (ip_address("10.1.0.1"),)),
-    Pod("b", "q", {"app": "b"}, {"web": ("TCP", 8080)}, (ip_address("10.2.0.1"),)),
+    Pod("a", "p", {"app": "a"}, {}, (ip_address("10.1.0.1"), ip_address("fd00:1::1"))),
+    Pod("b", "q", {"app": "b"}, {"web": ("TCP", 8080)}, (ip_address("10.2.0.1"), ip_address("fd00:2::1"))),
 )
 ALL: Final = ports.described(NUMBERED)
 

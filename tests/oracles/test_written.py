@@ -25,7 +25,7 @@ from tests.support.cni import reading
 from tests.support.cni.values import Call, End
 from tests.support.declared import Declared
 from tests.support.oracles import analysers
-from tests.support.oracles.answers import Answer, Known, ours
+from tests.support.oracles.answers import Answer, Known, includes, ours
 from tests.support.oracles.clusters import Given, together
 from tests.support.reading import load
 from tests.support.sandbox import ROOT
@@ -34,10 +34,6 @@ from tests.support.whitelists import (
     CALLS,
     DNS,
     EDGE,
-    LABELS,
-    LOCAL,
-    NODES,
-    OUTSIDE,
     OWNERS,
     PLATFORMS,
     declared,
@@ -73,7 +69,7 @@ def written(
     calls: Iterable[Call],
 ) -> Written:
     """With the names of all namespaces prefixed, so that several stand side by side in one cluster."""
-    listed = [end for end in found if end.is_pod or not end.namespace]
+    listed = [end for end in found if end.is_pod or not end.namespace]  # no analyser knows pods on a node's network
     spaces = dict.fromkeys(end.namespace for end in listed if end.is_pod)
     pods, named = [], list[tuple[str | Span, End]]()
     for number, end in enumerate(listed):
@@ -127,7 +123,7 @@ def call_passes(answer: Answer, source: str | Span, target: str | Span, call: Ca
         found = [known for span, known in answer.leaving.get(source, ()) if addresses.contains([span], target)]
     elif isinstance(source, Span) and isinstance(target, str):
         found = [known for span, known in answer.entering.get(target, ()) if addresses.contains([span], source)]
-    return any(item.protocol == call.protocol and item.low <= call.port <= item.high for one in found for item in one)
+    return any(includes(known, call) for known in found)
 
 
 def answered(given: Given, programs: dict[str, Path], folder: Path) -> dict[str, Answer]:
@@ -153,17 +149,12 @@ def test_random_whitelists_open_what_is_agreed(nca: Path, netpolicy: Path, tmp_p
 
 
 def random_world(prefix: str, sections: Document, platform: Platform, seed: int) -> Written:
-    """IPv4 alone: one of the analysers knows no other."""
+    """Outside the cluster with addresses of IPv4 alone: one of the analysers knows no other."""
     world = enacted("None", tenants_of(sections, {name: {} for name in OWNERS}), platform, seed)
     world.settle()
-    found = [*ends(world, labels=LABELS, outside=OUTSIDE), *NODES, LOCAL]
+    found = [end for end in ends(world) if end.is_pod or all(one.version == 4 for one in end.addresses)]
     policies = [(one.namespace, one.name, dict(one.spec)) for one in world.enforced().policies]
-    # An analyser's addresses are one by one; a pod that has two is reached by either.
-    return written(prefix, declared(world), policies, [end for end in found if known(end)], PORTS)
-
-
-def known(end: End) -> bool:
-    return end.is_pod or (not end.namespace and all(one.version == 4 for one in end.addresses))
+    return written(prefix, declared(world), policies, found, PORTS)
 
 
 # --- the examples

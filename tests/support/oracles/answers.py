@@ -9,6 +9,7 @@ from securetenant.reach.addresses import Span
 from securetenant.reach.values import Group, Outside, Reachability
 from securetenant.sets import ports
 from securetenant.sets.ports import EVERYTHING, OTHER, Ports, Range
+from tests.support.cni.values import Call
 
 Known: TypeAlias = tuple[Range, ...]
 NUMBERED: Final = tuple(item._replace(low=1) for item in EVERYTHING if item.protocol != OTHER)
@@ -34,6 +35,10 @@ class Answer:
 def numbered(found: Ports) -> Known:
     """Without what has no port, and without port 0."""
     return NUMBERED if found is None else ports.intersection(found, NUMBERED) or ()
+
+
+def includes(known: Known, call: Call) -> bool:
+    return any(item.protocol == call.protocol and item.low <= call.port <= item.high for item in known)
 
 
 def ours(found: Reachability) -> Answer:
