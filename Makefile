@@ -82,6 +82,7 @@ test-cluster: $(STAMP) ## Only the tests on the control plane
 .PHONY: test-full
 test-full: $(STAMP) ## Every bad answer to every kind of request, once and for a while (15 minutes)
 	$(call step,control plane (built once),$(PY) -m sandbox build)
+	$(call step,oracles (built once; without them their tests are skipped, but not in CI),$(PY) -m sandbox oracles || [ -z "$$CI" ])
 	$(call step,full tests,$(PY) -m pytest -m full -s $(PYTEST))
 
 # --- other Pythons, and the oldest dependencies: each with an environment of its own, .venv-3.12 and the like

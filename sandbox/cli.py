@@ -1,4 +1,4 @@
-"""The command line: ``python -m sandbox build | up | down | status``."""
+"""The command line: ``python -m sandbox build | oracles | up | down | status``."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sandbox import build, plane, process, progress, versions
+from sandbox import build, oracles, plane, process, progress, versions
 from sandbox.errors import SandboxError
 from sandbox.plane import AuditLevel, Plane
 from sandbox.programs import ORDER, Layout
@@ -40,6 +40,22 @@ def build_command() -> None:
     SANDBOX_KUBERNETES=1.34 builds another minor of Kubernetes. SECURETENANT_CACHE moves the cache.
     """
     print(build.ensure())
+
+
+@app.command("oracles")
+def oracles_command() -> None:
+    """Build what is missing of the programs that judge NetworkPolicies, for the tests, and print where they are.
+
+    Exit code 1 if one of them cannot be had: the tests that need it are then skipped, but in CI they fail.
+    """
+    missing = 0
+    for name in oracles.NAMES:
+        try:
+            print(oracles.ensure(name))
+        except SandboxError as error:
+            _say(f"sandbox: {error}")
+            missing += 1
+    raise typer.Exit(1 if missing else 0)
 
 
 @app.command()
