@@ -1,0 +1,106 @@
+"""What is to pass by the objects that the API server has, by two readers that share no code.
+
+The evaluator of tests/support/cni, on the API server's JSON; and the reachability core, which is what packets prove.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from securetenant.model.kinds import NETWORK_POLICY
+from securetenant.model.objects import Ref
+from securetenant.reach.flows import reach
+from securetenant.reach.values import Cluster, Group, Outside, Pod, Standing
+from securetenant.sets import policy, ports
+from securetenant.sets.ports import Range
+from tests.support.cni import values
+from tests.support.cni.flows import passes
+from tests.support.cni.values import End
+from tests.support.packets.calls import Attempt, Place
+from tests.support.sandbox import Admin
+
+_NAMESPACES: Final = "/api/v1/namespaces"
+_POLICIES: Final = "/apis/networking.k8s.io/v1/networkpolicies"
+_CLUSTER_POLICIES: Final = "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies"
+
+
+@dataclass(frozen=True)
+class Objects:
+    """What decides, as the API server has it."""
+
+    namespaces: Mapping[str, Mapping[str, str]]
+    policies: tuple[Mapping[str, Any], ...]
+    cluster_policies: tuple[Mapping[str, Any], ...] = ()
+
+
+async def objects(admin: Admin) -> Objects:
+    namespaces = (await admin.get(_NAMESPACES))["items"]
+    status, told = await admin.request("GET", _CLUSTER_POLICIES)
+    return Objects(
+        {one["metadata"]["name"]: one["metadata"].get("labels", {}) for one in namespaces},
+        tuple((await admin.get(_POLICIES))["items"]),
+        tuple(told["items"]) if status == 200 else (),
+    )
+
+
+class Evaluator:
+    """By tests/support/cni."""
+
+    def __init__(self, known: Objects) -> None:
+        self.cluster = values.Cluster(
+            plugin="None",
+            policies=tuple(
+                values.Policy(one["metadata"]["namespace"], one["spec"], {}, one["metadata"]["name"])
+                for one in known.policies
+            ),
+            cluster_policies=tuple(values.ClusterPolicy(one["spec"]) for one in known.cluster_policies),
+            namespaces=known.namespaces,
+            has_cluster_policies=True,
+        )
+
+    def opens(self, attempt: Attempt) -> bool:
+        return passes(self.cluster, _one(attempt, attempt.source), _one(attempt, attempt.target), attempt.call)
+
+
+def _one(attempt: Attempt, place: Place) -> End:
+    """The end with the address of that family alone."""
+    return replace(place.end, addresses=(place.address(attempt.version),))
+
+
+class Core:
+    """By the reachability core."""
+
+    def __init__(self, known: Objects, places: Iterable[Place]) -> None:
+        standing: dict[str, list[Standing]] = {}
+        for one in known.policies:
+            namespace, name = one["metadata"]["namespace"], one["metadata"]["name"]
+            ref = Ref(NETWORK_POLICY, namespace, name)
+            standing.setdefault(namespace, []).append(Standing(ref, policy.parsed(one["spec"])))
+        pods: dict[str, list[Pod]] = {}
+        for place in places:
+            if end := place.end if place.end.namespace else None:
+                name = place.name.rpartition("/")[2]
+                named = {port: (call.protocol, call.port) for port, call in end.named.items()}
+                pods.setdefault(end.namespace, []).append(
+                    Pod(end.namespace, name, end.labels, named, addresses=end.addresses)
+                )
+        found = reach(Cluster(known.namespaces, standing, pods=pods))
+        assert not found.unknown, found.unknown
+        self.flows = found.flows
+
+    def opens(self, attempt: Attempt) -> bool:
+        asked = (Range(attempt.call.protocol, attempt.call.port, attempt.call.port),)
+        return any(
+            _is(attempt, attempt.source, flow.source)
+            and _is(attempt, attempt.target, flow.target)
+            and ports.intersection(flow.ports, asked)
+            for flow in self.flows
+        )
+
+
+def _is(attempt: Attempt, place: Place, end: Group | Outside) -> bool:
+    address = place.address(attempt.version)
+    if isinstance(end, Outside):
+        return not place.end.namespace and any(address in block for block in end.blocks)
+    is_there = not end.blocks or any(address in block for block in end.blocks)
+    return place.name in end.names and is_there
