@@ -37,11 +37,11 @@ class Scene:
 
     def never(self) -> list[Attempt]:
         """What nobody ever agrees to."""
-        pairs = (("pk-q1/server", "pk-p1/client"), ("pk-edge/stranger", "pk-p1/client"))
+        pairs = (("pk-q-1/server", "pk-p-1/client"), ("pk-edge/stranger", "pk-p-1/client"))
         return [
-            *(self.tried("pk-p1/client", "pk-q1/server", call) for call in (NEVER, Call("UDP", 8443))),
+            *(self.tried("pk-p-1/client", "pk-q-1/server", call) for call in (NEVER, Call("UDP", 8443))),
             *(self.tried(source, target, OLD) for source, target in pairs),
-            *(self.tried("pk-p1/other", "pk-q1/server", call) for call in (OLD, NEW)),
+            *(self.tried("pk-p-1/other", "pk-q-1/server", call) for call in (OLD, NEW)),
         ]
 
 
@@ -53,15 +53,15 @@ async def scene(
     before = set(rig.places)
     async with tenants.stage(plane, admin, tmp_path_factory.mktemp("changes")) as stage:
         await stage.namespace(EDGE)
-        ours = await stage.tenant("pk-p", {"namespaces": [{"name": "pk-p1"}], "network": {"dns": False}})
-        theirs = await stage.tenant("pk-q", {"namespaces": [{"name": "pk-q1"}], "network": {"dns": False}})
-        for namespace, name in (("pk-p1", "client"), ("pk-p1", "other"), ("pk-q1", "server")):
+        ours = await stage.tenant("pk-p", {"namespaces": [{"name": "pk-p-1"}], "network": {"dns": False}})
+        theirs = await stage.tenant("pk-q", {"namespaces": [{"name": "pk-q-1"}], "network": {"dns": False}})
+        for namespace, name in (("pk-p-1", "client"), ("pk-p-1", "other"), ("pk-q-1", "server")):
             await rig.pod(namespace, name, {"app": name}, CALLS)
         for name in ("a", "b", "stranger"):
             await rig.pod(EDGE, name, {"app": name}, CALLS)
         yield Scene(stage, rig, ours, theirs)
         rig.remove([place for name, place in rig.places.items() if name not in before])
-    for namespace in ("pk-p1", "pk-q1", EDGE):
+    for namespace in ("pk-p-1", "pk-q-1", EDGE):
         await life.gone(admin, f"/api/v1/namespaces/{namespace}", 60)
 
 
@@ -90,7 +90,7 @@ def edge(app: str, *listed: Call) -> dict[str, Any]:
 
 
 async def test_a_rule_opens_once_both_agree_and_closes_once_one_does_not(scene: Scene) -> None:
-    old, new = (scene.tried("pk-p1/client", "pk-q1/server", call) for call in (OLD, NEW))
+    old, new = (scene.tried("pk-p-1/client", "pk-q-1/server", call) for call in (OLD, NEW))
     async with watch.watch([old, new, *scene.never(), scene.rig.control]) as watched:
         await scene.ours.edit({"network": out(OLD, NEW)})
         await watched.closes(old)
@@ -115,8 +115,8 @@ async def test_a_rule_opens_once_both_agree_and_closes_once_one_does_not(scene: 
 
 async def test_a_change_closes_before_it_opens(scene: Scene) -> None:
     """One edit takes a port and a peer away and gives others: at no moment are both open."""
-    a, b = (scene.tried(f"{EDGE}/{name}", "pk-q1/server", call) for name, call in (("a", OLD), ("b", NEW)))
-    mixed = [scene.tried(f"{EDGE}/{name}", "pk-q1/server", call) for name, call in (("a", NEW), ("b", OLD))]
+    a, b = (scene.tried(f"{EDGE}/{name}", "pk-q-1/server", call) for name, call in (("a", OLD), ("b", NEW)))
+    mixed = [scene.tried(f"{EDGE}/{name}", "pk-q-1/server", call) for name, call in (("a", NEW), ("b", OLD))]
     await scene.theirs.edit({"network": edge("a", OLD)})
     async with watch.watch([a, b, *mixed, *scene.never(), scene.rig.control]) as watched:
         await watched.opens(a)
@@ -133,7 +133,7 @@ async def test_a_change_closes_before_it_opens(scene: Scene) -> None:
 
 
 async def test_a_rule_closes_at_its_end(scene: Scene) -> None:
-    flow = scene.tried("pk-p1/client", "pk-q1/server", OLD)
+    flow = scene.tried("pk-p-1/client", "pk-q-1/server", OLD)
     await scene.ours.edit({"network": out(OLD)})
     async with watch.watch([flow, *scene.never(), scene.rig.control]) as watched:
         expires = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=6)
@@ -184,9 +184,9 @@ async def test_a_new_namespace_is_closed_before_its_first_pod(scene: Scene, admi
 async def test_packets_show_what_is_open(scene: Scene, admin: Admin) -> None:
     """With the operator gone and its policies deleted, what was never agreed connects: the other tests can fail."""
     await scene.stage.operator.stop()
-    listed = [one for one in scene.never() if one.target.end.namespace == "pk-q1"]
+    listed = [one for one in scene.never() if one.target.end.namespace == "pk-q-1"]
     assert not await calls.passing(listed)
-    for namespace in ("pk-p1", "pk-q1"):
+    for namespace in ("pk-p-1", "pk-q-1"):
         await admin.delete(POLICIES.format(namespace))
     await wait_for(lambda: _pass(listed), 10, "what nobody closes to connect")
 

@@ -6,8 +6,9 @@ pass has seconds for it; what is not has one, in which the kernel sends no secon
 
 import asyncio
 import socket
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from typing import Final, NamedTuple
 
 from tests.support.cni.values import Address, Call, End
@@ -46,6 +47,13 @@ class Attempt(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.source.name} -> {self.target.name} {self.call.protocol} {self.call.port} IPv{self.version}"
+
+
+def between(places: Collection[Place], listed: Collection[Call]) -> Iterator[Attempt]:
+    """Every connection between two of the places of which one at least is a pod, over each family that both have."""
+    for source, target, call in product(places, places, listed):
+        if source is not target and (source.end.namespace or target.end.namespace):
+            yield from (Attempt(source, target, call, version) for version in source.versions & target.versions)
 
 
 async def connects(attempt: Attempt, seconds: float) -> bool:
@@ -90,13 +98,12 @@ async def passing(attempts: Collection[Attempt], seconds: float = BLOCKED) -> se
     return {attempt for attempt, task in tasks.items() if task.result()}
 
 
-async def check(attempts: Collection[Attempt], is_open: Callable[[Attempt], bool]) -> None:
-    """Each connects if it is open, and none else does; AssertionError that lists what is not so.
+async def check(attempts: set[Attempt], opened: set[Attempt]) -> None:
+    """The opened connect, and none else does; AssertionError that lists what is not so.
 
-    The open ones are the positive controls of the others: before these, between them and after them they connect.
+    The opened are the positive controls of the others: before these, between them and after them they connect.
     """
-    opened = {attempt for attempt in attempts if is_open(attempt)}
-    closed = set(attempts) - opened
+    closed = attempts - opened
     assert opened, "nothing here is to connect: without that, silence means nothing"
     await _all_connect(opened)
     beside, through = await asyncio.gather(passing(opened, PATIENCE), passing(closed))

@@ -5,12 +5,12 @@ The evaluator of tests/support/cni, on the API server's JSON; and the reachabili
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from securetenant.model.kinds import NETWORK_POLICY
 from securetenant.model.objects import Ref
 from securetenant.reach.flows import reach
-from securetenant.reach.values import Cluster, Group, Outside, Pod, Standing
+from securetenant.reach.values import Cluster, Flow, Group, Outside, Pod, Standing
 from securetenant.sets import policy, ports
 from securetenant.sets.ports import Range
 from tests.support.cni import values
@@ -43,6 +43,16 @@ async def objects(admin: Admin) -> Objects:
     )
 
 
+class Judge(Protocol):
+    def open(self, attempts: Iterable[Attempt]) -> set[Attempt]:
+        """Those that are to connect."""
+
+
+def judges(known: Objects, places: Iterable[Place]) -> list[Judge]:
+    """The evaluator first; the core only where it knows what stands."""
+    return [Evaluator(known), *([] if known.cluster_policies else [Core(known, places)])]
+
+
 class Evaluator:
     """By tests/support/cni."""
 
@@ -58,8 +68,8 @@ class Evaluator:
             has_cluster_policies=True,
         )
 
-    def opens(self, attempt: Attempt) -> bool:
-        return passes(self.cluster, _one(attempt, attempt.source), _one(attempt, attempt.target), attempt.call)
+    def open(self, attempts: Iterable[Attempt]) -> set[Attempt]:
+        return {one for one in attempts if passes(self.cluster, _one(one, one.source), _one(one, one.target), one.call)}
 
 
 def _one(attempt: Attempt, place: Place) -> End:
@@ -88,14 +98,17 @@ class Core:
         assert not found.unknown, found.unknown
         self.flows = found.flows
 
-    def opens(self, attempt: Attempt) -> bool:
-        asked = (Range(attempt.call.protocol, attempt.call.port, attempt.call.port),)
-        return any(
-            _is(attempt, attempt.source, flow.source)
-            and _is(attempt, attempt.target, flow.target)
-            and ports.intersection(flow.ports, asked)
-            for flow in self.flows
-        )
+    def open(self, attempts: Iterable[Attempt]) -> set[Attempt]:
+        return {one for one in attempts if any(_passes(flow, one) for flow in self.flows)}
+
+
+def _passes(flow: Flow, attempt: Attempt) -> bool:
+    asked = (Range(attempt.call.protocol, attempt.call.port, attempt.call.port),)
+    return (
+        _is(attempt, attempt.source, flow.source)
+        and _is(attempt, attempt.target, flow.target)
+        and ports.intersection(flow.ports, asked) != ports.NONE
+    )
 
 
 def _is(attempt: Attempt, place: Place, end: Group | Outside) -> bool:
