@@ -78,7 +78,8 @@ def _one(attempt: Attempt, place: Place) -> End:
 
 
 class Core:
-    """By the reachability core."""
+    """By the reachability core, once for each address family: it takes a pod with two addresses as one that is reached
+    where either is."""
 
     def __init__(self, known: Objects, places: Iterable[Place]) -> None:
         standing: dict[str, list[Standing]] = {}
@@ -86,20 +87,25 @@ class Core:
             namespace, name = one["metadata"]["namespace"], one["metadata"]["name"]
             ref = Ref(NETWORK_POLICY, namespace, name)
             standing.setdefault(namespace, []).append(Standing(ref, policy.parsed(one["spec"])))
-        pods: dict[str, list[Pod]] = {}
-        for place in places:
-            if end := place.end if place.end.namespace else None:
-                name = place.name.rpartition("/")[2]
-                named = {port: (call.protocol, call.port) for port, call in end.named.items()}
-                pods.setdefault(end.namespace, []).append(
-                    Pod(end.namespace, name, end.labels, named, addresses=end.addresses)
-                )
-        found = reach(Cluster(known.namespaces, standing, pods=pods))
-        assert not found.unknown, found.unknown
-        self.flows = found.flows
+        inside = [place for place in places if place.end.namespace]
+        self.flows = {}
+        for version in (4, 6):
+            found = reach(Cluster(known.namespaces, standing, pods=_pods(inside, version)))
+            assert not found.unknown, found.unknown
+            self.flows[version] = found.flows
 
     def open(self, attempts: Iterable[Attempt]) -> set[Attempt]:
-        return {one for one in attempts if any(_passes(flow, one) for flow in self.flows)}
+        return {one for one in attempts if any(_passes(flow, one) for flow in self.flows[one.version])}
+
+
+def _pods(places: Iterable[Place], version: int) -> dict[str, list[Pod]]:
+    found: dict[str, list[Pod]] = {}
+    for place in places:
+        end, name = place.end, place.name.rpartition("/")[2]
+        named = {port: (call.protocol, call.port) for port, call in end.named.items()}
+        one = Pod(end.namespace, name, end.labels, named, addresses=(place.address(version),))
+        found.setdefault(end.namespace, []).append(one)
+    return found
 
 
 def _passes(flow: Flow, attempt: Attempt) -> bool:
