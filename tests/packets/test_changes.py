@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from tests.support import life, tenants
 from tests.support.cni.values import Call
-from tests.support.packets import calls, watch
+from tests.support.packets import calls, judges, watch
 from tests.support.packets.calls import Attempt
 from tests.support.packets.rig import Rig
 from tests.support.sandbox import Admin, Plane, wait_for
@@ -83,10 +83,10 @@ def into(*listed: Call, **more: Any) -> dict[str, Any]:
     return {"ingress": [{"name": "in", "to": selected("server"), "from": from_, "ports": ports(*listed), **more}]}
 
 
-def edge(app: str, *listed: Call) -> dict[str, Any]:
+def edge(app: str, *listed: Call, name: str = "edge") -> dict[str, Any]:
     """Only the platform's pods with that label."""
     from_ = [{"namespace": EDGE, **selected(app)}]
-    return {"ingress": [{"name": "edge", "to": selected("server"), "from": from_, "ports": ports(*listed)}]}
+    return {"ingress": [{"name": name, "to": selected("server"), "from": from_, "ports": ports(*listed)}]}
 
 
 async def test_a_rule_opens_once_both_agree_and_closes_once_one_does_not(scene: Scene) -> None:
@@ -113,14 +113,17 @@ async def test_a_rule_opens_once_both_agree_and_closes_once_one_does_not(scene: 
     await scene.theirs.edit({"network": {"ingress": []}})
 
 
-async def test_a_change_closes_before_it_opens(scene: Scene) -> None:
-    """One edit takes a port and a peer away and gives others: at no moment are both open."""
+@pytest.mark.parametrize("names", [("edge", "edge"), ("from-a", "from-b")], ids=["the same rule", "another rule"])
+async def test_a_change_closes_before_it_opens(scene: Scene, admin: Admin, names: tuple[str, str]) -> None:
+    """One edit takes a port and a peer away and gives others: at no moment are both open, neither to packets nor by
+    any state of the policies that there was."""
     a, b = (scene.tried(f"{EDGE}/{name}", "pk-q-1/server", call) for name, call in (("a", OLD), ("b", NEW)))
     mixed = [scene.tried(f"{EDGE}/{name}", "pk-q-1/server", call) for name, call in (("a", NEW), ("b", OLD))]
-    await scene.theirs.edit({"network": edge("a", OLD)})
-    async with watch.watch([a, b, *mixed, *scene.never(), scene.rig.control]) as watched:
+    first, second = edge("a", OLD, name=names[0]), edge("b", NEW, name=names[1])
+    await scene.theirs.edit({"network": first})
+    async with judges.recording(admin, "pk-q-1") as states, watch.watch([a, b, *mixed, *scene.never()]) as watched:
         await watched.opens(a)
-        for gone, come, network in ((a, b, edge("b", NEW)), (b, a, edge("a", OLD)), (a, b, edge("b", NEW))):
+        for gone, come, network in ((a, b, second), (b, a, first), (a, b, second), (b, a, first)):
             begin = time.monotonic()
             await scene.theirs.edit({"network": network})
             await watched.opens(come)
@@ -128,7 +131,10 @@ async def test_a_change_closes_before_it_opens(scene: Scene) -> None:
             opened = min(one.ended for one in watched.connected(come, since=begin))
             assert not watched.connected(gone, since=opened), f"{gone} was still open when {come} was"
     assert not watched.connected(*mixed, *scene.never())
-    assert all(one.connected for one in watched.of(scene.rig.control)), "the enforcer did not work all the time"
+    opened_at = [judges.Evaluator(state).open([a, b, *mixed, *scene.never()]) for state in states]
+    assert all(len(found) <= 1 for found in opened_at), [sorted(map(str, found)) for found in opened_at]
+    assert {a} in opened_at
+    assert {b} in opened_at
     await scene.theirs.edit({"network": {"ingress": []}})
 
 

@@ -3,7 +3,9 @@
 The evaluator of tests/support/cni, on the API server's JSON; and the reachability core, which is what packets prove.
 """
 
-from collections.abc import Iterable, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
@@ -41,6 +43,32 @@ async def objects(admin: Admin) -> Objects:
         tuple((await admin.get(_POLICIES))["items"]),
         tuple(told["items"]) if status == 200 else (),
     )
+
+
+@asynccontextmanager
+async def recording(admin: Admin, namespace: str) -> AsyncIterator[list[Objects]]:
+    """Every state that the policies of a namespace are in during the block, and those of the others as they were."""
+    listed = await admin.get(_POLICIES)
+    known = await objects(admin)
+    standing = {(one["metadata"]["namespace"], one["metadata"]["name"]): one for one in listed["items"]}
+    states = [replace(known, policies=tuple(standing.values()))]
+
+    async def read() -> None:
+        path = f"/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies"
+        async for kind, one in admin.watch(path, listed["metadata"]["resourceVersion"]):
+            key = (namespace, one["metadata"]["name"])
+            if kind == "DELETED":
+                standing.pop(key, None)
+            else:
+                standing[key] = one
+            states.append(replace(known, policies=tuple(standing.values())))
+
+    task = asyncio.create_task(read())
+    try:
+        yield states
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 class Judge(Protocol):
