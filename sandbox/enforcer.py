@@ -10,6 +10,7 @@ from typing import Final
 from sandbox import build, process, progress, toolchain
 from sandbox.build import Program
 from sandbox.cni import crds
+from sandbox.errors import SandboxError
 
 MODULE: Final = "sigs.k8s.io/kube-network-policies"
 VERSION: Final = "v1.1.1"

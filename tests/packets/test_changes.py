@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from tests.support import life, tenants
 from tests.support.cni.values import Call
+from tests.support.life import Json
 from tests.support.packets import calls, judges, watch
 from tests.support.packets.calls import Attempt
 from tests.support.packets.rig import Rig
@@ -164,18 +165,18 @@ async def test_a_new_namespace_is_closed_before_its_first_pod(scene: Scene, admi
     blocks the sentinel, whose pod came later, it knows this one.
     """
     rig = scene.rig
-    deny = {"podSelector": {}, "policyTypes": ["Ingress"]}
+    blocked = {"podSelector": {}, "policyTypes": ["Ingress"]}
     sentinels = (await scene.stage.namespace("pk-sentinel"))["metadata"]["name"]
-    await admin.create(POLICIES.format(sentinels), {"metadata": {"name": "deny"}, "spec": deny})
+    await admin.create(POLICIES.format(sentinels), {"metadata": {"name": "deny"}, "spec": blocked})
     stranger = rig.places[f"{EDGE}/stranger"]
     for number in range(3):
         name = f"pk-new{number}"
         first = rig.place(f"{name}-1/first", {"app": "first"}, CALLS)
         sentinel = rig.place(f"{sentinels}/{number}", {}, CALLS)
         await scene.stage.create(name, {"namespaces": [{"name": f"{name}-1"}], "network": {"dns": False}})
-        await rig.run(first)
-        policies = (await admin.get(POLICIES.format(f"{name}-1")))["items"]
-        assert "securetenant-default-deny" in [one["metadata"]["name"] for one in policies]
+        created = await rig.run(first)
+        deny = await admin.get(f"{POLICIES.format(f'{name}-1')}/securetenant-default-deny")
+        assert _written(deny) < _written(created), "the pod was there before the policy that closes"
         tried = [Attempt(stranger, first, OLD), Attempt(first, stranger, OLD)]
         known = Attempt(stranger, sentinel, OLD)
         async with watch.watch([*tried, known, rig.control]) as watched:
@@ -185,6 +186,11 @@ async def test_a_new_namespace_is_closed_before_its_first_pod(scene: Scene, admi
             await watched.closes(tried[0])
         assert not watched.connected(*tried, since=since + calls.BLOCKED)
         assert all(one.connected for one in watched.of(rig.control)), "the enforcer did not work all the time"
+
+
+def _written(item: Json) -> int:
+    """One number for all objects: of two, the later written has the higher."""
+    return int(item["metadata"]["resourceVersion"])
 
 
 async def test_packets_show_what_is_open(scene: Scene, admin: Admin) -> None:

@@ -16,9 +16,10 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any, Final
 
-from sandbox import credentials, enforcer, nodes, process
+from sandbox import credentials, nodes, process
 from tests.support import pods
 from tests.support.cni.values import Address, Call, End
+from tests.support.life import Json
 from tests.support.packets import calls
 from tests.support.packets.calls import Attempt, Place
 from tests.support.packets.netns import Netns
@@ -44,6 +45,7 @@ class Rig:
 
     admin: Admin
     node: Netns
+    program: Path
     log: Path
     kubeconfig: Path
     places: dict[str, Place] = field(default_factory=dict)
@@ -77,8 +79,9 @@ class Rig:
         end = End(known, name.partition("/")[0], labels, node=NODE, named=named or {})
         return self.connected(name, end, served)
 
-    async def run(self, place: Place, image: str = pods.IMAGE, **fields: Any) -> None:
-        """Create the pod of a place that is connected already, with its addresses in the pod's status."""
+    async def run(self, place: Place, image: str = pods.IMAGE, by: Admin | None = None, **fields: Any) -> Json:
+        """Create the pod of a place that is connected already, and write its addresses into its status; the pod as it
+        was created. `by`: who creates it, as soon as he may."""
         path = f"/api/v1/namespaces/{place.end.namespace}/pods"
         name = place.name.rpartition("/")[2]
         metadata = {"name": name, "labels": dict(place.end.labels)}
@@ -86,7 +89,10 @@ class Rig:
         ports = [{"name": k, "protocol": v.protocol, "containerPort": v.port} for k, v in place.end.named.items()]
         container = {**pods.CONTAINER, "image": image, "imagePullPolicy": "Always", "ports": ports}
         spec = pods.spec(**{"containers": [container], "nodeSelector": _HERE, **fields})
-        await self.admin.create(path, {"metadata": metadata, "spec": spec})
+        body = {"metadata": metadata, "spec": spec}
+        created: Json = await (
+            self.admin.create(path, body) if by is None else wait_for(lambda: _taken(by, path, body))
+        )
 
         async def is_running() -> bool:
             return bool((await self.admin.get(f"{path}/{name}"))["status"].get("podIPs"))
@@ -95,6 +101,7 @@ class Rig:
         await wait_for(is_running, 20, f"{place.name} to run")
         told = [{"ip": str(one)} for one in place.end.addresses]
         await self.admin.patch(f"{path}/{name}/status", {"status": {"podIP": told[0]["ip"], "podIPs": told}})
+        return created
 
     def outside(self, name: str, addresses: Iterable[Address], served: Iterable[Call]) -> list[Place]:
         """One machine outside the cluster that has all these addresses: a place for each, named by it."""
@@ -131,14 +138,14 @@ class Rig:
     async def enforce(self) -> None:
         """Start the enforcer, and wait until it lets pass what no policy forbids."""
         assert self._enforcer is None
-        self._enforcer = self._started(await asyncio.to_thread(enforcer.ensure))
+        self._enforcer = self._started()
         await wait_for(self.is_enforcing, 60, f"the enforcer to let pass what no policy forbids ({self.log})")
 
-    def _started(self, program: Path) -> subprocess.Popen[bytes]:
+    def _started(self) -> subprocess.Popen[bytes]:
         flags = (*_FLAGS, f"--kubeconfig={self.kubeconfig}", f"--hostname-override={NODE}")
         with self.log.open("ab") as output:
             return subprocess.Popen(
-                self.node.command(str(program), *flags),
+                self.node.command(str(self.program), *flags),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -189,10 +196,10 @@ class Rig:
 
 
 @asynccontextmanager
-async def rig(plane: Plane, admin: Admin, folder: Path) -> AsyncIterator[Rig]:
-    """A node that enforces, for the block; all of it is gone afterwards, but pods in namespaces of others."""
+async def rig(plane: Plane, admin: Admin, program: Path, folder: Path) -> AsyncIterator[Rig]:
+    """A node on which `program` enforces, for the block; but for pods in others' namespaces it is all gone afterwards."""
     node = Netns()
-    made = Rig(admin, node, folder / "kube-network-policies.log", folder / "enforcer.kubeconfig")
+    made = Rig(admin, node, program, folder / "kube-network-policies.log", folder / "enforcer.kubeconfig")
     try:
         for setting in ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"):
             node.set(setting, "1")
@@ -213,6 +220,13 @@ async def rig(plane: Plane, admin: Admin, folder: Path) -> AsyncIterator[Rig]:
         with contextlib.suppress(ApiError):
             await admin.delete(f"/api/v1/namespaces/{CONTROL}")
             await admin.delete(f"/api/v1/nodes/{NODE}")
+
+
+async def _taken(client: Admin, path: str, body: Json) -> Json | None:
+    """The created object; None where he may not (yet)."""
+    status, answer = await client.request("POST", path, body)
+    assert status in (201, 403), answer
+    return answer if status == 201 else None
 
 
 async def _has_account(admin: Admin, namespace: str) -> bool:
