@@ -158,8 +158,8 @@ async def test_a_rule_closes_at_its_end(scene: Scene) -> None:
         await tenant.edit({"network": {direction: []}})
 
 
-async def test_a_new_namespace_is_closed_before_its_first_pod(scene: Scene, admin: Admin) -> None:
-    """Pods are asked for as soon as the namespace is there, and what runs is tried from elsewhere.
+async def test_a_new_namespace_is_closed_before_its_first_pod(scene: Scene, plane: Plane, admin: Admin) -> None:
+    """A developer of the tenant asks for a pod without pause from the start, and what runs is tried from elsewhere.
 
     An address is nobody's to the enforcer until it knows the pod. It reads pods in the order of their changes: once it
     blocks the sentinel, whose pod came later, it knows this one.
@@ -173,8 +173,11 @@ async def test_a_new_namespace_is_closed_before_its_first_pod(scene: Scene, admi
         name = f"pk-new{number}"
         first = rig.place(f"{name}-1/first", {"app": "first"}, CALLS)
         sentinel = rig.place(f"{sentinels}/{number}", {}, CALLS)
-        await scene.stage.create(name, {"namespaces": [{"name": f"{name}-1"}], "network": {"dns": False}})
-        created = await rig.run(first)
+        access = {"bindings": [{"role": "Developer", "subjects": [{"kind": "Group", "name": name}]}]}
+        spec = {"namespaces": [{"name": f"{name}-1"}], "access": access, "network": {"dns": False}}
+        async with Admin(plane, user="dev", groups=[name]) as developer:
+            await scene.stage.create(name, spec)
+            created = await rig.run(first, by=developer)
         deny = await admin.get(f"{POLICIES.format(f'{name}-1')}/securetenant-default-deny")
         assert _written(deny) < _written(created), "the pod was there before the policy that closes"
         tried = [Attempt(stranger, first, OLD), Attempt(first, stranger, OLD)]

@@ -90,9 +90,7 @@ class Rig:
         container = {**pods.CONTAINER, "image": image, "imagePullPolicy": "Always", "ports": ports}
         spec = pods.spec(**{"containers": [container], "nodeSelector": _HERE, **fields})
         body = {"metadata": metadata, "spec": spec}
-        created: Json = await (
-            self.admin.create(path, body) if by is None else wait_for(lambda: _taken(by, path, body))
-        )
+        created: Json = await wait_for(lambda: _taken(by or self.admin, path, body), 20, f"{place.name} to be taken")
 
         async def is_running() -> bool:
             return bool((await self.admin.get(f"{path}/{name}"))["status"].get("podIPs"))
@@ -197,7 +195,7 @@ class Rig:
 
 @asynccontextmanager
 async def rig(plane: Plane, admin: Admin, program: Path, folder: Path) -> AsyncIterator[Rig]:
-    """A node on which `program` enforces, for the block; but for pods in others' namespaces it is all gone afterwards."""
+    """A node on which `program` enforces, for the block; of what it made, pods in others' namespaces outlive it."""
     node = Netns()
     made = Rig(admin, node, program, folder / "kube-network-policies.log", folder / "enforcer.kubeconfig")
     try:
@@ -222,11 +220,11 @@ async def rig(plane: Plane, admin: Admin, program: Path, folder: Path) -> AsyncI
             await admin.delete(f"/api/v1/nodes/{NODE}")
 
 
-async def _taken(client: Admin, path: str, body: Json) -> Json | None:
-    """The created object; None where he may not (yet)."""
-    status, answer = await client.request("POST", path, body)
-    assert status in (201, 403), answer
-    return answer if status == 201 else None
+async def _taken(client: Admin, path: str, body: Json) -> Json:
+    """The created object; AssertionError where it is refused (as yet)."""
+    status, created = await client.request("POST", path, body)
+    assert status == 201, created
+    return dict(created)
 
 
 async def _has_account(admin: Admin, namespace: str) -> bool:
