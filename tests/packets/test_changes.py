@@ -17,7 +17,7 @@ from tests.support.packets import calls, judges, watch
 from tests.support.packets.calls import Attempt
 from tests.support.packets.rig import Rig
 from tests.support.sandbox import Admin, Plane, wait_for
-from tests.support.tenants import POLICIES, Stage, Tenant
+from tests.support.tenants import BINDINGS, POLICIES, Stage, Tenant
 
 pytestmark = [pytest.mark.full, pytest.mark.packets]
 EDGE: Final = "pk-edge"  # of nobody: a tenant admits it without another's declaration
@@ -179,6 +179,8 @@ async def test_a_new_namespace_is_closed_before_its_first_pod(scene: Scene, plan
             await scene.stage.create(name, spec)
             created = await rig.run(first, by=developer)
         deny = await admin.get(f"{POLICIES.format(f'{name}-1')}/securetenant-default-deny")
+        bindings = (await admin.get(BINDINGS.format(f"{name}-1")))["items"]
+        assert _written(deny) < min(map(_written, bindings)), "he had his rights before the policy that closes"
         assert _written(deny) < _written(created), "the pod was there before the policy that closes"
         tried = [Attempt(stranger, first, OLD), Attempt(first, stranger, OLD)]
         known = Attempt(stranger, sentinel, OLD)
