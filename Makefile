@@ -88,7 +88,7 @@ test-full: $(STAMP) ## Every bad answer to every kind of request, once and for a
 .PHONY: test-packets
 test-packets: $(STAMP) ## Only the full tests with real packets, under SIG Network's enforcer (needs Linux and root)
 	$(call step,control plane and enforcer (built once),$(PY) -m sandbox build --packets)
-	$(call step,packets,$(PY) -m pytest -m 'full and packets' -s $(PYTEST))
+	$(call step,packets,$(PY) -m pytest -m 'full and packets' -s tests/packets $(PYTEST))
 
 # --- other Pythons, and the oldest dependencies: each with an environment of its own, .venv-3.12 and the like
 

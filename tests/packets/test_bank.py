@@ -21,7 +21,6 @@ from tests.support.cni.values import Call
 from tests.support.declared import Declared
 from tests.support.packets import calls, judges
 from tests.support.packets import rig as rigs
-from tests.support.packets.calls import Attempt
 from tests.support.packets.rig import Rig
 from tests.support.sandbox import ROOT, Admin, Plane, wait_for
 
@@ -103,14 +102,12 @@ def _tenant(name: str) -> SecureTenant:
 
 async def test_every_agreed_flow_connects_and_nothing_else(rig: Rig, admin: Admin, bank: Declared) -> None:
     inside = [place for place in rig.places.values() if place.end.namespace != rigs.CONTROL]
-    tried = set(calls.between(inside, CALLS))
-
-    def is_declared(attempt: Attempt) -> bool:
-        """What no tenant has an end of, nobody enforces."""
-        ends = attempt.source.end, attempt.target.end
-        return not any(end.namespace in bank.owners for end in ends) or bank.opens(*ends, attempt.call)
-
-    declared = {attempt for attempt in tried if is_declared(attempt)}
+    tried = {
+        attempt
+        for attempt in calls.between(inside, CALLS)
+        if {attempt.source.end.namespace, attempt.target.end.namespace} & bank.owners.keys()
+    }
+    declared = {one for one in tried if bank.opens(one.source.end, one.target.end, one.call)}
 
     async def readers_agree() -> bool:
         """What the operator wrote is what is declared, to both readers."""

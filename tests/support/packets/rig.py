@@ -33,7 +33,7 @@ CONTROL: Final = "packets-control"  # a namespace without policies: there everyt
 _GATEWAY: Final = {4: "169.254.1.1", 6: "fe80::1"}
 _POD: Final = {4: int(IPv4Address("10.231.0.0")), 6: int(IPv6Address("fd00:10:231::"))}
 _FLAGS: Final = (
-    *("--disable-nri", "--fail-open=false", "--strict-mode=false", "--netfilter-bug-1766-fix=false", "--v=2"),
+    *("--disable-nri", "--fail-open=false", "--strict-mode=false", "--netfilter-bug-1766-fix=false", "--v=1"),
     "--metrics-bind-address=127.0.0.1:9080",
 )
 _KNOWN: Final = Call("TCP", 7)
