@@ -1,4 +1,4 @@
-# Everything goes through here; no target needs root or containers. `make` alone lists the targets.
+# Everything goes through here; no target needs containers, and none but test-packets root. `make` alone lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .SUFFIXES:
@@ -83,7 +83,13 @@ test-cluster: $(STAMP) ## Only the tests on the control plane
 test-full: $(STAMP) ## Every bad answer to every kind of request, once and for a while (15 minutes)
 	$(call step,control plane (built once),$(PY) -m sandbox build)
 	$(call step,oracles (built once; without them their tests are skipped, but not in CI),$(PY) -m sandbox oracles || [ -z "$$CI" ])
+	$(call step,enforcer of policies (built once; without it there are no packets, but in CI there must be),$(PY) -m sandbox build --packets || [ -z "$$CI" ])
 	$(call step,full tests,$(PY) -m pytest -m full -s $(PYTEST))
+
+.PHONY: test-packets
+test-packets: $(STAMP) ## Only the full tests with real packets, under SIG Network's enforcer (needs Linux and root)
+	$(call step,control plane and enforcer (built once),$(PY) -m sandbox build --packets)
+	$(call step,packets,$(PY) -m pytest -m 'full and packets' -s tests/packets $(PYTEST))
 
 # --- other Pythons, and the oldest dependencies: each with an environment of its own, .venv-3.12 and the like
 

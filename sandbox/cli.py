@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sandbox import build, oracles, plane, process, progress, versions
+from sandbox import build, enforcer, oracles, plane, process, progress, versions
 from sandbox.errors import SandboxError
 from sandbox.plane import AuditLevel, Plane
 from sandbox.programs import ORDER, Layout
@@ -33,12 +33,16 @@ def main() -> None:
 
 
 @app.command("build")
-def build_command() -> None:
+def build_command(
+    packets: Annotated[bool, typer.Option("--packets", help="Build the enforcer of policies too.")] = False,
+) -> None:
     """Build what is missing (minutes, once) and print the folder of the programs as the last line.
 
     KUBEBUILDER_ASSETS, a folder that has at least etcd and kube-apiserver, is taken first.
     SANDBOX_KUBERNETES=1.34 builds another minor of Kubernetes. SECURETENANT_CACHE moves the cache.
     """
+    if packets:
+        enforcer.ensure()
     print(build.ensure())
 
 

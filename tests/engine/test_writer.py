@@ -44,9 +44,9 @@ def created(name: str, place: str = "pay", *, closing: bool = False) -> Finding:
     return Finding(want.ref, "network", "Missing", "Create", rollout=True, desired=want, record=recorded(want))
 
 
-def deleted(name: str, superseded: Superseded = "") -> Finding:
+def deleted(name: str, superseded: Superseded = "", *, rollout: bool = True) -> Finding:
     have = observe(policy(name), PAY)
-    return Finding(have.ref, "network", "Stale", "Delete", rollout=True, observed=have, superseded=superseded)
+    return Finding(have.ref, "network", "Stale", "Delete", rollout, observed=have, superseded=superseded)
 
 
 def space(have: Observed | None, *, rollout: bool) -> Finding:
@@ -66,7 +66,7 @@ async def sent(
     refusal: tuple[int, str] = (403, "Forbidden"),
     entering: Collection[str] = (),
 ) -> tuple[list[str], Outcome]:
-    """What the server carried out, in the order in which it was done with it: it takes its time to create."""
+    """What the server carried out, in the order in which it was done with it: it takes its time, and most to delete."""
     done: list[str] = []
 
     async def handler(request: web.Request) -> web.Response:
@@ -74,10 +74,10 @@ async def sent(
         name = body.get("metadata", {}).get("name") or request.path.rpartition("/")[2]
         if name in refused:
             return status(*refusal)
+        await asyncio.sleep(0.1 if request.method == "DELETE" else 0.05)  # sleep: the server takes its time
         if request.method == "DELETE":
             done.append(f"-{name}")
             return web.json_response({"kind": "Status"})
-        await asyncio.sleep(0.05)  # sleep: the server takes its time
         done.append(f"+{name}")
         set_by_server = {"uid": "1", "resourceVersion": "1", "creationTimestamp": CREATED}
         spec = {"podSelector": {}, "policyTypes": ["Ingress"]} if name in altered else body["spec"]
@@ -123,6 +123,14 @@ async def test_what_closes_waits_for_no_failed_write(tmp_path: Path) -> None:
     found, outcome = await sent(tmp_path, [created("deny", closing=True), created("new"), narrowed], "deny")
     assert found == ["+wide"]
     assert [finding.ref.name for finding, _ in outcome.failed] == ["deny"]
+
+
+@pytest.mark.parametrize("ours", [True, False], ids=["ours", "somebody else's"])
+async def test_nothing_opens_while_what_it_replaces_cannot_be_closed(tmp_path: Path, ours: bool) -> None:
+    """What somebody else made is no part of the edit, and nobody may hold up a tenant's flows by it."""
+    found, outcome = await sent(tmp_path, [created("new"), deleted("gone", rollout=ours)], "gone")
+    assert found == ([] if ours else ["+new"])
+    assert [finding.ref.name for finding, _ in outcome.failed] == ["gone"]
 
 
 async def test_a_page_of_a_gateway_is_no_proof_that_it_is_gone(tmp_path: Path) -> None:

@@ -2,16 +2,21 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 from typing import Self
 from urllib.parse import urlsplit
 
 
 class Proxy:
-    """Stands on `address` before `target` (a URL). While it hangs, connections are taken and nothing is passed on."""
+    """Stands on `address` before `target` (a URL). While it hangs, connections are taken and nothing is passed on.
 
-    def __init__(self, target: str, address: str = "127.0.0.1") -> None:
+    `listening`: a socket that listens already, in another network namespace.
+    """
+
+    def __init__(self, target: str, address: str = "127.0.0.1", *, listening: socket.socket | None = None) -> None:
         self._address = address
+        self._listening = listening
         parts = urlsplit(target)
         self._scheme, self._host, self._port = parts.scheme, parts.hostname or "", parts.port or 443
         self._passing = asyncio.Event()
@@ -24,7 +29,10 @@ class Proxy:
         self.connections = 0
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, self._address, 0)
+        if self._listening is None:
+            self._server = await asyncio.start_server(self._serve, self._address, 0)
+        else:
+            self._server = await asyncio.start_server(self._serve, sock=self._listening)
         self.url = f"{self._scheme}://{self._address}:{self._server.sockets[0].getsockname()[1]}"
         return self
 

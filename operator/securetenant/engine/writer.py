@@ -101,7 +101,8 @@ class Writer:
         """
         outcome = Outcome()
         for step in _steps(findings):
-            blocked = {finding.ref.place for finding, _ in outcome.failed}
+            # That somebody else's object could not be deleted holds up nothing.
+            blocked = {f.ref.place for f, _ in outcome.failed if f.action != "Delete" or f.rollout}
             missing = {f.ref.name for f, _ in outcome.failed if f.ref.kind == kinds.NAMESPACE} & set(entering)
             # An object that admission altered may not open what the superseded one opens.
             doubtful = blocked | {item.finding.ref.place for item in outcome.altered}
@@ -245,14 +246,15 @@ def _alteration(finding: Finding, answer: Observed, tenant: str) -> str:
 
 
 def _steps(findings: Iterable[Finding]) -> list[list[Finding]]:
-    """The order of the writes: (0) what namespaces need before they exist, (1) namespaces, (2) closing objects, (3) the
-    rest, (4) superseded objects, (5) released contents, (6) released namespaces: their mark goes last, because it is
-    needed to find the contents.
+    """The order of the writes: (0) what namespaces need before they exist, (1) namespaces, (2) closing objects, (3)
+    deletions, (4) the rest, (5) superseded objects, (6) released contents, (7) released namespaces: their mark goes
+    last, because it is needed to find the contents.
 
-    A flow that is declared before and after an edit must not be interrupted when another object opens it now, so the
-    old object is deleted after the new one was written. What the spec no longer opens is closed in step 3.
+    An edit closes what the spec no longer opens (step 3) before it opens anything else. A flow that is declared before
+    and after an edit must not be interrupted when another object opens it now, so then the old object is deleted after
+    the new one was written.
     """
-    steps: list[list[Finding]] = [[] for _ in range(7)]
+    steps: list[list[Finding]] = [[] for _ in range(8)]
     for finding in findings:
         steps[_step(finding)].append(finding)
     return [step for step in steps if step]
@@ -261,11 +263,11 @@ def _steps(findings: Iterable[Finding]) -> list[list[Finding]]:
 def _step(finding: Finding) -> int:
     is_namespace = finding.ref.kind is kinds.NAMESPACE
     if finding.action == "Release":
-        return 6 if is_namespace else 5
+        return 7 if is_namespace else 6
     if is_namespace:
         return 1
     if finding.superseded:
-        return 4
+        return 5
     return finding.desired.step if finding.desired is not None else 3
 
 

@@ -109,10 +109,10 @@ class Desired:
     @property
     def step(self) -> int:
         """The step in which it is written: what a namespace needs before it exists (0), namespaces (1), closing objects
-        (2), the rest (3)."""
+        (2), and after all deletions (3) the rest (4)."""
         if self.ref.kind.prefix:
             return 0
-        return 1 if self.ref.kind is NAMESPACE else 2 if self.closing else 3
+        return 1 if self.ref.kind is NAMESPACE else 2 if self.closing else 4
 
     @property
     def is_shared(self) -> bool:
