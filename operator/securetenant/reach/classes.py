@@ -180,8 +180,15 @@ class Classes:
             peers = [here.get(name, ()) for here in self._here]
             subjects = [read.get(name, ()) for read in self._subjects]
             parts = self._addresses(name)
+            here: dict[object, Class] = {}
             for cell in self._cells(name, peers, subjects):
-                self._sort(name, cell, peers, subjects, parts, found)
+                self._sort(name, cell, peers, subjects, parts, here)
+            for key, one in here.items():
+                # Namespaces are one class only with the same pods: a group has all of its pods in each of them.
+                whole = found.setdefault((key, frozenset(one.pods)), one)
+                if whole is not one:
+                    whole.namespaces |= one.namespaces
+                    whole.names += one.names
         return list(found.values())
 
     def _sort(

@@ -11,7 +11,7 @@ from securetenant.model.objects import Ref
 from securetenant.reach import addresses
 from securetenant.reach.addresses import Covered, Cut, Span
 from securetenant.reach.classes import EVERYONE, Class, Classes, Opening, selected
-from securetenant.reach.values import Cluster, Difference, Flow, Outside, Reachability
+from securetenant.reach.values import Cluster, Difference, End, Flow, Outside, Reachability
 from securetenant.sets import ports, selectors
 from securetenant.sets.blocks import Block, Network
 from securetenant.sets.policy import Unclear
@@ -28,6 +28,26 @@ class Passing(NamedTuple):
     leaves: tuple[Ref, ...] = ()
     enters: tuple[Ref, ...] = ()
     named: tuple[str, ...] = ()
+
+
+class Pair(NamedTuple):
+    """Two ends, and what passes from the first to the second in each state."""
+
+    source: End
+    target: End
+    passing: tuple[Passing, ...]
+
+    def flow(self, at: int, within: Ports = None) -> Flow:
+        """What passes in one state, of these ports; its ports are NONE where nothing does."""
+        passing = self.passing[at]
+        return Flow(self.source, self.target, *passing._replace(ports=ports.intersection(passing.ports, within)))
+
+
+class SideBySide(NamedTuple):
+    """`unknown`: as of Reachability, for all states."""
+
+    pairs: Sequence[Pair]
+    unknown: Mapping[str, Sequence[str]]
 
 
 _NOTHING: Final = Passing(ports.NONE)
@@ -65,6 +85,25 @@ def compare(before: Cluster, after: Cluster, of: Collection[str] | None = None) 
                 if left != ports.NONE:
                     listed.append(_beyond(one, found, have._replace(ports=left), is_source))
     return Difference(opened, closed, _unknown(classes, of))
+
+
+def side_by_side(states: Sequence[Cluster], of: Collection[str] | None = None) -> SideBySide:
+    """What passes in several states of one cluster, cut alike, so that they compare. Pods and addresses are those of
+    the last state that has the namespace."""
+    classes = Classes(states, _scope(states, of), of or ())
+    groups = {id(one): one.group for one in classes.classes}
+    pairs = [
+        Pair(groups[id(one)], groups[id(other)], passing)
+        for one, other, passing in _pairs(classes, of)
+        if any(each.ports != ports.NONE for each in passing)
+    ]
+    for one, is_source, parts in _outside(classes, of):
+        group = groups[id(one)]
+        pairs += [
+            Pair(group, Outside(found), passing) if is_source else Pair(Outside(found), group, passing)
+            for found, passing in parts
+        ]
+    return SideBySide(pairs, _unknown(classes, of))
 
 
 def _flow(one: Class, other: Class, passing: Passing) -> Flow:
