@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from securetenant.cli.cluster import Context, Kubeconfig
-from securetenant.cli.output import NoColor, console, fail, printable
+from securetenant.cli.output import NoColor, console, count, fail, printable, told_if_slow
 
 if TYPE_CHECKING:
     from securetenant.cli.reach_answer import Answer
@@ -97,10 +97,12 @@ def reach(
       2  wrong usage, a file that cannot be read or has errors, a cluster that cannot be read
       3  unknown: no such flow as far as is known, but something that decides on it is not understood
     """
+    from securetenant import memory
     from securetenant.cli import reach_ends, reach_output, reach_rows
     from securetenant.cli.reach_states import ReachError
     from securetenant.settings import Settings
 
+    memory.prepare()
     asked = source is not None or target is not None
     if asked and (source is None or target is None):
         fail("--from and --to belong together: give both", 2)
@@ -116,7 +118,8 @@ def reach(
     services = reach_ends.needs_services(source, target)
     try:
         settings = Settings.load(kubeconfig=kubeconfig, context=context)
-        state, before = _states(files or [], against or [], settings, known, services)
+        with told_if_slow(f"reading {' '.join(files or ['the cluster'])}"):
+            state, before = _states(files or [], against or [], settings, known, services)
         if tenant is not None and tenant not in {*state.tenants, *(before.tenants if before else ())}:
             raise ReachError(f"there is no tenant {tenant}; there are: {', '.join(state.tenants) or 'none'}")
         if pods:
@@ -130,10 +133,12 @@ def reach(
     if answers:
         reach_output.answered(out, answers, state, as_json=output is ReachForm.json)
         raise typer.Exit(_of_answers(answers))
-    if before is None:
-        found = reach_rows.of_state(state, tenant or "", everything=everything)
-    else:
-        found = reach_rows.between(before, state, tenant or "", everything=everything)
+    policies = sum(map(len, state.cluster.policies.values()))
+    with told_if_slow(f"computing {count(len(state.cluster.namespaces), 'namespace')} with {policies} NetworkPolicies"):
+        if before is None:
+            found = reach_rows.of_state(state, tenant or "", everything=everything)
+        else:
+            found = reach_rows.between(before, state, tenant or "", everything=everything)
     if undeclared:
         found = found._replace(rows=[row for row in found.rows if row.kind == "undeclared"])
     asks = reach_output.Asks(tenant or "", everything, undeclared, by.value if matrix else "")

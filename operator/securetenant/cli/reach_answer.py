@@ -160,7 +160,9 @@ def _part(found: values.End, asked: End) -> values.End:
         return replace(found, namespaces=(asked.namespace,), names=names)
     names = tuple(one for one in found.names if one.startswith(f"{asked.namespace}/"))
     both = (labels.both(pods, asked.pods) for pods in found.pods)
-    return replace(found, namespaces=(asked.namespace,), names=names, pods=tuple(one for one in both if one is not None))
+    return replace(
+        found, namespaces=(asked.namespace,), names=names, pods=tuple(one for one in both if one is not None)
+    )
 
 
 # --- why
@@ -197,4 +199,3 @@ def _by(refs: Mapping[Ref, None], state: State) -> str:
         else:
             found.append(f"by {source.rule} of {source.tenant}")
     return "; ".join(found)
-

@@ -34,9 +34,7 @@ from securetenant.settings import Settings
 _REQUIRED: Final = (NAMESPACE, NETWORK_POLICY)
 # What plans of the whitelist look at.
 _FOR_PLANS: Final = tuple(
-    dict.fromkeys(
-        kind for name in ("namespaces", "network") for kind in (*NAMED[name].kinds, *NAMED[name].looks_at)
-    )
+    dict.fromkeys(kind for name in ("namespaces", "network") for kind in (*NAMED[name].kinds, *NAMED[name].looks_at))
 )
 _WORKLOADS: Final = (
     Kind("Pod", "", "v1", "pods", namespaced=True),
@@ -140,7 +138,9 @@ async def _tenants(transport: Transport, server: str) -> tuple[dict[str, SecureT
         return {}, ["the cluster does not know SecureTenants: nothing counts as declared"]
     except ApiError as error:
         return {}, [f"no SecureTenants were read, so nothing counts as declared: {explained(error, server)}"]
-    refused = [f"{name}: its spec is invalid and not counted: {problem}" for name, (_, problem) in found.items() if problem]
+    refused = [
+        f"{name}: its spec is invalid and not counted: {problem}" for name, (_, problem) in found.items() if problem
+    ]
     return {name: tenant for name, (tenant, problem) in found.items() if not problem}, refused
 
 

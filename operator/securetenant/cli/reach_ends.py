@@ -191,15 +191,15 @@ def _backends(ingress: Json) -> Iterator[tuple[str, int | str]]:
             yield name, port
 
 
-def _of_service(
-    namespace: str, name: str, wanted: Ports, only: int | str | None, state: State
-) -> Iterator[Target]:
+def _of_service(namespace: str, name: str, wanted: Ports, only: int | str | None, state: State) -> Iterator[Target]:
     """The pods behind it, with the ports there. `wanted`, `only`: ports of the Service."""
     body = _object("Service", "v1", namespace, name, state)
     selector = at(body, ("spec", "selector"))
     if not isinstance(selector, dict) or not selector:
         raise ReachError(f"Service {namespace}/{name} selects no pods: ask for the addresses behind it")
-    chosen = labels.both((), tuple(sorted((k, Values(frozenset((str(v),)), False, False)) for k, v in selector.items())))
+    chosen = labels.both(
+        (), tuple(sorted((k, Values(frozenset((str(v),)), False, False)) for k, v in selector.items()))
+    )
     assert chosen is not None
     pods = [one for one in state.read.pods.get(namespace, ()) if labels.matched(chosen, one.labels)]
     end: End = Known(pods) if pods else Selected(namespace, chosen)

@@ -16,11 +16,7 @@ if TYPE_CHECKING:
     from securetenant.cli.reach_answer import Answer
 
 
-class _Form(msgspec.Struct, rename="camel", frozen=True):
-    """Lists are never null; an empty one stands in the output."""
-
-
-class PortRange(_Form):
+class PortRange(msgspec.Struct, rename="camel", frozen=True):
     """`protocol`: TCP, UDP, SCTP, or other (ICMP and all else, for which ports are 0)."""
 
     protocol: str
@@ -28,7 +24,7 @@ class PortRange(_Form):
     end_port: int
 
 
-class EndForm(_Form):
+class EndForm(msgspec.Struct, rename="camel", frozen=True):
     """Pods, or addresses outside the cluster (`cidrs`, without `namespaces`). `pods`: by labels, each a description; []
     for all. `workloads`: which they are, where pods are known."""
 
@@ -40,7 +36,7 @@ class EndForm(_Form):
     host_network: bool
 
 
-class PolicyForm(_Form):
+class PolicyForm(msgspec.Struct, rename="camel", frozen=True):
     """A policy that allows it. `rule`, `ticket`, `expires`: of the SecureTenant that declares it; "" for none."""
 
     kind: str
@@ -53,7 +49,7 @@ class PolicyForm(_Form):
     expires: str = ""
 
 
-class FlowForm(_Form):
+class FlowForm(msgspec.Struct, rename="camel", frozen=True):
     """`state`: declared, undeclared, missing (declared and not open) or other (no end is a tenant's). `change`: opened
     or closed, "" where one state is looked at. `namedPorts`: counted as all ports of their protocol."""
 
@@ -66,12 +62,12 @@ class FlowForm(_Form):
     policies: tuple[PolicyForm, ...]
 
 
-class UnknownForm(_Form):
+class UnknownForm(msgspec.Struct, rename="camel", frozen=True):
     namespace: str
     reasons: tuple[str, ...]
 
 
-class FlowsForm(_Form):
+class FlowsForm(msgspec.Struct, rename="camel", frozen=True):
     """`of`, `against`: what was looked at, and the state before ("" for none)."""
 
     of: str
@@ -81,7 +77,7 @@ class FlowsForm(_Form):
     notes: tuple[str, ...]
 
 
-class AnswerForm(_Form):
+class AnswerForm(msgspec.Struct, rename="camel", frozen=True):
     """`answer`: yes, partly, no or unknown. `about`: the Service that led to the pods, if one did."""
 
     answer: str
@@ -91,14 +87,12 @@ class AnswerForm(_Form):
     unknown: tuple[str, ...]
 
 
-class AnswersForm(_Form):
+class AnswersForm(msgspec.Struct, rename="camel", frozen=True):
     answers: tuple[AnswerForm, ...]
 
 
 def print_rows(found: Rows, state: State, before: State | None) -> None:
-    flows = tuple(
-        flow(row, before if before is not None and row.change == "closed" else state) for row in found.rows
-    )
+    flows = tuple(flow(row, before if before is not None and row.change == "closed" else state) for row in found.rows)
     unknown = tuple(UnknownForm(name, tuple(listed)) for name, listed in sorted(found.unknown.items()))
     against = before.title if before is not None else ""
     print_json(msgspec.to_builtins(FlowsForm(state.title, against, flows, unknown, tuple(state.notes))))
@@ -106,22 +100,25 @@ def print_rows(found: Rows, state: State, before: State | None) -> None:
 
 def print_answers(answers: "Sequence[Answer]", state: State) -> None:
     forms = tuple(
-        AnswerForm(one.outcome, one.about, tuple(one.reasons), tuple(flow(r, state) for r in one.rows), tuple(one.unknown))
+        AnswerForm(
+            one.outcome, one.about, tuple(one.reasons), tuple(flow(r, state) for r in one.rows), tuple(one.unknown)
+        )
         for one in answers
     )
     print_json(msgspec.to_builtins(AnswersForm(forms)))
 
 
 def flow(row: Row, state: State) -> FlowForm:
-    policies = (*(_policy(ref, "from", state) for ref in row.leaves), *(_policy(ref, "to", state) for ref in row.enters))
+    policies = (
+        *(_policy(ref, "from", state) for ref in row.leaves),
+        *(_policy(ref, "to", state) for ref in row.enters),
+    )
     return FlowForm(row.kind, row.change, _end(row.source), _end(row.target), _ports(row.ports), row.named, policies)
 
 
 def _end(place: Place) -> EndForm:
     pods = () if place.pods in ((), (labels.EVERY,)) else tuple(map(labels.described, place.pods))
-    return EndForm(
-        place.tenant, place.namespaces, pods, place.names, tuple(map(str, place.blocks)), place.is_host
-    )
+    return EndForm(place.tenant, place.namespaces, pods, place.names, tuple(map(str, place.blocks)), place.is_host)
 
 
 def _ports(found: Ports) -> tuple[PortRange, ...]:

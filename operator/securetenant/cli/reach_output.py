@@ -2,12 +2,13 @@
 
 import csv
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from securetenant.cli import reach_json, reach_rows
 from securetenant.cli.output import count, printable
-from securetenant.cli.reach_rows import Place, Row, Rows, place_of, ports_of, why
+from securetenant.cli.reach_rows import Place, Row, Rows, described, place_of, ports_of, why
 from securetenant.cli.reach_states import State
 from securetenant.sets import ports
 from securetenant.sets.ports import Ports
@@ -22,6 +23,7 @@ _CHANGES: Final = {"opened": ("+", "bold red"), "closed": ("~", "green")}
 _LINES: Final = 12  # flows of a tenant, and
 _TENANTS: Final = 20  # tenants that are shown without --all
 _COLUMNS: Final = 8  # of a matrix as a table; with more it is a list
+_WIDEST: Final = 24  # characters of a cell
 _NOBODY: Final = "(no tenant)"
 _OUTSIDE: Final = "(outside)"
 
@@ -73,7 +75,9 @@ def _list(out: "Console", found: Rows, state: State, asks: Asks) -> None:
     for name in shown:
         listed = by_tenant.get(name, [])
         spaces = sorted(space for space, owner in state.owner.items() if owner == name)
-        title = f"SecureTenant {name} ({', '.join(spaces[:4])}{f' and {len(spaces) - 4} more' if len(spaces) > 4 else ''})"
+        title = (
+            f"SecureTenant {name} ({', '.join(spaces[:4])}{f' and {len(spaces) - 4} more' if len(spaces) > 4 else ''})"
+        )
         out.print(printable(title if name else "Between namespaces of no tenant"), style="bold")
         _print(out, listed, state, None, asks)
         if not listed:
@@ -82,7 +86,9 @@ def _list(out: "Console", found: Rows, state: State, asks: Asks) -> None:
     if len(names) > len(shown):
         out.print(f"and {count(len(names) - len(shown), 'more tenant')}: name one with --tenant, or see --all\n")
     _unknown(out, found.unknown)
-    out.print(_summary(found.rows), style="bold red" if any(row.kind == "undeclared" for row in found.rows) else "green")
+    out.print(
+        _summary(found.rows), style="bold red" if any(row.kind == "undeclared" for row in found.rows) else "green"
+    )
 
 
 def _worst(rows: Iterable[Row]) -> int:
@@ -212,23 +218,32 @@ def _named(place: Place, by: str) -> Sequence[str]:
 def _cell(cell: Cell | None) -> str:
     if cell is None:
         return ""
-    parts = [ports.described(cell.allowed)] if cell.allowed != ports.NONE else []
-    parts += [f"! {ports.described(cell.undeclared)}"] if cell.undeclared != ports.NONE else []
+    parts = [described(cell.allowed)] if cell.allowed != ports.NONE else []
+    parts += [f"! {described(cell.undeclared)}"] if cell.undeclared != ports.NONE else []
     return "; ".join(parts)
 
 
 def _table(out: "Console", names: Sequence[str], cells: Mapping[tuple[str, str], Cell]) -> None:
-    from rich.table import Table
+    """Columns as wide as what is in them, up to a width; longer cells have several lines."""
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, show_header=True, padding=(0, 2, 0, 0))
-    table.add_column("from \\ to")
-    for name in names:
-        table.add_column(Text(printable(name)), overflow="fold")
-    for source in names:
-        texts = [_cell(cells.get((source, to))) for to in names]
-        table.add_row(Text(printable(source), style="bold"), *(Text(t or ".", style="red" if "!" in t else "") for t in texts))
-    out.print(table, soft_wrap=False, crop=False, width=160)
+    head = [["from \\ to"], *([printable(name)] for name in names)]
+    lines = [[textwrap.wrap(_cell(cells.get((one, to))) or ".", _WIDEST) for to in names] for one in names]
+    body = [[[printable(one)], *row] for one, row in zip(names, lines, strict=True)]
+    widths = [max(len(text) for row in (head, *body) for text in row[at]) for at in range(len(head))]
+    for row in (head, *body):
+        for number in range(max(map(len, row))):
+            texts = [cell[number] if number < len(cell) else "" for cell in row]
+            padded = [text.ljust(width) for text, width in zip(texts, widths, strict=True)]
+            parts = [
+                (text, "red" if "!" in text else "bold" if row is head or not at else "")
+                for at, text in enumerate(padded)
+            ]
+            out.print(
+                Text.assemble(*(each for part in parts for each in (part, "  "))).plain.rstrip()
+                if out.color_system is None
+                else Text.assemble(*(each for part in parts for each in (part, "  ")))
+            )
 
 
 # --- csv
@@ -236,7 +251,19 @@ def _table(out: "Console", names: Sequence[str], cells: Mapping[tuple[str, str],
 
 def _csv(found: Rows, state: State, before: State | None) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    columns = ["change", "kind", "fromTenant", "from", "fromPods", "toTenant", "to", "toPods", "ports", "tickets", "why"]
+    columns = [
+        "change",
+        "kind",
+        "fromTenant",
+        "from",
+        "fromPods",
+        "toTenant",
+        "to",
+        "toPods",
+        "ports",
+        "tickets",
+        "why",
+    ]
     writer.writerow(columns)
     for row in found.rows:
         of = _state_of(row, state, before)
@@ -272,4 +299,3 @@ def answered(out: "Console", answers: "Sequence[Answer]", state: State, *, as_js
             out.print(printable(f"  {_arrow(row)}: {ports_of(row)}"))
         for text in one.unknown:
             out.print(printable(f"  ? {text}"), style="magenta")
-

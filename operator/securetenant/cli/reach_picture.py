@@ -13,7 +13,8 @@ from securetenant.sets import labels
 # More is not readable at a glance: then the picture is of one tenant.
 _EDGES: Final = 40
 _TENANTS: Final = 12
-_LISTED: Final = 3  # namespaces of one line
+_LISTED: Final = 3  # namespaces that a note names
+_LONGEST: Final = 30  # characters of the namespaces of one line
 
 Kind: TypeAlias = Literal["tenant", "none", "outside"]
 
@@ -34,8 +35,8 @@ class Port(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """`style`: declared, undeclared, missing or closed. `label`: the ports; `detail`: pods, tickets; `whole`: all of
-    it, for a tooltip."""
+    """`style`: declared, undeclared, missing, other or closed. `label`: the ports and tickets; `detail`: the pods;
+    `whole`: all of it, for a tooltip."""
 
     source: Port
     target: Port
@@ -90,7 +91,7 @@ def picture(found: Rows, state: State, tenant: str, *, everything: bool, before:
         notes.append(f"Unknown, there may be more, or less: {', '.join(names[:_LISTED])}{more}")
     within: dict[Key, list[str]] = {}
     for row in inside:
-        within.setdefault(_key(row.source), []).append(_inside(row))
+        within.setdefault(_key(row.source), []).append(_inside(row, state))
     of = before if before is not None else state
     edges = [_edge(row, of if row.change == "closed" else state) for row in between]
     if tenant and not edges and not inside:
@@ -105,7 +106,7 @@ def picture(found: Rows, state: State, tenant: str, *, everything: bool, before:
 
 
 def _title(name: str, state: State) -> str:
-    return f"{name} ({count(sum(owner == name for owner in state.owner.values()), 'namespace')})"
+    return f"{name} ({count(_namespaces(name, state), 'namespace')})"
 
 
 def _worst(tenants: Iterable[str], rows: Sequence[Row]) -> str:
@@ -155,33 +156,55 @@ def _joined(rows: Iterable[Row], state: State) -> list[Row]:
     return found
 
 
-def _line(place: Place) -> str:
+def _line(place: Place, state: State) -> str:
+    """What stands in a box: as many names as have room."""
     if place.is_outside:
-        return reach_rows.outside(place.blocks, 2)
+        text = reach_rows.outside(place.blocks, 2)
+        return "all addresses" if text == reach_rows.EVERYWHERE else text
     names = place.namespaces
-    return ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
+    if place.tenant and len(names) > 1 and len(names) == _namespaces(place.tenant, state):
+        return "all namespaces"
+    shown = 1
+    while shown < len(names) and len(", ".join(names[: shown + 1])) <= _LONGEST:
+        shown += 1
+    return ", ".join(names[:shown]) + (f" +{len(names) - shown}" if len(names) > shown else "")
 
 
-def _inside(row: Row) -> str:
+def _inside(row: Row, state: State) -> str:
     sign = "! " if row.kind == "undeclared" else "not open: " if row.kind == "missing" else ""
     if row.source == row.target:
-        return f"{sign}within {_line(row.source)}: {ports_of(row)}"
-    return f"{sign}{_line(row.source)} → {_line(row.target)}: {ports_of(row)}"
+        where = _line(row.source, state) if _namespaces(row.source.tenant, state) > 1 else ""
+        where = "within each namespace" if where == "all namespaces" else f"within {where}".strip()
+        return f"{sign}{where}: {ports_of(row)}"
+    return f"{sign}{_line(row.source, state)} → {_line(row.target, state)}: {ports_of(row)}"
+
+
+def _namespaces(tenant: str, state: State) -> int:
+    return sum(owner == tenant for owner in state.owner.values())
+
+
+def _pods(place: Place) -> str:
+    if place.is_outside:
+        return "any"
+    return pods_of(place, 2) if place.pods != (labels.EVERY,) or place.names else "all pods"
 
 
 def _edge(row: Row, state: State) -> Edge:
-    pods = [pods_of(place, 2) if place.pods != (labels.EVERY,) or place.names else "" for place in (row.source, row.target)]
-    chosen = " → ".join(text or "all pods" for text in pods) if any(pods) else ""
+    pods = [_pods(row.source), _pods(row.target)]
+    chosen = " → ".join(pods) if {*pods} - {"all pods", "any"} else ""
+    reason = why(row, state)
     found = told(row, state)
-    if row.kind == "undeclared":
-        reason = f"undeclared, {why(row, state)}"
-    elif row.kind == "missing":
-        reason = "declared by both sides, and not open"
-    else:
-        reason = ", ".join(found.tickets) or "no ticket"
     change = {"opened": "opens: ", "closed": "closes: "}.get(row.change, "")
-    style = "closed" if row.change == "closed" else row.kind if row.kind != "other" else "declared"
-    whole = f"{reach_rows.place_of(row.source, 20)} → {reach_rows.place_of(row.target, 20)}: {ports_of(row)} ({why(row, state)})"
-    detail = " · ".join(part for part in (chosen, reason) if part)
-    ends = [Port(_key(place), _line(place)) for place in (row.source, row.target)]
-    return Edge(*ends, style, f"{change}{ports_of(row)}", detail, whole)
+    beside = found.tickets[:2] if row.kind != "undeclared" else ()
+    if row.kind == "undeclared":
+        causes = [f"{ref.kind.name} {ref.name}" for ref in (*row.leaves, *row.enters) if ref not in state.sources]
+        detail = f"by {', '.join(causes)}" if causes else "no policy closes it"
+    elif row.kind == "missing":
+        detail = "declared, and not open"
+    else:
+        detail = "" if found.tickets else f"{reason}, no ticket" if found.has_rule else reason
+    style = "closed" if row.change == "closed" else row.kind
+    source, target = (Port(_key(place), _line(place, state)) for place in (row.source, row.target))
+    whole = f"{reach_rows.place_of(row.source, 20)} → {reach_rows.place_of(row.target, 20)}: {ports_of(row)} ({reason})"
+    label = " · ".join((f"{change}{ports_of(row)}", *beside))
+    return Edge(source, target, style, label, " · ".join(part for part in (detail, chosen) if part), whole)

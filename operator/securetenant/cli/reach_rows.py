@@ -1,6 +1,6 @@
 """Flows as rows that people read: between a tenant's pods and others, declared or not, each with its rule."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, NamedTuple, TypeAlias
 
@@ -211,10 +211,20 @@ def _order(row: Row) -> tuple[object, ...]:
 
 # --- as text
 
+EVERYWHERE: Final = "all addresses outside the cluster"
+
 
 def ports_of(row: Row) -> str:
-    text = ports.described(row.ports)
+    text = described(row.ports)
     return f"{text} (for {', '.join(row.named)})" if row.named else text
+
+
+def described(allowed: Ports) -> str:
+    """As text; what is nearly all, as all but the rest."""
+    rest = ports.difference(None, allowed)
+    if allowed is not None and rest and len(rest) < len(allowed):
+        return f"all but {ports.described(rest)}"
+    return ports.described(allowed)
 
 
 def place_of(place: Place, most: int = 4) -> str:
@@ -247,10 +257,9 @@ def pods_of(place: Place, most: int = 4) -> str:
 def outside(blocks: Sequence[Network], most: int = 4) -> str:
     """Addresses as text: "203.0.113.0/24", "10.8.0.0/16 except 10.8.9.0/24"."""
     families = [[one for one in blocks if one.version == version] for version in (4, 6)]
-    wholes = [_whole(found) for found in families if found]
-    if len(wholes) == 2 and all(one.prefixlen == 0 and found == [one] for one, found in zip(wholes, families)):
-        return "all addresses outside the cluster"
-    return "; ".join(_family(whole, found, most) for whole, found in zip(wholes, filter(None, families)))
+    if all(len(found) == 1 and found[0].prefixlen == 0 for found in families):
+        return EVERYWHERE
+    return "; ".join(_family(_whole(found), found, most) for found in families if found)
 
 
 def _family(whole: Network, blocks: Sequence[Network], most: int) -> str:
@@ -288,11 +297,13 @@ def _holes(whole: Network, blocks: Sequence[Network]) -> tuple[Network, ...]:
 
 
 class Told(NamedTuple):
-    """Why a row is open. `tickets`: with their ends ("CHG-1 until 2031-03-31")."""
+    """Why a row is open. `tickets`: with their ends ("CHG-1 until 2031-03-31"). `has_rule`: a rule is among them, and
+    not only what all pods of a tenant may (DNS, isolation)."""
 
     rules: tuple[str, ...]
     tickets: tuple[str, ...]
     foreign: tuple[str, ...]
+    has_rule: bool
 
 
 def told(row: Row, state: State) -> Told:
@@ -307,7 +318,8 @@ def told(row: Row, state: State) -> Told:
         rules[f"{source.tenant}/{source.rule}"] = None
         if text := ticket(source):
             tickets[text] = None
-    return Told(tuple(rules), tuple(tickets), tuple(foreign))
+    has_rule = any(one.direction for ref in (*row.leaves, *row.enters) if (one := state.sources.get(ref)) is not None)
+    return Told(tuple(rules), tuple(tickets), tuple(foreign), has_rule)
 
 
 def ticket(source: Source) -> str:
@@ -323,7 +335,9 @@ def why(row: Row, state: State) -> str:
         return ", ".join(part for part in (names, *found.tickets) if part)
     if found.foreign:
         return f"by {', '.join(found.foreign)}"
-    bare = [f"no policy of {place_of(place._replace(pods=(labels.EVERY,)))} closes it"
-            for place, refs in ((row.source, row.leaves), (row.target, row.enters))
-            if not refs and not place.is_outside and place.tenant]
-    return " and ".join(bare) or f"by {', '.join(found.rules)}"
+    bare = [
+        f"no policy of {place_of(place._replace(pods=(labels.EVERY,)))} closes it"
+        for place, refs in ((row.source, row.leaves), (row.target, row.enters))
+        if not refs and place.tenant
+    ]
+    return " and ".join(bare) or ", ".join(found.rules)

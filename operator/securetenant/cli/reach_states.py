@@ -124,7 +124,7 @@ def state(
         found = reading.read(objects, map(ip_network, world.platform.cluster_cidrs))
     except Malformed as error:
         raise ReachError(f"{error}: correct it, or leave it out") from error
-    rendered = [_Rendered(tenant, [control.plan(tenant, world, now) for control in _CONTROLS]) for tenant in tenants]
+    rendered = [_rendered(tenant, world, now) for tenant in tenants]
     cluster = found.cluster
     spaces = dict(cluster.namespaces)
     told = list(notes)
@@ -141,7 +141,7 @@ def state(
         ]
         for name in _named(rendered, world, now):
             spaces.setdefault(name, reading.labels(name))
-    sources = {ref: one.source(ref) for one in rendered for ref, _ in one.policies()}
+    sources = {policy.ref: one.source(policy.ref) for one in rendered for policy in one.policies}
     standing = _without_ours(cluster.policies, objects, {one.tenant.name for one in writing})
     cluster = replace(
         cluster,
@@ -169,14 +169,11 @@ def _named(rendered: Iterable["_Rendered"], world: World, now: datetime) -> Iter
 class _Rendered:
     tenant: SecureTenant
     plans: Sequence[Plan]
+    policies: Sequence[Standing]
 
     def namespaces(self) -> Iterator[tuple[str, Mapping[str, str]]]:
         for want in (want for plan in self.plans for want in plan.desired if want.ref.kind is NAMESPACE):
             yield want.ref.name, {**want.labels, **marks(self.tenant.name, want.control)}
-
-    def policies(self) -> Iterator[tuple[Ref, Standing]]:
-        for want in (want for plan in self.plans for want in plan.desired if want.ref.kind is NETWORK_POLICY):
-            yield want.ref, reading.standing(want.ref.namespace, want.ref.name, want.body["spec"])
 
     def source(self, ref: Ref) -> Source:
         found = rule_of(ref.name)
@@ -196,14 +193,23 @@ class _Rendered:
                     yield f"{self.tenant.name}: {condition.message}"
 
 
-def _joined(
-    standing: Mapping[str, Sequence[Standing]], rendered: Iterable[_Rendered]
-) -> dict[str, Sequence[Standing]]:
+def _rendered(tenant: SecureTenant, world: World, now: datetime) -> _Rendered:
+    plans = [control.plan(tenant, world, now) for control in _CONTROLS]
+    policies = [
+        reading.standing(want.ref.namespace, want.ref.name, want.body["spec"])
+        for plan in plans
+        for want in plan.desired
+        if want.ref.kind is NETWORK_POLICY
+    ]
+    return _Rendered(tenant, plans, policies)
+
+
+def _joined(standing: Mapping[str, Sequence[Standing]], rendered: Iterable[_Rendered]) -> dict[str, Sequence[Standing]]:
     """These policies, and those of the tenants, which replace what has their name."""
     found = {name: {one.ref: one for one in listed} for name, listed in standing.items()}
     for tenant in rendered:
-        for ref, policy in tenant.policies():
-            found.setdefault(ref.namespace, {})[ref] = policy
+        for policy in tenant.policies:
+            found.setdefault(policy.ref.namespace, {})[policy.ref] = policy
     return {name: list(listed.values()) for name, listed in found.items()}
 
 
@@ -216,12 +222,10 @@ def _without_ours(
         metadata = body.get("metadata")
         if body.get("kind") == NETWORK_POLICY.name and isinstance(metadata, dict):
             labels = metadata.get("labels")
-            if isinstance(labels, dict) and labels.get(names.LABEL_MANAGED_BY) == names.MANAGED_BY:
-                if labels.get(names.LABEL_TENANT) in tenants:
-                    ours.add((metadata.get("namespace") or "default", metadata.get("name")))
-    return {
-        name: [one for one in listed if (name, one.ref.name) not in ours] for name, listed in policies.items()
-    }
+            known = labels if isinstance(labels, dict) else {}
+            if known.get(names.LABEL_MANAGED_BY) == names.MANAGED_BY and known.get(names.LABEL_TENANT) in tenants:
+                ours.add((metadata.get("namespace") or "default", metadata.get("name")))
+    return {name: [one for one in listed if (name, one.ref.name) not in ours] for name, listed in policies.items()}
 
 
 def _with(
@@ -230,9 +234,7 @@ def _with(
     return {name: (*unclear.get(name, ()), *everywhere) for name in spaces} if everywhere else unclear
 
 
-def _owners(
-    spaces: Mapping[str, Mapping[str, str]], world: World, tenants: Sequence[SecureTenant]
-) -> dict[str, str]:
+def _owners(spaces: Mapping[str, Mapping[str, str]], world: World, tenants: Sequence[SecureTenant]) -> dict[str, str]:
     """By namespace, the tenant that has it; by the namespace's label where no SecureTenant that is known claims it."""
     found = {}
     for name, labels in spaces.items():

@@ -30,8 +30,9 @@ _STYLES: Final[Mapping[str, tuple[str, str, str]]] = {
     "undeclared": ("#c44e00", "9 5", "open, and no SecureTenant declares it"),
     "missing": ("#6b6b6b", "2 5", "declared, and not open"),
     "closed": ("#6b6b6b", "2 5", "closes"),
+    "other": ("#8c8c8c", "", "open, and no end of it is a tenant's"),
 }
-_WIDTHS: Final = {"declared": 1.8, "undeclared": 2.8, "missing": 2.0, "closed": 2.0}
+_WIDTHS: Final = {"declared": 1.8, "undeclared": 2.8, "missing": 2.0, "closed": 2.0, "other": 1.0}
 _FILLS: Final = {"tenant": "#eef5fb", "none": "#f4f4f4", "outside": "#fff8e5"}
 _TITLES: Final = {"none": "Namespaces of no tenant", "outside": "Outside the cluster"}
 
@@ -76,7 +77,8 @@ def drawn(picture: Picture) -> str:
     width = max(x + _BOX for x, _ in columns) + _MARGIN
     used = {"declared", "undeclared", *(edge.style for edge in picture.edges)}
     styles = [style for style in _STYLES if style in used]
-    whole = height + 30 + 24 * len(styles) + 20 * len(picture.notes) + _MARGIN
+    down = 20 * len(picture.notes)
+    whole = height + 30 + 24 * len(styles) + down + _MARGIN
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{whole:.0f}" '
         f'viewBox="0 0 {width:.0f} {whole:.0f}" font-family="DejaVu Sans, Verdana, Arial, sans-serif" role="img">',
@@ -87,6 +89,8 @@ def drawn(picture: Picture) -> str:
         f'<rect width="{width:.0f}" height="{whole:.0f}" fill="#ffffff"/>',
         _words(_MARGIN, 40, picture.title, 20, bold=True),
         _words(_MARGIN, 62, _cut(picture.subtitle, width - 2 * _MARGIN, 12), 12, "#444444"),
+        *_notes(picture.notes, width),
+        f'<g transform="translate(0 {down})">',
         *_heads(picture, columns),
     ]
     for (x, mirrored, slots), at in zip(gaps, range(len(gaps)), strict=True):
@@ -94,8 +98,8 @@ def drawn(picture: Picture) -> str:
     for x, boxes in columns:
         for box in boxes:
             parts += _boxed(x, box)
-    parts += _legend(height + 30, styles, picture.notes, width)
-    return "\n".join([*parts, "</svg>"])
+    parts += _legend(height + 30, styles)
+    return "\n".join([*parts, "</g>", "</svg>"])
 
 
 # --- where everything is
@@ -198,16 +202,16 @@ def _lines(
     sources, targets = ({box.key: box for box in boxes} for boxes in (left, right))
     end = x + _BEND + _LABEL
     for edge, y in slots:
-        style = "declared" if edge.style not in _STYLES else edge.style
+        style = edge.style
         color, dashes, _ = _STYLES[style]
         if mirrored:
             from_ = sources[edge.source.box].at(edge.source.text)
-            bend, text = x + _BEND, x + _BEND
-            way = f"M{x:.0f} {from_:.1f}C{x + _BEND / 2:.0f} {from_:.1f} {x + _BEND / 2:.0f} {y:.1f} {bend:.0f} {y:.1f}H{end - 4:.0f}"
+            bend = text = x + _BEND
+            way = f"M{x:.0f} {from_:.1f}{_curve(x, from_, bend, y)}H{end - 4:.0f}"
         else:
             to = targets[edge.target.box].at(edge.target.text)
             bend, text = x + _LABEL, x
-            way = f"M{x:.0f} {y:.1f}H{bend:.0f}C{bend + _BEND / 2:.0f} {y:.1f} {bend + _BEND / 2:.0f} {to:.1f} {end - 4:.0f} {to:.1f}"
+            way = f"M{x:.0f} {y:.1f}H{bend:.0f}{_curve(bend, y, end - 4, to)}"
         dash = f' stroke-dasharray="{dashes}"' if dashes else ""
         yield f"<g><title>{_text(edge.whole)}</title>"
         yield (
@@ -219,9 +223,14 @@ def _lines(
             yield from _warning(at, y - 10, color)
             at += 20
         room = text + _LABEL - 8 - at
-        yield _words(at, y - 5, _cut(edge.label, room, 12), 12, color, bold=True)
+        yield _words(at, y - 5, _cut(edge.label, room, 12, bold=True), 12, color, bold=True)
         yield _words(text + 12, y + 14, _cut(edge.detail, _LABEL - 20, 10.5), 10.5, "#333333")
         yield "</g>"
+
+
+def _curve(x: float, y: float, to_x: float, to_y: float) -> str:
+    half = (x + to_x) / 2
+    return f"C{half:.0f} {y:.1f} {half:.0f} {to_y:.1f} {to_x:.0f} {to_y:.1f}"
 
 
 def _warning(x: float, y: float, color: str) -> Iterator[str]:
@@ -235,7 +244,7 @@ def _boxed(x: float, box: _Box) -> Iterator[str]:
         f'<rect x="{x:.0f}" y="{box.y:.1f}" width="{_BOX}" height="{box.height:.1f}" rx="6" '
         f'fill="{_FILLS[box.key.kind]}" stroke="#4d4d4d"{dash}/>'
     )
-    yield _words(x + 12, box.y + 20, _cut(box.title, _BOX - 24, 13), 13, bold=True)
+    yield _words(x + 12, box.y + 20, _cut(box.title, _BOX - 24, 13, bold=True), 13, bold=True)
     for text in box.ports:
         yield f"<g><title>{_text(text)}</title>{_words(x + 12, box.at(text) + 4, _cut(text, _BOX - 24, 12), 12)}</g>"
     y = box.y + box.height - len(box.within) * _ROW - 6
@@ -257,7 +266,14 @@ def _heads(picture: Picture, columns: Sequence[tuple[float, list[_Box]]]) -> Ite
             yield _words(x, _TOP + 16, "nobody", 12, "#444444")
 
 
-def _legend(y: float, styles: Sequence[str], notes: Sequence[str], width: float) -> Iterator[str]:
+def _notes(notes: Sequence[str], width: float) -> Iterator[str]:
+    for number, note in enumerate(notes):
+        yield _words(
+            _MARGIN, 84 + 20 * number, _cut(note, width - 2 * _MARGIN, 12, bold=True), 12, "#8a1c00", bold=True
+        )
+
+
+def _legend(y: float, styles: Sequence[str]) -> Iterator[str]:
     for style in styles:
         color, dashes, told = _STYLES[style]
         dash = f' stroke-dasharray="{dashes}"' if dashes else ""
@@ -269,9 +285,6 @@ def _legend(y: float, styles: Sequence[str], notes: Sequence[str], width: float)
             yield from _warning(_MARGIN + 66, y + 2, color)
         yield _words(_MARGIN + 90, y + 4, told, 12)
         y += 24
-    for note in notes:
-        yield _words(_MARGIN, y + 6, _cut(note, width - 2 * _MARGIN, 12), 12, "#8a1c00", bold=True)
-        y += 20
 
 
 def _arrowhead(style: str) -> str:
@@ -293,11 +306,12 @@ def _text(text: str) -> str:
     return escape(printable(text))
 
 
-def _cut(text: str, room: float, size: float) -> str:
+def _cut(text: str, room: float, size: float, *, bold: bool = False) -> str:
     """As much of a text as has room. Widths are those of a wide font, so that others fit too."""
+    width = 0.67 if bold else 0.59
     used = 0.0
     for index, character in enumerate(text):
-        used += size * (1.05 if east_asian_width(character) in "WF" else 0.63)
+        used += size * (1.05 if east_asian_width(character) in "WF" else width)
         if used > room:
             return f"{text[: max(index - 1, 1)]}…"
     return text

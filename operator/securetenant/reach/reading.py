@@ -207,9 +207,7 @@ def _addresses(status: _Status) -> tuple[Address, ...]:
 # --- what is not NetworkPolicy
 
 
-def _unclear(
-    kind: Kind, meta: _Meta, body: Json, spaces: Mapping[str, Mapping[str, str]]
-) -> Iterable[tuple[str, str]]:
+def _unclear(kind: Kind, meta: _Meta, body: Json, spaces: Mapping[str, Mapping[str, str]]) -> Iterable[tuple[str, str]]:
     """The namespaces that a policy of another kind selects, or may, each with what it does there."""
     where = _namespace(meta) if kind.namespaced else ""
     fields: dict[str, msgspec.Raw] = {
