@@ -8,6 +8,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from securetenant.cli.reach_states import ReachError, State
 from securetenant.model.objects import Json, JsonValue, at
+from securetenant.reach.reading import PODS
 from securetenant.reach.values import Pod
 from securetenant.sets import labels, ports
 from securetenant.sets.blocks import Network
@@ -19,6 +20,7 @@ _SELECTED: Final = re.compile(rf"(?P<namespace>{_NAME})\{{(?P<labels>[^{{}}]*)\}
 _LABEL: Final = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_./]*)=([-A-Za-z0-9_.]*)")
 _NAMED: Final = re.compile(rf"(?P<namespace>{_NAME})(?:/(?P<kind>[A-Za-z]+)/(?P<name>[a-z0-9][-a-z0-9.]*))?")
 _BEHIND: Final = re.compile(rf"(?P<kind>service|ingress)/(?P<namespace>{_NAME})/(?P<name>[a-z0-9][-a-z0-9.]*)")
+_WORKLOADS: Final = frozenset(kind.lower() for _, kind in PODS)
 _PORT: Final = re.compile(r"(?:(?P<protocol>TCP|UDP|SCTP)/)?(?P<low>\d{1,5})(?:-(?P<high>\d{1,5}))?")
 _FORMS: Final = (
     "a namespace (payments-prod), pods by labels ('payments-prod{app=web}'), a workload "
@@ -78,7 +80,13 @@ def needs_pods(*texts: str | None) -> bool:
 
 
 def needs_services(*texts: str | None) -> bool:
-    return any(text is not None and _BEHIND.fullmatch(text) for text in texts)
+    return any(text is not None and _behind(text) for text in texts)
+
+
+def _behind(text: str) -> re.Match[str] | None:
+    """A Service or an Ingress; not a workload in a namespace of such a name."""
+    found = _BEHIND.fullmatch(text)
+    return None if found is None or found["namespace"] in _WORKLOADS else found
 
 
 def _is_address(text: str) -> bool:
@@ -87,14 +95,14 @@ def _is_address(text: str) -> bool:
 
 def source(text: str, state: State) -> End:
     """Raises ReachError."""
-    if _BEHIND.fullmatch(text):
+    if _behind(text):
         raise ReachError(f"--from {text}: connections begin at pods, not at a Service: name its pods")
     return _end(text, state, "--from")
 
 
 def targets(text: str, wanted: Ports, state: State) -> list[Target]:
     """Raises ReachError."""
-    found = _BEHIND.fullmatch(text)
+    found = _behind(text)
     if found is None:
         return [Target(_end(text, state, "--to"), wanted)]
     namespace, name = found["namespace"], found["name"]

@@ -42,7 +42,7 @@ class Place(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Row:
     """`leaves`, `enters`: the policies that allow it at each end; none where no policy is enforced. `named`: ports by
-    name, counted as all of their protocol. `causes`: those of the policies that no SecureTenant stands for."""
+    name, counted as all of their protocol."""
 
     source: Place
     target: Place
@@ -71,7 +71,7 @@ class Rows(NamedTuple):
 def of_state(state: State, tenant: str = "", *, everything: bool = False) -> Rows:
     """The flows of a state. `tenant`: of this one alone; `everything`: those between namespaces of no tenant too."""
     found = side_by_side([state.declared, state.cluster], _of(state.owner, tenant, everything))
-    rows = [row for pair in found.pairs for row in _judged(pair, pair.passing[1].ports, 0, 1, state.owner)]
+    rows = [row for pair in found.pairs for row in _judged(pair, pair.passing[1].ports, 0, 1, state, state.owner)]
     for pair in found.pairs:
         missing = ports.difference(pair.passing[0].ports, pair.passing[1].ports)
         rows += _rows("missing", "", pair.flow(0, missing), state.owner)
@@ -87,8 +87,8 @@ def between(before: State, after: State, tenant: str = "", *, everything: bool =
     rows = []
     for pair in found.pairs:
         _, was, _, now = pair.passing
-        rows += _judged(pair, ports.difference(now.ports, was.ports), 2, 3, owner, "opened")
-        rows += _judged(pair, ports.difference(was.ports, now.ports), 0, 1, owner, "closed")
+        rows += _judged(pair, ports.difference(now.ports, was.ports), 2, 3, after, owner, "opened")
+        rows += _judged(pair, ports.difference(was.ports, now.ports), 0, 1, before, owner, "closed")
     return Rows(_merged(row for row in rows if not tenant or row.touches(tenant)), dict(found.unknown))
 
 
@@ -104,16 +104,28 @@ def _of(owner: Mapping[str, str], tenant: str, everything: bool) -> Collection[s
 
 
 def _judged(
-    pair: Pair, open_: Ports, declared: int, actual: int, owner: Mapping[str, str], change: Change = ""
+    pair: Pair,
+    open_: Ports,
+    declared: int,
+    actual: int,
+    state: State,
+    owner: Mapping[str, str],
+    change: Change = "",
 ) -> list[Row]:
     """What is open of a pair, by whether it is declared. `declared`, `actual`: the numbers of these states."""
     if open_ == ports.NONE:
         return []
-    means = pair.passing[declared].ports
+    rest = pair.flow(actual, ports.difference(open_, pair.passing[declared].ports))
+    leaves, enters = _causes(rest.leaves, state), _causes(rest.enters, state)
     return [
         *_rows("declared", change, pair.flow(declared, open_), owner),
-        *_rows("undeclared", change, pair.flow(actual, ports.difference(open_, means)), owner),
+        *_rows("undeclared", change, replace(rest, leaves=leaves, enters=enters), owner),
     ]
+
+
+def _causes(refs: tuple[Ref, ...], state: State) -> tuple[Ref, ...]:
+    """Of the policies at one end, those that no SecureTenant stands for, if there are any."""
+    return tuple(ref for ref in refs if ref not in state.sources) or refs
 
 
 def _rows(kind: Kind, change: Change, flow: Flow, owner: Mapping[str, str]) -> list[Row]:
@@ -147,9 +159,13 @@ def places(end: End, owner: Mapping[str, str]) -> list[Place]:
 
 
 def _merged(rows: Iterable[Row]) -> list[Row]:
-    """Rows that differ at one end alone, in the pods or in the namespaces of no tenant, are one."""
+    """Rows that differ at one end alone, in the addresses, the pods or the namespaces of no tenant, are one."""
     found = list(rows)
-    for key, join in ((_but_pods, _pods_joined), (_but_namespaces, _namespaces_joined)):
+    for key, join in (
+        (_but_blocks, _blocks_joined),
+        (_but_pods, _pods_joined),
+        (_but_namespaces, _namespaces_joined),
+    ):
         for end in ("source", "target"):
             groups: dict[object, list[Row]] = {}
             for row in found:
@@ -169,28 +185,33 @@ def _with_end(row: Row, end: str, place: Place) -> Row:
     return replace(row, source=place) if end == "source" else replace(row, target=place)
 
 
+def _but_blocks(place: Place) -> object:
+    return place._replace(blocks=())
+
+
+def _blocks_joined(ends: Sequence[Place]) -> Place:
+    if any(not one.blocks for one in ends):
+        return ends[0]._replace(blocks=())
+    return ends[0]._replace(blocks=addresses.networks({addresses.span(block) for one in ends for block in one.blocks}))
+
+
 def _but_pods(place: Place) -> object:
-    return place._replace(pods=(), names=(), blocks=())
+    return place._replace(pods=(), names=())
 
 
 def _pods_joined(ends: Sequence[Place]) -> Place:
-    whole = any(not one.blocks and one.namespaces for one in ends)
     return ends[0]._replace(
         pods=labels.simplified(each for one in ends for each in one.pods),
         names=tuple(sorted({name for one in ends for name in one.names})),
-        blocks=() if whole else addresses.networks({addresses.span(block) for one in ends for block in one.blocks}),
     )
 
 
 def _but_namespaces(place: Place) -> object:
-    return place if place.tenant or place.is_outside else place._replace(namespaces=("",), names=())
+    return place if place.tenant or place.is_outside or place.names else place._replace(namespaces=("",))
 
 
 def _namespaces_joined(ends: Sequence[Place]) -> Place:
-    return ends[0]._replace(
-        namespaces=tuple(sorted({name for one in ends for name in one.namespaces})),
-        names=tuple(sorted({name for one in ends for name in one.names})),
-    )
+    return ends[0]._replace(namespaces=tuple(sorted({name for one in ends for name in one.namespaces})))
 
 
 _RANK: Final = {"undeclared": 0, "missing": 1, "declared": 2, "other": 3}
