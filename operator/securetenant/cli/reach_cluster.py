@@ -9,6 +9,7 @@ from typing import Final
 
 from securetenant.api.tenant import SecureTenant
 from securetenant.cache import snapshot
+from securetenant.cache.addresses import SEEN
 from securetenant.cli.cluster import explained, read_tenants, refuse_writes
 from securetenant.cli.reach_states import (
     Given,
@@ -32,9 +33,11 @@ from securetenant.reach import reading
 from securetenant.settings import Settings
 
 _REQUIRED: Final = (NAMESPACE, NETWORK_POLICY)
-# What plans of the whitelist look at.
+# What plans of the whitelist look at: the cluster's own addresses among it, which no rule opens.
 _FOR_PLANS: Final = tuple(
-    dict.fromkeys(kind for name in ("namespaces", "network") for kind in (*NAMED[name].kinds, *NAMED[name].looks_at))
+    dict.fromkeys(
+        (*SEEN, *(kind for name in ("namespaces", "network") for kind in (*NAMED[name].kinds, *NAMED[name].looks_at)))
+    )
 )
 _WORKLOADS: Final = (
     Kind("Pod", "", "v1", "pods", namespaced=True),
