@@ -161,6 +161,14 @@ def test_no_with_the_side_that_blocks() -> None:
     assert text.startswith("no: egress of treasury-legacy allows it")
 
 
+def test_no_with_the_ports_that_are_open_instead() -> None:
+    answer = asked("--from", "payments-prod", "--to", "ledger-prod", "--port", "TCP/8444", code=1)
+    assert answer["reasons"] == [
+        "egress of payments-prod does not allow it on these ports, but on TCP 8443",
+        "ingress of ledger-prod does not allow it on these ports, but on TCP 8443",
+    ]
+
+
 @pytest.mark.parametrize(
     ("source", "target", "port", "expected"),
     [

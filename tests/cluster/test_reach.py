@@ -164,7 +164,7 @@ async def test_what_files_would_open_on_the_cluster(config: Path, tmp_path: Path
     file = tmp_path / "books.yaml"
     file.write_text(json.dumps(BOOKS))
     assert await flows(config, file, "--against", "cluster") == []
-    wider = tenant("reach-client", egress=[{"name": "out", "to": [{"cidr": "203.0.113.0/24"}]}])
+    wider = tenant("reach-client", egress=[{"name": "out", "to": [{"cidr": "0.0.0.0/0"}, {"cidr": "2001:db8::/32"}]}])
     file.write_text(yaml.safe_dump_all([wider, foreign("later")]))
     found = await flows(config, file, "--against", "cluster", code=1)
     changes = {(one["change"], one["state"], one["to"]["cidrs"][:1] != []) for one in found}

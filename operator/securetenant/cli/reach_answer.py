@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Final, Literal, TypeAlias
 
 from securetenant.cli import reach_rows
@@ -176,7 +177,9 @@ def _reasons(pairs: Sequence[Pair], source: End, target: Target, state: State) -
         flows = [flow for pair in pairs if (flow := pair.flow(at, target.ports)).ports != ports.NONE]
         called = f"{direction} of {end.namespace}"
         if not flows:
-            found.append(f"{called} does not allow it")
+            others = [pair.passing[at].ports for pair in pairs if pair.passing[at].ports != ports.NONE]
+            only = f" on these ports, but on {ports.described(reduce(ports.union, others))}" if others else ""
+            found.append(f"{called} does not allow it{only}")
             continue
         refs = dict.fromkeys(r for flow in flows for r in (flow.leaves if direction == "egress" else flow.enters))
         found.append(f"{called} allows it, {_by(refs, state)}")
