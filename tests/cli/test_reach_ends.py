@@ -92,6 +92,10 @@ def answers(result: Result) -> list[tuple[str, str]]:
         ("ingress/deployment/edge", "shop/deployment/db", "TCP/8080", "no"),
         # No policy is enforced on pods of the node's network.
         ("ingress/deployment/edge", "shop/deployment/agent", "TCP/1", "yes"),
+        ("shop/deployment/agent", "ingress/deployment/edge", "TCP/1", "yes"),
+        ("shop/deployment/agent", "shop/deployment/db", "TCP/5432", "no"),
+        ("shop/deployment/agent", "203.0.113.7", "TCP/1", "yes"),
+        ("shop/deployment/web", "203.0.113.7", "TCP/1", "yes"),
         ("203.0.113.7", "shop/deployment/web", "TCP/8080", "no"),
     ],
 )
@@ -125,6 +129,11 @@ def test_an_address_of_a_pod_is_the_pod(tmp_path: Path) -> None:
     file.write_text(yaml.safe_dump_all([*SHOP, pod]))
     assert answers(ask(file, "shop/deployment/web", "10.0.0.9", "TCP/5432")) == [("", "yes")]
     assert answers(ask(file, "shop/deployment/db", "10.0.0.9", "TCP/5432", code=1)) == [("", "no")]
+
+
+def test_from_a_nodes_network_a_whole_namespace_is_no_answer(shop: Path) -> None:
+    told = ask(shop, "shop/deployment/agent", "ingress", code=2).stderr
+    assert "Deployment/agent: it is on its node's network: ask for a workload" in told
 
 
 def test_with_pods_only_what_is_there_counts(shop: Path) -> None:

@@ -79,6 +79,7 @@ def test_a_large_one_says_what_it_leaves_out(tmp_path: Path) -> None:
     whole = drawn(file, "--all")
     assert not any(one.startswith("Not shown") for one in texts(whole))
     assert {f"team-{index:03} (4 namespaces)" for index in range(30)} <= {*texts(whole)}
+    assert any(one.startswith("to team-0") for one in texts(whole)), "each line says where it leads"
 
 
 def boxes(root: ElementTree.Element) -> list[tuple[float, float, float, float]]:

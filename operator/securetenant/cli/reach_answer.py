@@ -8,7 +8,7 @@ from typing import Final, Literal, TypeAlias
 from securetenant.cli import reach_rows
 from securetenant.cli.reach_ends import Addresses, End, Known, Selected, Target
 from securetenant.cli.reach_rows import Row, ticket
-from securetenant.cli.reach_states import State
+from securetenant.cli.reach_states import ReachError, State
 from securetenant.model.objects import Ref
 from securetenant.reach import values
 from securetenant.reach.flows import Pair, side_by_side
@@ -61,7 +61,12 @@ def _outcome(flows: Sequence[Flow], target: Target, unknown: Sequence[str]) -> O
 def _cluster(source: End, target: End, state: State) -> Cluster:
     """With the pods that are known by name at the target, where ports have names, and what may be at the source."""
     if not isinstance(target, Known):
-        return state.cluster
+        if not isinstance(source, Known) or not any(one.is_host for one in source.pods):
+            return state.cluster
+        if isinstance(target, Selected):
+            name = source.pods[0].name
+            raise ReachError(f"--from {name}: it is on its node's network: ask for a workload or addresses with --to")
+        return replace(state.cluster, pods={source.namespace: source.pods})
     pods: dict[str, list[Pod]] = {target.namespace: list(target.pods)}
     if isinstance(source, Known):
         pods.setdefault(source.namespace, []).extend(one for one in source.pods if one not in target.pods)

@@ -94,6 +94,8 @@ def picture(found: Rows, state: State, tenant: str, *, everything: bool, before:
         within.setdefault(_key(row.source), []).append(_inside(row, state))
     of = before if before is not None else state
     edges = [_edge(row, of if row.change == "closed" else state) for row in between]
+    if not focus and len(edges) > _EDGES:  # too many to follow each with the eye
+        edges = [replace(one, detail=" · ".join(filter(None, (f"to {one.target.text}", one.detail)))) for one in edges]
     if tenant and not edges and not inside:
         notes.append("There are no flows.")
     title = f"Who reaches {focus}, and whom it reaches" if focus else "Who reaches whom"
