@@ -129,6 +129,22 @@ def test_long_lists_are_shortened_unless_all_is_asked_for(tmp_path: Path) -> Non
     assert whole.count("SecureTenant ") == 30
 
 
+def test_many_namespaces_without_policies_are_taken_together(tmp_path: Path) -> None:
+    """Each with each of the others would be thousands of lines, that say the same."""
+    text = estate(120)
+    audited = manifests(tmp_path / "b", text.replace('"mode": "Enforce"', '"mode": "Audit"'))
+    result = reach(audited, "-o", "json")
+    found = json.loads(result.stdout)["flows"]
+    assert len(found) < 500, "118 times 118 would be 13,924"
+    assert "team-000, team-001, team-002 and 27 more: mode is Audit: " in result.stderr
+    both = [one for one in found if one["from"]["tenant"] == one["to"]["tenant"] == "several tenants"]
+    assert both
+    assert {one["state"] for one in both} == {"undeclared"}
+    assert "no NetworkPolicy stands in 118 namespaces of tenants" in result.stderr
+    exact = flows(audited, "--tenant", "team-001")
+    assert {"declared", "undeclared"} == {one["state"] for one in exact}
+
+
 # --- questions
 
 
@@ -215,6 +231,14 @@ def test_unknown_is_told_as_unknown(tmp_path: Path) -> None:
 
 
 # --- compared
+
+
+def test_what_is_no_longer_enforced_opens_undeclared_flows(tmp_path: Path) -> None:
+    text = estate(52, undeclared=0)
+    enforced = manifests(tmp_path / "a", text)
+    audited = manifests(tmp_path / "b", text.replace('"mode": "Enforce"', '"mode": "Audit"'))
+    opened = flows(audited, "--against", enforced, code=1)
+    assert {(one["change"], one["state"]) for one in opened} == {("opened", "undeclared")}
 
 
 def test_what_a_change_opens_and_closes(tmp_path: Path) -> None:

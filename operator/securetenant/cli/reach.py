@@ -124,6 +124,8 @@ def reach(
             raise ReachError(f"there is no tenant {tenant}; there are: {', '.join(state.tenants) or 'none'}")
         if pods:
             state, before = state.with_pods(), before and before.with_pods()
+        if not tenant and not asked:
+            state, before = state.loosened(), before and before.loosened()
         answers = _answers(source, target, port, state) if source is not None and target is not None else []
     except (ReachError, ValueError) as error:
         fail(str(error), 2)

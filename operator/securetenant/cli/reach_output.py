@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from securetenant.cli import reach_json, reach_rows
 from securetenant.cli.output import count, printable
-from securetenant.cli.reach_rows import Place, Row, Rows, described, place_of, ports_of, why
+from securetenant.cli.reach_rows import SEVERAL, Place, Row, Rows, described, place_of, ports_of, why
 from securetenant.cli.reach_states import State
 from securetenant.sets import ports
 from securetenant.sets.ports import Ports
@@ -74,11 +74,7 @@ def _list(out: "Console", found: Rows, state: State, asks: Asks) -> None:
     shown = names if asks.everything else names[:_TENANTS]
     for name in shown:
         listed = by_tenant.get(name, [])
-        spaces = sorted(space for space, owner in state.owner.items() if owner == name)
-        title = (
-            f"SecureTenant {name} ({', '.join(spaces[:4])}{f' and {len(spaces) - 4} more' if len(spaces) > 4 else ''})"
-        )
-        out.print(printable(title if name else "Between namespaces of no tenant"), style="bold")
+        out.print(printable(_title(name, state)), style="bold")
         _print(out, listed, state, None, asks)
         if not listed:
             out.print("  no flows")
@@ -89,6 +85,13 @@ def _list(out: "Console", found: Rows, state: State, asks: Asks) -> None:
     out.print(
         _summary(found.rows), style="bold red" if any(row.kind == "undeclared" for row in found.rows) else "green"
     )
+
+
+def _title(name: str, state: State) -> str:
+    if name in ("", SEVERAL):
+        return "Between namespaces of no tenant" if not name else "Several tenants, which no policy tells apart"
+    spaces = sorted(space for space, owner in state.owner.items() if owner == name)
+    return f"SecureTenant {name} ({', '.join(spaces[:4])}{f' and {len(spaces) - 4} more' if len(spaces) > 4 else ''})"
 
 
 def _worst(rows: Iterable[Row]) -> int:

@@ -6,7 +6,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 from securetenant.cli import reach_rows
 from securetenant.cli.output import count
-from securetenant.cli.reach_rows import Place, Row, Rows, pods_of, ports_of, told, why
+from securetenant.cli.reach_rows import SEVERAL, Place, Row, Rows, pods_of, ports_of, told, why
 from securetenant.cli.reach_states import State
 from securetenant.sets import labels
 
@@ -103,7 +103,7 @@ def picture(found: Rows, state: State, tenant: str, *, everything: bool, before:
         title = "What opens, and what closes"
     undeclared = sum(edge.style == "undeclared" for edge in edges)
     subtitle = f"{state.title}: {count(len(edges), 'line')} between boxes, {undeclared} undeclared"
-    titles = {Key("tenant", name): _title(name, state) for name in tenants}
+    titles = {Key("tenant", name): name if name == SEVERAL else _title(name, state) for name in tenants}
     return Picture(title, subtitle, Key("tenant", focus) if focus else None, edges, within, notes, titles)
 
 
@@ -113,12 +113,12 @@ def _title(name: str, state: State) -> str:
 
 def _worst(tenants: Iterable[str], rows: Sequence[Row]) -> str:
     """The tenant that has most undeclared flows, then most flows."""
-    sums = dict.fromkeys(tenants, (0, 0))
+    sums = {name: (0, 0) for name in tenants if name != SEVERAL}
     for row in rows:
-        for name in row.tenants:
+        for name in row.tenants & {*sums}:
             bad, all_ = sums[name]
             sums[name] = bad + (row.kind == "undeclared"), all_ + 1
-    return max(sums, key=lambda name: (sums[name], name))
+    return max(sums, key=lambda name: (sums[name], name), default="")
 
 
 def _meet(one: str, other: str, rows: Iterable[Row]) -> bool:

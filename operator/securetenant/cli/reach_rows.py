@@ -23,6 +23,11 @@ Kind: TypeAlias = Literal["declared", "undeclared", "missing", "other"]
 Change: TypeAlias = Literal["", "opened", "closed"]
 
 
+#: Instead of a tenant's name: a name that none can have.
+SEVERAL: Final = "several tenants"
+_MANY: Final = 20  # tenants that are one, as long as no policy tells them apart
+
+
 class Place(NamedTuple):
     """One end as it is shown: pods of one tenant's namespaces ("": of no tenant), or addresses outside the cluster.
     `pods`: (EVERY,) for all."""
@@ -70,12 +75,23 @@ class Rows(NamedTuple):
 
 def of_state(state: State, tenant: str = "", *, everything: bool = False) -> Rows:
     """The flows of a state. `tenant`: of this one alone; `everything`: those between namespaces of no tenant too."""
+    loose = frozenset() if tenant else state.loose
     found = side_by_side([state.declared, state.cluster], _of(state.owner, tenant, everything))
     rows = [row for pair in found.pairs for row in _judged(pair, pair.passing[1].ports, 0, 1, state, state.owner)]
     for pair in found.pairs:
         missing = ports.difference(pair.passing[0].ports, pair.passing[1].ports)
         rows += _rows("missing", "", pair.flow(0, missing), state.owner)
-    return Rows(_merged(row for row in rows if not tenant or row.touches(tenant)), dict(found.unknown))
+    rows = [_unless_loose(row, state, loose) for row in rows if not tenant or row.touches(tenant)]
+    return Rows(_merged(rows), dict(found.unknown))
+
+
+def _unless_loose(row: Row, state: State, loose: frozenset[str]) -> Row:
+    """Undeclared, where it is taken for declared only since nothing stands there."""
+    if row.kind != "declared" or not loose or any(ref in state.sources for ref in (*row.leaves, *row.enters)):
+        return row
+    return (
+        row if loose.isdisjoint((*row.source.namespaces, *row.target.namespaces)) else replace(row, kind="undeclared")
+    )
 
 
 def between(before: State, after: State, tenant: str = "", *, everything: bool = False) -> Rows:
@@ -87,8 +103,10 @@ def between(before: State, after: State, tenant: str = "", *, everything: bool =
     rows = []
     for pair in found.pairs:
         _, was, _, now = pair.passing
-        rows += _judged(pair, ports.difference(now.ports, was.ports), 2, 3, after, owner, "opened")
-        rows += _judged(pair, ports.difference(was.ports, now.ports), 0, 1, before, owner, "closed")
+        opened = _judged(pair, ports.difference(now.ports, was.ports), 2, 3, after, owner, "opened")
+        closed = _judged(pair, ports.difference(was.ports, now.ports), 0, 1, before, owner, "closed")
+        rows += [_unless_loose(row, after, frozenset() if tenant else after.loose) for row in opened]
+        rows += [_unless_loose(row, before, frozenset() if tenant else before.loose) for row in closed]
     return Rows(_merged(row for row in rows if not tenant or row.touches(tenant)), dict(found.unknown))
 
 
@@ -148,6 +166,8 @@ def places(end: End, owner: Mapping[str, str]) -> list[Place]:
     by_tenant: dict[str, list[str]] = {}
     for name in end.namespaces:
         by_tenant.setdefault(owner.get(name, ""), []).append(name)
+    if len(by_tenant) > _MANY:
+        by_tenant = {SEVERAL: list(end.namespaces)}
     pods = labels.simplified(end.pods)
     return [
         Place(
@@ -361,4 +381,5 @@ def why(row: Row, state: State) -> str:
         for place, refs in ((row.source, row.leaves), (row.target, row.enters))
         if not refs and place.tenant
     ]
+    bare = list(dict.fromkeys(bare))
     return " and ".join(bare) or ", ".join(found.rules)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from ipaddress import ip_network
 
 import msgspec
@@ -30,6 +31,10 @@ from securetenant.settings import Settings
 _CONTROLS = (NAMED["namespaces"], NAMED["network"])
 
 
+_LISTED = 3  # tenants that a note names
+_MANY = 50  # namespaces without any policy, from which on they are taken together
+
+
 class ReachError(Exception):
     """There is no answer; the message says why and what to do."""
 
@@ -46,7 +51,7 @@ class Source:
     expires: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class State:
     """`read`: what is there. `declared`: what would be if tenants' namespaces had the operator's policies alone, which
     `sources` explains. `owner`: by namespace, the tenant. `objects`: all that was read. `notes`: what is not counted,
@@ -67,6 +72,25 @@ class State:
     @property
     def tenants(self) -> tuple[str, ...]:
         return tuple(sorted({*self.owner.values()}))
+
+    @cached_property
+    def loose(self) -> frozenset[str]:
+        """The tenants' namespaces in which no NetworkPolicy stands (as in Audit), if there are many."""
+        found = frozenset(name for name in self.owner if not self.cluster.policies.get(name))
+        return found if len(found) > _MANY else frozenset()
+
+    def loosened(self) -> "State":
+        """With these namespaces as they are, and not as declared: otherwise each would be another case, with each of
+        the others. What is open between them counts as undeclared."""
+        loose = self.loose
+        if not loose:
+            return self
+        policies = {name: listed for name, listed in self.declared.policies.items() if name not in loose}
+        told = (
+            f"no NetworkPolicy stands in {len(loose)} namespaces of tenants: whatever is open between these and others "
+            "counts as undeclared; --tenant NAME tells exactly"
+        )
+        return replace(self, declared=replace(self.declared, policies=policies), notes=(*self.notes, told))
 
     def with_pods(self) -> "State":
         """With the pods that are known, and no others."""
@@ -127,15 +151,15 @@ def state(
     rendered = [_rendered(tenant, world, now) for tenant in tenants]
     cluster = found.cluster
     spaces = dict(cluster.namespaces)
-    told = list(notes)
+    told: list[tuple[str, str]] = []
     writing = [one for one in rendered if one.tenant.spec.mode == "Enforce"] if rendering else []
     for one in writing:
         for name, labels in one.namespaces():
             spaces[name] = reading.labels(name, {**spaces.get(name, {}), **labels})
-        told += one.notes()
+        told += [(one.tenant.name, message) for message in one.notes()]
     if rendering:
         told += [
-            f"{one.tenant.name}: mode is {one.tenant.spec.mode}: its policies are not counted as being in force"
+            (one.tenant.name, f"mode is {one.tenant.spec.mode}: its policies are not counted as being in force")
             for one in rendered
             if one.tenant.spec.mode != "Enforce"
         ]
@@ -152,7 +176,17 @@ def state(
     owner = _owners(spaces, world, [one.tenant for one in rendered])
     others = {name: listed for name, listed in cluster.policies.items() if name not in owner}
     declared = replace(cluster, policies=_joined(others, rendered), unclear={})
-    return State(title, Read(cluster, found.pods), declared, sources, owner, objects, told)
+    return State(title, Read(cluster, found.pods), declared, sources, owner, objects, [*notes, *_notes(told)])
+
+
+def _notes(told: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """What is told of several tenants, once."""
+    tenants: dict[str, dict[str, None]] = {}
+    for name, message in told:
+        tenants.setdefault(message, {})[name] = None
+    for message, found in tenants.items():
+        more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
+        yield f"{', '.join([*found][:_LISTED])}{more}: {message}"
 
 
 def _named(rendered: Iterable["_Rendered"], world: World, now: datetime) -> Iterator[str]:
@@ -190,7 +224,7 @@ class _Rendered:
         for plan in self.plans:
             for condition in plan.conditions:
                 if condition.reason == NO_CLUSTER:
-                    yield f"{self.tenant.name}: {condition.message}"
+                    yield condition.message
 
 
 def _rendered(tenant: SecureTenant, world: World, now: datetime) -> _Rendered:
