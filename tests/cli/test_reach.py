@@ -284,6 +284,14 @@ def test_a_matrix_of_tenants() -> None:
     assert cells["(outside)", "payments"] == "TCP 9443"
 
 
+def test_a_matrix_as_json_has_the_cells_that_are_not_empty() -> None:
+    cells = json.loads(reach(BANK, "--matrix", "-o", "json").stdout)["cells"]
+    by = {(one["from"], one["to"]): one for one in cells}
+    assert by["payments", "core-banking"]["ports"] == [{"protocol": "TCP", "port": 8443, "endPort": 8443}]
+    assert ("core-banking", "payments") not in by
+    assert by["(no tenant)", "treasury"]["undeclared"]
+
+
 def test_a_matrix_of_namespaces_with_many_columns_is_a_list() -> None:
     lines = reach(BANK, "--matrix", "--by", "namespace").stdout.splitlines()
     of_prod = lines[lines.index("payments-prod") + 1 : lines.index("payments-test")]

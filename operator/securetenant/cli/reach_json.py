@@ -1,6 +1,6 @@
 """The JSON of `reach`: a stable form, described in docs/reach.md. Fields may be added, none is renamed or removed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -91,9 +91,35 @@ class AnswersForm(msgspec.Struct, rename="camel", frozen=True):
     answers: tuple[AnswerForm, ...]
 
 
+class CellForm(msgspec.Struct, rename="camel", frozen=True):
+    """`ports`: what is declared, or no tenant's affair; `undeclared`: what else is open."""
+
+    source: str = msgspec.field(name="from")
+    target: str = msgspec.field(name="to")
+    ports: tuple[PortRange, ...]
+    undeclared: tuple[PortRange, ...]
+
+
+class MatrixForm(msgspec.Struct, rename="camel", frozen=True):
+    """`by`: tenant or namespace. `cells`: those that are not empty."""
+
+    by: str
+    cells: tuple[CellForm, ...]
+    unknown: tuple[UnknownForm, ...]
+
+
+def print_matrix(by: str, cells: Iterable[tuple[str, str, Ports, Ports]], found: Rows) -> None:
+    forms = tuple(CellForm(one, other, _ports(open_), _ports(more)) for one, other, open_, more in cells)
+    print_json(msgspec.to_builtins(MatrixForm(by, forms, _unknown(found))))
+
+
+def _unknown(found: Rows) -> tuple[UnknownForm, ...]:
+    return tuple(UnknownForm(name, tuple(listed)) for name, listed in sorted(found.unknown.items()))
+
+
 def print_rows(found: Rows, state: State, before: State | None) -> None:
     flows = tuple(flow(row, before if before is not None and row.change == "closed" else state) for row in found.rows)
-    unknown = tuple(UnknownForm(name, tuple(listed)) for name, listed in sorted(found.unknown.items()))
+    unknown = _unknown(found)
     against = before.title if before is not None else ""
     print_json(msgspec.to_builtins(FlowsForm(state.title, against, flows, unknown, tuple(state.notes))))
 

@@ -46,10 +46,10 @@ def show(out: "Console", form: str, found: Rows, state: State, before: State | N
         from securetenant.cli import reach_dot
 
         print(reach_dot.dot(found, state, before))
-    elif form == "json":
-        reach_json.print_rows(found, state, before)
     elif asks.matrix:
         _matrix(out, form, found, asks)
+    elif form == "json":
+        reach_json.print_rows(found, state, before)
     elif form == "csv":
         _csv(found, state, before)
     elif before is not None:
@@ -167,6 +167,10 @@ def _summary(rows: Sequence[Row]) -> str:
 
 def _matrix(out: "Console", form: str, found: Rows, asks: Asks) -> None:
     cells = cells_of(found.rows, asks.matrix)
+    if form == "json":
+        listed = ((one, other, *cell) for (one, other), cell in sorted(cells.items()))
+        reach_json.print_matrix(asks.matrix, listed, found)
+        return
     names = sorted({name for pair in cells for name in pair}, key=lambda name: (name.startswith("("), name))
     if form == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
