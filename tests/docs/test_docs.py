@@ -233,13 +233,19 @@ def test_securetenant_takes_it(command: Command) -> None:
     assert {word.partition("=")[0] for word in rest if word.startswith("-") and word != "-"} <= flags
 
 
-@pytest.mark.parametrize("command", [c for c in of("securetenant") if c.values[0].words[1] in RUN])
+def runs(command: Command) -> bool:
+    """Whether it needs no cluster."""
+    words = command.words[1:]
+    return words[0] in RUN or (words[0] == "reach" and words[1].startswith("examples/") and "cluster" not in words)
+
+
+@pytest.mark.parametrize("command", [c for c in of("securetenant") if runs(c.values[0])])
 def test_securetenant_does_what_is_shown(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lines shown stand in the output, in this order, one after the other up to a line "..."."""
     monkeypatch.chdir(ROOT)
     result = _run([*command.words[1:]])
     assert result.exit_code == command.exit_code, result.output
-    shown, output = list(command.shown), result.output.splitlines()
+    shown, output = list(command.shown), result.stdout.splitlines()
     shortened = "..." in shown
     expected = shown[: shown.index("...")] if shortened else shown
     assert expected == output[: len(expected)]

@@ -128,6 +128,7 @@ class Found:
     documents: list[Document] = field(default_factory=list)  # of our kinds
     workloads: list[Document] = field(default_factory=list)  # pods, and what makes pods
     others: int = 0  # documents of other kinds
+    kept: list[Document] = field(default_factory=list)  # those of other kinds, if asked for
     namespaces: set[str] = field(default_factory=set)  # the names of the Namespaces in them
     faults: list[Fault] = field(default_factory=list)
 
@@ -147,8 +148,9 @@ class Found:
         return len(self.documents) - self.resources.total()
 
 
-def read(paths: Sequence[str]) -> Found:
-    """Read files, folders (all *.yaml, *.yml and *.json below) and "-" (stdin). Raises Unreadable."""
+def read(paths: Sequence[str], *, keep: bool = False) -> Found:
+    """Read files, folders (all *.yaml, *.yml and *.json below) and "-" (stdin). `keep`: documents of other kinds too.
+    Raises Unreadable."""
     found = Found()
     for path in _files(paths):
         source = "stdin" if path == STDIN else path
@@ -162,6 +164,8 @@ def read(paths: Sequence[str]) -> Found:
                 found.workloads.append(document)
             else:
                 found.others += 1
+                if keep:
+                    found.kept.append(document)
                 if document.is_namespace:
                     found.namespaces.add(document.name)
     return found

@@ -2,7 +2,7 @@
 
 import typer
 
-from securetenant.cli import plan, render, run, validate, version
+from securetenant.cli import plan, reach, render, run, validate, version
 from securetenant.cli.output import NoColor
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ def root(
     On a laptop or in a pipeline, without a cluster:
       securetenant validate tenants/       what is wrong with tenants and workloads in files
       securetenant render tenants/         what would be created
+      securetenant reach tenants/          who reaches whom, declared or not
     With a cluster:
       securetenant plan tenants/           what would change, and what has drifted
       securetenant run                     the operator itself
@@ -36,6 +37,7 @@ def root(
 app.command("validate", no_args_is_help=True, short_help="What is wrong with tenants and workloads.")(validate.validate)
 app.command("render", no_args_is_help=True, short_help="What would be created for them, as YAML.")(render.render)
 app.command("plan", cls=plan.PlanCommand, short_help="What would change on a cluster, and what has drifted.")(plan.plan)
+app.command("reach", short_help="Who can really reach whom, and whether it is declared.")(reach.reach)
 app.command("run", short_help="The operator itself.")(run.command())
 app.command("version", short_help="Versions.")(version.version)
 

@@ -1,8 +1,11 @@
 """Output of the commands: colour, errors without tracebacks, no control characters that reach a terminal."""
 
+import contextlib
 import json
 import os
 import sys
+import threading
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -66,3 +69,15 @@ def print_json(value: Any) -> None:
 def count(number: int, word: str, plural: str = "") -> str:
     """ "1 file", "2 files"."""
     return f"{number} {word if number == 1 else plural or word + 's'}"
+
+
+@contextlib.contextmanager
+def told_if_slow(what: str, after: float = 1.0) -> Iterator[None]:
+    """Say on stderr what is being done, if it takes longer than so many seconds."""
+    timer = threading.Timer(after, lambda: print(f"{printable(what)} ...", file=sys.stderr, flush=True))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

@@ -4,7 +4,7 @@ A set of label maps is a conjunction: by key, the values that it may have. What 
 them, apart from each other. Ours, and no library: none computes the complement of a label selector.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
 
@@ -92,6 +92,34 @@ def without(one: Labels, other: Labels) -> Iterator[Labels]:
         if outside is not None:
             yield outside
         left = both(left, ((key, values),))
+
+
+def simplified(listed: Iterable[Labels]) -> tuple[Labels, ...]:
+    """The same labels in fewer sets, where two differ in one key alone; (EVERY,) where they are all there are."""
+    found = list(dict.fromkeys(listed))
+    at = 0
+    while at < len(found):
+        for other in range(at):
+            together = _together(found[other], found[at])
+            if together is not None:
+                del found[at], found[other]
+                found.append(together)
+                at = 0
+                break
+        else:
+            at += 1
+    return (EVERY,) if EVERY in found else tuple(found)
+
+
+def _together(one: Labels, other: Labels) -> Labels | None:
+    """What is in either, if that is one set."""
+    differing = {key for key, _ in {*one} ^ {*other}}
+    if len(differing) > 1:
+        return None
+    found, theirs = dict(one), dict(other)
+    for key in differing:
+        found[key] = negated(common(negated(found.get(key, ANY)), negated(theirs.get(key, ANY))))
+    return tuple(sorted((key, values) for key, values in found.items() if values != ANY))
 
 
 def matched(one: Labels, known: Mapping[str, str]) -> bool:
