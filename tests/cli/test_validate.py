@@ -242,7 +242,9 @@ def test_a_second_resource_is_judged_by_its_own_models(monkeypatch: pytest.Monke
     (again,) = problems("-", text=yaml.safe_dump({"kind": "ShelfList", **listed(sound[0], sound[0])}))
     assert again["message"] == "Shelf oak is in stdin:3 as well: only the last applied counts"
     (header,) = problems("-", text=tenant("pay").replace("kind: SecureTenant", "kind: Shef"))
-    assert header["message"] == "'Shef' is not supported: write 'SecureTenant' or 'SubnetPool' or 'Shelf'"
+    assert header["message"] == (
+        "'Shef' is not supported: write 'SecureTenant' or 'SubnetPool' or 'NetworkTemplate' or 'Shelf'"
+    )
 
 
 def listed(*items: dict[str, object]) -> dict[str, object]:

@@ -16,6 +16,7 @@ import structlog
 from securetenant.cache.addresses import SEEN, Addresses
 from securetenant.cache.roster import Roster
 from securetenant.cache.tenants import Tenants
+from securetenant.cache.triggers import IMPLYING
 from securetenant.cache.world import World, indexes
 from securetenant.controls.lookup import CACHED
 from securetenant.controls.registry import CONTROLS
@@ -99,6 +100,8 @@ class Controller:
         addresses = Addresses(platform.cluster_cidrs)
         for kind in SEEN:
             hooks.setdefault(kind, []).append(addresses.change)
+        for kind in IMPLYING:
+            hooks.setdefault(kind, []).append(tenants.index.change)
         self._node_pods = NodePods(
             transport,
             lambda node, pod: enqueue(world.concerned_on(node, pod)),
