@@ -192,6 +192,16 @@ FORMS: Final[Mapping[ParameterType, str]] = {
 }
 
 
+def _one_form() -> Rule:
+    return Rule(
+        "[has(self.pods), has(self.port), has(self.namespaces), has(self.__namespace__), has(self.cidr), "
+        "has(self.tenant)].filter(given, given).size() == 1",
+        "a value has exactly one form: write one of pods, port, namespaces, namespace, cidr and tenant",
+        lambda v: len(v.given) == 1,
+        inputs=tuple(FORMS.values()),
+    )
+
+
 class Value(SpecModel):
     """A value of a template's parameter: exactly one field, the one of the parameter's type."""
 
@@ -206,15 +216,7 @@ class Value(SpecModel):
     cidr: Cidr | None = Field(None, description="For a parameter of type Cidr: addresses outside of the cluster.")
     tenant: TenantName | None = Field(None, description="For a parameter of type Tenant: a tenant.")
 
-    RULES: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            "[has(self.pods), has(self.port), has(self.namespaces), has(self.__namespace__), has(self.cidr), "
-            "has(self.tenant)].filter(given, given).size() == 1",
-            "a value has exactly one form: write one of pods, port, namespaces, namespace, cidr and tenant",
-            lambda v: len(v.given) == 1,
-            inputs=("pods", "port", "namespaces", "namespace", "cidr", "tenant"),
-        ),
-    )
+    RULES: ClassVar[tuple[Rule, ...]] = (_one_form(),)
 
     @property
     def given(self) -> tuple[ParameterType, ...]:
@@ -226,6 +228,8 @@ class Argument(Value):
     """What a tenant gives for a parameter of a template."""
 
     name: ParameterName = Field(description="The parameter's name.")
+
+    RULES: ClassVar[tuple[Rule, ...]] = (_one_form(),)
 
 
 class TemplateUse(SpecModel):

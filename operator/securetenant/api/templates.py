@@ -52,20 +52,16 @@ class Parameter(SpecModel):
     )
 
 
-def _either(field: str, message: str) -> Rule:
+def _either(field: str) -> Rule:
     """Not both a field and its sibling."""
     attribute = f"{field}_from"
-    escaped = "__namespace__" if field == "namespace" else field
     return Rule(
-        f"!(has(self.{escaped}) && has(self.{field}From))",
-        message,
+        f"!(has(self.{field}) && has(self.{field}From))",
+        f"{field} and {field}From exclude each other: remove one",
         lambda value: getattr(value, field) is None or getattr(value, attribute) is None,
         field=f"{field}From",
         inputs=(field, f"{field}From"),
     )
-
-
-_EITHER_PODS: Final = _either("pods", "pods and podsFrom exclude each other: remove one")
 
 
 class TemplateSide(SpecModel):
@@ -78,7 +74,7 @@ class TemplateSide(SpecModel):
     pods: PodSelector | None = Field(None, description="Which pods there. Default: all.")
     pods_from: ParameterName | None = Field(None, description="Parameter of type Pods, in place of pods.")
 
-    RULES: ClassVar[tuple[Rule, ...]] = (_EITHER_PODS,)
+    RULES: ClassVar[tuple[Rule, ...]] = (_either("pods"),)
 
 
 def _forms(peer: "TemplatePeer") -> int:
@@ -95,8 +91,8 @@ _PEER_RULES: Final = (
         lambda p: _forms(p) == 1,
         inputs=("tenant", "tenantFrom", "namespace", "namespaceFrom", "cidr", "cidrFrom"),
     ),
-    _either("namespaces", "namespaces and namespacesFrom exclude each other: remove one"),
-    _EITHER_PODS,
+    _either("namespaces"),
+    _either("pods"),
     Rule(
         "!(has(self.namespaces) || has(self.namespacesFrom)) || has(self.tenant) || has(self.tenantFrom)",
         'namespaces requires tenant or tenantFrom: add one, or use "namespace" for a platform namespace',
@@ -166,7 +162,7 @@ class TemplatePort(SpecModel):
     end_port: PortNumber | None = Field(None, description="The last port of a range that begins at port.")
 
     RULES: ClassVar[tuple[Rule, ...]] = (
-        _either("port", "port and portFrom exclude each other: remove one"),
+        _either("port"),
         Rule(
             "!has(self.endPort) || (has(self.port) && self.port <= self.endPort)",
             "endPort is the end of a range that begins at port: set a port that is not more than endPort",

@@ -89,7 +89,7 @@ def expansion(tenant: SecureTenant, world: World) -> Expansion:
     refused: list[Refused] = []
     for index, use in enumerate(network.templates):
         found = _made(tenant, use, world)
-        if isinstance(found, tuple):
+        if not isinstance(found, _Rules):
             refused.append(Refused(index, *found))
         elif problem := _crowded("ingress", ingress, found.ingress) or _crowded("egress", egress, found.egress):
             refused.append(Refused(index, *problem))
