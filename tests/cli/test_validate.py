@@ -75,7 +75,7 @@ def test_no_client_of_a_cluster_is_loaded_for_files() -> None:
 
 def test_strict_makes_warnings_fail() -> None:
     assert validate("--strict", BANK).exit_code == 1
-    sound = [BANK / f"{name}.yaml" for name in ("00-platform", "risk", "core-banking")]
+    sound = [BANK / f"{name}.yaml" for name in ("00-platform", "01-templates", "risk", "core-banking")]
     # The platform's file has a NetworkPolicy in a namespace of treasury.
     assert validate("--strict", "--tenant", BANK / "treasury.yaml", *sound).exit_code == 0
 

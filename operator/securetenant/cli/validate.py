@@ -98,7 +98,8 @@ def validate(
         standing, others = _standing(settings) if cluster or kubeconfig or context else ({}, [])
     except (Unreadable, ValueError) as error:
         fail(str(error), 2)
-    rules = check(aside, platform, now, standing=others)
+    # Workloads are not judged by rules of the network.
+    rules = check(aside, platform, now, standing=others, is_whole=False)
     checked = check(found, platform, now, strict=strict, standing=[*others, *rules.others])
     tenants: dict[str, SecureTenant] = {name: one for name, (one, _) in standing.items()}
     tenants |= {one.tenant.name: one.tenant for one in (*rules.tenants, *checked.tenants)}
