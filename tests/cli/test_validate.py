@@ -46,7 +46,8 @@ def flow(direction: str, peer: str, port: int = 8443) -> dict[str, Any]:
 def test_the_examples_are_sound() -> None:
     result = validate(BANK)
     assert result.exit_code == 0, result.output
-    assert "4 tenants, 1 workload in 5 files: 0 errors, 2 warnings, 3 other documents skipped" in result.stdout
+    counted = "4 tenants, 2 NetworkTemplates, 1 workload in 6 files"
+    assert f"{counted}: 0 errors, 2 warnings, 4 other documents skipped" in result.stdout
     assert "treasury: spec.network.egress[0]" in result.stdout
     assert "payments: spec.exemptions[0].expires" in result.stdout
 

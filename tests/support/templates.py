@@ -69,7 +69,8 @@ def template_specs(draw: st.DrawFn) -> Document:
     parameters: list[Document] = []
     for name in named:
         kind = draw(st.sampled_from(tuple(FORMS)))
-        default = {"default": value(draw, kind)} if draw(st.booleans()) else {}
+        has_default: bool = draw(st.booleans())
+        default = {"default": value(draw, kind)} if has_default else {}
         parameters.append({"name": name, "type": kind, **default})
 
     def field(made: Document, name: str, kind: str, written: st.SearchStrategy[Any] | None, *, must: bool) -> None:
@@ -83,7 +84,8 @@ def template_specs(draw: st.DrawFn) -> Document:
     def peer() -> Document:
         made: Document = {}
         form = draw(st.sampled_from(("tenant", "namespace", "cidr")))
-        if form == "cidr" and draw(st.booleans()):
+        is_written: bool = draw(st.booleans())
+        if form == "cidr" and is_written:
             return draw(cidr_peers())
         field(made, form, form.capitalize(), _values(form.capitalize()), must=True)
         if form == "tenant":

@@ -152,6 +152,10 @@ async def _read(settings: "Settings") -> "tuple[Tenants, list[Observed]]":
 
 def note_others(found: "Found", doing: str) -> None:
     """Say on stderr how many of the documents are not SecureTenants: there is nothing to do for them but to check."""
+    from securetenant.model.kinds import NETWORK_TEMPLATE
+
     for kind, number in found.resources.items():
+        if kind is NETWORK_TEMPLATE:  # its rules are those of the tenants that use it
+            continue
         what = count(number, kind.name, kind.plural_name)
         print(f"note: {what} checked: there is nothing to {doing}", file=sys.stderr)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from securetenant.api.status import Condition
+from securetenant.api.templates import NetworkTemplateStatus
 from securetenant.api.tenant import EgressRule, IngressRule, SecureTenant
 from securetenant.controls.control import Plan
 from securetenant.controls.network import templates
@@ -17,7 +18,7 @@ from securetenant.model.kinds import NETWORK_TEMPLATE
 from securetenant.model.objects import Ref
 from tests.support.specs import NAMESPACES, TENANTS, Document
 from tests.support.templates import WEB, template, template_specs, value
-from tests.support.world import NOW, StaticWorld, mine, namespace, tenant
+from tests.support.world import NOW, StaticWorld, body_of, mine, namespace, observed, tenant
 
 WEB_USE: Document = {
     "template": "web-behind-ingress",
@@ -176,8 +177,6 @@ def test_a_change_concerns_who_uses_it_and_their_peers() -> None:
 
 
 def _edited(world: StaticWorld, name: str) -> dict[str, Any]:
-    from tests.support.world import body_of
-
     one = world.tenant(name)
     assert one is not None
     return body_of(one, 1000)
@@ -289,19 +288,17 @@ def test_the_status_counts_who_uses_it() -> None:
         "odd": None,
         "web-behind-ingress": 2,
     }
-    told = {chore.have.ref.name: chore.value["conditions"] for chore in chores}
-    assert [(name, one["status"]) for name, (one,) in told.items()] == [
-        ("odd", "False"),
-        ("web-behind-ingress", "True"),
-    ]  # type: ignore[call-overload,index,misc,union-attr]
+    told = {chore.have.ref.name: NetworkTemplateStatus.model_validate(chore.value) for chore in chores}
+    assert {name: [one.status for one in status.conditions] for name, status in told.items()} == {
+        "odd": ["False"],
+        "web-behind-ingress": ["True"],
+    }
     again = StaticWorld([user(WEB_USE), user(WEB_USE, name="b")])
     again.put(*(_with_status(chore) for chore in chores))
     assert templates.due(again, NOW + timedelta(days=1))[0] == []
 
 
 def _with_status(chore: Any) -> Any:
-    from tests.support.world import observed
-
     return observed(NETWORK_TEMPLATE, chore.have.ref.name, spec=chore.have.field("spec"), status=chore.value)
 
 

@@ -88,11 +88,13 @@ def expansion(tenant: SecureTenant, world: World) -> Expansion:
     egress: list[EgressRule] = [rule for rule in network.egress if not isinstance(rule, MadeEgress)]
     refused: list[Refused] = []
     for index, use in enumerate(network.templates):
-        found = _made(tenant, use, world)
-        if not isinstance(found, _Rules):
-            refused.append(Refused(index, *found))
-        elif problem := _crowded("ingress", ingress, found.ingress) or _crowded("egress", egress, found.egress):
-            refused.append(Refused(index, *problem))
+        found = _made(tenant, index, use, world)
+        if isinstance(found, Refused):
+            refused.append(found)
+        elif problem := (
+            _crowded(index, "ingress", ingress, found.ingress) or _crowded(index, "egress", egress, found.egress)
+        ):
+            refused.append(problem)
         else:
             ingress += found.ingress
             egress += found.egress
@@ -136,24 +138,24 @@ class _Rules(NamedTuple):
     egress: list[MadeEgress]
 
 
-def _made(tenant: SecureTenant, use: TemplateUse, world: World) -> _Rules | tuple[str, str]:
-    """The rules that a reference makes; or the reason why it makes none, and what to do."""
+def _made(tenant: SecureTenant, entry: int, use: TemplateUse, world: World) -> _Rules | Refused:
     name = use.template
     observed = world.get(Ref(NETWORK_TEMPLATE, "", name))
     if observed is None:
-        return "NoTemplate", f"there is no NetworkTemplate {name}: create it, or correct the name"
+        return Refused(entry, "NoTemplate", f"there is no NetworkTemplate {name}: create it, or correct the name")
     spec = parsed(observed)
     if spec is None:
-        return "InvalidTemplate", f"NetworkTemplate {name} is not valid: apply the CRD and the template again"
+        message = f"NetworkTemplate {name} is not valid: apply the CRD and the template again"
+        return Refused(entry, "InvalidTemplate", message)
     try:
         values = _values(use, spec)
-        own = {entry.name for entry in tenant.spec.namespaces}
+        own = {each.name for each in tenant.spec.namespaces}
         return _Rules(
             [_ingress(rule, use, values, own) for rule in spec.ingress],
             [_egress(rule, use, values, own) for rule in spec.egress],
         )
     except _WrongError as error:
-        return "WrongParameters", f"NetworkTemplate {name}: {error}"
+        return Refused(entry, "WrongParameters", f"NetworkTemplate {name}: {error}")
 
 
 def _values(use: TemplateUse, spec: NetworkTemplateSpec) -> dict[str, Value]:
@@ -241,20 +243,21 @@ def _earlier(one: datetime | None, other: datetime | None) -> datetime | None:
 
 
 def _crowded(
+    entry: int,
     direction: Direction,
     before: Iterable[IngressRule | EgressRule],
     made: Iterable[MadeIngress | MadeEgress],
-) -> tuple[str, str] | None:
+) -> Refused | None:
     """Why these rules cannot be added: a name is taken, or there would be too many."""
     names = [rule.name for rule in before]
     more = [rule.name for rule in made]
     if taken := [name for name in more if name in names]:
         message = f"there is another {direction} rule {taken[0]}: rename it, or give this entry a name of its own"
-        return "NameTaken", message
+        return Refused(entry, "NameTaken", message)
     if more and len(names) + len(more) > MOST_RULES:
         number = len(names) + len(more)
         message = f"it would make {number} {direction} rules, more than {MOST_RULES}: remove some, or split the tenant"
-        return "TooManyRules", message
+        return Refused(entry, "TooManyRules", message)
     return None
 
 
