@@ -249,27 +249,6 @@ async def test_an_edited_file_is_a_rollout(made: None, reader: Path, bank: Path,
     assert mine["Namespace/cli-ledger-test"]["fields"] == [{"path": "labels.env", "old": "test", "new": "uat"}]
 
 
-async def test_a_changed_template_changes_the_policies_of_who_uses_it(
-    made: None, reader: Path, bank: Path, tmp_path: Path
-) -> None:
-    """Given alone: nothing else is said to change, and it is a rollout."""
-    web, scrape = yaml.safe_load_all((bank / "01-templates.yaml").read_text())
-    web["spec"]["ingress"][0]["ports"].append({"protocol": "TCP", "port": 9999})
-    (tmp_path / "templates.yaml").write_text(yaml.safe_dump_all([web, scrape]))
-    before, done = await cli(reader, "plan", "-o", "json"), await cli(reader, "plan", tmp_path, "-o", "json")
-    news = {key: change for key, change in done.changes.items() if key not in before.changes}
-    assert {key: (change["effect"], change["drift"]) for key, change in news.items()} == {
-        "NetworkPolicy/cli-risk-lab/securetenant-ingress-web-behind-ingress-from-edge": ("update", False)
-    }
-    assert before.changes.keys() <= done.changes.keys()
-
-    web["spec"]["parameters"].append({"name": "more", "type": "Port"})
-    (tmp_path / "templates.yaml").write_text(yaml.safe_dump_all([web, scrape]))
-    done = await cli(reader, "plan", tmp_path, "-t", "cli-risk")
-    assert "    - NetworkPolicy/securetenant-ingress-web-behind-ingress-from-edge\n" in done.out
-    assert "parameter more is missing: add it, with the field port" in done.out
-
-
 async def test_tampering_is_drift_with_its_manager(made: None, admin: Admin, reader: Path) -> None:
     await admin.delete(f"{POLICIES}/securetenant-dns")
     await admin.patch(

@@ -1,11 +1,13 @@
 """The life of a NetworkTemplate on a real control plane: made, used, changed, missed, deleted."""
 
 import json
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from securetenant.model.kinds import NETWORK_TEMPLATE
+from tests.cluster.test_cli import cli
 from tests.support import tenants
 from tests.support.sandbox import Admin, wait_for
 from tests.support.templates import WEB
@@ -167,6 +169,35 @@ async def test_both_sides_of_a_flow_may_be_templates(stage: Stage) -> None:
     finally:
         for name_ in ("tpl-in", "tpl-out"):
             await admin.delete(f"{TEMPLATES}/{name_}")
+
+
+async def test_a_plan_with_a_changed_template_shows_the_policies_of_who_uses_it(stage: Stage, tmp_path: Path) -> None:
+    """Given alone: it is a rollout, and nothing else changes."""
+    header = {
+        "apiVersion": NETWORK_TEMPLATE.api_version,
+        "kind": NETWORK_TEMPLATE.name,
+        "metadata": {"name": "tpl-plan"},
+    }
+    file, config = tmp_path / "template.yaml", stage.plane.kubeconfig
+    await make(stage.admin, "tpl-plan", web("kube-system"))
+    try:
+        await stage.tenant("tpl-user", spec("tpl-user-a", use("tpl-plan")))
+        await stage.tenant("tpl-idle", spec("tpl-idle-a"))
+        await opens(stage.admin, "tpl-user-a", 8443)
+        before = await cli(config, "plan", "-o", "json")
+        file.write_text(json.dumps({**header, "spec": web("kube-system", ports=[{"port": 1}])}))
+        done = await cli(config, "plan", file, "-o", "json")
+        news = {key: change for key, change in done.changes.items() if key not in before.changes}
+        assert {key: (change["effect"], change["drift"]) for key, change in news.items()} == {
+            f"NetworkPolicy/tpl-user-a/{RULE}": ("update", False)
+        }
+        more = [*WEB["parameters"], {"name": "more", "type": "Port"}]
+        file.write_text(json.dumps({**header, "spec": {**web("kube-system"), "parameters": more}}))
+        done = await cli(config, "plan", file, "-t", "tpl-user")
+        assert f"    - NetworkPolicy/{RULE}\n" in done.out
+        assert "parameter more is missing: add it, with the field port" in done.out
+    finally:
+        await stage.admin.delete(f"{TEMPLATES}/tpl-plan")
 
 
 def _out(tenant: str) -> dict[str, Any]:

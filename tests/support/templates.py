@@ -76,7 +76,8 @@ def template_specs(draw: st.DrawFn) -> Document:
     def field(made: Document, name: str, kind: str, written: st.SearchStrategy[Any] | None, *, must: bool) -> None:
         """The field as it is, by a parameter, or not at all."""
         known = [one["name"] for one in parameters if one["type"] == kind]
-        if known and draw(st.booleans()):
+        is_by_parameter: bool = draw(st.booleans())
+        if known and is_by_parameter:
             made[f"{name}From"] = draw(st.sampled_from(known))
         elif written is not None and (must or draw(st.booleans())):
             made[name] = draw(written)
@@ -106,7 +107,8 @@ def template_specs(draw: st.DrawFn) -> Document:
         field(side, "pods", "Pods", pod_selectors(), must=False)
         field(side, "namespaces", "Namespaces", None, must=False)
         made: Document = {"name": name, peers: [peer() for _ in range(draw(st.integers(1, 2)))]}
-        if side or draw(st.booleans()):
+        is_empty: bool = draw(st.booleans())
+        if side or is_empty:
             made[own] = side
         if draw(st.booleans()):
             made["ports"] = [port() for _ in range(draw(st.integers(0, 2)))]
