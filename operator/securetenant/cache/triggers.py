@@ -231,6 +231,8 @@ class TokenIndex:
     def tokens(self, tenant: str) -> frozenset[str]:
         """Its own, and what they imply."""
         own = frozenset(self._by_tenant.get(tenant, ()))
+        if not self._implied:
+            return own
         return own.union(*(self._implied[token] for token in own if token in self._implied))
 
     def tenants(self, tokens: Iterable[str]) -> set[str]:
