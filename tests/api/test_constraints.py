@@ -9,6 +9,7 @@ import yaml
 
 from securetenant.api.constraints import SpecModel
 from securetenant.api.subnets import SubnetPool
+from securetenant.api.templates import NetworkTemplate
 from securetenant.api.tenant import SecureTenant
 from tests.support import shelf
 
@@ -21,8 +22,17 @@ SPEC = yaml.safe_load(
       - name: books
         from: [{tenant: ledger, pods: {matchExpressions: [{key: app, operator: In, values: [web]}]}}]
         ports: [{protocol: TCP, port: 80}]
+      templates: [{template: web, parameters: [{name: port, port: 80}]}]
     limits: {container: {max: {cpu: "1"}}}
     exemptions: [{control: runtime, check: hostPorts, namespace: shop, reason: r, expires: "2027-01-01T00:00:00Z"}]
+    """
+)
+
+
+TEMPLATE = yaml.safe_load(
+    """
+    parameters: [{name: port, type: Port, default: {port: 80}}]
+    ingress: [{name: edge, to: {pods: {}}, from: [{cidr: 10.0.0.0/8}], ports: [{portFrom: port}]}]
     """
 )
 
@@ -47,4 +57,5 @@ def test_each_rule_is_judged_once(monkeypatch: pytest.MonkeyPatch) -> None:
     SecureTenant.model_validate({"metadata": {"name": "pay"}, "spec": SPEC})
     shelf.Shelf.model_validate(shelf.document("oak", boards=3))
     SubnetPool.model_validate({"metadata": {"name": "prod"}, "spec": {"cidrs": ["10.60.0.0/16"]}})
+    NetworkTemplate.model_validate({"metadata": {"name": "web"}, "spec": TEMPLATE})
     assert judged == dict.fromkeys(rules, 1)

@@ -10,7 +10,7 @@ import yaml
 
 from securetenant.api import crd
 from securetenant.api.constraints import RULES_KEY
-from securetenant.api.definitions import DEFINITIONS, POOL, TENANT
+from securetenant.api.definitions import DEFINITIONS, POOL, TEMPLATE, TENANT
 from securetenant.api.tenant import SecureTenantSpec
 from tests.support import shelf
 from tests.support.shelf import SHELF
@@ -118,6 +118,8 @@ def test_the_columns() -> None:
     assert wide == ["Reason", "Team", "Pending", "Expired", "Next Expiry"]
     columns = crd.definition(POOL)["spec"]["versions"][0]["additionalPrinterColumns"]
     assert [column["name"] for column in columns] == ["Cidrs", "Subnets", "Free", "Largest", "Ready", "Age"]
+    columns = crd.definition(TEMPLATE)["spec"]["versions"][0]["additionalPrinterColumns"]
+    assert [column["name"] for column in columns] == ["Description", "Tenants", "Ready", "Age"]
 
 
 def test_a_second_resource_has_a_crd_of_its_own() -> None:

@@ -5,8 +5,9 @@ from typing import Any
 import msgspec
 from hypothesis import given
 
+from securetenant.api.network import Peer, Value
 from securetenant.api.refused import parse
-from securetenant.api.tenant import Nodes
+from securetenant.api.tenant import Nodes, SecureTenant
 from securetenant.cache.tenants import Tenants
 from securetenant.cache.triggers import read, tokens
 from securetenant.controls.access import control as access
@@ -42,16 +43,18 @@ def test_the_tokens_are_those_under_which_the_controls_look_things_up(document: 
     assert sketch is not None
     spec, namespaces = tenant.spec, [entry.name for entry in tenant.spec.namespaces]
     rules = [*((rule, rule.from_) for rule in spec.network.ingress), *((rule, rule.to) for rule in spec.network.egress)]
-    peers = [peer for _, named in rules for peer in named]
+    named: list[Peer | Value] = [peer for _, peers in rules for peer in peers]
+    named += [value for use in spec.network.templates for value in use.parameters]
     assert tokens(sketch) == {
         *(f"ns:{name}" for name in namespaces),
         *(f"subject:{key}" for key in subjects.subject_keys(tenant, namespaces)),
         *(f"role:{name}" for name in access.bound_roles(tenant)),
-        *(f"peer:{peer.tenant}" for peer in peers if peer.tenant is not None),
-        *(f"platform:{peer.namespace}" for peer in peers if peer.namespace is not None),
-        *(f"cidr:{blocks.canonical_cidr(peer.cidr)}" for peer in peers if peer.cidr is not None),
+        *(f"peer:{peer.tenant}" for peer in named if peer.tenant is not None),
+        *(f"platform:{peer.namespace}" for peer in named if peer.namespace is not None),
+        *(f"cidr:{blocks.canonical_cidr(peer.cidr)}" for peer in named if peer.cidr is not None),
+        *(f"template:{use.template}" for use in spec.network.templates),
         *(["bysubnet", "subnets"] if spec.network.peers_by != "Selector" else []),
-        *(["apiserver"] if spec.network.api_server or whitelist.reaches_addresses(tenant) else []),
+        *(["apiserver"] if spec.network.api_server or _may_reach_addresses(tenant) else []),
         *(f"usage:{name}" for name in namespaces if spec.quota.tenant),
         *([_first(spec.nodes)] if spec.nodes is not None else []),
         *(f"host:{pattern}" for pattern in spec.exposure.ingress.hosts),
@@ -61,6 +64,11 @@ def test_the_tokens_are_those_under_which_the_controls_look_things_up(document: 
             if pattern[0] != "*" and "." in pattern
         ),
     }
+
+
+def _may_reach_addresses(tenant: SecureTenant) -> bool:
+    values = (value for use in tenant.spec.network.templates for value in use.parameters)
+    return whitelist.reaches_addresses(tenant) or any(value.cidr is not None for value in values)
 
 
 def _first(nodes: Nodes) -> str:

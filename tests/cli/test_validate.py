@@ -46,7 +46,8 @@ def flow(direction: str, peer: str, port: int = 8443) -> dict[str, Any]:
 def test_the_examples_are_sound() -> None:
     result = validate(BANK)
     assert result.exit_code == 0, result.output
-    assert "4 tenants, 1 workload in 5 files: 0 errors, 2 warnings, 3 other documents skipped" in result.stdout
+    counted = "4 tenants, 2 NetworkTemplates, 1 workload in 6 files"
+    assert f"{counted}: 0 errors, 2 warnings, 4 other documents skipped" in result.stdout
     assert "treasury: spec.network.egress[0]" in result.stdout
     assert "payments: spec.exemptions[0].expires" in result.stdout
 
@@ -75,7 +76,7 @@ def test_no_client_of_a_cluster_is_loaded_for_files() -> None:
 
 def test_strict_makes_warnings_fail() -> None:
     assert validate("--strict", BANK).exit_code == 1
-    sound = [BANK / f"{name}.yaml" for name in ("00-platform", "risk", "core-banking")]
+    sound = [BANK / f"{name}.yaml" for name in ("00-platform", "01-templates", "risk", "core-banking")]
     # The platform's file has a NetworkPolicy in a namespace of treasury.
     assert validate("--strict", "--tenant", BANK / "treasury.yaml", *sound).exit_code == 0
 
@@ -242,7 +243,9 @@ def test_a_second_resource_is_judged_by_its_own_models(monkeypatch: pytest.Monke
     (again,) = problems("-", text=yaml.safe_dump({"kind": "ShelfList", **listed(sound[0], sound[0])}))
     assert again["message"] == "Shelf oak is in stdin:3 as well: only the last applied counts"
     (header,) = problems("-", text=tenant("pay").replace("kind: SecureTenant", "kind: Shef"))
-    assert header["message"] == "'Shef' is not supported: write 'SecureTenant' or 'SubnetPool' or 'Shelf'"
+    assert header["message"] == (
+        "'Shef' is not supported: write 'SecureTenant' or 'SubnetPool' or 'NetworkTemplate' or 'Shelf'"
+    )
 
 
 def listed(*items: dict[str, object]) -> dict[str, object]:

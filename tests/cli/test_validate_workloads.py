@@ -265,6 +265,8 @@ async def test_tenants_of_the_cluster(tmp_path: Path) -> None:
             return web.json_response(
                 {**bare, "kind": "SecureTenantList", "metadata": {"resourceVersion": "1"}, "items": items}
             )
+        if request.path == "/apis":
+            return web.json_response({"kind": "APIGroupList", "apiVersion": "v1", "groups": []})
         return status(404, "NotFound")
 
     path = tmp_path / "pods.yaml"

@@ -105,7 +105,7 @@ async def reader(plane: Plane, admin: Admin, manifests: None, tmp_path_factory: 
             *("validatingadmissionpolicies", "validatingadmissionpolicybindings"),
             *("mutatingadmissionpolicies", "mutatingadmissionpolicybindings"),
         ],
-        names.GROUP: ["securetenants", "subnetpools"],
+        names.GROUP: ["securetenants", "subnetpools", "networktemplates"],
     }
     rules = [{"apiGroups": [g], "resources": r, "verbs": ["get", "list"]} for g, r in groups.items()]
     return await account(plane, admin, "cli-reader", rules, tmp_path_factory.mktemp("reader"))
@@ -316,7 +316,7 @@ async def test_what_may_not_be_listed_is_said_at_once(
     served = "mutatingadmissionpolicies, mutatingadmissionpolicybindings, " if minor >= MUTATING else ""
     assert done.err == (
         "error: no right to list clusterrolebindings, clusterroles, endpointslices, limitranges, "
-        f"{served}namespaces, networkpolicies, nodes, "
+        f"{served}namespaces, networkpolicies, networktemplates, nodes, "
         f"resourcequotas, rolebindings, {'servicecidrs, ' if minor >= 33 else ''}subnetpools, "
         "validatingadmissionpolicies, validatingadmissionpolicybindings: a plan needs "
         "get and list on them, cluster-wide\n"

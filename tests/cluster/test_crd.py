@@ -14,6 +14,7 @@ from securetenant.api.constraints import RULES_KEY, SpecModel
 from securetenant.api.definitions import DEFINITIONS, TENANT, Definition, of_kind
 from securetenant.api.load import read
 from securetenant.api.subnets import SubnetPool
+from securetenant.api.templates import NetworkTemplate
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls.lookup import KINDS
 from securetenant.model import kinds, quantity
@@ -24,6 +25,7 @@ from tests.support.reading import load
 from tests.support.sandbox import Admin, wait_for
 from tests.support.specs import DEFAULTS, Document, documents, drawn, quantities
 from tests.support.subnets import documents_with_subnets, pool_documents
+from tests.support.templates import template_documents
 from tests.support.wild import wild_documents
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("crds")]
@@ -87,19 +89,20 @@ def _messages(schema: dict[str, Any]) -> Iterator[str]:
 def _surroundings(path: str) -> list[str]:
     """The field's path and that of what it stands in; the rule on the name is the root's, which has no path."""
     if path == "metadata.name":
-        return ["metadata.name", "name of a SecureTenant", "name of a SubnetPool"]
+        return ["metadata.name", "name of a SecureTenant", "name of a SubnetPool", "name of a NetworkTemplate"]
     return [path, path.rpartition(".")[0] or path, path.rpartition("[")[0] or path]
 
 
 def spec_of(document: Document) -> SpecModel:
     resource, found = read(document)
-    assert isinstance(resource, SecureTenant | SubnetPool), found
+    assert isinstance(resource, SecureTenant | SubnetPool | NetworkTemplate), found
     return resource.spec
 
 
 async def test_documents_generated_good_are_accepted(admin: Admin) -> None:
     made = await asyncio.to_thread(drawn, documents_with_subnets(), 40)
     made += await asyncio.to_thread(drawn, pool_documents(), 20)
+    made += await asyncio.to_thread(drawn, template_documents(), 30)
     assert len(made) > 30
     answers = await asyncio.gather(*(admin.request("POST", path_of(one), one, params=STRICT) for one in made))
     judged = list(zip(made, answers, strict=True))

@@ -226,6 +226,10 @@ def of_subnets() -> Iterator[Attempt]:
     yield patched("change-a-pool", f"{ranges}/token-pool", {"spec": {"reserved": []}}, "cannot patch")
     yield Attempt("take-a-pool", "DELETE", f"{ranges}/token-pool", by="cannot delete")
     yield Attempt("a-pool", "POST", ranges, metadata(name="x"), "cannot create")
+    templates = f"/apis/{GROUP}/networktemplates"
+    yield patched("change-a-template", f"{templates}/token-template", {"spec": {"ingress": []}}, "cannot patch")
+    yield Attempt("take-a-template", "DELETE", f"{templates}/token-template", by="cannot delete")
+    yield Attempt("a-template", "POST", templates, metadata(name="x"), "cannot create")
 
 
 @pytest_asyncio.fixture(scope="module")

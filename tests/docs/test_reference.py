@@ -216,7 +216,7 @@ def _constants(node: ast.AST) -> set[str]:
 
 
 # What a reason is the second argument of.
-_SECOND: Final = ("Verdict", "Given", "Choice", "provider.Choice")
+_SECOND: Final = ("Verdict", "Given", "Choice", "provider.Choice", "Refused")
 
 
 def _reasons_in(tree: ast.Module) -> Iterator[str]:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from types import SimpleNamespace
 from typing import Any, cast
 
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 
@@ -14,11 +15,13 @@ from securetenant.engine.resource import Again, Resource
 from securetenant.engine.workqueue import Key
 from securetenant.kube.config import ClientConfig
 from securetenant.kube.transport import ApiError, NotFound, Transport
-from securetenant.model.kinds import SECURE_TENANT, Kind
+from securetenant.model.kinds import NETWORK_TEMPLATE, SECURE_TENANT, Kind
+from securetenant.model.objects import Observed
 from securetenant.model.platform import Platform
 from securetenant.telemetry.events import Events
 from securetenant.telemetry.metrics import Metrics
 from tests.support.kube import until
+from tests.support.world import observed
 
 CLASS = Kind("TenantClass", SECURE_TENANT.group, SECURE_TENANT.version, "tenantclasses", namespaced=False)
 
@@ -198,6 +201,24 @@ async def test_an_object_that_a_write_does_not_find_is_looked_for_in_its_kind(st
 async def test_a_standby_queues_nothing(stage: Stage) -> None:
     stage.controller.observe(CLASS, "MODIFIED", event("a"))
     assert stage.queue.depth == 0
+
+
+async def test_an_edit_that_came_with_the_answer_to_our_write_is_noticed(stage: Stage) -> None:
+    """The status of a template is written while others edit it: the answer has the edit, and its event is no news."""
+    controller = stage.controller
+    controller._leading = True
+    controller._concerned = lambda new, old: [Key(SECURE_TENANT, "a")]
+    cache = controller._informers.caches[NETWORK_TEMPLATE]
+
+    def answer(version: str, spec: Any, tenants: int) -> Observed:
+        made = observed(NETWORK_TEMPLATE, "web", spec=spec, status={"tenants": tenants})
+        return msgspec.structs.replace(made, resource_version=version)
+
+    cache.store(answer("5", {"ingress": []}, 0))
+    cache.store(answer("6", {"ingress": []}, 1))
+    assert stage.queue.depth == 0, "a status that we write concerns nobody"
+    cache.store(answer("8", {"ingress": [{"name": "a"}]}, 2))
+    assert stage.queue.depth == 1
 
 
 async def test_the_first_answers_of_the_probe_queue_nothing_before_the_suspects() -> None:

@@ -30,7 +30,7 @@ def tenant(name: str) -> SecureTenant:
 
 def test_every_file_is_known() -> None:
     """A file that is added here is also read by the tests below."""
-    assert {file.stem for file in BANK.glob("*.yaml")} == {"00-platform", *TENANTS}
+    assert {file.stem for file in BANK.glob("*.yaml")} == {"00-platform", "01-templates", *TENANTS}
 
 
 @pytest.mark.parametrize("name", TENANTS)
@@ -59,6 +59,7 @@ def test_the_examples_stay_valid_for_years() -> None:
     networks = [tenant(name).spec.network for name in TENANTS]
     ends = [rule.expires for network in networks for rule in network.ingress]
     ends += [rule.expires for network in networks for rule in network.egress]
+    ends += [use.expires for network in networks for use in network.templates]
     expiries = [end for end in ends if end]
     assert len(expiries) > 5
     assert min(expiries) > datetime(2031, 1, 1, tzinfo=UTC)
@@ -96,6 +97,21 @@ async def test_the_api_server_takes_the_tenant(admin: Admin, crds: None, name: s
     assert status == 201, answer
 
 
+def test_each_template_is_used_and_each_that_is_used_is_there() -> None:
+    there = {document["metadata"]["name"] for document in documents(BANK / "01-templates.yaml")}
+    assert {use.template for name in TENANTS for use in tenant(name).spec.network.templates} == there
+    assert len(there) == 2
+
+
+@pytest.mark.cluster
+async def test_the_api_server_takes_the_templates(admin: Admin, crds: None) -> None:
+    strict = {"dryRun": "All", "fieldValidation": "Strict"}
+    path = "/apis/securetenant.dev/v1alpha1/networktemplates"
+    for document in documents(BANK / "01-templates.yaml"):
+        status, answer = await admin.request("POST", path, document, params=strict)
+        assert status == 201, answer
+
+
 @pytest.mark.cluster
 @pytest.mark.parametrize("name", TENANTS)
 async def test_the_api_server_takes_the_quantities(admin: Admin, name: str) -> None:
@@ -119,7 +135,7 @@ async def dry_run(admin: Admin, path: str, version: str, kind: str, spec: dict[s
 
 
 @pytest.mark.cluster
-@pytest.mark.parametrize("index", range(4))
+@pytest.mark.parametrize("index", range(5))
 async def test_the_api_server_takes_what_the_platform_runs(admin: Admin, index: int) -> None:
     collections = {
         "Namespace": "/api/v1/namespaces",

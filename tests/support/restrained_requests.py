@@ -258,11 +258,15 @@ def _custom() -> Iterator[Case]:
     yield Case("tenant status", changed("tenant", tenant, {"status": {"a": 1}, "spec": {"x": 1}}, **status), False)
     yield Case("tenant made", made("tenant", tenant), True)
     yield Case("tenant deleted", gone("tenant", tenant), True)
-    pool = thing({"spec": {"cidrs": []}})
-    yield Case("pool of addresses status", changed("ranges", pool, {"status": {"a": 1}}, **status), False)
-    yield Case("pool of addresses changed", changed("ranges", pool, {"spec": {"cidrs": ["10.0.0.0/8"]}}), True)
-    yield Case("pool of addresses made", made("ranges", pool), True)
-    yield Case("pool of addresses deleted", gone("ranges", pool), True)
+    pool, template = thing({"spec": {"cidrs": []}}), thing({"spec": {"ingress": []}})
+    for kind, have, change in (
+        ("ranges", pool, {"cidrs": ["10.0.0.0/8"]}),
+        ("template", template, {"ingress": [{"name": "a", "from": [{"cidr": "0.0.0.0/0"}]}]}),
+    ):
+        yield Case(f"{kind} status", changed(kind, have, {"status": {"a": 1}}, **status), False)
+        yield Case(f"{kind} changed", changed(kind, have, {"spec": change}), True)
+        yield Case(f"{kind} made", made(kind, have), True)
+        yield Case(f"{kind} deleted", gone(kind, have), True)
 
 
 def _of_plugins() -> Iterator[Case]:

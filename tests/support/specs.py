@@ -24,6 +24,8 @@ Document = dict[str, Any]
 TENANTS = ("payments", "core-banking", "risk", "t0")
 NAMESPACES = ("payments-prod", "payments-test", "ledger-prod", "ledger-test", "risk-lab", "n0")
 PLATFORM = ("ingress-nginx", "monitoring", "kube-system")
+TEMPLATES = ("web-behind-ingress", "database")
+PARAMETERS = ("web", "port", "client", "from")
 SUFFIXES = ("", "n", "u", "m", "k", "M", "G", "T", "P", "Ki", "Mi", "Gi", "Ti", "Pi", "e2", "E3", "e-3", "e+6")
 _LABEL_KEYS = ("app", "tier", "example.com/role", "env")
 _LABEL_VALUES = ("", "web", "db", "a.b_c-D", "1")
@@ -210,6 +212,37 @@ def _rules(own: str, other: str, declared: tuple[str, ...]) -> st.SearchStrategy
 
 
 @cache
+def arguments() -> st.SearchStrategy[list[Document]]:
+    """Values for the parameters of a template."""
+    forms: dict[str, st.SearchStrategy[Any]] = {
+        "pods": pod_selectors(),
+        "port": st.integers(1, 65535),
+        "namespaces": _some(NAMESPACES),
+        "namespace": st.sampled_from(PLATFORM),
+        "cidr": cidr_peers().map(lambda peer: peer["cidr"]),
+        "tenant": st.sampled_from(TENANTS),
+    }
+    name = st.sampled_from(PARAMETERS)
+    argument = st.one_of([st.fixed_dictionaries({"name": name, form: value}) for form, value in forms.items()])
+    return st.lists(argument, max_size=3, unique_by=lambda made: str(made["name"]))
+
+
+@cache
+def _uses(declared: tuple[str, ...]) -> st.SearchStrategy[list[Document]]:
+    """What a tenant uses of templates, each under a name of its own."""
+    use = _fields(
+        {"name": st.sampled_from(("web", "db", "scrape")), "template": st.sampled_from(TEMPLATES)},
+        {
+            "parameters": arguments(),
+            "ticket": st.sampled_from(("", "CHG-2")),
+            "expires": times(),
+            **({"namespaces": _some(declared)} if declared else {}),
+        },
+    )
+    return st.lists(use, max_size=2, unique_by=lambda made: str(made["name"]))
+
+
+@cache
 def hard() -> st.SearchStrategy[Document]:
     """The hard limits of a quota, numbers among them."""
     whole = st.one_of(st.integers(0, 500), st.integers(0, 500).map(str), st.sampled_from(("1k", "0", "2e1")))
@@ -294,6 +327,7 @@ def _sections(own: tuple[str, ...]) -> st.SearchStrategy[Document]:
         "peersBy": st.sampled_from(("Selector", "Subnet", "Both")),
         "ingress": _rules("to", "from", own),
         "egress": _rules("from", "to", own),
+        "templates": _uses(own),
         "foreign": foreign,
     }
     sections = {

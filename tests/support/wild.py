@@ -1,5 +1,5 @@
-"""Hypothesis strategies for SecureTenants and SubnetPools that may or may not be valid: good ones, with a few values in
-odd writings.
+"""Hypothesis strategies for SecureTenants, SubnetPools and NetworkTemplates that may or may not be valid: good ones,
+with a few values in odd writings.
 
 Nobody says beforehand which are good: the models and the API server judge each, and must agree.
 """
@@ -17,6 +17,7 @@ from securetenant.api.definitions import Definition, of_kind
 from tests.support.corpus import FOLDER
 from tests.support.specs import Document, quantities, written
 from tests.support.subnets import documents_with_subnets, pool_documents
+from tests.support.templates import template_documents
 
 _HUGE: Final = (2**31, 2**53 + 1, 2**63 - 1, 2**63, 10**30)
 _ODD: Final[dict[str, list[str]]] = yaml.safe_load((FOLDER / "odd.yaml").read_text())
@@ -95,7 +96,7 @@ def _kind(schema: Document) -> str:
 @st.composite
 def wild_documents(draw: st.DrawFn, count: int = 10) -> list[Document]:
     """So many variants of one good document, of each of which nobody knows yet whether it is good."""
-    good = draw(st.one_of(documents_with_subnets(), documents_with_subnets(), pool_documents()))
+    good = draw(st.one_of(documents_with_subnets(), documents_with_subnets(), pool_documents(), template_documents()))
     definition = of_kind(good["kind"])
     assert definition is not None
     return [_variant(draw, good, definition) for _ in range(count)]

@@ -14,6 +14,7 @@ import msgspec
 from securetenant.api.tenant import SecureTenant
 from securetenant.cache.addresses import SEEN, Addresses
 from securetenant.cache.tenants import Tenants
+from securetenant.cache.triggers import IMPLYING
 from securetenant.cache.world import World, indexes
 from securetenant.controls import commitment
 from securetenant.controls.lookup import CACHED, KINDS, NAMED
@@ -93,6 +94,8 @@ class StaticWorld(World):
             self.by_key[ref.kind].change(old, new)
         if ref.kind in SEEN:
             self.addresses.change(old, new)
+        if ref.kind in IMPLYING:
+            self.known.index.change(old, new)
 
 
 def body_of(tenant: SecureTenant, version: int) -> dict[str, Any]:

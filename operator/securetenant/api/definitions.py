@@ -8,9 +8,10 @@ from typing import Any, Final, NamedTuple, cast
 from pydantic import BaseModel
 
 from securetenant.api.subnets import SubnetPool
+from securetenant.api.templates import NetworkTemplate
 from securetenant.api.tenant import SecureTenant
-from securetenant.api.types import pool_name_pattern, tenant_name_pattern
-from securetenant.model.kinds import SECURE_TENANT, SUBNET_POOL, Kind
+from securetenant.api.types import pool_name_pattern, template_name_pattern, tenant_name_pattern
+from securetenant.model.kinds import NETWORK_TEMPLATE, SECURE_TENANT, SUBNET_POOL, Kind
 
 
 class Transition(NamedTuple):
@@ -131,7 +132,24 @@ POOL: Final = Definition(
     ),
 )
 
-DEFINITIONS: tuple[Definition, ...] = (TENANT, POOL)
+TEMPLATE: Final = Definition(
+    NETWORK_TEMPLATE,
+    NetworkTemplate,
+    "Rules of the network that the platform team keeps once, with parameters, and that tenants refer to.",
+    (
+        f"self.metadata.name.matches('{template_name_pattern}')",
+        'the name of a NetworkTemplate is a DNS label: lower-case letters, digits and "-", at most 40 characters; '
+        "rename it",
+    ),
+    (
+        ("Description", "string", ".spec.description", "What it is for."),
+        ("Tenants", "integer", ".status.tenants", "How many tenants use it."),
+        ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', "Whether its rules can be used."),
+        ("Age", "date", ".metadata.creationTimestamp", "Time since creation."),
+    ),
+)
+
+DEFINITIONS: tuple[Definition, ...] = (TENANT, POOL, TEMPLATE)
 
 
 def of_kind(kind: str) -> Definition | None:

@@ -254,10 +254,18 @@ def warnings(tenant: SecureTenant, now: datetime | None = None) -> list[Problem]
     for direction, rules in sides.items():
         for index, rule in enumerate(rules):
             if rule.expires is not None and rule.expires <= now:
-                when = rule.expires.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
                 path = f"spec.network.{direction}[{index}].expires"
-                made.append(Problem(path, f"rule {rule.name!r} expired at {when} and is closed: remove it", "warning"))
+                message = f"rule {rule.name!r} expired at {_utc(rule.expires)} and is closed: remove it"
+                made.append(Problem(path, message, "warning"))
+    for index, use in enumerate(network.templates):
+        if use.expires is not None and use.expires <= now:
+            message = f"{use.called!r} expired at {_utc(use.expires)} and its rules are closed: remove it"
+            made.append(Problem(f"spec.network.templates[{index}].expires", message, "warning"))
     return made
+
+
+def _utc(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def dotted(path: Path) -> str:

@@ -1,5 +1,6 @@
 """The network section of the spec: who may talk to whom."""
 
+from collections.abc import Iterable, Mapping
 from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
@@ -12,8 +13,10 @@ from securetenant.api.types import (
     MatchLabels,
     NamespaceName,
     NamespaceNames,
+    ParameterName,
     PortNumber,
     RuleName,
+    TemplateName,
     TenantName,
     Ticket,
     Time,
@@ -23,6 +26,8 @@ from securetenant.api.types import (
 ForeignPolicy = Literal["Report", "Remove", "Ignore"]
 PeersBy = Literal["Selector", "Subnet", "Both"]
 Protocol = Literal["TCP", "UDP", "SCTP"]
+ParameterType = Literal["Pods", "Port", "Namespaces", "Namespace", "Cidr", "Tenant"]
+MOST_RULES: Final = 64  # of one direction
 
 
 class LabelExpression(SpecModel):
@@ -54,14 +59,14 @@ class PodSelector(SpecModel):
     )
 
 
-def _exceptions_lie_inside(peer: "Peer") -> bool:
-    if peer.cidr is None:
+def lie_inside(parts: Iterable[str], cidr: str | None) -> bool:
+    """Whether each part lies in the block and is smaller."""
+    if cidr is None:
         return True
-    whole = network(peer.cidr)
-    parts = [network(part) for part in peer.except_]
+    whole = network(cidr)
     return all(
         part.version == whole.version and part.prefixlen > whole.prefixlen and part.network_address in whole
-        for part in parts
+        for part in map(network, parts)
     )
 
 
@@ -97,7 +102,7 @@ _PEER_RULES: Final = (
         """!has(self.except) || !has(self.cidr) || !isCIDR(self.cidr) || self.except.all(e, !isCIDR(e) ||
         (cidr(self.cidr).containsCIDR(e) && cidr(e).prefixLength() > cidr(self.cidr).prefixLength()))""",
         "each except must be part of cidr and smaller than it: widen cidr or remove the except",
-        _exceptions_lie_inside,
+        lambda p: lie_inside(p.except_, p.cidr),
         field="except",
         inputs=("cidr", "except"),
     ),
@@ -176,6 +181,81 @@ class EgressRule(SpecModel):
     expires: Time | None = Field(None, description="When the rule expires: its flows are closed at this time.")
 
 
+# The types of a template's parameters, each with the field that holds a value of it.
+FORMS: Final[Mapping[ParameterType, str]] = {
+    "Pods": "pods",
+    "Port": "port",
+    "Namespaces": "namespaces",
+    "Namespace": "namespace",
+    "Cidr": "cidr",
+    "Tenant": "tenant",
+}
+
+
+def _one_form() -> Rule:
+    return Rule(
+        "[has(self.pods), has(self.port), has(self.namespaces), has(self.__namespace__), has(self.cidr), "
+        "has(self.tenant)].filter(given, given).size() == 1",
+        "a value has exactly one form: write one of pods, port, namespaces, namespace, cidr and tenant",
+        lambda v: len(v.given) == 1,
+        inputs=tuple(FORMS.values()),
+    )
+
+
+class Value(SpecModel):
+    """A value of a template's parameter: exactly one field, the one of the parameter's type."""
+
+    pods: PodSelector | None = Field(None, description="For a parameter of type Pods: which pods.")
+    port: PortNumber | None = Field(None, description="For a parameter of type Port: the port.")
+    namespaces: NamespaceNames | None = Field(
+        None, description="For a parameter of type Namespaces: namespaces of one tenant."
+    )
+    namespace: NamespaceName | None = Field(
+        None, description="For a parameter of type Namespace: a platform namespace."
+    )
+    cidr: Cidr | None = Field(None, description="For a parameter of type Cidr: addresses outside of the cluster.")
+    tenant: TenantName | None = Field(None, description="For a parameter of type Tenant: a tenant.")
+
+    RULES: ClassVar[tuple[Rule, ...]] = (_one_form(),)
+
+    @property
+    def given(self) -> tuple[ParameterType, ...]:
+        """The types whose fields are set; one in a valid value."""
+        return tuple(kind for kind, field in FORMS.items() if getattr(self, field) is not None)
+
+
+class Argument(Value):
+    """What a tenant gives for a parameter of a template."""
+
+    name: ParameterName = Field(description="The parameter's name.")
+
+    RULES: ClassVar[tuple[Rule, ...]] = (_one_form(),)
+
+
+class TemplateUse(SpecModel):
+    """The rules of a NetworkTemplate, for this tenant."""
+
+    name: RuleName | None = Field(
+        None, description="What its rules' names begin with, unique in the list. Default: the template's name."
+    )
+    template: TemplateName = Field(description="The NetworkTemplate's name.")
+    parameters: Annotated[list[Argument], Field(max_length=16), Unique("name")] = Field(
+        default_factory=list, description="A value for each parameter of the template that has no default."
+    )
+    namespaces: NamespaceNames | None = Field(
+        None, description="Which of this tenant's namespaces the rules are for. Default: all."
+    )
+    ticket: Ticket = Field("", description="The change ticket that approves it. Default: that of the template's rule.")
+    expires: Time | None = Field(
+        None, description="When the rules expire, unless the template lets them expire earlier."
+    )
+
+    @property
+    def called(self) -> str:
+        """Its name: the names of its rules are this, a hyphen, and the name in the template."""
+        return self.name if self.name is not None else self.template
+
+
 class Network(SpecModel):
     """Who may talk to whom: only what is declared here is open."""
 
@@ -189,12 +269,26 @@ class Network(SpecModel):
         description="How NetworkPolicies name peers in the cluster. Selector: by namespace and labels. Subnet: by the "
         "subnets of their namespaces. Both: a whole namespace by either.",
     )
-    ingress: Annotated[list[IngressRule], Field(max_length=64), Unique("name")] = Field(
+    ingress: Annotated[list[IngressRule], Field(max_length=MOST_RULES), Unique("name")] = Field(
         default_factory=list, description="Allowed incoming traffic."
     )
-    egress: Annotated[list[EgressRule], Field(max_length=64), Unique("name")] = Field(
+    egress: Annotated[list[EgressRule], Field(max_length=MOST_RULES), Unique("name")] = Field(
         default_factory=list, description="Allowed outgoing traffic."
+    )
+    templates: list[TemplateUse] = Field(
+        default_factory=list, max_length=16, description="Rules that the platform team keeps as NetworkTemplates."
     )
     foreign: ForeignPolicy = Field(
         "Report", description="What to do with NetworkPolicies that others made: Report, Remove or Ignore."
+    )
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            """!has(self.templates) || self.templates.all(a, self.templates.exists_one(b,
+            (has(b.name) ? b.name : b.template) == (has(a.name) ? a.name : a.template)))""",
+            "two entries of templates have the same name: give one of them a name of its own",
+            lambda n: len({use.called for use in n.templates}) == len(n.templates),
+            field="templates",
+            inputs=("templates",),
+        ),
     )

@@ -20,6 +20,7 @@ from securetenant.api.network import (
     Port,
     Protocol,
     Side,
+    TemplateUse,
 )
 from securetenant.api.resources import Hard, Limits, ObjectLimits, Quota
 from securetenant.api.status import SecureTenantStatus
@@ -70,6 +71,7 @@ __all__ = [
     "Subject",
     "Subnet",
     "Subnets",
+    "TemplateUse",
 ]
 
 Mode = Literal["Enforce", "Audit", "Paused"]
@@ -174,7 +176,7 @@ class Nodes(SpecModel):
     effect: Effect = Field("NoSchedule", description="The taint's effect: NoSchedule or NoExecute.")
 
 
-def _names_of(sides: Iterable[Side | Binding]) -> set[str]:
+def _names_of(sides: Iterable[Side | Binding | TemplateUse]) -> set[str]:
     return {name for side in sides for name in side.namespaces or ()}
 
 
@@ -205,6 +207,13 @@ _SPEC_RULES: Final = (
         !has(r.from.namespaces) || r.from.namespaces.all(n, n in {_DECLARED}))""",
         f"network.egress: from {_UNDECLARED}",
         lambda spec: _declares(spec, _names_of(rule.from_ for rule in spec.network.egress)),
+        inputs=("namespaces", "network"),
+    ),
+    Rule(
+        f"""!has(self.network) || !has(self.network.templates) || self.network.templates.all(t,
+        !has(t.namespaces) || t.namespaces.all(n, n in {_DECLARED}))""",
+        f"network.templates: namespaces {_UNDECLARED}",
+        lambda spec: _declares(spec, _names_of(spec.network.templates)),
         inputs=("namespaces", "network"),
     ),
     Rule(

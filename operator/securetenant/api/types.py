@@ -24,6 +24,18 @@ tenant_name_pattern: Final = f"^{_TENANT.pattern}$"
 _POOL: Final = Text(_LABEL % 38, 'a DNS label: lower-case letters, digits and "-", at most 40, e.g. "prod"', 40)
 PoolName = Annotated[str, _POOL]
 pool_name_pattern: Final = f"^{_POOL.pattern}$"
+_TEMPLATE: Final = Text(
+    _LABEL % 38, 'a DNS label: lower-case letters, digits and "-", at most 40, e.g. "web-behind-ingress"', 40
+)
+TemplateName = Annotated[str, _TEMPLATE]
+template_name_pattern: Final = f"^{_TEMPLATE.pattern}$"
+ParameterName = Annotated[
+    str, Text(_LABEL % 38, 'a DNS label: lower-case letters, digits and "-", at most 40, e.g. "port"', 40)
+]
+# With the name of the entry that uses the template, and a hyphen, it is a DNS label still.
+TemplateRuleName = Annotated[
+    str, Text(_LABEL % 20, 'a DNS label: lower-case letters, digits and "-", at most 22, e.g. "from-edge"', 22)
+]
 RuleName = Annotated[
     str, Text(_LABEL % 38, 'a DNS label: lower-case letters, digits and "-", at most 40, e.g. "from-ledger"', 40)
 ]

@@ -7,14 +7,14 @@ file.
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from securetenant.api.tenant import SecureTenant
 from securetenant.cache.addresses import SEEN, Addresses
 from securetenant.cache.index import Index
-from securetenant.cache.triggers import TokenIndex, tokens_of
+from securetenant.cache.triggers import IMPLYING, TokenIndex, tokens_of
 from securetenant.cache.world import World, indexes
 from securetenant.controls.lookup import CACHED, ONLY
 from securetenant.controls.registry import CONTROLS
@@ -65,11 +65,13 @@ class Models:
     def __init__(self, tenants: Iterable[SecureTenant]) -> None:
         self._tenants = {tenant.name: tenant for tenant in tenants}
         self.index = TokenIndex()
+        self.resolve: Callable[[SecureTenant], SecureTenant] = lambda tenant: tenant
         for name, tenant in self._tenants.items():
             self.index.replace(name, tokens_of(tenant))
 
     def get(self, name: str) -> SecureTenant | None:
-        return self._tenants.get(name)
+        tenant = self._tenants.get(name)
+        return self.resolve(tenant) if tenant is not None else None
 
     def all(self) -> Iterable[SecureTenant]:
         return self._tenants.values()
@@ -86,6 +88,9 @@ def world_of(objects: Mapping[Kind, Iterable[Observed]], tenants: Iterable[Secur
     for kind in SEEN:
         for observed in objects.get(kind, ()):
             addresses.change(None, observed)
+    for kind in IMPLYING:
+        for observed in objects.get(kind, ()):
+            models.index.change(None, observed)
     return World(
         *(caches, indexed, models, platform),
         serves=lambda kind: not kind.optional or kind in objects,
@@ -113,7 +118,7 @@ async def fetch(transport: "Transport") -> dict[Kind, list[Observed]]:
     """Everything that the operator caches, by kind: one paged LIST for each kind that is served. Raises ListError."""
     from securetenant.kube.transport import ApiError
 
-    results = await asyncio.gather(*(_list(transport, kind) for kind in CACHED), return_exceptions=True)
+    results = await asyncio.gather(*(listed(transport, kind) for kind in CACHED), return_exceptions=True)
     objects: dict[Kind, list[Observed]] = {}
     errors: dict[str, ApiError] = {}
     for kind, result in zip(CACHED, results, strict=True):
@@ -128,7 +133,7 @@ async def fetch(transport: "Transport") -> dict[Kind, list[Observed]]:
     return objects
 
 
-async def _list(transport: "Transport", kind: Kind) -> list[Observed] | None:
+async def listed(transport: "Transport", kind: Kind) -> list[Observed] | None:
     """The objects of a kind; None if it is not served and need not be: one of ours comes with the installation."""
     from securetenant.kube.discovery import is_served
 

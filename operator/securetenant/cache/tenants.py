@@ -86,6 +86,8 @@ class Tenants:
         self.index = TokenIndex()
         # How the triggers look objects up; set to the world's look-up.
         self.lookup: Lookup = _none_known
+        # Puts what a spec refers to in place of the reference; set by the world.
+        self.resolve: Callable[[SecureTenant], SecureTenant] = lambda tenant: tenant
         # Told of the subnets in each status, by namespace: set to the world's `addresses.recall`.
         self.recall: Callable[[str, Mapping[str, Iterable[str]]], None] = lambda name, cidrs: None
 
@@ -189,8 +191,8 @@ class Tenants:
         return {name} | self.index.tenants(tokens_of_change(name, before, self.lookup))
 
     def get(self, name: str) -> SecureTenant | None:
-        """The parsed tenant; None if unknown. If the models refuse its spec, it has the last accepted spec instead, or
-        a bare one (see `parse`)."""
+        """The parsed tenant, resolved; None if unknown. If the models refuse its spec, it has the last accepted spec
+        instead, or a bare one (see `parse`)."""
         entry = self._known(name)
         if entry is None:
             return None
@@ -198,7 +200,7 @@ class Tenants:
         if parsed is None:
             parsed, _ = parse(_unpacked(entry.packed), _spec(entry.accepted))
         self._keep(name, parsed)
-        return parsed
+        return self.resolve(parsed)
 
     def _keep(self, name: str, parsed: SecureTenant) -> None:
         self._parsed[name] = parsed

@@ -130,6 +130,17 @@ def selections(new: Observed, old: Observed | None) -> list[Selection]:
     return [select(each) for select in selects for each in objects]
 
 
+def implications(new: Observed, old: Observed | None) -> list[tuple[str, frozenset[str]]]:
+    """The token of whoever refers to an object that was added, changed or deleted, and the tokens that it has, or had,
+    by that."""
+    found = []
+    for each in _TRIGGERS:
+        if (implies := each.implies.get(new.ref.kind)) is not None:
+            token, now = implies(new)
+            found.append((token, now | (implies(old)[1] if old is not None else frozenset())))
+    return found
+
+
 def tokens_of_change(tenant: str, tokens: Collection[str], lookup: Lookup) -> set[str]:
     """The tokens of the tenants that a change of this tenant concerns. `tokens`: its own, before and after."""
     return {token for token in tokens if token.startswith("ns:")} | tokens_of_told(tenant, tokens, lookup)
@@ -140,8 +151,13 @@ def tokens_of_told(tenant: str, tokens: Collection[str], lookup: Lookup) -> set[
     return {token for each in _TRIGGERS for token in each.spreads(tenant, tokens, lookup)}
 
 
+#: The kinds whose changes a `TokenIndex` has to see.
+IMPLYING: Final = tuple(kind for each in _TRIGGERS for kind in each.implies)
+
+
 class TokenIndex:
-    """An index from token to tenants, updated as tenants are added, changed and removed.
+    """An index from token to tenants, updated as tenants are added, changed and removed. `change` is to be called for
+    every change of the caches of the kinds in `IMPLYING`.
 
     It holds tuples, since most tokens belong to a single tenant and sets would take 2 KB more per tenant, but sets for
     tokens with many tenants (a role's are all tenants).
@@ -150,6 +166,9 @@ class TokenIndex:
     def __init__(self) -> None:
         self._by_token: dict[str, tuple[str, ...] | set[str]] = {}
         self._by_tenant: dict[str, tuple[str, ...]] = {}
+        # What a token implies; and, the other way round, the tokens that imply one.
+        self._implied: dict[str, frozenset[str]] = {}
+        self._implying: dict[str, set[str]] = {}
         self._watcher: Callable[[str, bool], None] = lambda token, is_there: None
 
     def watch(self, watcher: Callable[[str, bool], None]) -> None:
@@ -159,9 +178,26 @@ class TokenIndex:
         for token in self._by_token:
             watcher(token, True)
 
+    def change(self, old: Observed | None, new: Observed | None) -> None:
+        """An object that specs may refer to was added (no old), changed, or deleted (no new)."""
+        for observed in (one for one in (old, new) if one is not None):
+            for token, implied in implications(observed, None):
+                self._imply(token, implied if observed is new else frozenset())
+
+    def _imply(self, token: str, implied: frozenset[str]) -> None:
+        before = self._implied.pop(token, frozenset())
+        if implied:
+            self._implied[token] = implied
+        for other in before - implied:
+            self._implying[other].discard(token)
+            if not self._implying[other]:
+                del self._implying[other]
+        for other in implied - before:
+            self._implying.setdefault(other, set()).add(token)
+
     def replace(self, tenant: str, tokens: frozenset[str]) -> None:
         """Set the tenant's tokens."""
-        before = self.tokens(tenant)
+        before = frozenset(self._by_tenant.get(tenant, ()))
         for token in before - tokens:
             self._leave(token, tenant)
         for token in tokens - before:
@@ -193,13 +229,18 @@ class TokenIndex:
             self._watcher(token, False)
 
     def tokens(self, tenant: str) -> frozenset[str]:
-        return frozenset(self._by_tenant.get(tenant, ()))
+        """Its own, and what they imply."""
+        own = frozenset(self._by_tenant.get(tenant, ()))
+        if not self._implied:
+            return own
+        return own.union(*(self._implied[token] for token in own if token in self._implied))
 
     def tenants(self, tokens: Iterable[str]) -> set[str]:
         """Every tenant that has one of these tokens, or that one of them names ("tenant:<name>")."""
         found = set[str]()
         for token in tokens:
-            found.update(self._by_token.get(token, ()))
+            for having in (token, *self._implying.get(token, ())):
+                found.update(self._by_token.get(having, ()))
             if token.startswith("tenant:") and (name := token.removeprefix("tenant:")) in self._by_tenant:
                 found.add(name)
         return found

@@ -1,12 +1,19 @@
 """The cluster as the caches hold it: what the controls read, and which tenants an event concerns."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from securetenant.api.tenant import SecureTenant
 from securetenant.cache.addresses import Addresses
 from securetenant.cache.index import Index
-from securetenant.cache.triggers import TokenIndex, selections, tokens_of_change, tokens_of_event
+from securetenant.cache.triggers import (
+    TokenIndex,
+    implications,
+    selections,
+    tokens_of_change,
+    tokens_of_event,
+    tokens_of_told,
+)
 from securetenant.controls import ownership
 from securetenant.controls.control import Selection
 from securetenant.controls.lookup import CACHED
@@ -30,8 +37,12 @@ class Tenants(Protocol):
     """The SecureTenants: updated by events, or given once."""
 
     index: TokenIndex
+    resolve: Callable[[SecureTenant], SecureTenant]
 
     def get(self, name: str) -> SecureTenant | None: ...
+
+
+_RESOLVE: Final = tuple(control.resolve for control in CONTROLS if control.resolve is not None)
 
 
 def indexes() -> dict[Kind, Index]:
@@ -76,6 +87,7 @@ class World:
         self._pods_on = pods_on
         self._addresses = addresses if addresses is not None else Addresses(platform.cluster_cidrs)
         tenants.index.watch(self._addresses.owned.declared)
+        tenants.resolve = self._resolved
 
     @property
     def platform(self) -> Platform:
@@ -93,6 +105,14 @@ class World:
 
     def tenant(self, name: str) -> SecureTenant | None:
         return self._tenants.get(name)
+
+    def _resolved(self, tenant: SecureTenant) -> SecureTenant:
+        for resolve in _RESOLVE:
+            tenant = resolve(tenant, self)
+        return tenant
+
+    def count(self, token: str) -> int:
+        return len(self._tenants.index.tenants((token,)))
 
     def declaring(self, namespace: str) -> Collection[SecureTenant]:
         return self._parsed(f"ns:{namespace}")
@@ -173,6 +193,11 @@ class World:
             mirrored = mirror is not None and _same(old, new, but=mirror.status[0])
         index = self._tenants.index
         found = index.tenants(tokens_of_event(new, old, mirrored=mirrored))
+        for token, implied in implications(new, old):
+            users = index.tenants((token,))
+            found |= users | index.tenants(
+                {other for user in users for other in tokens_of_told(user, index.tokens(user) | implied, self.indexed)}
+            )
         # Where a kind comes to be served, every tenant is judged once it is listed.
         if self.serves(new.ref.kind) and (selected := selections(new, old)):
             found |= index.tenants(f"ns:{name}" for name in self._selected(selected))

@@ -60,6 +60,9 @@ def plan(
     operator reads, cluster-wide. The platform's settings (SECURETENANT_DNS_..., as for `securetenant run`) come from
     the environment, and should be the same as the operator's.
 
+    A NetworkTemplate or a SubnetPool in the files counts as applied too: with a changed template, the tenants that use
+    it are shown with the policies that change.
+
     Where the rules for workloads would change, it lists what runs in these namespaces and would be refused by the new
     rules (with the right to list it), by check, with what to write instead. It runs on until it is created again.
 
@@ -102,7 +105,7 @@ def plan(
 
 
 def _given(files: Sequence[str], settings: "Settings") -> "tuple[list[Given], list[Observed]]":
-    """The tenants in the files, and the SubnetPools. Raises PlanError with all their errors."""
+    """The tenants in the files, and the other resources of ours. Raises PlanError with all their errors."""
     if not files:
         return [], []
     from securetenant.cli.documents import Unreadable, read
@@ -110,7 +113,7 @@ def _given(files: Sequence[str], settings: "Settings") -> "tuple[list[Given], li
 
     try:
         found = read(files)
-        checked = check(found, settings.platform(), datetime.now(UTC))
+        checked = check(found, settings.platform(), datetime.now(UTC), is_whole=False)
     except Unreadable as error:
         raise PlanError(str(error)) from error
     if checked.errors:
@@ -149,8 +152,11 @@ async def _forecasts(
         now = datetime.now(UTC)
         try:
             forecasts = [
-                await _forecast(*tenants[name], world, now, transport, sources.get(name, ""), name in standing)
+                await _forecast(
+                    world.tenant(name) or one, problem, world, now, transport, sources.get(name, ""), name in standing
+                )
                 for name in (sorted(tenants) if only is None else [only])
+                for one, problem in (tenants[name],)
             ]
         except ApiError as error:
             raise PlanError(explained(error, config.server)) from error

@@ -26,9 +26,10 @@ def render(
     """Print what would be created for the tenants in files, as YAML; needs no cluster.
 
     The cluster is assumed to be empty except for the given tenants, which count as each other's peers: give all of
-    them, and select one with --tenant. Namespaces come first, then the policies that deny, then what allows. What
-    depends on a real cluster (its nodes, the API server's addresses) is listed on stderr instead. The platform's
-    settings (SECURETENANT_DNS_..., as for `securetenant run`) come from the environment.
+    them, with the NetworkTemplates that they use, and select one with --tenant. Namespaces come first, then the
+    policies that deny, then what allows. What depends on a real cluster (its nodes, the API server's addresses) is
+    listed on stderr instead. The platform's settings (SECURETENANT_DNS_..., as for `securetenant run`) come from the
+    environment.
 
     \b
     Examples:
@@ -63,12 +64,14 @@ def render(
     tenants = {given.tenant.name: given.tenant for given in checked.tenants}
     if tenant is not None and tenant not in tenants:
         fail(f"no SecureTenant {tenant} in these files; there are: {', '.join(sorted(tenants)) or 'none'}", 1)
-    world = world_without_cluster(tenants.values(), platform)
+    world = world_without_cluster(tenants.values(), platform, checked.others)
     for name in sorted(tenants) if tenant is None else [tenant]:
-        plans = _plans(tenants[name], world, now)
-        for note in _notes(tenants[name], plans):
+        one = world.tenant(name)
+        assert one is not None
+        plans = _plans(one, world, now)
+        for note in _notes(one, plans):
             print(f"note: {name}: {printable(note)}", file=sys.stderr)
-        for text in objects(tenants[name], plans):
+        for text in objects(one, plans):
             print(text, end="")
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from securetenant.api.tenant import SecureTenant
     from securetenant.cli.cluster import Tenants
     from securetenant.cli.documents import Found
+    from securetenant.model.objects import Observed
     from securetenant.settings import Settings
 
 Files = Annotated[
@@ -28,7 +29,8 @@ def validate(
         typer.Option("--tenant", "-t", metavar="PATH", help="File or folder of SecureTenants to judge workloads by."),
     ] = None,
     cluster: Annotated[
-        bool, typer.Option("--cluster", help="Judge workloads by the SecureTenants of the cluster as well.")
+        bool,
+        typer.Option("--cluster", help="Judge by the SecureTenants and NetworkTemplates of the cluster as well."),
     ] = False,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
@@ -50,7 +52,8 @@ def validate(
 
     Every error of every document is reported with file, line and field; documents of other kinds are skipped. Conflicts
     between the given tenants are found too: names, namespaces and nodes claimed twice are errors; an expired rule, or a
-    flow that the other tenant does not declare, is a warning. With --strict, so is a platform namespace that a rule
+    flow that the other tenant does not declare, is a warning. A tenant that uses a NetworkTemplate needs its file as
+    well, or --cluster. With --strict, so is a platform namespace that a rule
     names and no file declares: give the Namespaces too.
 
     Workloads (Pods, Deployments, StatefulSets, DaemonSets, ReplicaSets, ReplicationControllers, Jobs, CronJobs) are
@@ -92,10 +95,12 @@ def validate(
         settings = Settings.load(kubeconfig=kubeconfig, context=context)
         platform = settings.platform()
         found, aside = read(files), read(tenant or [])
-        standing = _standing(settings) if cluster or kubeconfig or context else {}
+        standing, others = _standing(settings) if cluster or kubeconfig or context else ({}, [])
     except (Unreadable, ValueError) as error:
         fail(str(error), 2)
-    checked, rules = check(found, platform, now, strict=strict), check(aside, platform, now)
+    # Workloads are not judged by rules of the network.
+    rules = check(aside, platform, now, standing=others, is_whole=False)
+    checked = check(found, platform, now, strict=strict, standing=[*others, *rules.others])
     tenants: dict[str, SecureTenant] = {name: one for name, (one, _) in standing.items()}
     tenants |= {one.tenant.name: one.tenant for one in (*rules.tenants, *checked.tenants)}
     refused = {name: problem for name, (one, problem) in standing.items() if problem and tenants[name] is one}
@@ -114,8 +119,8 @@ def validate(
         raise typer.Exit(1)
 
 
-def _standing(settings: "Settings") -> "Tenants":
-    """The SecureTenants of the cluster. Raises ValueError if they cannot be read."""
+def _standing(settings: "Settings") -> "tuple[Tenants, list[Observed]]":
+    """The SecureTenants and NetworkTemplates of the cluster. Raises ValueError if they cannot be read."""
     import asyncio
 
     from securetenant.kube.config import ConfigError
@@ -126,16 +131,18 @@ def _standing(settings: "Settings") -> "Tenants":
         raise ValueError(str(error)) from error
 
 
-async def _read(settings: "Settings") -> "Tenants":
+async def _read(settings: "Settings") -> "tuple[Tenants, list[Observed]]":
+    from securetenant.cache.snapshot import listed
     from securetenant.cli.cluster import explained, read_tenants, refuse_writes
     from securetenant.kube.config import load
     from securetenant.kube.transport import ApiError, NotFound, Transport
+    from securetenant.model.kinds import NETWORK_TEMPLATE
 
     config = await load(settings.kubeconfig, settings.context)
     async with Transport(config, in_flight=settings.requests_in_flight, connect_timeout=5.0) as transport:
         transport.before_write = refuse_writes
         try:
-            return await read_tenants(transport)
+            return await read_tenants(transport), await listed(transport, NETWORK_TEMPLATE) or []
         except NotFound as error:
             message = "the cluster does not know SecureTenants: apply the CRD first (kubectl apply -k crds/)"
             raise ValueError(message) from error
@@ -145,6 +152,10 @@ async def _read(settings: "Settings") -> "Tenants":
 
 def note_others(found: "Found", doing: str) -> None:
     """Say on stderr how many of the documents are not SecureTenants: there is nothing to do for them but to check."""
+    from securetenant.model.kinds import NETWORK_TEMPLATE
+
     for kind, number in found.resources.items():
+        if kind is NETWORK_TEMPLATE:  # its rules are those of the tenants that use it
+            continue
         what = count(number, kind.name, kind.plural_name)
         print(f"note: {what} checked: there is nothing to {doing}", file=sys.stderr)

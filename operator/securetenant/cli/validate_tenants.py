@@ -16,6 +16,7 @@ from securetenant.cli.issues import Issue
 from securetenant.cli.scalars import is_safe_unquoted
 from securetenant.controls.lookup import CACHED
 from securetenant.controls.registry import CONTROLS
+from securetenant.controls.world import World
 from securetenant.model import names
 from securetenant.model.kinds import SECURE_TENANT
 from securetenant.model.objects import Observed, Ref
@@ -47,8 +48,18 @@ class Checked:
         return [issue for issue in self.issues if issue.severity == "warning"]
 
 
-def check(found: Found, platform: Platform, now: datetime, *, strict: bool = False) -> Checked:
-    """Check all that was read. `strict`: also warn of what cannot be checked with these files alone."""
+def check(
+    found: Found,
+    platform: Platform,
+    now: datetime,
+    *,
+    strict: bool = False,
+    standing: Iterable[Observed] = (),
+    is_whole: bool = True,
+) -> Checked:
+    """Check all that was read. `strict`: also warn of what cannot be checked with these files alone. `standing`: other
+    resources of ours that are in the cluster; those in the files replace them. `is_whole`: whether there are no others,
+    so that it is an error to refer to one."""
     checked = Checked(issues=[_unreadable(fault) for fault in found.faults])
     sound, others = [], []
     for document in found.documents:
@@ -63,9 +74,13 @@ def check(found: Found, platform: Platform, now: datetime, *, strict: bool = Fal
         checked.issues += [_own(document, problem) for problem in problems]
     checked.issues += [*_same_names(sound), *_same_claims(checked.tenants)]
     checked.others += _observed(others)
-    checked.issues += _reviewed(checked.tenants, checked.others, platform, now)
+    known = {one.ref: one for one in (*standing, *checked.others)}
+    world = world_without_cluster((one.tenant for one in checked.tenants), platform, known.values())
+    checked.issues += _reviewed(checked.tenants, world, now)
+    if is_whole:
+        checked.issues += _missing(checked.tenants, world)
     if strict:
-        checked.issues += _undeclared(checked.tenants, found.namespaces, platform, now)
+        checked.issues += _undeclared(checked.tenants, found.namespaces, world, now)
     checked.issues.sort(key=lambda issue: (issue.file, issue.line, issue.path, issue.message))
     return checked
 
@@ -120,14 +135,33 @@ def _same_claims(given: Iterable[Given]) -> Iterator[Issue]:
                     yield _issue(one, claim.path, f"{claim.taken} {other}: {claim.remedy}")
 
 
-def _reviewed(given: Sequence[Given], others: Iterable[Observed], platform: Platform, now: datetime) -> Iterator[Issue]:
+def _reviewed(given: Iterable[Given], world: World, now: datetime) -> Iterator[Issue]:
     """Issues between the tenants in the files, and with the other resources of ours."""
-    world = world_without_cluster((one.tenant for one in given), platform, others)
+    for one, tenant in _resolved(given, world):
+        for control in CONTROLS:
+            for problem in control.review(tenant, world, now):
+                yield _issue(one, problem.path, problem.message, problem.severity)
+
+
+def _resolved(given: Iterable[Given], world: World) -> Iterator[tuple[Given, SecureTenant]]:
+    """The tenants with what their specs refer to. Of two of one name the last counts."""
     for one in given:
-        if one.tenant is world.tenant(one.tenant.name):
-            for control in CONTROLS:
-                for problem in control.review(one.tenant, world, now):
-                    yield _issue(one, problem.path, problem.message, problem.severity)
+        tenant = world.tenant(one.tenant.name)
+        if tenant is not None and tenant.metadata is one.tenant.metadata:
+            yield one, tenant
+
+
+def _missing(given: Iterable[Given], world: World) -> Iterator[Issue]:
+    """What specs refer to and nobody has."""
+    for one in given:
+        for need in (need for control in CONTROLS for need in control.needs(one.tenant)):
+            if world.get(need.ref) is None:
+                kind, name = need.ref.kind.name, need.ref.name
+                message = (
+                    f"there is no {kind} {name} in the files: give its file as well, or judge by those of the cluster "
+                    "(--cluster), or correct the name"
+                )
+                yield _issue(one, need.path, message)
 
 
 def _observed(others: Iterable[Document]) -> Iterator[Observed]:
@@ -140,12 +174,13 @@ def _observed(others: Iterable[Document]) -> Iterator[Observed]:
             yield Observed(ref, "", "", "", False, {}, {}, (), (), {"spec": spec})
 
 
-def _undeclared(given: Sequence[Given], namespaces: Set[str], platform: Platform, now: datetime) -> Iterator[Issue]:
+def _undeclared(given: Sequence[Given], namespaces: Set[str], world: World, now: datetime) -> Iterator[Issue]:
     """Namespaces that a spec refers to and that none of the files declares: they may not exist."""
     tenants = {entry.name for one in given for entry in one.tenant.spec.namespaces}
+    platform = world.platform
     known = {*namespaces, *tenants, *names.BUILT_IN_NAMESPACES, platform.dns_namespace, platform.operator_namespace}
-    for one in given:
-        for reference in (reference for control in CONTROLS for reference in control.references(one.tenant, now)):
+    for one, tenant in _resolved(given, world):
+        for reference in (reference for control in CONTROLS for reference in control.references(tenant, now)):
             if reference.namespace not in known:
                 message = (
                     f"{reference.lost} unless the namespace {reference.namespace} exists, which no file "

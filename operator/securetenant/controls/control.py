@@ -88,6 +88,8 @@ class Triggers:
     change that Kubernetes itself makes in a mirrored status (`Kind.mirror`), these are the only tokens.
     `entry`: the fields that are read of each entry of spec.namespaces, beside its name, by their types; `entries`: the
     tokens of a tenant with these entries.
+    `implies`: for kinds of ours that specs refer to, the token of whoever refers to an object, and the tokens that it
+    has by that: a change of the object concerns these tenants, and who reads what they declare.
     `selects`: for kinds whose objects select namespaces by their labels, which ones; the tenants that declare these are
     concerned.
     `spreads`: the tokens of other tenants that a change of a tenant concerns, from its name, its tokens before and
@@ -104,6 +106,7 @@ class Triggers:
     entry: Mapping[str, Any] = field(default_factory=dict)  # Any: a type as msgspec takes it
     entries: Callable[[Sequence[Any]], Tokens] = _none  # Any: values with `name` and the fields of `entry`
     selects: Mapping[Kind, Callable[[Observed], Selection]] = field(default_factory=dict)
+    implies: Mapping[Kind, Callable[[Observed], tuple[str, frozenset[str]]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +188,14 @@ class Reference:
     lost: str
 
 
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Another resource of ours that a spec refers to: without it a part of the spec means nothing."""
+
+    path: str
+    ref: Ref
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Control:
     """One control: its name (the same in spec, file, metric label, docs) and its pure plan.
@@ -193,6 +204,8 @@ class Control:
     for some kinds, the names of the only objects it reads. `indexes`: the keys by which it looks up objects of a kind.
     `ranges`: by kind, the blocks of addresses that an object uses (`World.addresses`). `own`: by kind, further blocks
     that are the cluster's own, used or not; so are the blocks of which a tenant has the token `own:<block>`.
+    `resolve`: a tenant with what its spec refers to in place of the reference (`World.tenant`); None if it refers to
+    nothing.
     `stale`: finds the tenant's stale objects where the mark does not show them. `replaced`: whether an object was
     replaced by one that we must not leave behind. `tampered`: its plan where others changed a status that Kubernetes
     mirrors (one text for each change). `rereads`: its conditions depend on the objects it writes. `cluster`: what it
@@ -207,8 +220,8 @@ class Control:
     `ending`: names of what it enforced or allowed, and what ends where a deleted tenant's namespaces are released.
     `leaves`: the labels that it gives a namespace when it is released, where they differ from what stands.
     `cause`: why this control writes where no spec changed.
-    `claims`, `references` and `review`: what `securetenant validate` can check in files. `review` gets a world of
-    nothing but tenants, and reports how the other tenants' specs affect this one.
+    `claims`, `references`, `needs` and `review`: what `securetenant validate` can check in files. `review` gets a world
+    of nothing but tenants and other resources of ours, and reports how these affect this tenant.
     `checks`: what it forbids workloads, at admission and in `securetenant validate`. `address`: the check that pods
     have the addresses of `Plan.addresses`, which the inspection alone makes, and not in CEL (posture/addresses.py).
     """
@@ -222,6 +235,7 @@ class Control:
     indexes: Mapping[Kind, Callable[[Observed], Tokens]] = field(default_factory=dict)
     ranges: Mapping[Kind, Callable[[Observed], Iterable[Network]]] = field(default_factory=dict)
     own: Mapping[Kind, Callable[[Observed], Iterable[Network]]] = field(default_factory=dict)
+    resolve: Callable[[SecureTenant, World], SecureTenant] | None = None
     stale: Callable[[SecureTenant, World], Iterable[Observed]] | None = None
     replaced: Callable[[Observed], bool] | None = None
     tampered: Callable[[Plan, Sequence[str]], Plan] | None = None
@@ -242,6 +256,7 @@ class Control:
     cause: str = ""
     claims: Callable[[SecureTenant], Iterable[Claim]] = _none
     references: Callable[[SecureTenant, datetime], Iterable[Reference]] = _none
+    needs: Callable[[SecureTenant], Iterable[Need]] = _none
     review: Callable[[SecureTenant, World, datetime], Iterable[Problem]] = _none
     checks: CheckSet | None = None
     address: Check | None = None

@@ -74,13 +74,17 @@ class World(Protocol):
         cluster."""
 
     def tenant(self, name: str) -> SecureTenant | None:
-        """The SecureTenant of that name, deleting ones included."""
+        """The SecureTenant of that name, deleting ones included; with what its spec refers to in place of the
+        reference (`Control.resolve`)."""
 
     def declaring(self, namespace: str) -> Collection[SecureTenant]:
         """The tenants whose spec names this namespace, in no particular order."""
 
     def having(self, tokens: Iterable[str]) -> Collection[SecureTenant]:
         """The tenants that have one of these tokens (`controls.control.Triggers`), in no particular order."""
+
+    def count(self, token: str) -> int:
+        """How many tenants have this token, without parsing any."""
 
     def get(self, ref: Ref) -> Observed | None:
         """One object, or None."""

@@ -16,6 +16,7 @@ import structlog
 from securetenant.cache.addresses import SEEN, Addresses
 from securetenant.cache.roster import Roster
 from securetenant.cache.tenants import Tenants
+from securetenant.cache.triggers import IMPLYING
 from securetenant.cache.world import World, indexes
 from securetenant.controls.lookup import CACHED
 from securetenant.controls.registry import CONTROLS
@@ -42,7 +43,8 @@ from securetenant.kube.informer import Event, Informer, OnChange
 from securetenant.kube.lease import LeaseLost
 from securetenant.kube.transport import ApiError, NotFound, Transport
 from securetenant.model.kinds import NODE, SECURE_TENANT, Kind
-from securetenant.model.objects import Observed, Ref
+from securetenant.model.names import GROUP
+from securetenant.model.objects import Observed, Ref, has_other_spec
 from securetenant.model.platform import Platform
 from securetenant.telemetry.events import Events
 from securetenant.telemetry.metrics import Metrics
@@ -92,13 +94,15 @@ class Controller:
         hooks: dict[Kind, list[OnChange]] = {kind: [index.change] for kind, index in indexed.items()}
         for kind in CACHED:
             hooks.setdefault(kind, []).append(self._on_any_change)
-            if kind.is_shared:
+            if kind.is_shared or kind.group == GROUP:
                 hooks.setdefault(kind, []).append(self._on_change)
             if kind.mirror is not None:
                 hooks.setdefault(kind, []).append(following.change)
         addresses = Addresses(platform.cluster_cidrs)
         for kind in SEEN:
             hooks.setdefault(kind, []).append(addresses.change)
+        for kind in IMPLYING:
+            hooks.setdefault(kind, []).append(tenants.index.change)
         self._node_pods = NodePods(
             transport,
             lambda node, pod: enqueue(world.concerned_on(node, pod)),
@@ -211,12 +215,15 @@ class Controller:
 
     def _on_change(self, old: Observed | None, new: Observed | None) -> None:
         """Our own writes enqueue nothing, except where one tenant releases a namespace or node, or where a subnet whose
-        namespace is gone is deleted: another may wait for it."""
+        namespace is gone is deleted: another may wait for it. And where the answer to a write of a status includes an
+        edit by others, whose own event is no news then."""
         if old is None:
             return
         if new is None and old.ref.kind.prefix:
             self._enqueue(self._concerned(old, None), self._clock())
-        elif new is not None and old.tenant != new.tenant:
+        elif new is not None and (
+            old.tenant != new.tenant or (new.ref.kind.group == GROUP and has_other_spec(new, old))
+        ):
             self._enqueue(self._concerned(new, old), self._clock())
 
     def _on_any_change(self, old: Observed | None, new: Observed | None) -> None:

@@ -134,6 +134,9 @@ SECURE_TENANT: Final = Kind(
     names.KIND, names.GROUP, names.VERSION, "securetenants", namespaced=False, extra=("status",)
 )
 SUBNET_POOL: Final = Kind("SubnetPool", names.GROUP, names.VERSION, "subnetpools", namespaced=False, extra=("status",))
+NETWORK_TEMPLATE: Final = Kind(
+    "NetworkTemplate", names.GROUP, names.VERSION, "networktemplates", namespaced=False, extra=("status",)
+)
 NAMESPACE: Final = Kind(
     "Namespace",
     "",

@@ -82,6 +82,11 @@ class Observed(msgspec.Struct, frozen=True, gc=False):
         return self.labels.get(names.LABEL_TENANT, "")
 
 
+def has_other_spec(new: Observed, old: Observed | None) -> bool:
+    """Whether an object is new, or its spec has changed."""
+    return old is None or bytes(old.fields.get("spec", b"")) != bytes(new.fields.get("spec", b""))
+
+
 @dataclass(frozen=True, slots=True)
 class Desired:
     """An object that a control wants, in canonical form: equal to what the API server returns after the write.

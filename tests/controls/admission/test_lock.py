@@ -105,8 +105,8 @@ def test_the_operator_is_restrained_in_all_that_it_has_a_right_to_write() -> Non
         for resource in rule["resources"]
     }
     assert writes <= matched
-    unneeded = {("", "namespaces/status"), ("", "namespaces/finalize"), ("securetenant.dev", "subnetpools")}
-    assert matched - writes == unneeded
+    read = {("securetenant.dev", "subnetpools"), ("securetenant.dev", "networktemplates")}
+    assert matched - writes == {("", "namespaces/status"), ("", "namespaces/finalize"), *read}
     assert (policy["spec"]["failurePolicy"], binding["spec"]["validationActions"]) == ("Fail", ["Deny", "Audit"])
     assert "matchResources" not in binding["spec"]
 

@@ -14,7 +14,14 @@ from securetenant.checks.targets import Document
 from securetenant.controls.access.shipped import ROLES
 from securetenant.controls.admission.subnets import FIELDS
 from securetenant.model import names
-from securetenant.model.kinds import CALICO_IP_POOL, CILIUM_POD_IP_POOL, KUBE_OVN_SUBNET
+from securetenant.model.kinds import (
+    CALICO_IP_POOL,
+    CILIUM_POD_IP_POOL,
+    KUBE_OVN_SUBNET,
+    NETWORK_TEMPLATE,
+    SECURE_TENANT,
+    SUBNET_POOL,
+)
 
 # The objects by which network plug-ins are told of subnets.
 SUBNETS: Final = tuple(FIELDS)
@@ -29,6 +36,9 @@ _BOUND: Final = {
 # The fields by which others' pods would come as well.
 _DRAWING: Final = ("namespaceSelectors", "default", "namespaceSelector", "podSelector")
 
+# What the platform team writes, beside tenants: of these it writes the status alone.
+OF_PLATFORM: Final = (SUBNET_POOL, NETWORK_TEMPLATE)
+
 # What the account has a right to write (manifests/rbac, manifests/components), by API group. Not its Lease and
 # not the probe's pods: RBAC says where these are. Not the status of quotas: it has no right on it, and the API server
 # writes it with each pod.
@@ -36,7 +46,7 @@ RESOURCES: Final = {
     "": ("namespaces", "namespaces/status", "namespaces/finalize", "nodes", "resourcequotas", "limitranges", "events"),
     "networking.k8s.io": ("networkpolicies",),
     "rbac.authorization.k8s.io": ("rolebindings",),
-    names.GROUP: ("securetenants", "securetenants/status", "subnetpools", "subnetpools/status"),
+    names.GROUP: tuple(f"{kind.plural}{part}" for kind in (SECURE_TENANT, *OF_PLATFORM) for part in ("", "/status")),
     **{kind.group: (kind.plural,) for kind in SUBNETS},
 }
 
@@ -116,9 +126,9 @@ def _variables() -> dict[str, str]:
         "ofNodes": _node(),
         "ofEvents": _unless("variables.isTenants || variables.place == 'default'", _ELSEWHERE),
         "ofTenants": _tenant(),
-        "ofPools": _unless(
+        "ofPlatform": _unless(
             "request.operation == 'UPDATE' && request.?subResource.orValue('') == 'status'",
-            "'of a SubnetPool anything but its status'",
+            f"'of a {' or a '.join(kind.name for kind in OF_PLATFORM)} anything but its status'",
         ),
         "ofSubnets": _subnet(),
         "ofChildren": _child(),
@@ -127,7 +137,7 @@ def _variables() -> dict[str, str]:
         "variables.resource == 'nodes' ? variables.ofNodes : "
         "variables.resource == 'events' ? variables.ofEvents : "
         "variables.resource == 'securetenants' ? variables.ofTenants : "
-        "variables.resource == 'subnetpools' ? variables.ofPools : "
+        f"variables.resource in {_listed(kind.plural for kind in OF_PLATFORM)} ? variables.ofPlatform : "
         "variables.isSubnet ? variables.ofSubnets : "
         "variables.resource == 'rolebindings' ? variables.ofBindings : variables.ofChildren",
     }

@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from securetenant.api.status import SecureTenantStatus
 from securetenant.api.tenant import EgressRule, IngressRule, SecureTenant
-from securetenant.controls.network import policies, whitelist
+from securetenant.controls.network import policies, templates, whitelist
 from securetenant.controls.network.openings import Opening, openings
 from securetenant.controls.notice import Written
 from securetenant.model.objects import Desired, JsonValue, Observed
@@ -64,12 +64,13 @@ def flow_changes(
         namespace, direction, name = place
         rule_ = declared.get((direction, name))
         ticket = rule_.ticket if rule_ is not None else ""
+        template = templates.template_of(tenant, name)
         opened, closed = after[place] - before[place], before[place] - after[place]
         if opened:
-            cause, peers = _why_opened(tenant, direction, name)
+            cause, peers = _why_opened(tenant, direction, name, template)
             found.append(FlowChange("opened", namespace, direction, name, ticket, tuple(sorted(opened)), cause, peers))
         if closed:
-            change, cause, peers = _why_closed(rule_, direction, computed, now)
+            change, cause, peers = _why_closed(rule_, direction, template, computed, now)
             found.append(FlowChange(change, namespace, direction, name, ticket, tuple(sorted(closed)), cause, peers))
     return found
 
@@ -108,21 +109,27 @@ def _rule_of(policy: str, declared: Rules) -> tuple[Direction, str] | None:
     return (direction, old[1]) if old and (direction, old[1]) in declared else named
 
 
-def _why_opened(tenant: SecureTenant, direction: Direction, rule: str) -> tuple[str, tuple[str, ...]]:
+def _why_opened(tenant: SecureTenant, direction: Direction, rule: str, template: str) -> tuple[str, tuple[str, ...]]:
     if tenant.status.whitelist is None or tenant.is_edited:
         return "declared", ()
     pending = tenant.status.whitelist.pending
     peers = tuple(sorted({flow.peer for flow in pending if (flow.direction, flow.rule) == (direction, rule)}))
     if peers:
         return f"agreed: {', '.join(peers)} declares it too", peers
-    return "could not be written before" if tenant.is_retried else "the cluster changed", ()
+    if tenant.is_retried:
+        return "could not be written before", ()
+    return f"NetworkTemplate {template}, or the cluster, changed" if template else "the cluster changed", ()
 
 
 def _why_closed(
-    rule: IngressRule | EgressRule | None, direction: Direction, computed: SecureTenantStatus, now: datetime
+    rule: IngressRule | EgressRule | None,
+    direction: Direction,
+    template: str,
+    computed: SecureTenantStatus,
+    now: datetime,
 ) -> tuple[Change, str, tuple[str, ...]]:
     if rule is None:
-        return "closed", "the rule was removed", ()
+        return "closed", f"NetworkTemplate {template} makes it no more" if template else "the rule was removed", ()
     if whitelist.has_expired(rule.expires, now):
         return "expired", f"the rule expired at {rule.expires:%Y-%m-%dT%H:%M:%SZ}", ()
     listed = computed.whitelist.pending if computed.whitelist is not None else []

@@ -22,6 +22,7 @@ from securetenant.controls.network import (
     openings,
     policies,
     review,
+    templates,
     triggers,
     whitelist,
 )
@@ -31,7 +32,7 @@ from securetenant.controls.network.foreign import found as foreign
 from securetenant.controls.network.forms import Form, Pods
 from securetenant.controls.network.whitelist import Declaration, declarations, earliest
 from securetenant.controls.world import World
-from securetenant.model.kinds import ENDPOINT_SLICE, NETWORK_POLICY
+from securetenant.model.kinds import ENDPOINT_SLICE, NETWORK_POLICY, NETWORK_TEMPLATE
 from securetenant.model.metrics import Family, Samples
 from securetenant.model.objects import Desired, Json, Ref, Superseded
 from securetenant.sets import selectors
@@ -65,6 +66,8 @@ _REMEDY: Final = (
 
 
 def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
+    tenant = templates.resolve(tenant, world)
+    unresolved = templates.conditions(tenant, world)
     held = ownership.held(tenant, world)
     declared = declarations(tenant, held, world, now)
     form = forms.form(tenant, world)
@@ -85,8 +88,18 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
         desired=desired,
         foreign=[*_foreign(tenant, held, wanted, world), *foreign.foreign(tenant, held, DENY, world)],
         superseded=_superseded(tenant, held, desired, wanted, world),
-        conditions=[_agreement(told), *_narrowed(declared, together.missing), *_by_form(tenant, world), *conditions],
-        blocking=[*blocking, *([form.refused] if form.refused else [])],
+        conditions=[
+            _agreement(told),
+            *_narrowed(declared, together.missing),
+            *_by_form(tenant, world),
+            *conditions,
+            *unresolved,
+        ],
+        blocking=[
+            *blocking,
+            *([form.refused] if form.refused else []),
+            *(one.message for one in unresolved if one.status == "False"),
+        ],
         wake_at=earliest((ends, expiry.next_warning(tenant, soon, now))),
         status={"whitelist": told},
     )
@@ -275,15 +288,18 @@ CONTROL: Final = Control(
     NAME,
     plan,
     (NETWORK_POLICY,),
-    looks_at=(ENDPOINT_SLICE, *foreign.KINDS),
+    looks_at=(ENDPOINT_SLICE, NETWORK_TEMPLATE, *foreign.KINDS),
     triggers=triggers.TRIGGERS,
-    indexes=foreign.INDEXES,
+    indexes={**foreign.INDEXES, **templates.INDEXES},
+    resolve=templates.resolve,
+    chores=templates.CHORES,
     families=(FLOWS, EXPIRY),
     figures=figures,
     warnings=notices.warnings,
     rollout=notices.rollout,
     temporary=notices.temporary,
     references=review.references,
-    review=review.one_sided,
+    needs=review.needs,
+    review=review.review,
     checks=CHECKS,
 )

@@ -6,9 +6,11 @@ from datetime import datetime
 from securetenant.api.load import Problem
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls import ownership
-from securetenant.controls.control import Reference
-from securetenant.controls.network import whitelist
+from securetenant.controls.control import Need, Reference
+from securetenant.controls.network import templates, whitelist
 from securetenant.controls.world import World
+from securetenant.model.kinds import NETWORK_TEMPLATE
+from securetenant.model.objects import Ref
 from securetenant.sets.policy import PEERS
 
 
@@ -18,8 +20,24 @@ def references(tenant: SecureTenant, now: datetime) -> Iterator[Reference]:
         for index, (rule, _, peers) in enumerate(whitelist.rules(tenant, direction)):
             for number, peer in enumerate(peers):
                 if peer.namespace is not None and not whitelist.has_expired(rule.expires, now):
-                    path = f"spec.network.{direction}[{index}].{others}[{number}].namespace"
+                    path = templates.place(rule, tenant) or (
+                        f"spec.network.{direction}[{index}].{others}[{number}].namespace"
+                    )
                     yield Reference(path, peer.namespace, f"rule {rule.name!r} stays closed")
+
+
+def needs(tenant: SecureTenant) -> Iterator[Need]:
+    """The templates that it uses."""
+    for index, use in enumerate(tenant.spec.network.templates):
+        yield Need(f"spec.network.templates[{index}].template", Ref(NETWORK_TEMPLATE, "", use.template))
+
+
+def review(tenant: SecureTenant, world: World, now: datetime) -> Iterator[Problem]:
+    """Uses of templates that make no rule, and flows that stay closed."""
+    for one in templates.expansion(tenant, world).refused:
+        if one.reason != "NoTemplate":  # which `needs` tells
+            yield Problem(f"spec.network.templates[{one.entry}]", one.message)
+    yield from one_sided(tenant, world, now)
 
 
 def one_sided(tenant: SecureTenant, world: World, now: datetime) -> Iterator[Problem]:
@@ -31,4 +49,5 @@ def one_sided(tenant: SecureTenant, world: World, now: datetime) -> Iterator[Pro
         rules = whitelist.rules(tenant, declared.direction)
         index = next(i for i, (rule, _, _) in enumerate(rules) if rule is declared.rule)
         message = f"rule {declared.rule.name!r} stays closed: {declared.opened.reason}"
-        yield Problem(f"spec.network.{declared.direction}[{index}]", message, "warning")
+        path = templates.place(declared.rule, tenant) or f"spec.network.{declared.direction}[{index}]"
+        yield Problem(path, message, "warning")

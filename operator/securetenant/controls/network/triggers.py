@@ -1,20 +1,24 @@
-"""Which events concern a tenant's whitelist: changes of peers, platform namespaces and the API server's addresses."""
+"""Which events concern a tenant's whitelist: changes of peers, platform namespaces, templates and the API server's
+addresses."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final
 
+import msgspec
 from msgspec import Struct, field
 
 from securetenant.controls.control import Triggers
 from securetenant.controls.network.foreign import found
 from securetenant.controls.world import Lookup
-from securetenant.model.kinds import ENDPOINT_SLICE, NAMESPACE
+from securetenant.model.kinds import ENDPOINT_SLICE, NAMESPACE, NETWORK_TEMPLATE
 from securetenant.model.objects import Observed
 from securetenant.sets import blocks
 
 _API_SERVER: Final = "apiserver"
 _BY_SUBNET: Final = "bysubnet"
+# Whoever uses a template has the token `template:<its name>`.
+TEMPLATE: Final = "template"
 
 
 class _Peer(Struct):
@@ -31,9 +35,18 @@ class _Egress(Struct):
     peers: list[_Peer] = field(name="to")
 
 
-class _Section(Struct, rename="camel"):
+class _Use(Struct):
+    template: str
+    parameters: list[_Peer] = []
+
+
+class _Rules(Struct):
     ingress: list[_Ingress] = []
     egress: list[_Egress] = []
+
+
+class _Section(_Rules, rename="camel"):
+    templates: list[_Use] = []
     api_server: bool = False
     peers_by: str = "Selector"
 
@@ -41,9 +54,21 @@ class _Section(Struct, rename="camel"):
 def _listens(namespaces: Sequence[str], section: _Section) -> Iterator[str]:
     """The tenants and platform namespaces that its rules name; and the API server's addresses, if it may reach them, or
     has egress to a cidr, which excludes them. The cidrs themselves: the cluster's own addresses are taken out of them.
-    And, where peers are written by their subnets, every subnet that is no tenant's."""
-    ingress = [peer for rule in section.ingress for peer in rule.peers]
-    egress = [peer for rule in section.egress for peer in rule.peers]
+    And, where peers are written by their subnets, every subnet that is no tenant's. A value for a template's parameter
+    counts as a peer of either direction."""
+    values = [value for use in section.templates for value in use.parameters]
+    yield from (f"{TEMPLATE}:{use.template}" for use in section.templates)
+    yield from _named(section, values)
+    if section.peers_by != "Selector":
+        yield _BY_SUBNET
+        yield "subnets"
+    if section.api_server:
+        yield _API_SERVER
+
+
+def _named(rules: _Rules, values: Iterable[_Peer] = ()) -> Iterator[str]:
+    ingress = [peer for rule in rules.ingress for peer in rule.peers]
+    egress = [*values, *(peer for rule in rules.egress for peer in rule.peers)]
     for peer in (*ingress, *egress):
         if peer.tenant is not None:
             yield f"peer:{peer.tenant}"
@@ -52,11 +77,20 @@ def _listens(namespaces: Sequence[str], section: _Section) -> Iterator[str]:
         if peer.cidr is not None:
             with suppress(ValueError):  # of a spec that the models refuse
                 yield f"cidr:{blocks.canonical_cidr(peer.cidr)}"
-    if section.peers_by != "Selector":
-        yield _BY_SUBNET
-        yield "subnets"
-    if section.api_server or any(peer.cidr is not None for peer in egress):
+    if any(peer.cidr is not None for peer in egress):
         yield _API_SERVER
+
+
+def _implied(template: Observed) -> tuple[str, frozenset[str]]:
+    """What the peers that a template names itself make tokens of whoever uses it."""
+    try:
+        named = frozenset(_named(_decode(template.fields.get("spec", b"{}"))))
+    except msgspec.MsgspecError:  # which no tenant can use
+        named = frozenset()
+    return f"{TEMPLATE}:{template.ref.name}", named
+
+
+_decode: Final = msgspec.json.Decoder(_Rules).decode
 
 
 def _namespace(new: Observed, old: Observed | None) -> list[str]:
@@ -86,5 +120,6 @@ TRIGGERS: Final = Triggers(
     _listens,
     {NAMESPACE: _namespace, ENDPOINT_SLICE: _endpoints},
     selects=found.SELECTS,
+    implies={NETWORK_TEMPLATE: _implied},
     spreads=_peers,
 )

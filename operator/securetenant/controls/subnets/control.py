@@ -34,7 +34,7 @@ from securetenant.model.kinds import (
 )
 from securetenant.model.metrics import Family, Samples
 from securetenant.model.names import is_system_namespace
-from securetenant.model.objects import Desired, Observed, Ref
+from securetenant.model.objects import Desired, Observed, Ref, has_other_spec
 from securetenant.sets.space import Network, parsed
 
 CONDITION: Final = "SubnetsReady"
@@ -302,14 +302,14 @@ _ANY: Final = "subnets"
 
 def _pool(new: Observed, old: Observed | None) -> Iterator[str]:
     """Its spec alone: the status is ours."""
-    if pools.has_other_spec(new, old):
+    if has_other_spec(new, old):
         yield f"pool:{new.ref.name}"
 
 
 def _subnet(new: Observed, old: Observed | None) -> Iterator[str]:
     """Of a tenant's subnet: those who talk to it (itself is concerned by its mark). Of another: all that have one."""
     if not new.tenant:
-        if pools.has_other_spec(new, old):
+        if has_other_spec(new, old):
             yield _ANY
         return
     yield f"peer:{new.tenant}"

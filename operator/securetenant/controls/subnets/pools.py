@@ -18,7 +18,7 @@ from securetenant.controls.subnets.provider import KINDS
 from securetenant.controls.world import Use, World
 from securetenant.model import names
 from securetenant.model.kinds import NAMESPACE, SUBNET_POOL
-from securetenant.model.objects import Json, Observed, Ref
+from securetenant.model.objects import Json, Observed, Ref, has_other_spec
 from securetenant.sets.space import Gap, Network, Space, largest
 
 # The index key of the objects that carry a tenant's mark.
@@ -74,11 +74,6 @@ def _since(have: Observed, now: datetime) -> datetime | None:
     except ValueError:
         return None
     return found if found.tzinfo is not None and found <= now else None
-
-
-def has_other_spec(new: Observed, old: Observed | None) -> bool:
-    """Whether an object is new, or its spec has changed."""
-    return old is None or bytes(old.fields.get("spec", b"")) != bytes(new.fields.get("spec", b""))
 
 
 def concerns(new: Observed, old: Observed | None) -> bool:
