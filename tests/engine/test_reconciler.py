@@ -17,6 +17,7 @@ from securetenant.engine.contention import CLOSING_BURST
 from securetenant.engine.following import Following
 from securetenant.engine.inflight import WritesInFlight
 from securetenant.engine.inspection import Inspector
+from securetenant.engine.neighbours import Neighbours
 from securetenant.engine.reconciler import Reconciler
 from securetenant.engine.reporter import Reporter
 from securetenant.engine.status import Pass
@@ -139,6 +140,7 @@ class Stage:
             WritesInFlight(),
             Following(),
             Inspector(cast(Transport, self.api), lambda names: None, interval=None),
+            Neighbours(lambda names: None),
             monotonic=lambda: self.now,
             now=lambda: self.at,
         )

@@ -28,6 +28,7 @@ from securetenant.engine.inflight import WritesInFlight
 from securetenant.engine.informers import Informers
 from securetenant.engine.initial import InitialReconcile
 from securetenant.engine.inspection import Inspector
+from securetenant.engine.neighbours import WATCHED, Neighbours
 from securetenant.engine.node_pods import NodePods
 from securetenant.engine.probe import Prober
 from securetenant.engine.ranges import notice_changed_ranges
@@ -105,6 +106,9 @@ class Controller:
             lambda node: enqueue(world.concerned_on(node)),
         )
         hooks.setdefault(NODE, []).append(self._node_pods.change)
+        neighbours = Neighbours(lambda names: enqueue(names))
+        for kind in WATCHED:
+            hooks.setdefault(kind, []).append(neighbours.change)
         self._informers = Informers(transport, self._on_event, hooks, self._resync)
         caches = self._informers.caches
         world = World(caches, indexed, tenants, platform, self._informers.serves, self._node_pods.on, addresses)
@@ -134,6 +138,7 @@ class Controller:
             self._in_flight,
             following,
             self._inspector,
+            neighbours,
             stale=self._stale,
         )
         tenant = Resource(

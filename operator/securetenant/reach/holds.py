@@ -249,7 +249,7 @@ class _Comparison:
         return self.others.selected(peer.namespaces) is not None
 
     def _states(
-        self, spaces: Sequence[_Namespace], unseen: Collection[_Opening], blocks: standing.Blocks
+        self, spaces: Sequence[_Namespace], unseen: set[_Opening], blocks: standing.Blocks
     ) -> tuple[Cluster, Cluster]:
         """What is declared, and what stands, of these namespaces and of those that were looked at. All these are
         closed otherwise: where that is not so is told by itself."""
