@@ -19,6 +19,8 @@ from securetenant.engine import inspection
 from securetenant.posture import report as posture
 from securetenant.posture.judging import LARGEST
 from securetenant.posture.rules import kinds
+from securetenant.reach import holds, standing
+from securetenant.reach import report as reachability
 from securetenant.settings import Settings, flag, variable
 from securetenant.telemetry.metrics import Metrics, TenantReport
 from tests.support.markdown import PAGES, ROOT, code, table
@@ -172,7 +174,7 @@ def test_flags_are_named_as_told() -> None:
 
 def exported() -> dict[str, tuple[str, set[str]]]:
     """Every metric of ours: its type and the labels of its samples."""
-    families = (*FAMILIES, *posture.FAMILIES)
+    families = (*FAMILIES, *posture.FAMILIES, *reachability.FAMILIES)
     metrics = Metrics(NAMES, families)
     metrics.tenant(
         TenantReport(
@@ -240,6 +242,7 @@ def reasons() -> set[str]:
         *(PACKAGE / "controls").rglob("*.py"),
         *(PACKAGE / "engine").glob("*.py"),
         PACKAGE / "posture" / "report.py",
+        PACKAGE / "reach" / "report.py",
     ]
     found = {reason for source in sources for reason in _reasons_in(ast.parse(source.read_text()))}
     return found | set(get_args(Problem))
@@ -249,7 +252,7 @@ def types() -> set[str]:
     """All types of conditions in the code."""
     text = "\n".join(
         source.read_text()
-        for folder in ("controls", "engine", "posture")
+        for folder in ("controls", "engine", "posture", "reach")
         for source in (PACKAGE / folder).rglob("*.py")
     )
     named = re.findall(r'(?:Condition\.of\(\s*|^CONDITION(?:: Final)? = )"(\w+)"', text, re.MULTILINE)
@@ -286,6 +289,8 @@ def test_event_reasons() -> None:
         "Contested",
         "ContestLasts",
         "ChecksFail",
+        "Unexpected",
+        "Blocked",
         "Deleting",
         "DeletionBlocked",
         "Released",
@@ -365,6 +370,11 @@ def test_constants_that_the_text_gives() -> None:
     assert f"silent for {informers.SILENT:g} s" in operations
     assert f"at most {events.BURST:g} Events at once and one more every {events.REFILL:g} s" in operations
     assert (ITEMS, MESSAGE, known.MOST) == (20, 1024, 2048)
+    page = (DOCS / "controls" / "network.md").read_text()
+    limits = f"{standing.NAMESPACES} namespaces in total, {standing.POLICIES} policies in them"
+    assert f"{limits}, {standing.COMPARISONS:,} comparisons" in page
+    assert f"not as planned | {holds.PEERS} |" in page
+    assert f"| {holds.PAIRS:,} pairs of kinds |" in page
     page = (DOCS / "inspection.md").read_text()
     listed = [kind for found in kinds().values() for kind in found]
     assert f"one list for each {inspection.PAGE} objects" in page
