@@ -10,6 +10,7 @@ from securetenant.model.kinds import CALICO_GLOBAL_NETWORK_POLICY, NETWORK_POLIC
 from securetenant.model.objects import Observed, Ref
 from securetenant.reach import holds, report, standing
 from securetenant.reach.holds import Holds
+from tests.support.markdown import ROOT
 from tests.support.world import NOW, StaticWorld, mine, namespace, observe, observed, tenant
 
 NAME: Final = "kubernetes.io/metadata.name"
@@ -357,3 +358,11 @@ def test_many_rules_declared() -> None:
     stage.world.put(foreign("theirs", ingress=ingress(space(named("n3")), {"ipBlock": {"cidr": "0.0.0.0/0"}})))
     assert len(stage.look().unexpected) == 2
     assert took(stage) < SOON
+
+
+def test_the_bounds_are_those_that_the_documentation_tells() -> None:
+    page = (ROOT / "docs" / "controls" / "network.md").read_text()
+    limits = f"{standing.NAMESPACES} namespaces in total, {standing.POLICIES} policies in them"
+    assert f"{limits}, {standing.COMPARISONS:,} comparisons" in page
+    assert f"not as planned | {holds.PEERS} |" in page
+    assert f"| {holds.PAIRS:,} pairs of kinds |" in page

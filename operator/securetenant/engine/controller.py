@@ -28,7 +28,7 @@ from securetenant.engine.inflight import WritesInFlight
 from securetenant.engine.informers import Informers
 from securetenant.engine.initial import InitialReconcile
 from securetenant.engine.inspection import Inspector
-from securetenant.engine.neighbours import WATCHED, Neighbours
+from securetenant.engine.neighbours import Neighbours
 from securetenant.engine.node_pods import NodePods
 from securetenant.engine.probe import Prober
 from securetenant.engine.ranges import notice_changed_ranges
@@ -45,6 +45,7 @@ from securetenant.kube.transport import ApiError, NotFound, Transport
 from securetenant.model.kinds import NODE, SECURE_TENANT, Kind
 from securetenant.model.objects import Observed, Ref
 from securetenant.model.platform import Platform
+from securetenant.reach.standing import LOOKED_AT
 from securetenant.telemetry.events import Events
 from securetenant.telemetry.metrics import Metrics
 
@@ -107,7 +108,7 @@ class Controller:
         )
         hooks.setdefault(NODE, []).append(self._node_pods.change)
         neighbours = Neighbours(lambda names: enqueue(names))
-        for kind in WATCHED:
+        for kind in LOOKED_AT:
             hooks.setdefault(kind, []).append(neighbours.change)
         self._informers = Informers(transport, self._on_event, hooks, self._resync)
         caches = self._informers.caches

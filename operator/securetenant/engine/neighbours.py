@@ -5,17 +5,14 @@ on the other end whether that opens a flow, and there every change counts, our o
 """
 
 from collections.abc import Callable, Iterable
-from typing import Final, TypeVar
+from typing import TypeVar
 
-from securetenant.controls.network.foreign.found import KINDS
-from securetenant.model.kinds import NAMESPACE, NETWORK_POLICY
+from securetenant.model.kinds import NAMESPACE
 from securetenant.model.objects import Observed
 from securetenant.reach.holds import Holds
 from securetenant.sets import labels
 from securetenant.sets.selectors import Selector
 
-# The kinds whose changes count.
-WATCHED: Final = (NAMESPACE, NETWORK_POLICY, *KINDS)
 Key = TypeVar("Key")
 
 

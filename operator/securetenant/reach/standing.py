@@ -20,6 +20,8 @@ from securetenant.sets.labels import Labels
 from securetenant.sets.policy import TYPE, Direction, Peer, PodPeer, Policy, Rule, Unclear
 from securetenant.sets.selectors import Selector
 
+# The kinds that decide what is open.
+LOOKED_AT: Final = (NAMESPACE, NETWORK_POLICY, *foreign.KINDS)
 # What a pass may look at of other namespaces: so many of them, so many of their policies, so many comparisons of a
 # selector with a namespace (0.2 us each).
 NAMESPACES: Final = 100
