@@ -99,7 +99,7 @@ def look(desired: Iterable[Desired], held: Sequence[str], world: World) -> Holds
     for want in desired:
         if want.ref.kind is NETWORK_POLICY and want.ref.namespace in wanted:
             wanted[want.ref.namespace][want.ref] = want
-    unknown = _unclear(there, world)
+    unknown = unclear(there, world)
     spaces = [one for name in there if (one := _differing(name, wanted[name], world)) is not None]
     if not spaces:
         return Holds(unknown=tuple(unknown))
@@ -122,7 +122,7 @@ def look(desired: Iterable[Desired], held: Sequence[str], world: World) -> Holds
     )
 
 
-def _unclear(namespaces: Sequence[str], world: World) -> list[str]:
+def unclear(namespaces: Sequence[str], world: World) -> list[str]:
     """Policies of other kinds that select pods of these namespaces, or may: what is open there is not known.
 
     This is the place where a kind that `Cluster` knows becomes a part of what is compared instead.
