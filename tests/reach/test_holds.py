@@ -275,18 +275,18 @@ def test_agreed_with_a_tenant() -> None:
 
 
 def took(stage: Stage) -> float:
-    """Seconds, the fastest of five."""
+    """Seconds of CPU, the fastest of five."""
     desired = plan(stage.tenant, stage.world, NOW).desired
     times = []
     for _ in range(5):
-        start = time.perf_counter()
+        start = time.process_time()
         holds.look(desired, [A, B], stage.world)
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     return min(times)
 
 
-# Far above what it is on an idle machine (10 ms at most), far below what it would be without bounds (seconds).
-SOON: Final = 0.25
+# Five times what it is, far below what it would be without bounds (seconds).
+SOON: Final = 0.05
 
 
 def wide(world: StaticWorld, count: int) -> None:
@@ -345,6 +345,28 @@ def test_many_kinds_of_pods() -> None:
     assert took(stage) < SOON
 
 
+def test_of_what_is_too_much_to_compare_only_what_differs_counts() -> None:
+    """A policy of ours with one rule more; and what is lost is blocked."""
+    rules = [
+        {"name": f"r{n}", "to": {"pods": {"matchLabels": {f"k{n}": "x"}}}, "from": [{"namespace": "web"}]}
+        for n in range(20)
+    ]
+    stage = Stage(namespace("web"), network={"ingress": rules})
+    name = "securetenant-ingress-r3"
+    have = stage.world.get(Ref(NETWORK_POLICY, A, name))
+    assert have is not None
+    spec: Any = have.field("spec")
+    more = {"from": [space(named("web"), {"matchLabels": {"app": "x"}})], "ports": [{"port": 22}]}
+    stage.world.put(foreign(name, pods=spec["podSelector"], ingress=[*spec["ingress"], more]))
+    found = stage.look()
+    assert [(one.ports, one.policies) for one in found.unexpected] == [("TCP 22", (Ref(NETWORK_POLICY, A, name),))]
+    assert not found.blocked
+    assert not found.others
+    stage.world.drop(Ref(NETWORK_POLICY, A, name))
+    found = stage.look()
+    assert (len(found.unexpected), len(found.blocked)) == (0, 1)
+
+
 def test_many_rules_declared() -> None:
     rules = [
         {
@@ -365,4 +387,4 @@ def test_the_bounds_are_those_that_the_documentation_tells() -> None:
     limits = f"{standing.NAMESPACES} namespaces in total, {standing.POLICIES} policies in them"
     assert f"{limits}, {standing.COMPARISONS:,} comparisons" in page
     assert f"not as planned | {holds.PEERS} |" in page
-    assert f"| {holds.PAIRS:,} pairs of kinds |" in page
+    assert f"{holds.PAIRS} pairs of kinds of pods; a namespace counts as {holds.NAMESPACE_AS_PAIRS}" in page
