@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls.network.control import DENY, plan
-from securetenant.model.kinds import CALICO_GLOBAL_NETWORK_POLICY, NETWORK_POLICY
+from securetenant.model.kinds import CALICO_GLOBAL_NETWORK_POLICY, NAMESPACE, NETWORK_POLICY
 from securetenant.model.objects import Observed, Ref
 from securetenant.reach import holds, report, standing
 from securetenant.reach.holds import Holds
@@ -71,9 +71,9 @@ def texts(found: Iterable[holds.Difference]) -> list[tuple[str, str, str, str, l
     return [(*one[:4], [ref.name for ref in one.policies]) for one in found]
 
 
-def closed(name: str) -> list[Observed]:
+def closed(name: str, **labels: str) -> list[Observed]:
     """A namespace that lets nothing in and out."""
-    return [namespace(name), foreign("deny", name, ingress=[], egress=[])]
+    return [namespace(name, labels=labels), foreign("deny", name, ingress=[], egress=[])]
 
 
 def test_nothing_is_compared_where_all_is_as_planned() -> None:
@@ -179,6 +179,26 @@ def test_all_of_a_few_namespaces_are_looked_at() -> None:
     assert stage.look().others == {"web"}
 
 
+def test_beyond_its_bounds_the_other_end_is_not_looked_at() -> None:
+    """All of it is closed, and counts as open."""
+    theirs = foreign("theirs", ingress=ingress(space({"matchLabels": {"env": "x"}})))
+    stage = Stage(theirs, *(each for n in range(standing.NAMESPACES) for each in closed(f"n{n}", env="x")))
+    assert stage.told() == []
+    stage.world.put(*closed("more", env="x"))
+    assert len(stage.told()) == 1
+    stage.world.drop(Ref(NAMESPACE, "", "more"))
+    assert stage.told() == []
+    stage.world.put(*(foreign(f"p{n}", "n1", ingress=[]) for n in range(standing.POLICIES)))
+    assert len(stage.told()) == 1
+
+
+def test_so_many_peers_are_looked_at() -> None:
+    stage = Stage(*closed("web"))
+    each = [space(named("web"), {"matchLabels": {"app": f"a{n}"}}) for n in range(holds.PEERS + 3)]
+    stage.world.put(foreign("theirs", ingress=ingress(*each)))
+    assert len(stage.told()) == 3
+
+
 def test_a_selector_that_contradicts_itself_opens_nothing() -> None:
     stage = Stage()
     never = {
@@ -186,6 +206,8 @@ def test_a_selector_that_contradicts_itself_opens_nothing() -> None:
     }
     stage.world.put(foreign("a", ingress=ingress(space(never))), foreign("b", pods=never, ingress=[{}]))
     stage.world.put(foreign("c", ingress=ingress(space({}, never))))
+    assert stage.told() == []
+    wide(stage.world, standing.NAMESPACES)  # too many to look at
     assert stage.told() == []
 
 
@@ -387,4 +409,5 @@ def test_the_bounds_are_those_that_the_documentation_tells() -> None:
     limits = f"{standing.NAMESPACES} namespaces in total, {standing.POLICIES} policies in them"
     assert f"{limits}, {standing.COMPARISONS:,} comparisons" in page
     assert f"not as planned | {holds.PEERS} |" in page
-    assert f"{holds.PAIRS} pairs of kinds of pods; a namespace counts as {holds.NAMESPACE_AS_PAIRS}" in page
+    told = f"a namespace that differs counts as {holds.OWN_AS_PAIRS}, another as {holds.OTHER_AS_PAIRS}"
+    assert f"{holds.PAIRS} pairs of kinds of pods; {told}" in page

@@ -27,12 +27,12 @@ from securetenant.sets.policy import Direction, Peer, PodPeer, Policy, Rule, Unc
 from securetenant.sets.ports import HIGHEST, LOWEST, Ports, Range
 from securetenant.sets.selectors import ALL, Selector
 
-# What a pass compares: beyond that, what differs counts as open. Pairs of kinds of pods (13 us each) of namespaces of
-# which one names the other; each namespace takes as long as some pairs. Peers that are looked at.
-PAIRS: Final = 800
-NAMESPACE_AS_PAIRS: Final = 25
+# What a pass compares; beyond that, what differs counts as open.
 PEERS: Final = 64
-PARTS: Final = 40_000  # kinds of pods, times the parts of the address space that are compared
+PAIRS: Final = 800  # of kinds of pods, in namespaces of which one names the other: 13 us each
+OWN_AS_PAIRS: Final = 25  # a namespace whose policies differ takes as long as so many pairs
+OTHER_AS_PAIRS: Final = 5  # and so does one that is looked at
+PARTS: Final = 40_000  # comparisons of a block with a part of the address space: 0.2 us each
 
 
 class Difference(NamedTuple):
@@ -357,4 +357,5 @@ def _is_small(before: Cluster, after: Cluster, own: standing.Spaces) -> bool:
     counts = {name: standing.kinds_of_pods(found) for name, found in kinds.items()}
     pairs = sum(counts[one] * counts[other] for one, other in meeting)
     mine = sum(counts[name] for name in own)
-    return pairs + NAMESPACE_AS_PAIRS * len(counts) <= PAIRS and mine * spans**2 <= PARTS
+    pairs += OWN_AS_PAIRS * len(own) + OTHER_AS_PAIRS * (len(counts) - len(own))
+    return pairs <= PAIRS and mine * spans**2 <= PARTS
