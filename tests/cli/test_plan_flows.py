@@ -88,6 +88,18 @@ def test_only_what_is_written_counts() -> None:
     assert shown(world, pay)["pay"][1] == ["outside of the cluster -> pay-a on all ports"]
 
 
+def test_addresses_are_told_by_what_they_are_not_where_that_is_shorter() -> None:
+    rule = {"name": "office", "from": [{"cidr": "10.8.0.0/16"}], "ports": [{"port": 80}]}
+    pay = tenant("pay", namespaces=["pay-a"], network={"foreign": "Remove", "ingress": [rule]})
+    world = StaticWorld([pay])
+    settled(world, pay)
+    spec = {"podSelector": {}, "policyTypes": ["Ingress"], "ingress": [{}]}
+    world.put(observed(NETWORK_POLICY, "theirs", "pay-a", spec=spec))
+    _, closed = shown(world, pay)["pay"]
+    assert closed[0] == "outside of the cluster but 10.8.0.0/16 -> pay-a on all ports"
+    assert closed[1].startswith("10.8.0.0/16 -> pay-a on ")
+
+
 def test_a_label_of_a_namespace_may_open() -> None:
     """A policy elsewhere selects by it."""
     before = tenant("pay", namespaces=["pay-a"], network={"dns": False})

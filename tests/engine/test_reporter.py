@@ -263,12 +263,13 @@ async def test_each_flow_that_opens_beside_others_is_told(stage: Stage) -> None:
         for peer in ("everywhere", "all namespaces")
     )
 
+    of = stage.passed(tenant("pay", namespaces=["pay-a"], status=SEEN), plans=True, holds=Holds())
+
     async def told(*unexpected: Difference) -> list[str]:
         nonlocal of
         of = stage.passed(of, plans=True, holds=Holds(unexpected=unexpected))
         return [reason for reason, _ in await stage.told() if reason == "Unexpected"]
 
-    of = stage.passed(tenant("pay", namespaces=["pay-a"], status=SEEN), plans=True, holds=Holds())
     assert await told() == []
     assert await told(theirs) == ["Unexpected"]
     stage.restart()

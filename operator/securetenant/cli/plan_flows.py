@@ -2,26 +2,26 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_network
 from typing import Final, NamedTuple
 
 from securetenant.api.tenant import SecureTenant
 from securetenant.cache.triggers import tokens_of, tokens_of_change
-from securetenant.controls.subnets import places
 from securetenant.controls.world import World
 from securetenant.drift.assess import Assessment
 from securetenant.drift.judge import Finding
 from securetenant.model.kinds import NAMESPACE, NETWORK_POLICY
 from securetenant.model.names import LABEL_NAMESPACE_NAME
 from securetenant.model.record import shared_record
-from securetenant.reach import holds, standing
+from securetenant.reach import addresses, holds, standing
 from securetenant.reach.flows import compare
 from securetenant.reach.values import Cluster, End, Flow, Group, Standing
 from securetenant.sets import labels, policy, ports
+from securetenant.sets.blocks import Block
 from securetenant.sets.labels import Labels
 from securetenant.sets.ports import Ports
 
 _CHANGES: Final = frozenset({"Create", "Replace", "Patch", "Recreate", "Delete"})
-_EVERYWHERE: Final = ("0.0.0.0/0", "::/0")
 _NAMED: Final = 3  # namespaces, addresses or kinds of pods that a line names
 
 
@@ -35,7 +35,7 @@ class Side(NamedTuple):
 
     def __str__(self) -> str:
         if not self.namespaces:
-            return "outside of the cluster" if self.addresses == _EVERYWHERE else _some(self.addresses)
+            return _outside(self.addresses)
         return f"{self.pods} of {_some(self.namespaces)}" if self.pods else _some(self.namespaces)
 
 
@@ -65,7 +65,7 @@ def planned(found: Iterable[Assessment], world: World) -> dict[str, Flows]:
     of = {finding.ref.place for finding in changes}
     if not of:
         return {}
-    before = _standing(world)
+    before = standing.everything(world)
     difference = compare(before, _after(before, changes, writing), of)
     owner = {name: one.tenant.name for one in writing for name in one.held}
     opened, closed = (_by_tenant(flows, owner) for flows in (difference.opened, difference.closed))
@@ -94,16 +94,6 @@ def _decides(finding: Finding, world: World) -> bool:
         return finding.ref.kind is NETWORK_POLICY
     before = standing.labels_of(finding.ref.name, world)
     return before is None or _labels(finding, before) != before
-
-
-def _standing(world: World) -> Cluster:
-    spaces = {have.ref.name: have.labels for have in world.in_namespace(NAMESPACE, "")}
-    policies = {
-        name: [Standing(have.ref, standing.parsed(have)) for have in standing.in_namespace(name, world)]
-        for name in spaces
-    }
-    subnets = {name: tuple(found) for name in spaces if (found := places.of_namespace(name, world))}
-    return Cluster(spaces, policies, subnets=subnets)
 
 
 def _after(before: Cluster, changes: Iterable[Finding], writing: Iterable[Assessment]) -> Cluster:
@@ -178,6 +168,17 @@ def _is_all(pods: Collection[Labels]) -> bool:
 
 def _without(part: Labels, one: Labels) -> Iterable[Labels]:
     return (part,) if labels.both(part, one) is None else labels.without(part, one)
+
+
+def _outside(blocks: Sequence[str]) -> str:
+    """Addresses as text, by what they are not where that is shorter."""
+    listed = list(map(ip_network, blocks))
+    known = addresses.Covered(listed)
+    cut = addresses.Cut(Block(text) for text in blocks)
+    others = addresses.networks(part for part in cut.everything() if not known.contains(part))
+    if len(others) >= len(listed):
+        return _some(blocks)
+    return f"outside of the cluster but {_some(list(map(str, others)))}" if others else "outside of the cluster"
 
 
 def _some(texts: Sequence[str], joined: str = ", ") -> str:

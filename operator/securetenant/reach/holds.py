@@ -126,14 +126,19 @@ def look(desired: Iterable[Desired], held: Sequence[str], world: World) -> Holds
 
 
 def unclear(namespaces: Sequence[str], world: World) -> list[str]:
-    """Policies of other kinds that select pods of these namespaces, or may: what is open there is not known.
+    """What may open or close something in these namespaces beside the NetworkPolicies as they are written: policies of
+    other kinds that select their pods, or may, and annotations that switch one off.
 
     This is the place where a kind that `Cluster` knows becomes a part of what is compared instead.
     """
-    return [
+    found = [
         f"{one.policy.ref.kind.key} {one.policy.ref.name} selects pods of {one.places or one.policy.ref.namespace}"
         for one in foreign.concerning(namespaces, DENY, world)
     ]
+    for have in (have for name in namespaces for have in standing.in_namespace(name, world)):
+        if keys := standing.switched(have):
+            found.append(f"{have.ref} may be switched off by its annotation {', '.join(keys)}")
+    return found
 
 
 def _differing(name: str, wanted: Mapping[Ref, Desired], world: World) -> _Namespace | None:

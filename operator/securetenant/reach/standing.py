@@ -8,12 +8,14 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
+from securetenant.checks.cni import SWITCHES
 from securetenant.controls.network.control import DENY
 from securetenant.controls.network.foreign import found as foreign
+from securetenant.controls.subnets import places
 from securetenant.controls.world import World
 from securetenant.model.kinds import NAMESPACE, NETWORK_POLICY
 from securetenant.model.objects import Observed, Ref
-from securetenant.reach.values import Standing
+from securetenant.reach.values import Cluster, Standing
 from securetenant.sets import labels, matching, policy, selectors
 from securetenant.sets.blocks import Block
 from securetenant.sets.labels import Labels
@@ -22,6 +24,7 @@ from securetenant.sets.selectors import Selector
 
 # The kinds that decide what is open.
 LOOKED_AT: Final = (NAMESPACE, NETWORK_POLICY, *foreign.KINDS)
+_SWITCHES: Final = frozenset(key for keys in SWITCHES for key in keys.keys)
 # What a pass may look at of other namespaces: so many of them, so many of their policies, so many comparisons of a
 # selector with a namespace (0.2 us each).
 NAMESPACES: Final = 100
@@ -45,6 +48,11 @@ def parsed(have: Observed) -> Policy | Unclear:
     return _parsed(bytes(have.fields.get("spec", b"null")))
 
 
+def switched(have: Observed) -> list[str]:
+    """The annotations of a NetworkPolicy by which a network plug-in may enforce it for less, or not at all."""
+    return sorted(key for key in have.annotations if key in _SWITCHES)
+
+
 def in_namespace(namespace: str, world: World) -> list[Observed]:
     return list(world.in_namespace(NETWORK_POLICY, namespace))
 
@@ -53,6 +61,14 @@ def labels_of(namespace: str, world: World) -> Mapping[str, str] | None:
     """None: there is no such namespace."""
     have = world.get(Ref(NAMESPACE, "", namespace))
     return have.labels if have is not None else None
+
+
+def everything(world: World) -> Cluster:
+    """All NetworkPolicies and namespaces, with the subnets that namespaces have."""
+    spaces = {have.ref.name: have.labels for have in world.in_namespace(NAMESPACE, "")}
+    policies = {name: [Standing(have.ref, parsed(have)) for have in in_namespace(name, world)] for name in spaces}
+    subnets = {name: tuple(found) for name in spaces if (found := places.of_namespace(name, world))}
+    return Cluster(spaces, policies, subnets=subnets)
 
 
 @dataclass(slots=True)
@@ -102,10 +118,13 @@ class Others:
 
     def policies(self, namespace: str, towards: Spaces) -> list[Standing]:
         """What stands in one of them, as far as it is about others (by name, their labels). Where policies of other
-        kinds select its pods, as if all were open: what is closed there is not known."""
+        kinds select its pods, or one may be switched off, as if all were open: what is closed there is not known."""
         if foreign.concerning((namespace,), DENY, self.world):
             return []
-        listed = [Standing(have.ref, parsed(have)) for have in in_namespace(namespace, self.world)]
+        stand = in_namespace(namespace, self.world)
+        if any(map(switched, stand)):
+            return []
+        listed = [Standing(have.ref, parsed(have)) for have in stand]
         return cut(namespace, listed, towards, blocks="Everyone")
 
 
