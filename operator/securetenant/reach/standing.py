@@ -1,6 +1,6 @@
 """What stands in a few namespaces, out of the caches, and cut down to what decides the traffic between them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from math import prod
@@ -9,6 +9,7 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 from securetenant.checks.cni import SWITCHES
+from securetenant.controls import ownership
 from securetenant.controls.network.control import DENY
 from securetenant.controls.network.foreign import found as foreign
 from securetenant.controls.subnets import places
@@ -124,8 +125,11 @@ class Others:
         stand = in_namespace(namespace, self.world)
         if any(map(switched, stand)):
             return []
+        owner = ownership.holder(namespace, self.world)
+        is_kept = owner is not None and owner.spec.mode == "Enforce" and owner.spec.network.peers_by == "Selector"
+        ours = {have.ref for have in stand if is_kept and owner is not None and have.tenant == owner.name}
         listed = [Standing(have.ref, parsed(have)) for have in stand]
-        return cut(namespace, listed, towards, blocks="Everyone")
+        return cut(namespace, listed, towards, "Everyone", ours)
 
 
 def closes(listed: Iterable[Standing], direction: Direction) -> bool:
@@ -136,8 +140,11 @@ def closes(listed: Iterable[Standing], direction: Direction) -> bool:
     )
 
 
-def cut(namespace: str, listed: Sequence[Standing], towards: Spaces, blocks: Blocks) -> list[Standing]:
-    """The policies of a namespace without what is about others than these."""
+def cut(
+    namespace: str, listed: Sequence[Standing], towards: Spaces, blocks: Blocks, ours: Container[Ref] = ()
+) -> list[Standing]:
+    """The policies of a namespace without what is about others than these. `ours`: those of which no block contains
+    addresses of the cluster."""
     closed = {direction for direction in BOTH if closes(listed, direction)}
     found: list[Standing] = []
     is_closed: set[Direction] = set()
@@ -148,7 +155,11 @@ def cut(namespace: str, listed: Sequence[Standing], towards: Spaces, blocks: Blo
         rules = {
             direction: None
             if (given := one.policy.rules(direction)) is None
-            else tuple(left for rule in given if (left := _cut_rule(namespace, rule, towards, blocks)) is not None)
+            else tuple(
+                left
+                for rule in given
+                if (left := _cut_rule(namespace, rule, towards, "Drop" if one.ref in ours else blocks)) is not None
+            )
             for direction in BOTH
         }
         is_whole = one.policy.pods == selectors.ALL
