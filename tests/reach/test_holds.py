@@ -47,6 +47,18 @@ def test_addresses_at_the_other_end_may_be_these_pods() -> None:
     assert len(stage.told()) == 1
 
 
+def test_addresses_in_the_operators_own_policies_are_not_pods() -> None:
+    """They have no address of the cluster in them; of a tenant whose policies nobody puts right that is not known."""
+    office = {"name": "office", "from": [{"cidr": "192.0.2.0/24"}]}
+    core = tenant("core", namespaces=["core-a"], network={"ingress": [office]})
+    stage = Stage(core, *mine(core))
+    stage.settle(core)
+    stage.world.put(foreign("theirs", egress=egress(space(named("core-a")))))
+    assert stage.told() == []
+    stage.world.put(core.model_copy(update={"spec": core.spec.model_copy(update={"mode": "Audit"})}))
+    assert len(stage.told()) == 1
+
+
 def test_both_ends_in_the_tenant() -> None:
     """One of two that open their ends towards each other opens nothing by itself."""
     stage = Stage()
