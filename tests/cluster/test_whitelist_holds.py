@@ -89,8 +89,15 @@ async def test_what_others_open_is_told_and_is_over(stage: Stage) -> None:
     (flow,) = got["status"]["reachability"]["unexpected"]
     assert (flow["direction"], flow["namespace"], flow["ports"]) == ("ingress", "wh-a1", "TCP 80")
     assert flow["policy"] == "NetworkPolicy/theirs"
-    assert life.condition(got, "Ready")["status"] == "True"  # as for all foreign policies that are only reported
     await tenant.reported(FOREIGN)
+
+    async def is_ready() -> bool:
+        ready = await tenant.condition("Ready")
+        assert ready["status"] == "True", ready
+        return True
+
+    # As for all foreign policies that are only reported. It waits for what else there is, such as the first probe.
+    await wait_for(is_ready, 20, "the tenant to be Ready all the same")
     assert await unexpected(tenant) == {"ingress": 1, "egress": 0}
 
     async def is_told() -> bool:
