@@ -173,7 +173,7 @@ def _without(part: Labels, one: Labels) -> Iterable[Labels]:
 def _outside(blocks: Sequence[str]) -> str:
     """Addresses as text, by what they are not where that is shorter."""
     listed = list(map(ip_network, blocks))
-    known = addresses.Covered(listed)
+    known = addresses.Covered(map(addresses.span, listed))
     cut = addresses.Cut(Block(text) for text in blocks)
     others = addresses.networks(part for part in cut.everything() if not known.contains(part))
     if len(others) >= len(listed):
