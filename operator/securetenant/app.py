@@ -23,6 +23,7 @@ from securetenant.kube.reach import Reach
 from securetenant.kube.transport import MERGE_PATCH, NotFound, Transport
 from securetenant.model import names
 from securetenant.posture import report as posture
+from securetenant.reach import report as reachability
 from securetenant.settings import LEASE_DURATION_MAX, Settings
 from securetenant.telemetry import logs
 from securetenant.telemetry.events import Events, Undeliverable
@@ -78,7 +79,7 @@ async def run(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     config = await load_config(settings.kubeconfig, settings.context)
-    metrics = Metrics(NAMES, (*FAMILIES, *posture.FAMILIES))
+    metrics = Metrics(NAMES, (*FAMILIES, *posture.FAMILIES, *reachability.FAMILIES))
     metrics.build_info(__version__, settings.revision)
     async with Transport(
         config,

@@ -246,6 +246,10 @@ async def test_an_edited_file_is_a_rollout(made: None, reader: Path, bank: Path,
         "NetworkPolicy/cli-payments-prod/securetenant-egress-cli-ledger": "delete",
     }
     assert not any(change["drift"] for change in mine.values())
+    closed = {one["tenant"]: one["flows"]["closed"] for one in done.json["tenants"]}
+    assert closed["cli-payments"] == closed["cli-core-banking"]
+    assert [one["target"]["namespaces"] for one in closed["cli-payments"]] == [["cli-ledger-prod"]]
+    assert not any(one["flows"]["opened"] for one in done.json["tenants"])
     assert mine["Namespace/cli-ledger-test"]["fields"] == [{"path": "labels.env", "old": "test", "new": "uat"}]
 
 
@@ -255,14 +259,8 @@ async def test_tampering_is_drift_with_its_manager(made: None, admin: Admin, rea
         f"{POLICIES}/securetenant-default-deny", {"spec": {"ingress": [{}]}}, params={"fieldManager": "mallory"}
     )
     foreign = {"podSelector": {}, "policyTypes": ["Egress"], "egress": [{}]}
-    await admin.apply(
-        {
-            "apiVersion": "networking.k8s.io/v1",
-            "kind": "NetworkPolicy",
-            "metadata": {"name": "open", "namespace": "cli-payments-prod"},
-            "spec": foreign,
-        }
-    )
+    body = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "spec": foreign}
+    await admin.apply({**body, "metadata": {"name": "open", "namespace": "cli-payments-prod"}})
     done = await cli(reader, "plan", "--tenant", "cli-payments")
     assert done.code == 2
     assert "    ! NetworkPolicy/securetenant-dns missing (created again)\n" in done.out
@@ -270,6 +268,7 @@ async def test_tampering_is_drift_with_its_manager(made: None, admin: Admin, rea
         "    ! NetworkPolicy/securetenant-default-deny changed as the field manager mallory (put right)\n" in done.out
     )
     assert "        spec.ingress: - [{}]\n" in done.out
+    assert re.search(r"^    - .* -> cli-payments-prod on all ports$", done.out, re.MULTILINE)
     assert "    ? NetworkPolicy/open foreign as the field manager kubectl-client-side-apply: " in done.out
     assert "2 drifted, 1 foreign" in done.out
     summary = (await cli(reader, "plan", "--tenant", "cli-payments", "-o", "json")).json["summary"]

@@ -19,6 +19,7 @@ from securetenant.engine import inspection
 from securetenant.posture import report as posture
 from securetenant.posture.judging import LARGEST
 from securetenant.posture.rules import kinds
+from securetenant.reach import report as reachability
 from securetenant.settings import Settings, flag, variable
 from securetenant.telemetry.metrics import Metrics, TenantReport
 from tests.support.markdown import PAGES, ROOT, code, table
@@ -172,7 +173,7 @@ def test_flags_are_named_as_told() -> None:
 
 def exported() -> dict[str, tuple[str, set[str]]]:
     """Every metric of ours: its type and the labels of its samples."""
-    families = (*FAMILIES, *posture.FAMILIES)
+    families = (*FAMILIES, *posture.FAMILIES, *reachability.FAMILIES)
     metrics = Metrics(NAMES, families)
     metrics.tenant(
         TenantReport(
@@ -239,7 +240,7 @@ def reasons() -> set[str]:
     sources = [
         *(PACKAGE / "controls").rglob("*.py"),
         *(PACKAGE / "engine").glob("*.py"),
-        PACKAGE / "posture" / "report.py",
+        *(PACKAGE / layer / "report.py" for layer in ("posture", "reach")),
     ]
     found = {reason for source in sources for reason in _reasons_in(ast.parse(source.read_text()))}
     return found | set(get_args(Problem))
@@ -249,7 +250,7 @@ def types() -> set[str]:
     """All types of conditions in the code."""
     text = "\n".join(
         source.read_text()
-        for folder in ("controls", "engine", "posture")
+        for folder in ("controls", "engine", "posture", "reach")
         for source in (PACKAGE / folder).rglob("*.py")
     )
     named = re.findall(r'(?:Condition\.of\(\s*|^CONDITION(?:: Final)? = )"(\w+)"', text, re.MULTILINE)
@@ -280,16 +281,8 @@ def test_event_reasons() -> None:
     source = "".join((PACKAGE / "engine" / name).read_text() for name in ("reporter.py", "cluster.py"))
     drift = {"DriftDetected", "DriftCorrected", "DriftOver"}
     assert drift == set(re.findall(r'"(Drift[A-Z]\w+)"', source))
-    assert told == {
-        *drift,
-        "Ready",
-        "Contested",
-        "ContestLasts",
-        "ChecksFail",
-        "Deleting",
-        "DeletionBlocked",
-        "Released",
-    }
+    conditions = {"Ready", "Contested", "ContestLasts", "ChecksFail", "Unexpected", "Blocked"}
+    assert told == drift | conditions | {"Deleting", "DeletionBlocked", "Released"}
 
 
 # --- rights -----------------------------------------------------------------------------------------------------

@@ -17,6 +17,8 @@ from securetenant.engine.status import Pass
 from securetenant.model import names
 from securetenant.model.kinds import NETWORK_POLICY
 from securetenant.model.objects import Observed, Ref
+from securetenant.reach import report as reachability
+from securetenant.reach.holds import Difference, Holds
 from securetenant.telemetry.events import Events
 from securetenant.telemetry.metrics import Metrics
 from tests.support.world import NOW, StaticWorld, mine, observed, tenant
@@ -81,7 +83,7 @@ def finding(control: str, reason: Any, *, rollout: bool = False) -> Finding:
 def shown() -> str:
     """The tenants' series after the report of one in order, one that is paused, one whose spec is refused, and one that
     is being deleted."""
-    metrics = Metrics(NAMES, FAMILIES)
+    metrics = Metrics(NAMES, (*FAMILIES, *reachability.FAMILIES))
     metrics.watch_generation_lag({"full": 0, "paused": 2}.get)
     reporter = Reporter(metrics, Events(_unsent, identity="pod", clock=lambda: 0.0), now=lambda: NOW)
 
@@ -94,6 +96,8 @@ def shown() -> str:
     full.outstanding = [finding("network", "Foreign"), finding("access", "Foreign")]
     full.corrected = full.detected = [finding("network", "Missing")]
     full.rolled_out = [finding("quota", "Changed", rollout=True), finding("network", "Changed", rollout=True)]
+    opened = Difference("ingress", "full-a", "everywhere", "TCP 80", (finding("network", "Foreign").ref,))
+    full.holds = Holds(unexpected=[opened])
     full.contested = {finding("network", "Foreign").ref: ManagerConflict("network", "mallory", lasting=False)}
     before = status.dump(passed(full))
     passed(Pass(everything("paused", mode="Paused", status=before), {}, {}))

@@ -17,6 +17,7 @@ from securetenant.engine.contention import CLOSING_BURST
 from securetenant.engine.following import Following
 from securetenant.engine.inflight import WritesInFlight
 from securetenant.engine.inspection import Inspector
+from securetenant.engine.neighbours import Neighbours
 from securetenant.engine.reconciler import Reconciler
 from securetenant.engine.reporter import Reporter
 from securetenant.engine.status import Pass
@@ -139,6 +140,7 @@ class Stage:
             WritesInFlight(),
             Following(),
             Inspector(cast(Transport, self.api), lambda names: None, interval=None),
+            Neighbours(lambda names: None),
             monotonic=lambda: self.now,
             now=lambda: self.at,
         )
@@ -327,3 +329,61 @@ async def test_a_status_of_a_tenant_that_is_not_there_has_it_looked_for() -> Non
     again = await stage.look()
     assert (again.retry, again.missing) == (True, True)
     assert stage.world.get(DENY) is not None
+
+
+def _holds(stage: Stage) -> list[tuple[str, str]]:
+    """What each status said."""
+    return [
+        (c.status, c.reason) for _, told in stage.told.passes for c in told.conditions if c.type == "WhitelistHolds"
+    ]
+
+
+async def test_what_a_pass_puts_right_was_never_open() -> None:
+    """The flows are compared after the writes: nothing of a creation, an edit or a correction shows."""
+    stage = Stage(network={"ingress": [{"name": "office", "from": [{"cidr": "10.8.0.0/16"}]}]})
+    await stage.look(3)
+    stage.world.drop(DENY)
+    stage.world.drop(RULE)
+    await stage.look()
+    del stage.api.body["spec"]["network"]
+    stage.edit()
+    await stage.look()
+    assert stage.world.get(RULE) is None
+    assert set(_holds(stage)) == {("True", "AsDeclared")}
+
+
+async def test_what_others_open_is_told_once_it_stands() -> None:
+    stage = Stage()
+    await stage.look(3)
+    stage.world.put(observed("NetworkPolicy", "open", "pay-a", spec={"podSelector": {}, "ingress": [{}]}))
+    await stage.look()
+    result, told = stage.told.passes[-1]
+    assert result.holds is not None
+    assert told.reachability is not None
+    assert (told.reachability.unexpected_count, told.reachability.unexpected[0].policy) == (1, "NetworkPolicy/open")
+    stage.world.drop(Ref(NETWORK_POLICY, "pay-a", "open"))
+    await stage.look()
+    assert stage.told.passes[-1][1].reachability is None
+    assert _holds(stage)[-2:] == [("False", "Unexpected"), ("True", "AsDeclared")]
+
+
+async def test_while_a_write_is_retried_nothing_is_said_of_what_is_open() -> None:
+    stage = Stage(
+        lambda request: request.ref == RULE,
+        network={"ingress": [{"name": "office", "from": [{"cidr": "10.8.0.0/16"}]}]},
+    )
+    stage.error = Conflict(409, "Conflict", "changed meanwhile")
+    await stage.look()
+    assert _holds(stage) == [("Unknown", "NotJudged")]
+    stage.refuses = lambda request: False
+    await stage.look()
+    assert _holds(stage)[-1] == ("True", "AsDeclared")
+
+
+async def test_a_policy_that_cannot_be_written_blocks_its_flow() -> None:
+    stage = Stage(
+        lambda request: request.ref == RULE,
+        network={"ingress": [{"name": "office", "from": [{"cidr": "10.8.0.0/16"}]}]},
+    )
+    await stage.look()
+    assert _holds(stage) == [("False", "Blocked")]

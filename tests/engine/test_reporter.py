@@ -19,6 +19,7 @@ from securetenant.engine.reporter import Reporter
 from securetenant.engine.status import Pass
 from securetenant.model.kinds import NAMESPACE, NETWORK_POLICY
 from securetenant.model.objects import Desired, Ref
+from securetenant.reach.holds import Difference, Holds
 from securetenant.telemetry import events
 from securetenant.telemetry.events import Events
 from securetenant.telemetry.metrics import Metrics
@@ -254,3 +255,26 @@ async def test_rollouts_do_not_take_what_drift_needs(stage: Stage) -> None:
     await stage.told()
     stage.passed(of, detected=[finding("Keep", f"theirs-{n}", rollout=False) for n in range(10)])
     assert [reason for reason, _ in await stage.told()] == ["DriftDetected"] * int(events.RESERVE)
+
+
+async def test_each_flow_that_opens_beside_others_is_told(stage: Stage) -> None:
+    theirs, more = (
+        Difference("ingress", "pay-a", peer, "TCP 80", (Ref(NETWORK_POLICY, "pay-a", "theirs"),))
+        for peer in ("everywhere", "all namespaces")
+    )
+
+    of = stage.passed(tenant("pay", namespaces=["pay-a"], status=SEEN), plans=True, holds=Holds())
+
+    async def told(*unexpected: Difference) -> list[str]:
+        nonlocal of
+        of = stage.passed(of, plans=True, holds=Holds(unexpected=unexpected))
+        return [reason for reason, _ in await stage.told() if reason == "Unexpected"]
+
+    assert await told() == []
+    assert await told(theirs) == ["Unexpected"]
+    stage.restart()
+    assert await told(theirs) == []
+    assert await told(theirs, more) == ["Unexpected"]
+    assert await told(more) == []
+    assert await told() == []
+    assert stage.said().count("whitelist does not hold") == 2

@@ -34,12 +34,21 @@ class Kept:
 
     def __init__(self) -> None:
         self.objects: dict[Ref, Observed] = {}
+        self._by_namespace: dict[str, dict[Ref, Observed]] = {}
 
     def get(self, ref: Ref) -> Observed | None:
         return self.objects.get(ref)
 
     def in_namespace(self, namespace: str) -> Iterable[Observed]:
-        return [observed for ref, observed in self.objects.items() if ref.namespace == namespace]
+        return list(self._by_namespace.get(namespace, {}).values())
+
+    def change(self, ref: Ref, new: Observed | None) -> Observed | None:
+        """Puts it last; returns what it was."""
+        here, old = self._by_namespace.setdefault(ref.namespace, {}), self.objects.pop(ref, None)
+        here.pop(ref, None)
+        if new is not None:
+            self.objects[ref] = here[ref] = new
+        return old
 
 
 class StaticWorld(World):
@@ -86,10 +95,7 @@ class StaticWorld(World):
         return [observed for kept in self.kept.values() for observed in kept.objects.values()]
 
     def _change(self, ref: Ref, new: Observed | None) -> None:
-        kept = self.kept[ref.kind].objects
-        old = kept.pop(ref, None)
-        if new is not None:
-            kept[ref] = new
+        old = self.kept[ref.kind].change(ref, new)
         if ref.kind in self.by_key:
             self.by_key[ref.kind].change(old, new)
         if ref.kind in SEEN:

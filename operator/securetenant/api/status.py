@@ -230,6 +230,26 @@ class PostureStatus(StatusModel):
     namespaces: list[NamespacePosture] = Field(default_factory=list)
 
 
+class FlowDifference(StatusModel):
+    """Traffic of the pods of a namespace that is open and not declared, or declared and closed. `peer`: as the policy
+    names it; `policy`: which one causes it, as "NetworkPolicy/web"; empty where no policy closes the namespace."""
+
+    direction: Literal["ingress", "egress"]
+    namespace: str
+    peer: str
+    ports: str
+    policy: str = ""
+
+
+class ReachabilityStatus(StatusModel):
+    """Where what is really open differs from what is declared. The lists are capped at 20, the counts are not."""
+
+    unexpected_count: int = Field(0, description="How many flows are open and not declared.")
+    blocked_count: int = Field(0, description="How many flows are declared and agreed, and closed.")
+    unexpected: list[FlowDifference] = Field(default_factory=list)
+    blocked: list[FlowDifference] = Field(default_factory=list)
+
+
 class SecureTenantStatus(StatusModel):
     """`applied` is the tenant's own record of what it wrote, by namespace ("" for cluster-scoped objects),
     each as "Kind/name": it tells a deleted object (drift) from one not yet created (a rollout)."""
@@ -249,6 +269,9 @@ class SecureTenantStatus(StatusModel):
         default_factory=list, description="Digests in the annotation securetenant.dev/creating that are used up."
     )
     whitelist: WhitelistStatus | None = Field(None, description="The declared flows, by state.")
+    reachability: ReachabilityStatus | None = Field(
+        None, description="Where what is open differs from what is declared; absent while it does not."
+    )
     nodes: list[str] = Field(default_factory=list, description="The nodes that are dedicated to this tenant.")
     intruders: list[IntruderStatus] = Field(
         default_factory=list, description="Pods of others on these nodes, at most 20 of them."

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from securetenant.cache.world import World
     from securetenant.cli.cluster import Tenants
     from securetenant.cli.plan_changes import Forecast
+    from securetenant.cli.plan_flows import Flows
     from securetenant.cli.validate_tenants import Given
     from securetenant.controls.control import Deviation
+    from securetenant.drift.assess import Assessment
     from securetenant.kube.transport import ApiError, Transport
     from securetenant.model.objects import Observed
     from securetenant.settings import Settings
@@ -65,6 +67,7 @@ def plan(
 
     Where the rules for workloads would change, it lists what runs in these namespaces and would be refused by the new
     rules (with the right to list it), by check, with what to write instead. It runs on until it is created again.
+    Where policies would change, it lists the flows that this opens and closes.
 
     Deviations of the cluster that belong to no single tenant are shown at the end, unless --tenant is given.
 
@@ -127,7 +130,9 @@ async def _forecasts(
 ) -> "tuple[list[Forecast], list[Deviation]]":
     """Read the cluster once; forecast each tenant (or `only` one), and without `only` also the cluster's deviations."""
     from securetenant.cache import snapshot
+    from securetenant.cli.plan_flows import peers, planned
     from securetenant.controls.registry import CONTROLS
+    from securetenant.drift.assess import assess
     from securetenant.kube.config import load
     from securetenant.kube.transport import ApiError, Transport
 
@@ -150,13 +155,24 @@ async def _forecasts(
             raise PlanError(f"there is no SecureTenant {only}, neither in the cluster nor in the files")
         sources = {one.tenant.name: one.document.source for one in given}
         now = datetime.now(UTC)
+        # With the rules of the templates that they use.
+        tenants = {name: (world.tenant(name) or one, problem) for name, (one, problem) in tenants.items()}
+        chosen = [
+            _outline(*tenants[name], sources.get(name, ""), name in standing)
+            for name in (sorted(tenants) if only is None else [only])
+        ]
+        found = {one.tenant: assess(tenants[one.tenant][0], world, now) for one in chosen if one.state == "judged"}
+        # Of a flow between two tenants both ends may change, also where only one of them is shown.
+        near = [
+            assess(peer, world, now)
+            for peer in (peers(tenants[only][0], world) if only is not None and only in found else ())
+            if _outline(*tenants[peer.name]).state == "judged"
+        ]
+        flows = planned([*found.values(), *near], world)
         try:
             forecasts = [
-                await _forecast(
-                    world.tenant(name) or one, problem, world, now, transport, sources.get(name, ""), name in standing
-                )
-                for name in (sorted(tenants) if only is None else [only])
-                for one, problem in (tenants[name],)
+                await _forecast(one, found[one.tenant], flows, world, now, transport) if one.tenant in found else one
+                for one in chosen
             ]
         except ApiError as error:
             raise PlanError(explained(error, config.server)) from error
@@ -205,31 +221,38 @@ def _tenants(standing: "Tenants", given: "Sequence[Given]") -> "Tenants":
     return tenants
 
 
-async def _forecast(
-    tenant: "SecureTenant",
-    problem: str,
-    world: "World",
-    now: datetime,
-    transport: "Transport",
-    source: str,
-    applied: bool,
-) -> "Forecast":
-    from securetenant.cli.plan_changes import Forecast, changes, unmet_conditions
-    from securetenant.cli.plan_running import running
-    from securetenant.drift.assess import assess
-    from securetenant.engine.attribution import attributed
+def _outline(tenant: "SecureTenant", problem: str, source: str = "", applied: bool = True) -> "Forecast":
+    """The plan for a tenant, as far as it is known before the tenant is judged."""
+    from securetenant.cli.plan_changes import Forecast
 
     name, mode = tenant.name, tenant.spec.mode
     if tenant.metadata.deletion_timestamp is not None:
         return Forecast(name, mode, "deleting", source, applied)
     if problem:
         return Forecast(name, mode, "invalid", source, applied, problem)
-    if mode == "Paused":
-        return Forecast(name, mode, "paused", source, applied)
-    found = assess(tenant, world, now)
+    return Forecast(name, mode, "paused" if mode == "Paused" else "judged", source, applied)
+
+
+async def _forecast(
+    outline: "Forecast",
+    found: "Assessment",
+    flows: "Mapping[str, Flows]",
+    world: "World",
+    now: datetime,
+    transport: "Transport",
+) -> "Forecast":
+    from securetenant.cli.plan_changes import changes, unmet_conditions
+    from securetenant.cli.plan_running import running
+    from securetenant.engine.attribution import attributed
+
     found = replace(found, findings=await attributed(transport, found.findings))
-    runs = await running(transport, found, world, now)
-    return Forecast(name, mode, "judged", source, applied, "", changes(found), unmet_conditions(found), runs)
+    return replace(
+        outline,
+        changes=changes(found),
+        unmet=unmet_conditions(found),
+        running=await running(transport, found, world, now),
+        flows=flows.get(outline.tenant, outline.flows),
+    )
 
 
 def _unlisted(errors: "Mapping[str, ApiError]", server: str) -> str:

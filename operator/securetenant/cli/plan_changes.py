@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from securetenant.api.status import DriftReason
+from securetenant.cli.plan_flows import Flows
 from securetenant.cli.plan_running import Running
 from securetenant.controls.control import Deviation
 from securetenant.drift.assess import Assessment
@@ -68,6 +69,7 @@ class Forecast:
     changes: Sequence[Change] = ()
     unmet: Sequence[UnmetCondition] = field(default_factory=tuple)
     running: Running = field(default_factory=Running)
+    flows: Flows = field(default_factory=Flows)
 
     @property
     def blocked(self) -> bool:

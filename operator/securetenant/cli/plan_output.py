@@ -10,6 +10,7 @@ from rich.text import Text
 
 from securetenant.cli.output import count, print_json, printable
 from securetenant.cli.plan_changes import Change, Effect, Forecast, UnmetCondition, is_record_only, sums
+from securetenant.cli.plan_flows import Flows, PlannedFlow
 from securetenant.model.difference import Field
 from securetenant.model.objects import JsonValue
 
@@ -43,6 +44,7 @@ _STATES = {
 }
 _NAMED = 5  # how many running objects are named, per check
 _ITEM = ("kind", "namespace", "name", "place")
+_FLOWS = 20  # flows that are opened, and closed, per tenant
 _LONGEST = 160  # characters of a value that are shown
 
 
@@ -64,6 +66,11 @@ def print_as_json(forecasts: Sequence[Forecast], cluster: "Sequence[Deviation]" 
                     "conditions": [asdict(unmet) for unmet in forecast.unmet],
                     "refused": [_refused_as_json(name, broken) for name, broken in forecast.running.refused.items()],
                     "unknown": list(forecast.running.unknown),
+                    "flows": {
+                        "opened": [_flow_as_json(flow) for flow in forecast.flows.opened],
+                        "closed": [_flow_as_json(flow) for flow in forecast.flows.closed],
+                        "unknown": list(forecast.flows.unknown),
+                    },
                 }
                 for forecast in forecasts
             ],
@@ -79,6 +86,10 @@ def print_as_json(forecasts: Sequence[Forecast], cluster: "Sequence[Deviation]" 
             ],
         }
     )
+
+
+def _flow_as_json(flow: PlannedFlow) -> dict[str, object]:
+    return {"source": flow.source._asdict(), "target": flow.target._asdict(), "ports": flow.ports}
 
 
 def _as_json(change: Change) -> dict[str, object]:
@@ -145,7 +156,20 @@ def _tenant(forecast: Forecast) -> Iterator[Text]:
         yield _line(2, place or "(cluster)", "bold", "")
         for change in changes:
             yield from _change(change)
+    yield from _flows(forecast.flows)
     yield from _running(forecast.running)
+
+
+def _flows(flows: Flows) -> Iterator[Text]:
+    for listed, word, sign, style in ((flows.opened, "opens", "+", "green"), (flows.closed, "closes", "-", "red")):
+        if listed:
+            yield _line(2, word, "bold", f" {count(len(listed), 'flow')}:")
+        for flow in listed[:_FLOWS]:
+            yield _line(4, f"{sign} {flow}", style, "")
+        if len(listed) > _FLOWS:
+            yield _line(4, "", "", f"and {len(listed) - _FLOWS} more: --output json has all")
+    for why in flows.unknown if flows.opened or flows.closed else ():
+        yield _line(2, "not counted: ", "yellow", why)
 
 
 def _running(running: "Running") -> Iterator[Text]:

@@ -29,6 +29,7 @@ from securetenant.engine.inflight import WritesInFlight
 from securetenant.engine.informers import Informers
 from securetenant.engine.initial import InitialReconcile
 from securetenant.engine.inspection import Inspector
+from securetenant.engine.neighbours import Neighbours
 from securetenant.engine.node_pods import NodePods
 from securetenant.engine.probe import Prober
 from securetenant.engine.ranges import notice_changed_ranges
@@ -46,6 +47,7 @@ from securetenant.model.kinds import NODE, SECURE_TENANT, Kind
 from securetenant.model.names import GROUP
 from securetenant.model.objects import Observed, Ref, has_other_spec
 from securetenant.model.platform import Platform
+from securetenant.reach.standing import LOOKED_AT
 from securetenant.telemetry.events import Events
 from securetenant.telemetry.metrics import Metrics
 
@@ -109,6 +111,9 @@ class Controller:
             lambda node: enqueue(world.concerned_on(node)),
         )
         hooks.setdefault(NODE, []).append(self._node_pods.change)
+        neighbours = Neighbours(lambda names: enqueue(names))
+        for kind in LOOKED_AT:
+            hooks.setdefault(kind, []).append(neighbours.change)
         self._informers = Informers(transport, self._on_event, hooks, self._resync)
         caches = self._informers.caches
         world = World(caches, indexed, tenants, platform, self._informers.serves, self._node_pods.on, addresses)
@@ -138,6 +143,7 @@ class Controller:
             self._in_flight,
             following,
             self._inspector,
+            neighbours,
             stale=self._stale,
         )
         tenant = Resource(

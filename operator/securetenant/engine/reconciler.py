@@ -10,14 +10,13 @@ import structlog
 
 from securetenant.api.refused import Refusal
 from securetenant.api.tenant import SecureTenant
-from securetenant.api.types import is_reserved_key
 from securetenant.cache.tenants import Tenants
 from securetenant.cache.world import World
 from securetenant.controls.lookup import NAMED
 from securetenant.drift.applied import grouped, recorded
 from securetenant.drift.assess import Assessment, assess
 from securetenant.drift.judge import Finding, closes
-from securetenant.engine import creation, known, outcomes, rollout, status
+from securetenant.engine import creation, known, outcomes, recording, rollout, status
 from securetenant.engine.alterations import Alterations
 from securetenant.engine.attribution import attributed
 from securetenant.engine.contention import Contention
@@ -27,6 +26,7 @@ from securetenant.engine.following import Following, judged
 from securetenant.engine.inflight import WritesInFlight
 from securetenant.engine.inspection import Inspector
 from securetenant.engine.known import Known
+from securetenant.engine.neighbours import Neighbours
 from securetenant.engine.own_writes import OwnWrites
 from securetenant.engine.reporter import Reporter
 from securetenant.engine.resource import Again
@@ -37,9 +37,9 @@ from securetenant.engine.writer import Outcome, Writer
 from securetenant.kube.transport import ApiError, NotFound, Transport
 from securetenant.model import names
 from securetenant.model.kinds import NAMESPACE
-from securetenant.model.objects import Ref
 from securetenant.posture import report as posture
 from securetenant.posture import rules
+from securetenant.reach import holds
 
 log = structlog.get_logger("securetenant.reconcile")
 
@@ -67,6 +67,7 @@ class Reconciler:
         in_flight: WritesInFlight,
         following: Following,
         inspector: Inspector,
+        neighbours: Neighbours,
         *,
         stale: Callable[[], str] = lambda: "",
         monotonic: Callable[[], float] = time.monotonic,
@@ -80,6 +81,7 @@ class Reconciler:
         self._reporter = reporter
         self._following = following
         self._inspector = inspector
+        self._neighbours = neighbours
         self._stale = stale
         self._contention = Contention(monotonic)
         self._alterations = Alterations(monotonic)
@@ -130,6 +132,7 @@ class Reconciler:
         self._creations.forget(name)
         self._strays.forget(name)
         self._inspector.forget(name)
+        self._neighbours.forget(name)
         self._reporter.forget(name)
         self._world.addresses.forget(name)
 
@@ -149,6 +152,7 @@ class Reconciler:
         result = Pass(tenant, {}, {}, applied=recorded(tenant.status), refusal=refusal)
         result.compliant = posture.unjudged("mode is Paused: nothing is judged")
         self._inspector.forget(tenant.name)
+        self._neighbours.forget(tenant.name)
         await self._report(result)
         return Again()
 
@@ -159,6 +163,7 @@ class Reconciler:
         result = Pass(tenant, found.plans, found.held, found.findings, applied=applied, unknown=self._stale())
         result.refusal = found.refusal
         result.detected = self._newly(tenant, found.findings)
+        self._compare(result, found)
         due = self._inspected(result, found, found.held)
         await self._report(result)
         return Again(after=earliest(self._until(found.wake_at), due))
@@ -210,15 +215,16 @@ class Reconciler:
             contested=self._contention.contested(tenant.name),
             open=[finding for finding in left if finding in deferred and closes(finding)],
             altered=altered,
-            applied=_applied(found, done | {item.finding for item in outcome.altered}),
+            applied=recording.applied(found, done | {item.finding for item in outcome.altered}),
             errors=[outcomes.failure(f, error) for f, error in failed if outcomes.is_news(error, failures)],
             unwritten=outcomes.unwritten(todo, outcome, altered, failures),
             refusal=found.refusal,
             unknown=self._stale(),
-            reserved=_reserved(found, done),
+            reserved=recording.reserved(found, done),
             retrying=any(not outcomes.is_news(error, failures) for _, error in failed),
         )
         result.detected = self._newly(tenant, [*result.outstanding, *corrected])
+        self._compare(result, found)
         due = self._inspected(result, found, held)
         is_failed, is_missing = unrecorded or bool(failed), False
         try:
@@ -240,6 +246,14 @@ class Reconciler:
             return None
         result.posture, result.compliant, due = self._inspector.look(found.tenant, rules.of(found, held))
         return due
+
+    def _compare(self, result: Pass, found: Assessment) -> None:
+        """Put into the result where what stands now, after the writes of this pass, differs from what is declared."""
+        if found.is_bare:
+            return
+        there = [name for name, uid in result.held.items() if uid]
+        result.holds = holds.look(found.desired, there, self._world)
+        self._neighbours.note(found.tenant.name, result.holds)
 
     def _is_reported(self, tenant: SecureTenant, found: Assessment, deferred: Collection[Finding]) -> bool:
         """Whether every finding is deferred and the status says so already; otherwise each round of a contest would
@@ -351,36 +365,6 @@ class Reconciler:
     def _until(self, when: datetime | None) -> float | None:
         """Seconds until a time, plus 0.05, so that it has surely passed by then."""
         return max(0.0, (when - self._now()).total_seconds()) + 0.05 if when is not None else None
-
-
-def _applied(found: Assessment, done: set[Finding]) -> set[Ref]:
-    """The new `status.applied`: what is wanted and exists; for declared namespaces that cannot be written to now
-    (Terminating), what was recorded before, so that its loss is still noticed later; and what is still to be released.
-    While the desired state is unknown, everything recorded is kept."""
-    if found.is_bare:
-        return recorded(found.tenant.status) | {finding.ref for finding in done}
-    failed = {f.ref for f in found.findings if f.desired is not None and f not in done}
-    wanted = {want.ref for want in found.desired}
-    standing = {ref for ref in wanted if ref not in failed or ref in found.record}
-    declared = {entry.name for entry in found.tenant.spec.namespaces} - found.held.keys()
-    kept = {ref for ref in recorded(found.tenant.status) if ref.place in declared}
-    releases = [f for f in found.findings if f.action == "Release" and f not in done]
-    unreleased = {f.ref for f in releases if f.ref.place in found.owned or f.ref in found.record}
-    return standing | kept | unreleased
-
-
-def _reserved(found: Assessment, done: Collection[Finding]) -> dict[str, set[str]]:
-    """The keys on the tenant's namespaces that no spec can set, and that were written. Where a namespace could not be
-    written, what was so before still is, if it is the same one."""
-    before = {entry.uid: set(entry.reserved) for entry in found.tenant.status.namespaces if entry.uid}
-    left = {finding.ref for finding in found.findings if finding not in done}
-    return {
-        want.ref.name: before.get(found.held.get(want.ref.name, ""), set())
-        if want.ref in left
-        else {key for key in (*want.labels, *want.annotations) if is_reserved_key(key)}
-        for want in found.desired
-        if want.ref.kind is NAMESPACE
-    }
 
 
 def earliest(*times: float | None) -> float | None:

@@ -24,6 +24,7 @@ from securetenant.model.kinds import NAMESPACE
 from securetenant.model.objects import Observed
 from securetenant.posture.report import newly_failing
 from securetenant.posture.report import samples as posture_samples
+from securetenant.reach import report as reachability
 from securetenant.telemetry.events import Events, EventType, Subject, tenant_subject
 from securetenant.telemetry.metrics import Metrics, TenantReport
 
@@ -31,8 +32,13 @@ log = structlog.get_logger("securetenant.drift")
 record = structlog.get_logger("securetenant.record")
 
 # Conditions for which a change to this status is worth an Event. Ready's message includes the controls' conditions.
-_EVENT_ON = {"Ready": "False", "Contested": "True", "Compliant": "False"}
-_LINES = {"Ready": "not ready", "Contested": "contested", "Compliant": "not compliant"}
+_EVENT_ON = {"Ready": "False", "Contested": "True", "Compliant": "False", "WhitelistHolds": "False"}
+_LINES = {
+    "Ready": "not ready",
+    "Contested": "contested",
+    "Compliant": "not compliant",
+    "WhitelistHolds": "whitelist does not hold",
+}
 
 
 # How many notices of one rollout have an Event of their own, per reason; the others share one.
@@ -288,7 +294,10 @@ class Reporter:
         for condition in computed.conditions:
             bad, (status, reason) = _EVENT_ON.get(condition.type), before.get(condition.type, ("", ""))
             lasts = condition.reason == "ContestLasts" != reason
-            more = condition.type == "Compliant" and newly_failing(tenant.status.posture, computed.posture)
+            more = condition.type == "Compliant" and bool(newly_failing(tenant.status.posture, computed.posture))
+            more |= condition.type == reachability.CONDITION and reachability.newly(
+                tenant.status.reachability, computed.reachability
+            )
             if condition.status == bad and (status != bad or lasts or more):
                 self._events.emit(_subject(tenant), "Warning", condition.reason, condition.message)
                 log.warning(
@@ -327,6 +336,8 @@ def _tenant_report(result: Pass, computed: SecureTenantStatus, controls: Sequenc
     for control in controls:
         samples |= control.figures(computed)
     samples |= posture_samples(computed)
+    if result.holds is not None and not result.unknown:
+        samples |= reachability.samples(result.holds)
     return TenantReport(
         tenant=tenant.name,
         mode=tenant.spec.mode,

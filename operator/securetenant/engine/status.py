@@ -22,6 +22,8 @@ from securetenant.drift.judge import Finding
 from securetenant.engine import known
 from securetenant.engine.contention import ManagerConflict
 from securetenant.model.objects import Json, Ref
+from securetenant.reach import report as reachability
+from securetenant.reach.holds import Holds
 
 ITEMS = 20  # at most this many entries of a list go into the status; totals count all
 _NAMED = 3  # at most this many go into a message
@@ -52,6 +54,7 @@ class Pass:
     reserved: Mapping[str, Collection[str]] = field(default_factory=dict)  # by namespace: reserved keys, see the API
     posture: PostureStatus | None = None  # what the inspection found last; None where nothing is judged
     compliant: Condition | None = None
+    holds: Holds | None = None  # how what is open differs from what is declared; None where that is not judged
     retrying: bool = False  # a write is retried at once: this generation cannot be reported as observed yet
 
     @property
@@ -78,6 +81,7 @@ def compute(result: Pass, now: datetime) -> SecureTenantStatus:
             for control, plan in result.plans.items()
             for condition in plan.conditions
         ),
+        _holds(result),
         *([result.compliant] if result.compliant is not None else []),
         *_abnormal(result),
     ]
@@ -90,6 +94,7 @@ def compute(result: Pass, now: datetime) -> SecureTenantStatus:
         used_commitments=commitment.used(tenant, entries),
         drift=_drift(result, now),
         posture=result.posture,
+        reachability=reachability.status(result.holds) if result.holds is not None else None,
         applied=grouped(result.applied),
     )
     if result.plans and not result.is_bare:
@@ -108,6 +113,7 @@ def unjudged(tenant: SecureTenant, conditions: Sequence[Condition], now: datetim
             "conditions": timed(conditions, tenant, now, generation),
             "drift": DriftStatus(last_detected=before.drift.last_detected, last_corrected=before.drift.last_corrected),
             "posture": None,
+            "reachability": None,
             "namespaces": [entry.model_copy(update={"drift": None}) for entry in before.namespaces],
         }
     )
@@ -222,6 +228,21 @@ def _drifted(result: Pass) -> Condition:
     first = ", ".join(_described(item) for item in result.outstanding[:3])
     more = f" and {len(result.outstanding) - 3} more" if len(result.outstanding) > 3 else ""
     return Condition.of("Drifted", "True", "DriftDetected", f"{len(result.outstanding)} deviations: {first}{more}")
+
+
+def _holds(result: Pass) -> Condition:
+    if result.holds is None or result.unknown:
+        why = result.unknown or (
+            "the spec is refused and no accepted one is known: what is declared is not known"
+            if result.is_bare
+            else "mode is Paused: nothing is judged"
+        )
+        return reachability.not_judged(why)
+    found = reachability.condition(result.holds)
+    before = next((c for c in result.tenant.status.conditions if c.type == found.type), None)
+    if result.retrying and found.status == "False" and (before is None or before.status != "False"):
+        return reachability.not_judged("its objects are being written")
+    return found
 
 
 def _described(finding: Finding) -> str:

@@ -11,4 +11,7 @@ passing.py   what passes between two classes, or to addresses outside the cluste
 flows.py     the flows that result, of a cluster or between two states of it
 explain.py   why one connection passes or does not
 addresses.py ranges of addresses outside the cluster
+standing.py  what stands in a few namespaces, out of the caches
+holds.py     where what stands differs from what a tenant declares
+report.py    what is said of that: condition, status, metric
 """

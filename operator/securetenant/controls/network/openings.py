@@ -56,9 +56,9 @@ def _each_opening(direction: Direction, own: str, rule: Rule | Unclear) -> Itera
     if isinstance(rule, Unclear):
         yield _unclear(direction, own, rule)
         return
-    allowed = _allowed(rule)
+    on = allowed(rule)
     ends = [_EVERYWHERE] if rule.peers is None else [end for peer in rule.peers for end in _each_end(peer)]
-    yield from (Opening(direction, own, end, allowed) for end in ends)
+    yield from (Opening(direction, own, end, on) for end in ends)
 
 
 def covered(opening: Opening, wanted: Container[Opening]) -> bool:
@@ -86,7 +86,7 @@ def _pods(selected: Selector) -> str:
     return f"pods {selectors.described(selected)}" if selected != selectors.ALL else ""
 
 
-def _allowed(rule: Rule) -> str:
+def allowed(rule: Rule) -> str:
     """The ports of a rule: "TCP 8443, UDP 53-60, TCP web"."""
     numbers = [ports.described(rule.ports)] if rule.ports != ports.NONE else []
     return ", ".join([*numbers, *(f"{port.protocol} {port.name}" for port in rule.named)])
@@ -116,10 +116,13 @@ def _ends(rules: Iterable[Rule | Unclear]) -> str:
 def _short_ends(rule: Rule | Unclear) -> list[str]:
     if isinstance(rule, Unclear):
         return [_UNCLEAR]
-    return [_EVERYWHERE] if rule.peers is None else [_short(peer) for peer in rule.peers]
+    return [shown(None)] if rule.peers is None else [shown(peer) for peer in rule.peers]
 
 
-def _short(peer: Peer) -> str:
+def shown(peer: Peer | None) -> str:
+    """A peer in brief, as its policy names it; None: everyone."""
+    if peer is None:
+        return _EVERYWHERE
     if isinstance(peer, Block):
         return _EVERYWHERE if peer in blocks.EVERYWHERE else peer.cidr
     place = _place(peer.namespaces)

@@ -73,15 +73,29 @@ def foreign(tenant: SecureTenant, held: Sequence[str], closed: str, world: World
     if wanted == "Ignore":
         return []
     suffix = "; foreign: Remove does not delete this kind: delete it yourself" if wanted == "Remove" else ""
+    return [Foreign(one.policy, "network", f"{_told(*one)}{suffix}") for one in concerning(held, closed, world)]
+
+
+class Concerning(NamedTuple):
+    """A policy with the parts of it that select pods of some namespaces, or may. `places`: these namespaces, as text;
+    "" for a policy of a namespace."""
+
+    policy: Observed
+    parts: Sequence[Part]
+    places: str = ""
+
+
+def concerning(namespaces: Sequence[str], closed: str, world: World) -> list[Concerning]:
+    """Those in these namespaces, and those that select pods of them, or may. `closed`: as in `foreign`."""
     found = [
-        Foreign(policy, "network", f"{_told(policy, read(policy).parts)}{suffix}")
+        Concerning(policy, read(policy).parts)
         for kind in _LOCAL
         if world.serves(kind)
-        for namespace in held
+        for namespace in namespaces
         for policy in world.in_namespace(kind, namespace)
         if read(policy).parts
     ]
-    spaces = [have for name in held if (have := world.get(Ref(NAMESPACE, "", name))) is not None]
+    spaces = [have for name in namespaces if (have := world.get(Ref(NAMESPACE, "", name))) is not None]
     keys = [_ANY, *(f"{_ANY}{have.ref.name}" for have in spaces)]
     for kind in _WIDE:
         if not world.serves(kind):
@@ -90,8 +104,8 @@ def foreign(tenant: SecureTenant, held: Sequence[str], closed: str, world: World
             if chosen := list(_concerned(policy, spaces, closed, world)):
                 places = reading.listed([name for name, _ in chosen])
                 parts = list({id(part): part for _, listed in chosen for part in listed}.values())
-                found.append(Foreign(policy, "network", f"{_told(policy, parts, places)}{suffix}"))
-    return sorted(found, key=lambda one: one.observed.ref)
+                found.append(Concerning(policy, parts, places))
+    return sorted(found, key=lambda one: one.policy.ref)
 
 
 def _concerned(

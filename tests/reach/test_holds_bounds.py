@@ -1,0 +1,144 @@
+"""What one comparison may cost, and that what is not looked at counts as open."""
+
+import time
+from typing import Any, Final
+
+from securetenant.controls.network.control import plan
+from securetenant.model.kinds import NAMESPACE, NETWORK_POLICY
+from securetenant.model.objects import Ref
+from securetenant.reach import holds, standing
+from tests.support.holding import A, B, Stage, closed, egress, foreign, ingress, named, space, wide
+from tests.support.markdown import ROOT
+from tests.support.world import NOW, namespace
+
+
+def test_beyond_its_bounds_the_other_end_is_not_looked_at() -> None:
+    """All of it is closed, and counts as open."""
+    theirs = foreign("theirs", ingress=ingress(space({"matchLabels": {"env": "x"}})))
+    stage = Stage(theirs, *(each for n in range(standing.NAMESPACES) for each in closed(f"n{n}", env="x")))
+    assert stage.told() == []
+    stage.world.put(*closed("more", env="x"))
+    assert len(stage.told()) == 1
+    stage.world.drop(Ref(NAMESPACE, "", "more"))
+    assert stage.told() == []
+    stage.world.put(*(foreign(f"p{n}", "n1", ingress=[]) for n in range(standing.POLICIES)))
+    assert len(stage.told()) == 1
+
+
+def test_so_many_peers_are_looked_at() -> None:
+    stage = Stage(*closed("web"))
+    each = [space(named("web"), {"matchLabels": {"app": f"a{n}"}}) for n in range(holds.PEERS + 3)]
+    stage.world.put(foreign("theirs", ingress=ingress(*each)))
+    assert len(stage.told()) == 3
+
+
+def took(stage: Stage) -> float:
+    """Seconds of CPU, the fastest of five."""
+    desired = plan(stage.tenant, stage.world, NOW).desired
+    times = []
+    for _ in range(5):
+        start = time.process_time()
+        holds.look(desired, [A, B], stage.world)
+        times.append(time.process_time() - start)
+    return min(times)
+
+
+# Five times what it is, far below what it would be without bounds (seconds).
+SOON: Final = 0.05
+
+
+def test_many_namespaces() -> None:
+    stage = Stage()
+    wide(stage.world, 20_000)
+    for n in range(40):
+        stage.world.put(foreign(f"f{n}", ingress=ingress(space({"matchLabels": {"env": f"e{n}", "team": "t1"}}))))
+    assert len(stage.look().unexpected) == 40
+    assert took(stage) < SOON
+
+
+def test_many_policies_at_the_other_end() -> None:
+    stage = Stage()
+    wide(stage.world, standing.NAMESPACES)
+    for n in range(standing.POLICIES):
+        peer = space({"matchLabels": {"team": f"t{n}"}})
+        stage.world.put(
+            foreign(f"in{n}", f"n{n % standing.NAMESPACES}", {"matchLabels": {"a": f"{n}"}}, egress=egress(peer))
+        )
+    stage.world.put(
+        foreign(
+            "theirs", ingress=ingress(space({"matchLabels": {"env": "e3"}}), space({"matchLabels": {"team": "t3"}}))
+        )
+    )
+    assert stage.look().unexpected
+    assert took(stage) < SOON
+
+
+def test_many_policies_here() -> None:
+    stage = Stage()
+    wide(stage.world, 50)
+    for n in range(500):
+        stage.world.put(
+            foreign(f"f{n}", pods={"matchLabels": {f"k{n}": "x"}}, ingress=ingress(space(named(f"n{n % 50}"))))
+        )
+    assert len(stage.look().unexpected) == 50
+    assert took(stage) < SOON
+
+
+def test_many_kinds_of_pods() -> None:
+    stage = Stage()
+    for n in range(20):
+        stage.world.put(
+            foreign(
+                f"f{n}",
+                pods={"matchLabels": {f"k{n}": "x"}},
+                ingress=ingress(space(named(B), {"matchLabels": {f"l{n}": "x"}})),
+            )
+        )
+    assert len(stage.look().unexpected) == 20
+    assert took(stage) < SOON
+
+
+def test_of_what_is_too_much_to_compare_only_what_differs_counts() -> None:
+    """A policy of ours with one rule more; and what is lost is blocked."""
+    rules = [
+        {"name": f"r{n}", "to": {"pods": {"matchLabels": {f"k{n}": "x"}}}, "from": [{"namespace": "web"}]}
+        for n in range(20)
+    ]
+    stage = Stage(namespace("web"), network={"ingress": rules})
+    name = "securetenant-ingress-r3"
+    have = stage.world.get(Ref(NETWORK_POLICY, A, name))
+    assert have is not None
+    spec: Any = have.field("spec")
+    more = {"from": [space(named("web"), {"matchLabels": {"app": "x"}})], "ports": [{"port": 22}]}
+    stage.world.put(foreign(name, pods=spec["podSelector"], ingress=[*spec["ingress"], more]))
+    found = stage.look()
+    assert [(one.ports, one.policies) for one in found.unexpected] == [("TCP 22", (Ref(NETWORK_POLICY, A, name),))]
+    assert not found.blocked
+    assert not found.others
+    stage.world.drop(Ref(NETWORK_POLICY, A, name))
+    found = stage.look()
+    assert (len(found.unexpected), len(found.blocked)) == (0, 1)
+
+
+def test_many_rules_declared() -> None:
+    rules = [
+        {
+            "name": f"r{n}",
+            "to": {"pods": {"matchLabels": {"app": f"a{n}", "tier": f"t{n % 3}"}}},
+            "from": [{"namespace": f"n{n % 20}"}, {"cidr": f"192.0.{n}.0/24"}],
+        }
+        for n in range(60)
+    ]
+    stage = Stage(*(namespace(f"n{n}") for n in range(20)), network={"ingress": rules})
+    stage.world.put(foreign("theirs", ingress=ingress(space(named("n3")), {"ipBlock": {"cidr": "0.0.0.0/0"}})))
+    assert len(stage.look().unexpected) == 2
+    assert took(stage) < SOON
+
+
+def test_the_bounds_are_those_that_the_documentation_tells() -> None:
+    page = (ROOT / "docs" / "controls" / "network.md").read_text()
+    limits = f"{standing.NAMESPACES} namespaces in total, {standing.POLICIES} policies in them"
+    assert f"{limits}, {standing.COMPARISONS:,} comparisons" in page
+    assert f"not as planned | {holds.PEERS} |" in page
+    told = f"a namespace that differs counts as {holds.OWN_AS_PAIRS}, another as {holds.OTHER_AS_PAIRS}"
+    assert f"{holds.PAIRS} pairs of kinds of pods; {told}" in page
