@@ -143,7 +143,7 @@ def test_a_ports_name_is_that_of_one_protocol() -> None:
     ]
 
 
-@pytest.mark.parametrize("of", [None, {"a"}, {"b"}, {"a", "b"}], ids=str)
+@pytest.mark.parametrize("of", [None, ("a",), ("b",), ("a", "b")], ids=str)
 def test_a_flow_from_what_names_an_open_end_and_to_what_is_named_by_one(of: set[str] | None) -> None:
     for specs in (
         {"a": [egress({"to": [named("b")]})], "b": [egress()]},
