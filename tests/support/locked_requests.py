@@ -29,6 +29,7 @@ KINDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "binding": (RBAC, "rolebindings", "RoleBinding"),
     "tenant": ("securetenant.dev", "securetenants", "SecureTenant"),
     "ranges": ("securetenant.dev", "subnetpools", "SubnetPool"),
+    "tier": ("policy.networking.k8s.io", "clusternetworkpolicies", "ClusterNetworkPolicy"),
     **{name: (kind.group, kind.plural, kind.name) for name, kind in plugins.KINDS.items()},
 }
 MARKS: Final = {MANAGED_BY: "securetenant", TENANT: "shop"}
