@@ -168,6 +168,7 @@ class TestEnd:
         owner = owner.model_copy(update={"spec": spec})
         going = {f.ref.name: f.action for f in deletion.releases(owner, world) if f.ref.kind is CLUSTER_NETWORK_POLICY}
         assert going == {CLOSING: "Delete", NARROW: "Delete"}
+        assert network.CONTROL.ending(owner, NOW) == ["its whitelist in the Admin tier"]
         kept = {f.action for f in deletion.releases(owner, world) if f.ref.kind is NETWORK_POLICY}
         assert kept <= {"Release"}
 
@@ -208,6 +209,14 @@ class TestEnd:
         assert told is not None
         assert (told.status, told.reason) == ("False", "NotServed")
         assert not policies(world, "payments")
+
+    def test_in_audit_it_is_not_said_to_be_written(self) -> None:
+        owner = payments()
+        audited = owner.model_copy(update={"spec": owner.spec.model_copy(update={"mode": "Audit"})})
+        told = condition(audited, StaticWorld([audited], mine(audited), ON, absent=[KUBE_OVN_SUBNET]))
+        assert told is not None
+        assert (told.status, told.reason) == ("False", "NotWritten")
+        assert told.message == "mode is Audit, in which nothing is written: 1 ClusterNetworkPolicy would be"
 
     def test_without_a_cluster_it_is_unknown(self) -> None:
         owner = payments()
@@ -263,6 +272,19 @@ class TestPriorities:
         world.put(observe(desired, tenants[1], created="2026-02-01T00:00:00Z"))
         assert policies(world, "t0")["securetenant-n0"]["priority"] == 399
         assert policies(world, "t1")["securetenant-n1"]["priority"] == 398
+
+    def test_what_was_chosen_just_now_is_looked_at_again(self) -> None:
+        (owner,) = many(1)
+        found = network.CONTROL.plan(owner, StaticWorld([owner], mine(owner), ON), NOW)
+        (told,) = [one for one in found.conditions if one.type == admin_tier.CONDITION]
+        assert (told.status, told.reason, found.wake_at) == ("False", "NotWritten", NOW + timedelta(seconds=2))
+        world = settled(owner, absent=())
+        known = world.tenant("t0")
+        assert known is not None
+        told_ = condition(known, world)
+        assert told_ is not None
+        assert told_.reason == "Written"
+        assert network.CONTROL.plan(known, world, NOW).wake_at is None
 
     def test_none_before_one_of_others_whose_rules_it_would_void(self) -> None:
         """A Pass passes by all that come later in the tier."""

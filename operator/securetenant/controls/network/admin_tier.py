@@ -38,8 +38,10 @@ _PREFIX: Final = f"{CHILD_PREFIX}-"
 _TIER: Final = "Admin"
 # Kube-OVN enforces none above, and of two with the same priority only one.
 _HIGHEST: Final = 399
-# No event tells that another tenant was given the same priority, or gave one up.
+# No event tells that another tenant gave up a priority.
 _AGAIN: Final = timedelta(seconds=30)
+# Until what two passes wrote at the same time is seen by both.
+_SOON: Final = timedelta(seconds=2)
 _NAMED: Final = 3  # namespaces that a condition names
 
 
@@ -82,11 +84,13 @@ def plan(
             if wider:
                 problems.wider[place] = wider
     seen = [world.get(want.ref) for want in desired]
-    is_settled = not problems.beyond and None not in seen
+    again = _AGAIN if problems.beyond else _SOON if is_distinct and None in seen else None
     ours = {want.ref for want in desired} | {have.ref for have in written}
     condition = problems.condition(len(desired))
+    if condition.status == "True" and None in seen and (tenant.spec.mode == "Audit" or is_distinct):
+        condition = _not_written(seen.count(None), tenant)
     desired += _of_ending(written, held, world)
-    return Tier(desired, [condition], ours, now + _AGAIN if is_distinct and not is_settled else None)
+    return Tier(desired, [condition], ours, now + again if again is not None else None)
 
 
 def name(namespace: str, own: Selector = selectors.ALL) -> str:
@@ -125,6 +129,12 @@ def _of_ending(written: Iterable[Observed], held: Collection[str], world: World)
         namespace = world.get(Ref(NAMESPACE, "", place))
         if place not in held and namespace is not None and namespace.deleting:
             yield Desired(have.ref, NAME, {"spec": have.field("spec")}, closing=True)
+
+
+def ending(tenant: SecureTenant, now: datetime) -> list[str]:
+    """What ends with a deleted tenant whose namespaces stay."""
+    kinds = {entry.partition("/")[0] for entry in tenant.status.applied.get("", ())}
+    return ["its whitelist in the Admin tier"] if CLUSTER_NETWORK_POLICY.key in kinds else []
 
 
 # --- what is agreed
@@ -282,6 +292,15 @@ def _left(written: Sequence[Observed]) -> Condition:
     return Condition.of(CONDITION, "False", "Retired", message)
 
 
+def _not_written(missing: int, tenant: SecureTenant) -> Condition:
+    if tenant.spec.mode == "Audit":
+        message = f"mode is Audit, in which nothing is written: {_counted(missing)} would be"
+    else:
+        # Another pass may choose the same at the same time.
+        message = f"{_counted(missing)} with a new priority, which Kube-OVN must find with no other: looked at again"
+    return Condition.of(CONDITION, "False", "NotWritten", message)
+
+
 @dataclass(slots=True)
 class _Problems:
     """Names that others have, namespaces without a priority, and those that are passed wider than agreed."""
@@ -291,22 +310,24 @@ class _Problems:
     wider: dict[str, str] = field(default_factory=dict)
 
     def condition(self, written: int) -> Condition:
-        found: list[tuple[str, str]] = []
+        found: list[Condition] = []
         if self.taken:
             named = _listed([str(ref) for ref in self.taken])
-            found.append(("NameTaken", f"{named}: somebody else's, with the name of ours: rename or delete it"))
+            message = f"{named}: somebody else's, with the name of ours: rename or delete it"
+            found.append(Condition.of(CONDITION, "False", "NameTaken", message))
         if self.beyond:
             message = (
                 f"{_listed(self.beyond)}: no priority is left, so that NetworkPolicies alone hold the whitelist there "
                 f"(Kube-OVN enforces {_HIGHEST + 1}, each once, and ours come after all of others: give yours lower "
                 "numbers)"
             )
-            found.append(("NoPriority", message))
+            found.append(Condition.of(CONDITION, "False", "NoPriority", message))
         for wider in dict.fromkeys(self.wider.values()):
             places = _listed([place for place, one in self.wider.items() if one == wider])
-            found.append(("PassedWider", f"{places}: more is left to NetworkPolicies than is agreed, {wider}"))
+            message = f"{places}: more is left to NetworkPolicies than is agreed, {wider}"
+            found.append(Condition.of(CONDITION, "False", "PassedWider", message))
         if found:
-            return Condition.of(CONDITION, "False", found[0][0], "; ".join(text for _, text in found))
+            return found[0].model_copy(update={"message": "; ".join(one.message for one in found)})
         message = f"{_counted(written)}; whether the network plug-in enforces them, no object tells"
         return Condition.of(CONDITION, "True", "Written", message)
 

@@ -291,6 +291,7 @@ CONTROL: Final = Control(
     warnings=notices.warnings,
     rollout=notices.rollout,
     temporary=notices.temporary,
+    ending=admin_tier.ending,
     references=review.references,
     review=review.one_sided,
     checks=CHECKS,
