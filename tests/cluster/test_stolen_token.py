@@ -32,6 +32,7 @@ GROUP: Final = "securetenant.dev/v1alpha1"
 GLASS: Final = (MASTERS, BREAK_GLASS)
 SUBNET_RIGHTS: Final = ROOT / "manifests" / "components" / "subnets" / "role.yaml"
 TIER_RIGHTS: Final = ROOT / "manifests" / "components" / "admin-tier" / "role.yaml"
+OF_TIER: Final = {"apiVersion": "policy.networking.k8s.io/v1alpha2", "kind": "ClusterNetworkPolicy"}
 TIER: Final = crds.CLUSTER_NETWORK_POLICY.collection
 RBAC: Final = "rbac.authorization.k8s.io"
 MALLORY: Final = {"kind": "User", "name": "mallory", "apiGroup": RBAC}
@@ -239,6 +240,7 @@ def of_the_admin_tier() -> Iterator[Attempt]:
         there = {"namespaces": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}}
         deny = [{"action": "Deny", "from": [{"namespaces": {}}]}]
         return {
+            **OF_TIER,
             **metadata(name=name or f"securetenant-{namespace}", labels=labels),
             "spec": {"tier": "Admin", "priority": 1, "subject": there, "ingress": deny, **spec},
         }
@@ -267,7 +269,7 @@ async def plugged_in(admin: Admin, manifests: None) -> AsyncIterator[None]:
     ):
         subject = {"namespaces": {"matchLabels": {"kubernetes.io/metadata.name": "default"}}}
         spec = {"tier": "Admin", "priority": 1, "subject": subject}
-        await glass.create(TIER, {**metadata(name="platform"), "spec": spec})
+        await glass.create(TIER, {**OF_TIER, **metadata(name="platform"), "spec": spec})
         for kind, names in {
             "subnet": ("ovn-default", "join", plugins.name("token-foreign")),
             "pool": ("default-ipv4-ippool",),
