@@ -258,6 +258,29 @@ class TestFit:
             ("everything else", "Deny"),
         ]
 
+    def test_an_exception_that_no_other_block_opens_is_one_entry(self) -> None:
+        """And one that another block opens stays open there."""
+        given: dict[End_, Ports] = {
+            Block("0.0.0.0/0", ("10.0.0.0/8", "198.51.100.0/24", "203.0.113.9/32")): None,
+            Block("198.51.100.0/25"): (Range("TCP", 443, 443),),
+        }
+        found = admin_rules.closing_egress(admin_rules.ends(given), (), admin_rules.METADATA)
+        (denied,) = [rule for rule in found.rules if rule["name"] == "exceptions"]
+        assert denied["to"] == [{"networks": ["10.0.0.0/8", "203.0.113.9/32"]}]
+        policy = {"tier": "Admin", "priority": 1, "subject": {"namespaces": {}}, "egress": list(found.rules)}
+        cluster = Cluster("None", cluster_policies=(ClusterPolicy(policy),), has_cluster_policies=True)
+        own = End(addresses("10.0.0.1"), "own")
+        for target, port, is_open in (
+            ("9.9.9.9", 80, True),
+            ("10.1.1.1", 80, False),
+            ("203.0.113.9", 80, False),
+            ("203.0.113.8", 80, True),
+            ("198.51.100.7", 443, True),
+            ("198.51.100.7", 80, False),
+            ("198.51.100.200", 443, False),
+        ):
+            assert passes(cluster, own, End(addresses(target)), Call("TCP", port)) == is_open, (target, port)
+
     def test_it_is_told(self) -> None:
         rules = [
             {"name": f"r{n}", "from": [{"namespace": "ingress-nginx"}], "ports": [{"port": 1000 + 2 * n}]}

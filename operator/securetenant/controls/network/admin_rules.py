@@ -9,6 +9,8 @@ and from pods on their network is neither passed nor denied: NetworkPolicies dec
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from ipaddress import ip_network
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from securetenant.controls.network.policies import End, Within
@@ -23,6 +25,8 @@ RULES: Final = 25
 _PEERS: Final = 25
 _NETWORKS: Final = 25
 _PROTOCOLS: Final = 25
+# Of no more blocks is each exception compared with each.
+_COMPARED: Final = 64
 
 # The metadata of the machine, with its credentials, in most clouds; the last one is that of AWS over IPv6.
 METADATA: Final = (Block("169.254.169.254/32"), Block("fd00:ec2::254/128"))
@@ -66,12 +70,14 @@ def closing_egress(agreed: Ends, services: Ends, management: Iterable[Block]) ->
     `services`: the DNS and the API server, by address too: they come first. `management`: addresses that no cidr opens,
     denied even where cidrs are passed wider.
     """
-    found = _fitted("egress", agreed, services, RULES - 3)
+    agreed, holes = _apart(agreed)
+    found = _fitted("egress", agreed, services, RULES - 4)
     rules = (
         *found.inside,
         _rule("egress", "Deny", "management", _networks(management)),
         # Before any network: whatever the address of a pod is, only its own rules pass it.
         _rule("egress", "Deny", "other pods", [_EVERY_POD]),
+        *([_rule("egress", "Deny", "exceptions", _networks(holes))] if holes else ()),
         *found.outside,
         _rule("egress", "Deny", "everything else", _networks(sorted(EVERYWHERE))),
     )
@@ -91,6 +97,33 @@ def passing_egress(agreed: Ends, management: Iterable[Block]) -> Passed:
         return Passed(found.inside, found.wider)
     denied = _rule("egress", "Deny", "management", _networks(management))
     return Passed((*found.inside, denied, *found.outside), found.wider)
+
+
+def _apart(agreed: Ends) -> tuple[Ends, list[Block]]:
+    """The agreed ends, and exceptions of their blocks that no other block opens: denied beforehand these are one entry
+    each, where a block without them is up to 32 (IPv6: 128) for each."""
+    found = [end for end, _ in agreed if isinstance(end, Block)]
+    if len(found) > _COMPARED:
+        return agreed, []
+    holes = [hole for hole in sorted({one for block in found for one in block.excepts}) if _is_closed(hole, found)]
+    chosen = set(holes[: _PEERS * _NETWORKS])
+    left = {
+        Block(end.cidr, tuple(one for one in end.excepts if one not in chosen))
+        if isinstance(end, Block)
+        else end: open_
+        for end, open_ in agreed
+    }
+    return (ends(left), [Block(one) for one in sorted(chosen)]) if len(left) == len(agreed) else (agreed, [])
+
+
+def _is_closed(hole: str, found: Iterable[Block]) -> bool:
+    return all(hole in block.excepts or not _overlap(hole, block.cidr) for block in found)
+
+
+@lru_cache(maxsize=4096)
+def _overlap(one: str, other: str) -> bool:
+    first, second = ip_network(one), ip_network(other)
+    return first.version == second.version and first.overlaps(second)
 
 
 class _Fitted(NamedTuple):
@@ -162,8 +195,13 @@ def _pods(names: Sequence[str], selected: selectors.Selector) -> Json:
 
 def _networks(found: Iterable[Block]) -> list[Json]:
     """Without exceptions, which the API does not know: what is left of each block."""
-    cidrs = dict.fromkeys(str(network) for block in found for network in blocks.parts(block))
+    cidrs = dict.fromkeys(cidr for block in found for cidr in _cidrs(block))
     return [{"networks": some} for some in _batched(list[JsonValue](cidrs), _NETWORKS)]
+
+
+@lru_cache(maxsize=1024)
+def _cidrs(block: Block) -> tuple[str, ...]:
+    return tuple(map(str, blocks.parts(block)))
 
 
 def _batched(given: list[_T], most: int) -> list[list[_T]]:
