@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from sandbox.cni import crds
-from tests.support import life, tenants
+from tests.support import life, plugins, tenants
 from tests.support.life import NAMESPACES, Json
 from tests.support.sandbox import ROOT, Admin, Plane, wait_for
 from tests.support.tampering import MANAGER
@@ -212,6 +212,36 @@ async def test_without_the_right_it_is_told_and_nothing_else_waits(stage: Stage)
         await stage.admin.apply(RIGHTS)
     await life.ready(stage.admin, "at-right")
     await stands(tenant, "Written")
+
+
+async def test_with_kube_ovn_no_two_have_the_same_priority(stage: Stage) -> None:
+    """Of tenants that are made at the same time, too; and as before when it is gone."""
+    admin = stage.admin
+    spaces = [f"at-ovn-{number}-a" for number in range(6)]
+    first = await stage.tenant("at-ovn-first", spec("at-ovn-first-a"))
+
+    async def are(count: int) -> bool:
+        found = [one["priority"] for one in (await ours(admin, "at-ovn-first-a", *spaces)).values()]
+        assert len(found) == count
+        assert len(set(found)) == count
+        assert max(found) <= 399
+        return True
+
+    async with plugins.served(admin, "subnet"):
+        await wait_for(lambda: are(1), 20, "the priority that Kube-OVN enforces")
+        made = [await stage.create(f"at-ovn-{number}", spec(space)) for number, space in enumerate(spaces)]
+        await wait_for(lambda: are(7), 30, "a priority for each")
+        for tenant in (first, *made):
+            await stands(tenant, "Written")
+        await first.agrees("the change of priority to be no drift")
+
+    async def is_shared() -> bool:
+        found = await ours(admin, "at-ovn-first-a", *spaces)
+        assert {one["priority"] for one in found.values()} == {1000}
+        return True
+
+    await wait_for(is_shared, 30, "the shared priority")
+    await first.agrees("the change back to be no drift")
 
 
 async def test_the_kind_goes_and_comes(stage: Stage) -> None:
