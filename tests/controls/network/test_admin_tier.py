@@ -193,10 +193,7 @@ class TestEnd:
         }
         owner = world.tenant("payments")
         assert owner is not None
-        told = condition(owner, world)
-        assert told is not None
-        assert (told.status, told.reason) == ("False", "Retired")
-        assert told.message.endswith("2 ClusterNetworkPolicies of this tenant are being removed")
+        assert condition(owner, world) is None
 
     def test_where_it_never_was_on_nothing_is_told(self) -> None:
         owner = payments()

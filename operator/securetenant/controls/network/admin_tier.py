@@ -67,7 +67,7 @@ def plan(
         return Tier((), [Condition.of(CONDITION, "False", "NotServed", _NOT_SERVED)] if is_on else [])
     written = _own(tenant, world)
     if not is_on:
-        return Tier((), [_left(written)] if written else [], {have.ref for have in written})
+        return Tier(ours={have.ref for have in written})
     is_distinct = world.serves(KUBE_OVN_SUBNET)
     agreed = _agreed(tenant, held, declared, is_split=not is_distinct)
     common = _common(tenant, world)
@@ -285,11 +285,6 @@ _NOT_SERVED: Final = (
     "whitelist, and each that others add in the namespaces widens it; install it with a network plug-in that enforces "
     "it, or unset SECURETENANT_ADMIN_TIER"
 )
-
-
-def _left(written: Sequence[Observed]) -> Condition:
-    message = f"SECURETENANT_ADMIN_TIER is not set: {_counted(len(written))} of this tenant are being removed"
-    return Condition.of(CONDITION, "False", "Retired", message)
 
 
 def _not_written(missing: int, tenant: SecureTenant) -> Condition:
