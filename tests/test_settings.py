@@ -6,7 +6,7 @@ import pytest
 
 from securetenant.model import names
 from securetenant.model.platform import Platform
-from securetenant.settings import LINK_LOCAL, PREFIX, Settings, variable
+from securetenant.settings import NODE_LOCAL, PREFIX, Settings, variable
 
 
 @pytest.fixture(autouse=True)
@@ -17,7 +17,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_defaults_are_those_of_the_platform() -> None:
     settings = Settings.load()
-    assert settings.platform() == Platform(cluster_cidrs=LINK_LOCAL)
+    assert settings.platform() == Platform(cluster_cidrs=NODE_LOCAL)
     assert settings.operator_namespace == names.OPERATOR_NAMESPACE
     assert (settings.http_host, settings.http_port) == ("0.0.0.0", 8080)
     assert (settings.workers, settings.requests_in_flight, settings.lease_duration) == (16, 16, 15.0)
@@ -134,5 +134,5 @@ def test_the_platform_carries_what_the_team_set() -> None:
         dns_port=5353,
         operator_namespace="ops",
         expires_soon=(7200,),
-        cluster_cidrs=(*LINK_LOCAL, "172.20.0.0/16"),
+        cluster_cidrs=(*NODE_LOCAL, "172.20.0.0/16"),
     )

@@ -25,7 +25,8 @@ PREFIX: Final = "SECURETENANT_"
 LEASE_DURATION_MAX: Final = 300  # seconds
 
 # Of each node: its DNS cache and, in most clouds, the metadata of the machine with credentials (RFC 3927, RFC 4291).
-LINK_LOCAL: Final = ("169.254.0.0/16", "fe80::/10")
+# The last one is that of AWS over IPv6, which is not link-local.
+NODE_LOCAL: Final = ("169.254.0.0/16", "fe80::/10", "fd00:ec2::254/128")
 
 Inspection = Literal["Continuous", "OnChange"]
 
@@ -157,6 +158,18 @@ class Settings(BaseSettings):
         description="Addresses of nodes that an ingress rule may open by cidr (load balancers, ingress controllers on "
         "the host network): CIDRs.",
     )
+    admin_tier: bool = Field(
+        False,
+        description="Whether whitelists are written as ClusterNetworkPolicies of the Admin tier as well, which no "
+        "NetworkPolicy widens (manifests/components/admin-tier).",
+    )
+    admin_tier_priority: int = Field(
+        1000,
+        ge=1,
+        le=1000,
+        description="Priority of these policies, 1 to 1000; the one before it is used too. What others wrote into the "
+        "Admin tier with higher numbers does not hold for what tenants agreed. With Kube-OVN: distinct ones up to 399.",
+    )
     subnet_release_delay: int = Field(
         600,
         ge=0,
@@ -241,8 +254,10 @@ class Settings(BaseSettings):
             dns_pod_labels=tuple(sorted(self.dns_pod_labels.items())),
             dns_cidrs=self.dns_cidrs,
             dns_port=self.dns_port,
-            cluster_cidrs=(*LINK_LOCAL, *self.cluster_cidrs),
+            cluster_cidrs=(*NODE_LOCAL, *self.cluster_cidrs),
             ingress_node_cidrs=self.ingress_node_cidrs,
+            admin_tier=self.admin_tier,
+            admin_tier_priority=self.admin_tier_priority,
             subnet_release_delay=self.subnet_release_delay,
             operator_namespace=self.operator_namespace,
             daemonset_namespaces=self.daemonset_namespaces,

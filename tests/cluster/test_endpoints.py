@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import pytest
 
-from securetenant.settings import LINK_LOCAL
+from securetenant.settings import NODE_LOCAL
 from tests.support import life
 from tests.support.admission import refused
 from tests.support.sandbox import Admin, Plane, run_operator, wait_for
@@ -29,7 +29,7 @@ DECOY: Final = {
 async def excepts(admin: Admin, namespace: str, rule: str) -> list[str]:
     policy = await admin.get(f"{POLICIES.format(namespace)}/securetenant-egress-{rule}")
     (peer,) = policy["spec"]["egress"][0]["to"]
-    return [part for part in peer["ipBlock"]["except"] if part not in (SERVICES, LINK_LOCAL[0])]
+    return [part for part in peer["ipBlock"]["except"] if part not in (SERVICES, NODE_LOCAL[0])]
 
 
 async def says(admin: Admin, name: str, reason: str, ready: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any, Final
 import pytest
 import pytest_asyncio
 
-from securetenant.settings import LINK_LOCAL
+from securetenant.settings import NODE_LOCAL
 from tests.support import tampering, tenants
 from tests.support.life import APPLIED
 from tests.support.sandbox import Admin, wait_for
@@ -225,7 +225,7 @@ async def test_egress_by_addresses_stays_closed_to_the_api_server(stage: Stage) 
     tenant = await stage.tenant("net-out", spec)
 
     async def closed_to(*addresses: str) -> None:
-        excepts = ["10.0.0.0/8", LINK_LOCAL[0], *(f"{address}/32" for address in addresses)]
+        excepts = ["10.0.0.0/8", NODE_LOCAL[0], *(f"{address}/32" for address in addresses)]
 
         async def is_closed() -> bool:
             found = await policies(stage.admin, "net-out-a")
@@ -264,7 +264,7 @@ async def test_egress_by_addresses_stays_closed_to_the_api_server(stage: Stage) 
     await tenant.edit({"network": {"apiServer": True}})
     found = await policies(stage.admin, "net-out-a")
     assert found["securetenant-egress-everywhere"]["egress"] == [
-        {"to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": ["10.0.0.0/8", LINK_LOCAL[0]]}}]}
+        {"to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": ["10.0.0.0/8", NODE_LOCAL[0]]}}]}
     ]
     assert found["securetenant-egress-itself"]["egress"] == [{"to": [{"ipBlock": {"cidr": "192.0.2.10/32"}}]}]
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import os
 import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -256,12 +257,32 @@ async def test_base_holds_all_that_ships(plane: Plane) -> None:
     base = await built(plane, "manifests")
     assert ("CustomResourceDefinition", "", "securetenants.securetenant.dev") in base
     files = {(o["kind"], o["metadata"].get("namespace", ""), o["metadata"]["name"]) for o in shipped()}
-    parts = ("-nodes", "-subnets")
+    parts = ("-admin-tier", "-nodes", "-subnets")
     opt_in = {key for key in files if key[2].endswith(parts) or key[0].startswith("MutatingAdmissionPolicy")}
     assert files - opt_in <= set(base)
     assert base["Deployment", NAMESPACE, "securetenant"]["spec"]["template"]["spec"]["containers"][0]["image"].endswith(
         f":{securetenant.__version__}"
     )
+
+
+def overlay(folder: Path, *components: str) -> None:
+    """Paths are relative, as kustomize wants them."""
+    manifests = Path(os.path.relpath(ROOT / "manifests", folder))
+    document = {"resources": [str(manifests)], "components": [str(manifests / "components" / c) for c in components]}
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(document))
+
+
+@pytest.mark.cluster
+async def test_the_admin_tier_is_switched_on_by_its_component(plane: Plane, tmp_path: Path) -> None:
+    """It grants the right and sets the variable, and changes nothing else."""
+    overlay(tmp_path, "admin-tier")
+    base, ours = await asyncio.gather(built(plane, "manifests"), built(plane, str(tmp_path)))
+    added = {(kind, name) for kind, _, name in ours.keys() - base.keys()}
+    role = "securetenant-controller-admin-tier"
+    assert added == {("ClusterRole", role), ("ClusterRoleBinding", role)}
+    (changed,) = (key for key in base if ours[key] != base[key])
+    (before,), (after,) = (one[changed]["spec"]["template"]["spec"]["containers"] for one in (base, ours))
+    assert after == {**before, "env": [*before["env"], {"name": "SECURETENANT_ADMIN_TIER", "value": "true"}]}
 
 
 @pytest.mark.cluster

@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from sandbox import nodes
+from sandbox.cni import crds
 from securetenant.checks import accounts
 from tests.support import life, plugins
 from tests.support.life import NAMESPACES, TENANTS, Json
@@ -30,6 +31,9 @@ MARKS: Final = {"app.kubernetes.io/managed-by": "securetenant", TENANT: "token-s
 GROUP: Final = "securetenant.dev/v1alpha1"
 GLASS: Final = (MASTERS, BREAK_GLASS)
 SUBNET_RIGHTS: Final = ROOT / "manifests" / "components" / "subnets" / "role.yaml"
+TIER_RIGHTS: Final = ROOT / "manifests" / "components" / "admin-tier" / "role.yaml"
+OF_TIER: Final = {"apiVersion": "policy.networking.k8s.io/v1alpha2", "kind": "ClusterNetworkPolicy"}
+TIER: Final = crds.CLUSTER_NETWORK_POLICY.collection
 RBAC: Final = "rbac.authorization.k8s.io"
 MALLORY: Final = {"kind": "User", "name": "mallory", "apiGroup": RBAC}
 ITSELF: Final = {"kind": "ServiceAccount", "name": "securetenant", "namespace": OWN}
@@ -147,6 +151,7 @@ def attempts() -> Iterator[Attempt]:
                   content_type=JSON_PATCH)  # fmt: skip
 
     yield from of_subnets()
+    yield from of_the_admin_tier()
 
     for place in ("kube-system", VICTIM):
         yield Attempt(f"event-in-{place}", "POST", EVENTS.format(place), event(place))
@@ -232,11 +237,43 @@ def of_subnets() -> Iterator[Attempt]:
     yield Attempt("a-template", "POST", templates, metadata(name="x"), "cannot create")
 
 
+def of_the_admin_tier() -> Iterator[Attempt]:
+    """ClusterNetworkPolicies, where the component `admin-tier` is applied."""
+
+    def policy(namespace: str = SHOP, name: str = "", labels: Json = MARKS, **spec: Any) -> Json:
+        there = {"namespaces": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}}
+        deny = [{"action": "Deny", "from": [{"namespaces": {}}]}]
+        return {
+            **OF_TIER,
+            **metadata(name=name or f"securetenant-{namespace}", labels=labels),
+            "spec": {"tier": "Admin", "priority": 1, "subject": there, "ingress": deny, **spec},
+        }
+
+    accept = [{"action": "Accept", "from": [{"namespaces": {}}]}]
+    yield Attempt("accept-in-the-admin-tier", "POST", TIER, policy(ingress=accept))
+    yield Attempt("open-all-in-the-admin-tier", "POST", TIER, policy(subject={"namespaces": {}}))
+    yield Attempt("the-baseline", "POST", TIER, policy(tier="Baseline"))
+    yield Attempt("close-another-namespace", "POST", TIER, policy(VICTIM, f"securetenant-{SHOP}"))
+    for place in ("kube-system", "default", OWN):
+        yield Attempt(f"close-{place}", "POST", TIER, policy(place))
+    yield Attempt("a-policy-of-another-name", "POST", TIER, policy(name="evil"))
+    yield Attempt("an-unmarked-policy", "POST", TIER, policy(labels={}))
+    yield Attempt("take-the-platforms-policy", "DELETE", f"{TIER}/platform")
+
+
 @pytest_asyncio.fixture(scope="module")
 async def plugged_in(admin: Admin, manifests: None) -> AsyncIterator[None]:
     """The kinds of three network plug-ins with nets of their own, and the operator's right over them."""
     await admin.apply(SUBNET_RIGHTS)
-    async with plugins.served(admin, "subnet", "pool", "cilium"), Admin(admin.plane, user="x", groups=GLASS) as glass:
+    await admin.apply(TIER_RIGHTS)
+    async with (
+        plugins.served(admin, "subnet", "pool", "cilium"),
+        crds.served(admin, crds.CLUSTER_NETWORK_POLICY),
+        Admin(admin.plane, user="x", groups=GLASS) as glass,
+    ):
+        subject = {"namespaces": {"matchLabels": {"kubernetes.io/metadata.name": "default"}}}
+        spec = {"tier": "Admin", "priority": 1, "subject": subject}
+        await glass.create(TIER, {**OF_TIER, **metadata(name="platform"), "spec": spec})
         for kind, names in {
             "subnet": ("ovn-default", "join", plugins.name("token-foreign")),
             "pool": ("default-ipv4-ippool",),
@@ -247,7 +284,7 @@ async def plugged_in(admin: Admin, manifests: None) -> AsyncIterator[None]:
         marked = {**plugins.body("subnet", "x"), "metadata": {"name": "token-marked", "labels": MARKS}}
         await glass.create(plugins.collection("subnet"), marked)
         yield
-    await admin.kubectl("delete", "--ignore-not-found", "-f", str(SUBNET_RIGHTS))
+    await admin.kubectl("delete", "--ignore-not-found", "-f", str(SUBNET_RIGHTS), "-f", str(TIER_RIGHTS))
 
 
 @pytest_asyncio.fixture(scope="module")

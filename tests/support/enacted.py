@@ -27,6 +27,7 @@ from securetenant.kube.wire import decode
 from securetenant.model.kinds import (
     CALICO_IP_POOL,
     CILIUM_POD_IP_POOL,
+    CLUSTER_NETWORK_POLICY,
     KUBE_OVN_SUBNET,
     NAMESPACE,
     NETWORK_POLICY,
@@ -35,7 +36,7 @@ from securetenant.model.kinds import (
 from securetenant.model.objects import Json, Observed, Ref
 from securetenant.model.platform import Platform
 from tests.support.cni import addresses, reading
-from tests.support.cni.values import Cluster, Plugin, Policy, Subnet
+from tests.support.cni.values import Cluster, ClusterPolicy, Plugin, Policy, Subnet
 from tests.support.world import CREATED, NOW, StaticWorld, value
 
 CONTROLS: Final[tuple[Control, ...]] = (namespaces.CONTROL, subnets.CONTROL, network.CONTROL)
@@ -229,7 +230,12 @@ class Enacted(StaticWorld):
             self.plugin,
             (*found, *more),
             self.subnets(),
+            tuple(
+                ClusterPolicy(body["spec"], age)
+                for age, (_, body) in enumerate(self.objects_of(CLUSTER_NETWORK_POLICY))
+            ),
             blocks_match_pods=blocks_match_pods and self.plugin != "Cilium",
+            has_cluster_policies=self.plugin != "Cilium",
         )
 
 

@@ -30,6 +30,7 @@ KINDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "tenant": ("securetenant.dev", "securetenants", "SecureTenant"),
     "ranges": ("securetenant.dev", "subnetpools", "SubnetPool"),
     "template": ("securetenant.dev", "networktemplates", "NetworkTemplate"),
+    "tier": ("policy.networking.k8s.io", "clusternetworkpolicies", "ClusterNetworkPolicy"),
     **{name: (kind.group, kind.plural, kind.name) for name, kind in plugins.KINDS.items()},
 }
 MARKS: Final = {MANAGED_BY: "securetenant", TENANT: "shop"}

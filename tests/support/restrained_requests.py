@@ -52,6 +52,7 @@ def _restrained() -> Iterator[Case]:
     yield from _nodes()
     yield from _custom()
     yield from _of_plugins()
+    yield from _of_admin_tier()
 
 
 _TAKEN: Final = {"metadata": {"labels": dict.fromkeys(plugins.marks("")), "annotations": {LOCKS: None}}}
@@ -348,3 +349,51 @@ def _of_plugins() -> Iterator[Case]:
         yield Case(f"{kind} deleted", gone(kind, ours), False)
         yield Case(f"{kind} of others deleted", gone(kind, theirs), True)
         yield Case(f"{kind} of others marked", changed(kind, theirs, {"metadata": {"labels": MARKS}}), True)
+
+
+def _of_admin_tier() -> Iterator[Case]:
+    """ClusterNetworkPolicies: what closes, for the pods of one namespace of a tenant, and nothing else."""
+    there = {"matchLabels": {"kubernetes.io/metadata.name": "shop-a"}}
+    elsewhere = {"matchLabels": {"kubernetes.io/metadata.name": "x"}}
+    everywhere: Json = {"namespaces": {}}
+    rules = [{"action": "Pass", "from": [everywhere]}, {"action": "Deny", "from": [everywhere]}]
+    spec = {"tier": "Admin", "priority": 1000, "subject": {"namespaces": there}, "ingress": rules, "egress": []}
+    ours = thing({"spec": spec}, MARKS, "securetenant-shop-a")
+    some = {"pods": {"namespaceSelector": there, "podSelector": {"matchLabels": {"app": "a"}}}}
+    yield Case("tier made", made("tier", ours), False)
+    yield Case("tier for some", changed("tier", ours, {"spec": {"subject": {"namespaces": None, **some}}}), False)
+    yield Case("tier without rules", changed("tier", ours, {"spec": {"ingress": None, "egress": None}}), False)
+    yield Case("tier deleted", gone("tier", ours), False)
+    held = changed_by(ours, {"metadata": {"finalizers": ["example.com/x"]}})
+    yield Case("tier freed", changed("tier", held, {"metadata": {"finalizers": []}}), False)
+    yield Case("tier marked again", changed("tier", changed_by(ours, UNMARKED), {"metadata": {"labels": MARKS}}), False)
+    unmarked = changed_by(ours, UNMARKED)
+    yield Case("tier of others made", made("tier", unmarked), True)
+    yield Case("tier of others deleted", gone("tier", unmarked), True)
+    yield Case("tier of others changed", changed("tier", unmarked, {"spec": {"priority": 1}}), True)
+    yield Case("tier owned", made("tier", changed_by(ours, {"metadata": {"ownerReferences": OWNERS}})), True)
+    accepts = [{"action": "Accept", "from": [everywhere]}]
+    forbidden: dict[str, Json] = {
+        "ingress accepted": {"ingress": accepts},
+        "egress accepted": {"egress": [*accepts, *rules]},
+        "last accepted": {"ingress": [*rules, *accepts]},
+        "without an action": {"ingress": [{"from": [everywhere]}]},
+        "of another tier": {"tier": "Baseline"},
+        "without a tier": {"tier": None},
+        "for others": {"subject": {"namespaces": elsewhere}},
+        "for all": {"subject": {"namespaces": {"matchLabels": None}}},
+        "for nobody": {"subject": None},
+        "for some of others": {
+            "subject": {"namespaces": None, "pods": {"namespaceSelector": elsewhere, "podSelector": {}}}
+        },
+    }
+    for name, change in forbidden.items():
+        yield Case(f"tier {name}", made("tier", changed_by(ours, {"spec": change})), True)
+        yield Case(f"tier turned {name}", changed("tier", ours, {"spec": change}), True)
+    for name in ("theirs", "securetenant-", "x-securetenant-shop-a", "securetenant-shop-b"):
+        yield Case(f"tier {name} made", made("tier", changed_by(ours, {"metadata": {"name": name}})), True)
+    yield Case("tier theirs deleted", gone("tier", changed_by(ours, {"metadata": {"name": "theirs"}})), True)
+    for name in _SYSTEMS:
+        subject = {"namespaces": {"matchLabels": {"kubernetes.io/metadata.name": name}}}
+        one = changed_by(ours, {"metadata": {"name": f"securetenant-{name}"}, "spec": {"subject": subject}})
+        yield Case(f"tier for {name}", made("tier", one), True)

@@ -10,10 +10,11 @@ The ledger holds totals, not differences: what is counted twice, or late, shows 
 
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, cast
 
 from tests.support import life
@@ -167,12 +168,14 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(plane: Plane, admin: Admin, folder: Path, *, nodes: str = "") -> AsyncIterator[Stage]:
+async def stage(
+    plane: Plane, admin: Admin, folder: Path, *, nodes: str = "", env: Mapping[str, str] = MappingProxyType({})
+) -> AsyncIterator[Stage]:
     """Run the operator as it ships until the end of the block; what was made there is removed after it, and the nodes
     whose names begin with `nodes`."""
     made: Stage | None = None
     try:
-        async with run_operator(plane, folder) as operator:
+        async with run_operator(plane, folder, env=env) as operator:
             await wait_for(lambda: is_leading(operator), 30, "the operator to lead")
             made = Stage(plane, admin, operator)
             yield made

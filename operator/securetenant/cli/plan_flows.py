@@ -73,7 +73,7 @@ def planned(found: Iterable[Assessment], world: World) -> dict[str, Flows]:
         one.tenant.name: Flows(
             _merged(opened.get(one.tenant.name, ())),
             _merged(closed.get(one.tenant.name, ())),
-            holds.unclear([name for name in one.held if name in of], world),
+            holds.unclear([name for name in one.held if name in of], world, {want.ref for want in one.desired}),
         )
         for one in writing
         if not of.isdisjoint(one.held)

@@ -101,13 +101,13 @@ def may_release(tenant: SecureTenant, have: Observed, world: World) -> bool:
     """Whether the tenant's marks on an object are ours to take off when the tenant goes.
 
     Marks and records can be forged: in a namespace that is not the tenant's by its UID nothing is touched. An object in
-    no namespace (a node) loses the mark in any case: it means nothing without the tenant.
+    no namespace that others write too (a node) loses the mark in any case: it means nothing without the tenant.
     """
     if have.ref.kind is NAMESPACE:
         return owns(tenant, have)
-    if not have.ref.place:
-        return have.ref.kind.is_shared
-    if not owns(tenant, world.get(Ref(NAMESPACE, "", have.ref.place))):
+    if not have.ref.place and have.ref.kind.is_shared:
+        return True
+    if have.ref.place and not owns(tenant, world.get(Ref(NAMESPACE, "", have.ref.place))):
         return False
     applied = f"{have.ref.kind.key}/{have.ref.name}" in tenant.status.applied.get(have.ref.namespace, ())
     return applied or as_written(tenant, have)

@@ -226,7 +226,7 @@ def unwanted(
     `marked`: each with the control that writes its kind; the object's own label may be forged. In a namespace that the
     tenant does not hold (any more), only our mark is removed, only from objects that we wrote, and only where the
     namespace is the tenant's by UID (`owned`): a spec reaches only its own namespaces, and anybody can make a record.
-    Nodes are given back.
+    Nodes are given back. What is wholly ours and in no namespace is deleted, if it is ours by more than its mark.
     """
     wanted_refs = {want.ref for want in desired}
     for control, have in marked:
@@ -248,6 +248,15 @@ def unwanted(
                 message=message,
                 observed=have,
                 superseded=instead,
+            )
+        elif ours and not (have.ref.kind.namespaced or have.ref.kind.is_shared):
+            # After what closes in its place was written, and whatever became of that.
+            yield Finding(
+                *(have.ref, control, "Stale", "Delete"),
+                rollout=True,
+                message=message,
+                observed=have,
+                superseded="Partly",
             )
         elif ours and owned(have.ref.place):
             yield Finding(have.ref, control, "Stale", "Release", rollout=True, observed=have)

@@ -1,7 +1,8 @@
 """What happens to a tenant's objects when its SecureTenant is deleted.
 
 Retain: the objects stay in force and lose our marks. Delete: the namespaces are deleted with all their contents. In
-both cases nodes are given back, after the namespaces.
+both cases nodes are given back, after the namespaces, and what is wholly ours and in no namespace is deleted: who has
+the namespaces then could neither see nor change it.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from securetenant.controls.registry import CONTROLS
 from securetenant.controls.world import World
 from securetenant.drift import writes
 from securetenant.drift.assess import marked
-from securetenant.drift.judge import Finding
+from securetenant.drift.judge import Action, Finding
 from securetenant.drift.release import left
 from securetenant.drift.writes import Request
 from securetenant.model import kinds, names
@@ -34,10 +35,14 @@ def releases(tenant: SecureTenant, world: World) -> list[Finding]:
     """Findings that take our marks off every object of ours that is left: with Retain all of them, with Delete the
     nodes and what is no longer declared. Nothing is touched in namespaces that are not the tenant's."""
     return [
-        left(Finding(have.ref, control, "Stale", "Release", rollout=True, observed=have), tenant, CONTROLS)
+        left(Finding(have.ref, control, "Stale", _end(have), rollout=True, observed=have), tenant, CONTROLS)
         for control, have in marked(tenant, world)
         if not have.deleting and ownership.may_release(tenant, have, world)
     ]
+
+
+def _end(have: Observed) -> Action:
+    return "Release" if have.ref.kind.namespaced or have.ref.kind.is_shared else "Delete"
 
 
 def doomed(tenant: SecureTenant, world: World) -> list[Observed]:

@@ -329,7 +329,16 @@ ADMIN_NETWORK_POLICY: Final = _foreign("AdminNetworkPolicy", _POLICY, "v1alpha1"
 BASELINE_ADMIN_NETWORK_POLICY: Final = _foreign(
     "BaselineAdminNetworkPolicy", _POLICY, "v1alpha1", "baselineadminnetworkpolicies"
 )
-CLUSTER_NETWORK_POLICY: Final = _foreign("ClusterNetworkPolicy", _POLICY, "v1alpha2", "clusternetworkpolicies")
+# Others write some as well: which are ours, controls/network/admin_tier.py decides.
+CLUSTER_NETWORK_POLICY: Final = Kind(
+    "ClusterNetworkPolicy",
+    _POLICY,
+    "v1alpha2",
+    "clusternetworkpolicies",
+    namespaced=False,
+    optional=True,
+    component="admin-tier",
+)
 SERVICE_CIDR: Final = Kind(
     "ServiceCIDR", "networking.k8s.io", "v1", "servicecidrs", namespaced=False, optional=True, since="1.33"
 )

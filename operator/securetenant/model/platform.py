@@ -13,6 +13,8 @@ class Platform:
     dns_port: int = 53
     cluster_cidrs: tuple[str, ...] = ()  # addresses of the cluster itself that none of its objects names
     ingress_node_cidrs: tuple[str, ...] = ()  # addresses of nodes that ingress by cidr may open
+    admin_tier: bool = False  # whether the whitelist is written as ClusterNetworkPolicies too
+    admin_tier_priority: int = 1000  # of those that close; 0 to 1000, lower wins
     subnet_release_delay: int = 600  # seconds for which the addresses of a deleted namespace are given to nobody else
     operator_namespace: str = "securetenant-system"
     # Where, beside the operator's own, the pods of DaemonSets are the platform's and may run on any node.

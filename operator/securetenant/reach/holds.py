@@ -94,14 +94,14 @@ class _Namespace:
         return [direction for direction in BOTH if not standing.closes(stand, direction)]
 
 
-def look(desired: Iterable[Desired], held: Sequence[str], world: World) -> Holds:
+def look(desired: Collection[Desired], held: Sequence[str], world: World) -> Holds:
     """Compare what stands in the namespaces that a tenant holds with what is desired there."""
     there = [name for name in held if standing.labels_of(name, world) is not None]
     wanted: dict[str, dict[Ref, Desired]] = {name: {} for name in there}
     for want in desired:
         if want.ref.kind is NETWORK_POLICY and want.ref.namespace in wanted:
             wanted[want.ref.namespace][want.ref] = want
-    unknown = unclear(there, world)
+    unknown = unclear(there, world, {want.ref for want in desired})
     spaces = [one for name in there if (one := _differing(name, wanted[name], world)) is not None]
     if not spaces:
         return Holds(unknown=tuple(unknown))
@@ -125,15 +125,15 @@ def look(desired: Iterable[Desired], held: Sequence[str], world: World) -> Holds
     )
 
 
-def unclear(namespaces: Sequence[str], world: World) -> list[str]:
+def unclear(namespaces: Sequence[str], world: World, ours: Container[Ref]) -> list[str]:
     """What may open or close something in these namespaces beside the NetworkPolicies as they are written: policies of
-    other kinds that select their pods, or may, and annotations that switch one off.
+    other kinds that select their pods, or may, and annotations that switch one off. `ours`: what is planned.
 
     This is the place where a kind that `Cluster` knows becomes a part of what is compared instead.
     """
     found = [
         f"{one.policy.ref.kind.key} {one.policy.ref.name} selects pods of {one.places or one.policy.ref.namespace}"
-        for one in foreign.concerning(namespaces, DENY, world)
+        for one in foreign.concerning(namespaces, DENY, world, ours)
     ]
     for have in (have for name in namespaces for have in standing.in_namespace(name, world)):
         if keys := standing.switched(have):

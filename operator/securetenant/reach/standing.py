@@ -14,6 +14,7 @@ from securetenant.controls.network.control import DENY
 from securetenant.controls.network.foreign import found as foreign
 from securetenant.controls.subnets import places
 from securetenant.controls.world import World
+from securetenant.drift.applied import recorded
 from securetenant.model.kinds import NAMESPACE, NETWORK_POLICY
 from securetenant.model.objects import Observed, Ref
 from securetenant.reach.values import Cluster, Standing
@@ -120,12 +121,12 @@ class Others:
     def policies(self, namespace: str, towards: Spaces) -> list[Standing]:
         """What stands in one of them, as far as it is about others (by name, their labels). Where policies of other
         kinds select its pods, or one may be switched off, as if all were open: what is closed there is not known."""
-        if foreign.concerning((namespace,), DENY, self.world):
+        owner = ownership.holder(namespace, self.world)
+        if foreign.concerning((namespace,), DENY, self.world, recorded(owner.status) if owner is not None else ()):
             return []
         stand = in_namespace(namespace, self.world)
         if any(map(switched, stand)):
             return []
-        owner = ownership.holder(namespace, self.world)
         is_kept = owner is not None and owner.spec.mode == "Enforce" and owner.spec.network.peers_by == "Selector"
         ours = {have.ref for have in stand if is_kept and owner is not None and have.tenant == owner.name}
         listed = [Standing(have.ref, parsed(have)) for have in stand]

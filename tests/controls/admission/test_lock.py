@@ -94,7 +94,8 @@ def test_the_operator_is_restrained_in_all_that_it_has_a_right_to_write() -> Non
     policy, binding = restraint.account()
     rules = policy["spec"]["matchConstraints"]["resourceRules"]
     matched = {(rule["apiGroups"][0], resource) for rule in rules for resource in rule["resources"]}
-    files = ("rbac/operator.yaml", "components/nodes/role.yaml", "components/subnets/role.yaml")
+    components = (f"components/{name}/role.yaml" for name in ("admin-tier", "nodes", "subnets"))
+    files = ("rbac/operator.yaml", *components)
     documents = [one for file in files for one in yaml.safe_load_all((ROOT / manifests.FOLDER / file).read_text())]
     writes = {
         (group, resource)

@@ -17,6 +17,7 @@ from securetenant.model import names
 from securetenant.model.kinds import (
     CALICO_IP_POOL,
     CILIUM_POD_IP_POOL,
+    CLUSTER_NETWORK_POLICY,
     KUBE_OVN_SUBNET,
     NETWORK_TEMPLATE,
     SECURE_TENANT,
@@ -47,7 +48,7 @@ RESOURCES: Final = {
     "networking.k8s.io": ("networkpolicies",),
     "rbac.authorization.k8s.io": ("rolebindings",),
     names.GROUP: tuple(f"{kind.plural}{part}" for kind in (SECURE_TENANT, *OF_PLATFORM) for part in ("", "/status")),
-    **{kind.group: (kind.plural,) for kind in SUBNETS},
+    **{kind.group: (kind.plural,) for kind in (*SUBNETS, CLUSTER_NETWORK_POLICY)},
 }
 
 # With an Event: each of the others is also matched by another policy of ours.
@@ -111,8 +112,9 @@ def _variables() -> dict[str, str]:
         "ownNamespace": "variables.account.size() == 4 ? variables.account[2] : ''",
         "named": "string((object == null ? oldObject : object).metadata.?name.orValue(''))",
         "isSubnet": f"variables.resource in {subnets}",
-        # Of a subnet: the namespace that it is named after (`Kind.prefix`).
-        "place": "variables.resource == 'namespaces' ? variables.named : variables.isSubnet ? "
+        # Of what is in no namespace: the one that it is named after.
+        "isNamedAfterPlace": f"variables.isSubnet || variables.resource == '{CLUSTER_NETWORK_POLICY.plural}'",
+        "place": "variables.resource == 'namespaces' ? variables.named : variables.isNamedAfterPlace ? "
         f"(variables.named.startsWith('{_PREFIX}') ? variables.named.substring({len(_PREFIX)}).split('.')[0] : '') : "
         "request.?namespace.orValue('')",
         "isSystem": f"variables.place in {_listed(exact)} || variables.place == variables.ownNamespace || "
@@ -131,6 +133,7 @@ def _variables() -> dict[str, str]:
             f"'of a {' or a '.join(kind.name for kind in OF_PLATFORM)} anything but its status'",
         ),
         "ofSubnets": _subnet(),
+        "ofClusterPolicies": _cluster_policy(),
         "ofChildren": _child(),
         "ofBindings": f"variables.ofChildren + {_binding()}",
         "broken": "variables.resource == 'namespaces' ? variables.ofNamespaces : "
@@ -139,6 +142,7 @@ def _variables() -> dict[str, str]:
         "variables.resource == 'securetenants' ? variables.ofTenants : "
         f"variables.resource in {_listed(kind.plural for kind in OF_PLATFORM)} ? variables.ofPlatform : "
         "variables.isSubnet ? variables.ofSubnets : "
+        f"variables.resource == '{CLUSTER_NETWORK_POLICY.plural}' ? variables.ofClusterPolicies : "
         "variables.resource == 'rolebindings' ? variables.ofBindings : variables.ofChildren",
     }
 
@@ -258,6 +262,33 @@ def _subnet() -> str:
                 "!has(object.metadata.ownerReferences) && !has(object.metadata.finalizers))",
                 "'owners or finalizers of a subnet'",
             ),
+        )
+    )
+
+
+def _cluster_policy() -> str:
+    """Only what closes, or leaves to NetworkPolicies, for the pods of the namespace that it is named after."""
+    label = f"[?'{names.LABEL_NAMESPACE_NAME}'].orValue('') == variables.place"
+    subject = "object.?spec.?subject"
+    exactly = f"{subject}.?namespaces.?matchLabels{label}", f"{subject}.?pods.?namespaceSelector.?matchLabels{label}"
+    rules = "(object.?spec.?ingress.orValue([]) + object.?spec.?egress.orValue([]))"
+    return " + ".join(
+        (
+            _unless("variables.place != '' && !variables.isSystem", _SYSTEM),
+            _unless(
+                "(request.operation == 'DELETE' && variables.wasMarked) || variables.isMarked || variables.kept",
+                "variables.named + ' is no policy of a tenant'",
+            ),
+            _unless(
+                f"request.operation == 'DELETE' || variables.kept || {' || '.join(exactly)}",
+                "'a policy for others than the pods of ' + variables.place",
+            ),
+            _unless(
+                "request.operation == 'DELETE' || variables.kept || (object.?spec.?tier.orValue('') == 'Admin' && "
+                f"{rules}.all(r, r.?action.orValue('') in ['Pass', 'Deny']))",
+                "'a policy that accepts something'",
+            ),
+            _unless("request.operation == 'DELETE' || !has(object.metadata.ownerReferences)", "'owners of a policy'"),
         )
     )
 

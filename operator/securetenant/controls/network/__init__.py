@@ -3,6 +3,8 @@
 whitelist.py   which declared flows are open
 outside.py     which part of a cidr lies outside of the cluster
 forms.py       how peers in the cluster are written
+admin_tier.py  the whitelist in the Admin tier, as ClusterNetworkPolicies
+admin_rules.py the rules of one of these
 policies.py    the whitelist turned into NetworkPolicies
 endpoints.py   the addresses of the API server
 expiry.py      which rules expire soon

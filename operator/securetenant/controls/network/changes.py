@@ -14,6 +14,7 @@ from securetenant.api.tenant import EgressRule, IngressRule, SecureTenant
 from securetenant.controls.network import policies, templates, whitelist
 from securetenant.controls.network.openings import Opening, openings
 from securetenant.controls.notice import Written
+from securetenant.model.kinds import NETWORK_POLICY
 from securetenant.model.objects import Desired, JsonValue, Observed
 from securetenant.sets.policy import Direction, parsed
 
@@ -53,7 +54,7 @@ def flow_changes(
     before: dict[tuple[str, Direction, str], set[Opening]] = {}
     after: dict[tuple[str, Direction, str], set[Opening]] = {}
     for policy in written:
-        rule = _rule_of(policy.ref.name, declared)
+        rule = _rule_of(policy.ref.name, declared) if policy.ref.kind is NETWORK_POLICY else None
         if rule is None:
             continue
         place = (policy.ref.namespace, *rule)

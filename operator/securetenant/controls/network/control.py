@@ -15,6 +15,7 @@ from securetenant.api.tenant import Peer, SecureTenant
 from securetenant.controls import ownership
 from securetenant.controls.control import NO_CLUSTER, Control, Foreign, Plan
 from securetenant.controls.network import (
+    admin_tier,
     endpoints,
     expiry,
     forms,
@@ -32,7 +33,7 @@ from securetenant.controls.network.foreign import found as foreign
 from securetenant.controls.network.forms import Form, Pods
 from securetenant.controls.network.whitelist import Declaration, declarations, earliest
 from securetenant.controls.world import World
-from securetenant.model.kinds import ENDPOINT_SLICE, NETWORK_POLICY, NETWORK_TEMPLATE
+from securetenant.model.kinds import CLUSTER_NETWORK_POLICY, ENDPOINT_SLICE, NETWORK_POLICY, NETWORK_TEMPLATE
 from securetenant.model.metrics import Family, Samples
 from securetenant.model.objects import Desired, Json, Ref, Superseded
 from securetenant.sets import selectors
@@ -84,9 +85,10 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
     recorded = endpoints.record(tenant, world) if whitelist.reaches_addresses(tenant) else []
     told = _status(declared, ends, recorded, expiry.expiring(tenant, soon, now))
     wanted = {item.ref for item in desired}
+    admin = admin_tier.plan(tenant, held, declared, world, now)
     return Plan(
-        desired=desired,
-        foreign=[*_foreign(tenant, held, wanted, world), *foreign.foreign(tenant, held, DENY, world)],
+        desired=[*desired, *admin.desired],
+        foreign=[*_foreign(tenant, held, wanted, world), *foreign.foreign(tenant, held, DENY, admin.ours, world)],
         superseded=_superseded(tenant, held, desired, wanted, world),
         conditions=[
             _agreement(told),
@@ -94,13 +96,14 @@ def plan(tenant: SecureTenant, world: World, now: datetime) -> Plan:
             *_by_form(tenant, world),
             *conditions,
             *unresolved,
+            *admin.conditions,
         ],
         blocking=[
             *blocking,
             *([form.refused] if form.refused else []),
             *(one.message for one in unresolved if one.status == "False"),
         ],
-        wake_at=earliest((ends, expiry.next_warning(tenant, soon, now))),
+        wake_at=earliest((ends, expiry.next_warning(tenant, soon, now), admin.wake_at)),
         status={"whitelist": told},
     )
 
@@ -287,7 +290,7 @@ def _foreign(tenant: SecureTenant, held: Sequence[str], ours: Container[Ref], wo
 CONTROL: Final = Control(
     NAME,
     plan,
-    (NETWORK_POLICY,),
+    (NETWORK_POLICY, CLUSTER_NETWORK_POLICY),
     looks_at=(ENDPOINT_SLICE, NETWORK_TEMPLATE, *foreign.KINDS),
     triggers=triggers.TRIGGERS,
     indexes={**foreign.INDEXES, **templates.INDEXES},
@@ -298,6 +301,7 @@ CONTROL: Final = Control(
     warnings=notices.warnings,
     rollout=notices.rollout,
     temporary=notices.temporary,
+    ending=admin_tier.ending,
     references=review.references,
     needs=review.needs,
     review=review.review,

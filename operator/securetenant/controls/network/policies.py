@@ -88,12 +88,18 @@ def among(namespaces: Sequence[str], subnets: Iterable[Block] = ()) -> Json:
 
 @lru_cache(maxsize=8)
 def dns(platform: Platform) -> Json:
-    """Egress to the platform's DNS: its pods, and addresses that no pod selector matches. Empty if it has neither."""
+    """Egress to the platform's DNS. Empty if it has none."""
+    ends = of_dns(platform)
+    return opening("egress", selectors.ALL, ends) if ends else {}
+
+
+def of_dns(platform: Platform) -> dict[End, Ports]:
+    """The platform's DNS: its pods, and addresses that no pod selector matches."""
     allowed = (Range("TCP", platform.dns_port, platform.dns_port), Range("UDP", platform.dns_port, platform.dns_port))
     ends: dict[End, Ports] = {blocks.declared(cidr): allowed for cidr in platform.dns_cidrs}
     if platform.dns_namespace:
         ends[Within(platform.dns_namespace, Selector(tuple(sorted(platform.dns_pod_labels))))] = allowed
-    return opening("egress", selectors.ALL, ends) if ends else {}
+    return ends
 
 
 def to_addresses(reached: Mapping[Address, Ports]) -> Json:

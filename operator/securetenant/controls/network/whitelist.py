@@ -56,13 +56,15 @@ class Opened(NamedTuple):
     """The result of a declaration: open if there are `flows`, otherwise `reason` says why not and what to do.
 
     `until`: the first expiry among the peer's rules that the flows depend on. `narrowed`: which part of what is
-    declared, and agreed, stays closed nevertheless, and what to do.
+    declared, and agreed, stays closed nevertheless, and what to do. `agreed`: the flows with their peers in the cluster
+    as pods, whatever form they are written in.
     """
 
     flows: Sequence[Flow] = ()
     reason: str = ""
     until: datetime | None = None
     narrowed: str = ""
+    agreed: Sequence[Flow] = ()
 
 
 class Declaration(NamedTuple):
@@ -222,7 +224,7 @@ def _open(scope: Scope, direction: Direction, mine: Offer, peer: Peer) -> Opened
             return Opened(reason="the API server's addresses, which must stay closed, are unknown: see ApiServerKnown")
         left = outside(blocks.declared(peer.cidr, peer.except_), direction, closed, scope.world)
         flows = [Flow(here, mine.own, block, mine.ports) for block in left.blocks]
-        return Opened(flows, left.reason, narrowed=left.narrowed)
+        return Opened(flows, left.reason, narrowed=left.narrowed, agreed=flows)
     if peer.namespace is None:
         return _between(scope, direction, mine, peer.tenant or "", here)
     owner = ownership.holder(peer.namespace, scope.world)
@@ -276,13 +278,15 @@ def _between(scope: Scope, direction: Direction, mine: Offer, name: str, here: t
 def _written(scope: Scope, opened: Opened) -> Opened:
     """The same with peers in the cluster as they are written."""
     flows: list[Flow] = []
+    agreed: list[Flow] = []
     missing = ""
     for flow in opened.flows:
         if isinstance(flow.peer, Pods):
             found = forms.ends(flow.peer, scope.form, scope.world)
             flows += [flow._replace(peer=peer) for peer in found.peers]
+            agreed += [flow] if found.peers else []
             missing = missing or found.missing
-    return opened._replace(flows=flows, narrowed=missing) if flows else Opened(reason=missing)
+    return opened._replace(flows=flows, narrowed=missing, agreed=agreed) if flows else Opened(reason=missing)
 
 
 def _common(mine: Offer, theirs: Offer, here: Iterable[str], there: Iterable[str]) -> Flow | None:

@@ -6,6 +6,6 @@ calico.py     Calico's NetworkPolicy and GlobalNetworkPolicy
 cilium.py     CiliumNetworkPolicy and CiliumClusterwideNetworkPolicy
 found.py      those that concern a tenant, and which events concern whom
 
-They are read, never written and never deleted. What is not understood is told as that, and counts as selecting and
-opening anything.
+They are read, never written and never deleted (the operator's own ClusterNetworkPolicies are ../admin_tier.py's). What
+is not understood is told as that, and counts as selecting and opening anything.
 """

@@ -1,6 +1,6 @@
 """The policies of other kinds that concern a tenant, and which events concern whom."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Final, NamedTuple
 
@@ -62,18 +62,21 @@ def _read(kind: Kind, spec: bytes, specs: bytes) -> Reading:
     return _FORMS[kind].read(msgspec.json.decode(spec), msgspec.json.decode(specs))
 
 
-def foreign(tenant: SecureTenant, held: Sequence[str], closed: str, world: World) -> list[Foreign]:
+def foreign(
+    tenant: SecureTenant, held: Sequence[str], closed: str, ours: Container[Ref], world: World
+) -> list[Foreign]:
     """Those in the tenant's namespaces, and those that select pods of them, or may. `closed`: the name of the
-    NetworkPolicy that selects all pods: where it stands, what decides after NetworkPolicies never does.
+    NetworkPolicy that selects all pods: where it stands, what decides after NetworkPolicies never does. `ours`: what
+    this tenant's plan or status names: a mark proves nothing.
 
-    Nothing of these kinds is the operator's, whatever mark it has, and none is removed: what is cluster-scoped is not
-    the tenant's alone, and the rest may be all that a network plug-in was told.
+    None is removed: what is cluster-scoped is not the tenant's alone, and the rest may be all that a network plug-in
+    was told.
     """
     wanted = tenant.spec.network.foreign
     if wanted == "Ignore":
         return []
     suffix = "; foreign: Remove does not delete this kind: delete it yourself" if wanted == "Remove" else ""
-    return [Foreign(one.policy, "network", f"{_told(*one)}{suffix}") for one in concerning(held, closed, world)]
+    return [Foreign(one.policy, "network", f"{_told(*one)}{suffix}") for one in concerning(held, closed, world, ours)]
 
 
 class Concerning(NamedTuple):
@@ -85,8 +88,10 @@ class Concerning(NamedTuple):
     places: str = ""
 
 
-def concerning(namespaces: Sequence[str], closed: str, world: World) -> list[Concerning]:
-    """Those in these namespaces, and those that select pods of them, or may. `closed`: as in `foreign`."""
+def concerning(
+    namespaces: Sequence[str], closed: str, world: World, ours: Container[Ref] = frozenset()
+) -> list[Concerning]:
+    """Those in these namespaces, and those that select pods of them, or may. `closed`, `ours`: as in `foreign`."""
     found = [
         Concerning(policy, read(policy).parts)
         for kind in _LOCAL
@@ -101,6 +106,8 @@ def concerning(namespaces: Sequence[str], closed: str, world: World) -> list[Con
         if not world.serves(kind):
             continue
         for policy in world.indexed(kind, keys):
+            if policy.ref in ours:
+                continue
             if chosen := list(_concerned(policy, spaces, closed, world)):
                 places = reading.listed([name for name, _ in chosen])
                 parts = list({id(part): part for _, listed in chosen for part in listed}.values())
@@ -144,7 +151,13 @@ def selection(policy: Observed) -> Selection:
 def keys(policy: Observed) -> list[str]:
     """By which a tenant looks for cluster-scoped policies."""
     named = read(policy).named
-    return [_ANY] if named is None else [f"{_ANY}{name}" for name in named]
+    found = [_ANY] if named is None else [f"{_ANY}{name}" for name in named]
+    return found + ([at_priority(policy)] if policy.ref.kind is CLUSTER_NETWORK_POLICY else [])
+
+
+def at_priority(policy: Observed) -> str:
+    """By which the policies of one tier and priority are looked up."""
+    return f"{policy.at(('spec', 'tier'))}:{policy.at(('spec', 'priority'))}"
 
 
 INDEXES: Final = dict.fromkeys(_WIDE, keys)
