@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
-from securetenant.model.kinds import NETWORK_POLICY
+from securetenant.model.kinds import CLUSTER_NETWORK_POLICY, NETWORK_POLICY
 from securetenant.model.objects import Ref
 from securetenant.reach.flows import reach
-from securetenant.reach.values import Cluster, Flow, Group, Outside, Pod, Standing
-from securetenant.sets import policy, ports
+from securetenant.reach.values import Cluster, Flow, Group, Outside, Pod, Standing, Tiered
+from securetenant.sets import policy, ports, tiers
 from securetenant.sets.ports import Range
 from tests.support.cni import values
 from tests.support.cni.flows import passes
@@ -77,8 +77,7 @@ class Judge(Protocol):
 
 
 def judges(known: Objects, places: Iterable[Place]) -> list[Judge]:
-    """The evaluator first; the core only where it knows what stands."""
-    return [Evaluator(known), *([] if known.cluster_policies else [Core(known, places)])]
+    return [Evaluator(known), Core(known, places)]
 
 
 class Evaluator:
@@ -115,10 +114,14 @@ class Core:
             namespace, name = one["metadata"]["namespace"], one["metadata"]["name"]
             ref = Ref(NETWORK_POLICY, namespace, name)
             standing.setdefault(namespace, []).append(Standing(ref, policy.parsed(one["spec"])))
+        above = [
+            Tiered(Ref(CLUSTER_NETWORK_POLICY, "", one["metadata"]["name"]), tiers.parsed(one["spec"]))
+            for one in known.cluster_policies
+        ]
         inside = [place for place in places if place.end.namespace]
         self.flows = {}
         for version in (4, 6):
-            found = reach(Cluster(known.namespaces, standing, pods=_pods(inside, version)))
+            found = reach(Cluster(known.namespaces, standing, pods=_pods(inside, version), tiers=above))
             assert not found.unknown, found.unknown
             self.flows[version] = found.flows
 
