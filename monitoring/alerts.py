@@ -220,6 +220,16 @@ TENANTS: Final = (
         " is not declared.",
     ),
     Alert(
+        "SecureTenantUndeclaredFlow",
+        "sum by (cluster, tenant, direction) (securetenant_whitelist_unexpected_flows) > 0"
+        ' unless on (cluster, tenant) securetenant_tenant_info{mode="Audit"}',
+        "1m",
+        "critical",
+        "Something is open that nobody declared",
+        "{{ $value }} {{ $labels.direction }} flows of tenant {{ $labels.tenant }} are open and not declared: the"
+        " condition WhitelistHolds names the flow and the policy that opens it.",
+    ),
+    Alert(
         "SecureTenantContested",
         "max by (cluster, tenant, control) (securetenant_drift_contested) > 0",
         "5m",

@@ -119,6 +119,12 @@ _FLEET: Final = (
         _SOME,
     ),
     _stat(
+        "Undeclared flows",
+        _or_zero(f"sum(securetenant_whitelist_unexpected_flows{_S})"),
+        "Open, and declared by no SecureTenant.",
+        _ANY,
+    ),
+    _stat(
         "Flows pending",
         _or_zero(f"sum({_WHITELIST_FLOWS_PENDING})"),
         "Declared flows that wait for the other side.",
@@ -149,14 +155,6 @@ _FLEET: Final = (
         " shipped.",
         _ANY,
     ),
-    _stat(
-        "Quota over 90 %",
-        _tenants_with(
-            f"securetenant_quota_used{_S} / (securetenant_quota_hard{_S} > 0) > 0.9",
-        ),
-        "Tenants that use more than 90 % of one of their resources.",
-        _SOME,
-    ),
 )
 
 _WORST: Final = Panel(
@@ -168,6 +166,7 @@ _WORST: Final = Panel(
         Query(_by_tenant(f"{_DRIFT_OBJECTS_NETWORK}"), "Network"),
         Query(_by_tenant(f"securetenant_drift_contested{_S}"), "Contested"),
         Query(_by_tenant(f"{_POSTURE_CHECKS_FAIL}"), "Checks failing"),
+        Query(_by_tenant(f"securetenant_whitelist_unexpected_flows{_S}"), "Undeclared flows"),
         Query(_by_tenant(f"{_WHITELIST_FLOWS_PENDING}"), "Flows pending"),
         Query(_by_tenant(f"{_WHITELIST_FLOWS_EXPIRED}"), "Flows expired"),
         Query(_by_tenant(f"securetenant_exemptions_active{_S}"), "Exemptions"),

@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import json
 import os
 import re
 from collections.abc import AsyncIterator, Iterator
@@ -259,7 +260,8 @@ async def test_base_holds_all_that_ships(plane: Plane) -> None:
     assert ("CustomResourceDefinition", "", "securetenants.securetenant.dev") in base
     files = {(o["kind"], o["metadata"].get("namespace", ""), o["metadata"]["name"]) for o in shipped()}
     parts = ("-admin-tier", "-nodes", "-subnets")
-    opt_in = {key for key in files if key[2].endswith(parts) or key[0].startswith("MutatingAdmissionPolicy")}
+    kinds = ("MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding", "PrometheusRule", "ServiceMonitor")
+    opt_in = {key for key in files if key[2].endswith(parts) or key[0] in kinds}
     assert files - opt_in <= set(base)
     assert base["Deployment", NAMESPACE, "securetenant"]["spec"]["template"]["spec"]["containers"][0]["image"].endswith(
         f":{securetenant.__version__}"
@@ -284,6 +286,20 @@ async def test_the_admin_tier_is_switched_on_by_its_component(plane: Plane, tmp_
     (changed,) = (key for key in base if ours[key] != base[key])
     (before,), (after,) = (one[changed]["spec"]["template"]["spec"]["containers"] for one in (base, ours))
     assert after == {**before, "env": [*before["env"], {"name": "SECURETENANT_ADMIN_TIER", "value": "true"}]}
+
+
+@pytest.mark.cluster
+async def test_the_monitoring_component_brings_scrape_alerts_and_dashboards(plane: Plane, tmp_path: Path) -> None:
+    overlay(tmp_path, "monitoring")
+    base, ours = await asyncio.gather(built(plane, "manifests"), built(plane, str(tmp_path)))
+    added = ours.keys() - base.keys()
+    assert {kind for kind, _, _ in added} == {"ConfigMap", "PrometheusRule", "ServiceMonitor"}
+    boards = ours["ConfigMap", NAMESPACE, "securetenant-dashboards"]
+    assert boards["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert {json.loads(text)["uid"] for text in boards["data"].values()} == {
+        "securetenant-tenants",
+        "securetenant-operator",
+    }
 
 
 @pytest.mark.cluster

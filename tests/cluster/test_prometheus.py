@@ -70,11 +70,19 @@ async def is_silent(watching: Prometheus, alert: str, tenant: str = "") -> None:
     await wait_for(has_ended, 90, f"{alert} to end")
 
 
+async def foreign(stage: Stage, namespace: str) -> None:
+    """A NetworkPolicy of others, which opens the namespace."""
+    path = f"/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies"
+    body = {"metadata": {"name": "open"}, "spec": {"podSelector": {}, "ingress": [{}], "policyTypes": ["Ingress"]}}
+    await stage.admin.create(path, body)
+
+
 async def test_every_panel_has_data(stage: Stage, watching: Prometheus) -> None:
-    tenant = await stage.tenant(
+    await stage.tenant(
         "prom-full",
         {
             "namespaces": [{"name": "prom-full-a"}],
+            "locks": {"posture": False},
             "quota": {"tenant": {"pods": "10"}},
             "network": {
                 "egress": [
@@ -99,7 +107,7 @@ async def test_every_panel_has_data(stage: Stage, watching: Prometheus) -> None:
             ],
         },
     )
-    assert tenant
+    await foreign(stage, "prom-full-a")  # one table shows deviations alone
 
     async def has_all() -> bool:
         missing = []
@@ -118,9 +126,13 @@ async def test_every_panel_has_data(stage: Stage, watching: Prometheus) -> None:
 async def test_an_alert_fires_and_its_page_ends_it(stage: Stage, watching: Prometheus) -> None:
     """A policy of others: SecureTenantForeignPolicy, whose page says to delete it."""
     await stage.tenant("prom-foreign", {"namespaces": [{"name": "prom-foreign-a"}], "locks": {"posture": False}})
-    path = "/apis/networking.k8s.io/v1/namespaces/prom-foreign-a/networkpolicies"
-    body = {"metadata": {"name": "open"}, "spec": {"podSelector": {}, "ingress": [{}], "policyTypes": ["Ingress"]}}
-    await stage.admin.create(path, body)
+    zeros = 'securetenant_drift_detected_total{tenant="prom-foreign", control="network", reason="Foreign"}'
+
+    async def is_scraped() -> bool:
+        return bool(await asyncio.to_thread(watching.query, zeros))
+
+    await wait_for(is_scraped, 20, "the counter's 0 to be scraped: an increase is seen from there")
+    await foreign(stage, "prom-foreign-a")
     # The second looks back over seconds here, so it is looked for at the same time.
     await asyncio.gather(
         fires(watching, "SecureTenantForeignPolicy", "prom-foreign"),

@@ -190,6 +190,14 @@ CASES: Final = (
         "3m",
     ),
     *_both(
+        "SecureTenantUndeclaredFlow",
+        {**_TENANT, "direction": "ingress"},
+        _tenant("securetenant_whitelist_unexpected_flows", "1x10", 'direction="ingress"'),
+        _tenant("securetenant_whitelist_unexpected_flows", "0x10", 'direction="ingress"'),
+        "5m",
+        "0m",
+    ),
+    *_both(
         "SecureTenantContested",
         {**_TENANT, "control": "network"},
         _tenant("securetenant_drift_contested", "1x20", 'control="network"'),
