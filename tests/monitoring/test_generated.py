@@ -14,6 +14,7 @@ from monitoring.alerts import ALERTS, RECORDS, RUNBOOKS
 from monitoring.panels import DASHBOARDS, Panel
 from securetenant.controls.registry import CONTROLS
 from securetenant.posture import report as posture
+from securetenant.reach import report as reachability
 from securetenant.telemetry.metrics import Metrics, TenantReport
 from tests.monitoring.cases import CASES
 
@@ -29,7 +30,11 @@ SCRAPED: Final = frozenset({"cluster", "instance"})
 
 def known() -> dict[str, frozenset[str]]:
     """The metrics that the operator exposes, by the names of their series, each with its labels."""
-    families = [*(family for control in CONTROLS for family in control.families), *posture.FAMILIES]
+    families = [
+        *(family for control in CONTROLS for family in control.families),
+        *posture.FAMILIES,
+        *reachability.FAMILIES,
+    ]
     metrics = Metrics([control.name for control in CONTROLS], families)
     metrics.tenant(TenantReport("a", "Enforce", "Retain", conditions={"Ready": "True"}))
     metrics.request("GET", "pods", 200, 0.1)
