@@ -22,7 +22,7 @@ FAMILIES = {
     ("securetenant_drift_corrected", "counter", ("control", "reason", "tenant")),
     ("securetenant_rollout_objects", "counter", ("control", "tenant")),
     ("securetenant_drift_contested", "gauge", ("control", "tenant")),
-    ("securetenant_drift_correction_duration_seconds", "histogram", ()),
+    ("securetenant_drift_correction_duration_seconds", "histogram", ("control",)),
     ("securetenant_cluster_drift_objects", "gauge", ("control", "reason")),
     ("securetenant_cluster_drift_detected", "counter", ("control", "reason")),
     ("securetenant_tenant_info", "gauge", ("deletion_policy", "mode", "tenant")),
@@ -130,7 +130,8 @@ def test_everything_that_can_be_enumerated_starts_at_zero(metrics: Metrics) -> N
     assert series(metrics, "securetenant_reconcile_total") == {
         (result,): 0.0 for result in ("success", "requeued", "error")
     }
-    assert series(metrics, "securetenant_drift_correction_duration_seconds_count") == {(): 0.0}
+    corrections = series(metrics, "securetenant_drift_correction_duration_seconds_count")
+    assert corrections == {("namespaces",): 0.0, ("network",): 0.0}
 
 
 def test_what_is_the_clusters_is_shown_once_it_is_known(metrics: Metrics) -> None:
@@ -241,8 +242,10 @@ def test_the_correction_histogram_reaches_from_a_millisecond_to_a_minute(metrics
     for seconds in (0.0005, 0.004, 59.0, 61.0):
         metrics.corrected("payments", "network", "Missing", seconds)
     buckets = series(metrics, "securetenant_drift_correction_duration_seconds_bucket")
-    assert [buckets[(bound,)] for bound in ("0.001", "0.005", "30.0", "60.0", "+Inf")] == [1, 2, 2, 3, 4]
-    assert series(metrics, "securetenant_drift_correction_duration_seconds_sum") == {(): pytest.approx(120.0045)}
+    found = [buckets["network", bound] for bound in ("0.001", "0.005", "30.0", "60.0", "+Inf")]
+    assert found == [1, 2, 2, 3, 4]
+    sums = series(metrics, "securetenant_drift_correction_duration_seconds_sum")
+    assert sums == {("namespaces",): 0.0, ("network",): pytest.approx(120.0045)}
 
 
 def test_a_control_that_is_not_known_is_shown_all_the_same(metrics: Metrics) -> None:

@@ -97,6 +97,7 @@ class Metrics:
         self._correction_seconds = Histogram(
             "securetenant_drift_correction_duration_seconds",
             "From the event that showed a deviation to the write that undid it.",
+            ["control"],
             registry=self.registry,
             buckets=_SECONDS,
         )
@@ -125,9 +126,12 @@ class Metrics:
         self.registry.register(self._callbacks)
         for result in RESULTS:
             self._reconciles.labels(result)
+        controls = tuple(controls)
+        for control in controls:
+            self._correction_seconds.labels(control)
         self._tenants: dict[str, _Tenant] = {}
         self._generation_lag: Callable[[str], int | None] = lambda tenant: 0
-        shown = _shown(tuple(controls), lambda tenant: self._generation_lag(tenant))
+        shown = _shown(controls, lambda tenant: self._generation_lag(tenant))
         self._families = [
             (f"# HELP {family.name} {family.help}\n# TYPE {family.name} {family.kind}\n", _writer(family, values))
             for family, values in (*shown, *map(_of_control, families))
@@ -146,7 +150,7 @@ class Metrics:
         """Count a deviation that was corrected `seconds` after the event that showed it."""
         kept = self._tenant(tenant)
         kept.corrected = _counted(kept.corrected, (control, reason))
-        self._correction_seconds.observe(seconds)
+        self._correction_seconds.labels(control).observe(seconds)
 
     def rolled_out(self, tenant: str, control: str, objects: int) -> None:
         """Count objects written by a rollout."""
