@@ -91,7 +91,7 @@ def test_text_shows_the_worst_tenant_first() -> None:
     assert lines[1].startswith(
         "  ! all addresses outside the cluster -> treasury-legacy: all ports  (by NetworkPolicy/"
     )
-    assert lines[-1] == "27 flows: 21 declared, 6 undeclared"
+    assert lines[-1] == "29 flows: 23 declared, 6 undeclared"
 
 
 def test_one_tenant_and_its_neighbours() -> None:

@@ -20,6 +20,7 @@ from securetenant.sets.selectors import Selector
 from securetenant.sets.tiers import Action, Rule, TierPolicy
 
 HIGHEST_OF_KUBE_OVN: Final = 399
+_UNTOLD: Final = "Kube-OVN does so with ENABLE_ANP alone, which no object tells"
 
 
 class Entry(NamedTuple):
@@ -104,8 +105,14 @@ def layers(
         if not names or pods is None:
             continue
         unknown = dict.fromkeys(told for rule in (*policy.ingress, *policy.egress) for told in _unknown(one.ref, rule))
+        if not state.are_tiers_enforced and any(map(_may_accept, (*policy.ingress, *policy.egress))):
+            unknown[f"{one.ref} may not be enforced: {_UNTOLD}"] = None
         ingress, egress = (
-            tuple(_entry(one.ref, rule, number) for rule in policy.rules(direction)) for direction in TYPE
+            tuple(
+                _entry(one.ref, rule, number)._replace(is_certain=state.are_tiers_enforced)
+                for rule in policy.rules(direction)
+            )
+            for direction in TYPE
         )
         for name in names:
             found.setdefault(name, []).append(Layer(pods, policy.tier, (ingress, egress)))
@@ -274,8 +281,12 @@ def accepting(state: Cluster) -> Iterator[tuple[Selector, Rule | Unclear]]:
     for _, policy in enforced(state):
         if policy.tier == "Admin":
             for rule in (*policy.ingress, *policy.egress):
-                if (tiers.action_of(rule) if isinstance(rule, Unclear) else rule.action) in ("Accept", None):
+                if _may_accept(rule):
                     yield policy.subject.namespaces or Selector(), rule
+
+
+def _may_accept(rule: Rule | Unclear) -> bool:
+    return (tiers.action_of(rule) if isinstance(rule, Unclear) else rule.action) in ("Accept", None)
 
 
 def near(
