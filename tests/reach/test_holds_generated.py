@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from securetenant.controls.network.control import plan
 from securetenant.model.kinds import NETWORK_POLICY
 from securetenant.model.objects import Ref
-from securetenant.reach import holds, standing
+from securetenant.reach import costs, standing
 from securetenant.reach.flows import compare
 from securetenant.reach.values import Cluster, Flow, Group, Standing
 from securetenant.sets import policy
@@ -96,7 +96,7 @@ def ends(flow: Flow) -> set[tuple[str, str]]:
 @given(OURS, THEIRS, LOST)
 def test_it_agrees_with_the_whole(ours: Any, theirs: Any, lost: Any) -> None:
     stage = made(ours, theirs, lost)
-    with patch.object(holds, "PAIRS", 10**9):  # however long it takes
+    with patch.object(costs, "PAIRS", 10**9):  # however long it takes
         found = stage.look()
     difference = compare(*whole(stage), of=[A, B])
     assert bool(found.unexpected) == bool(difference.opened), difference.opened

@@ -376,8 +376,8 @@ def why(row: Row, state: State) -> str:
         return ", ".join(part for part in (names, *found.tickets) if part)
     if found.foreign:
         return f"by {', '.join(found.foreign)}"
-    names = [name for place in (row.source, row.target) for name in place.namespaces]
-    subnets = kube_ovn.subnets_of(state.cluster, names)
+    spaces = [name for place in (row.source, row.target) for name in place.namespaces]
+    subnets = kube_ovn.subnets_of(state.cluster, spaces)
     if opening := [one.name for one in subnets if any(acl.allows for acl in one.acls)]:
         return f"by an acl of Subnet {', '.join(opening)}, or since no policy closes it"
     bare = [

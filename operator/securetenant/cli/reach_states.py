@@ -1,6 +1,6 @@
 """What `reach` looks at: a cluster, files, or files on a cluster; as it is, and as the SecureTenants declare it."""
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -23,13 +23,10 @@ from securetenant.model import names
 from securetenant.model.kinds import CLUSTER_NETWORK_POLICY, KUBE_OVN_SUBNET, NAMESPACE, NETWORK_POLICY
 from securetenant.model.objects import Json, Observed, Ref, marks
 from securetenant.model.platform import Platform
-from securetenant.reach import reading
+from securetenant.reach import reading, tiers
 from securetenant.reach.reading import Malformed, Read
 from securetenant.reach.values import Cluster, Standing, Tiered
-from securetenant.sets import kube_ovn, selectors
-from securetenant.sets.policy import PodPeer
-from securetenant.sets.selectors import Expression, Selector
-from securetenant.sets.tiers import TierPolicy
+from securetenant.sets import kube_ovn
 from securetenant.settings import Settings
 
 # Which controls' objects decide who reaches whom, or which namespaces there are.
@@ -260,13 +257,13 @@ def _rendered(tenant: SecureTenant, world: World, now: datetime) -> _Rendered:
         for want in plan.desired
         if want.ref.kind is NETWORK_POLICY
     ]
-    tiers = [
+    above = [
         reading.tiered(want.ref.kind, want.ref.name, want.body["spec"])
         for plan in plans
         for want in plan.desired
         if want.ref.kind is CLUSTER_NETWORK_POLICY
     ]
-    return _Rendered(tenant, plans, policies, tiers)
+    return _Rendered(tenant, plans, policies, above)
 
 
 def _tiers(standing: Iterable[Tiered], written: Container[Ref], rendered: Iterable[_Rendered]) -> list[Tiered]:
@@ -277,20 +274,9 @@ def _tiers(standing: Iterable[Tiered], written: Container[Ref], rendered: Iterab
     return [*(one for ref, one in found.items() if ref not in written and ref not in wanted), *wanted.values()]
 
 
-def _outside_of(owner: Mapping[str, str], one: Tiered, sources: Container[Ref]) -> Tiered | None:
-    """What the policies of others say of namespaces that no tenant has; None: nothing that is known."""
-    if one.ref in sources:
-        return one
-    if not isinstance(one.policy, TierPolicy):
-        return None
-    subject = one.policy.subject
-    but = (
-        Selector((), (Expression(names.LABEL_NAMESPACE_NAME, "NotIn", tuple(sorted(owner))),))
-        if owner
-        else selectors.ALL
-    )
-    where = selectors.both(subject.namespaces or selectors.ALL, but)
-    return where and one._replace(policy=replace(one.policy, subject=PodPeer(where, subject.pods)))
+def _outside_of(owner: Collection[str], one: Tiered, sources: Container[Ref]) -> Tiered | None:
+    """Ours; and what the policies of others say of namespaces that no tenant has."""
+    return one if one.ref in sources else tiers.elsewhere(one, owner)
 
 
 def _without_rules(subnet: kube_ovn.Subnet) -> kube_ovn.Subnet:

@@ -14,24 +14,21 @@ from securetenant.controls.network.foreign import reading as understood
 from securetenant.controls.subnets.ranges import OF_SUBNET
 from securetenant.model import names
 from securetenant.model.kinds import (
-    ADMIN_NETWORK_POLICY,
-    BASELINE_ADMIN_NETWORK_POLICY,
     CALICO_IP_POOL,
     CILIUM_POD_IP_POOL,
-    CLUSTER_NETWORK_POLICY,
     KUBE_OVN_SUBNET,
     NAMESPACE,
     NETWORK_POLICY,
     Kind,
 )
 from securetenant.model.objects import Json, JsonValue, Observed, Ref
+from securetenant.reach.tiers import KINDS as TIERS
+from securetenant.reach.tiers import parsed
 from securetenant.reach.values import Cluster, Pod, Standing, Tiered
-from securetenant.sets import kube_ovn, policy, space, tiers
+from securetenant.sets import kube_ovn, policy, space
 from securetenant.sets.blocks import Address, Network
 
 SUBNETS: Final = (KUBE_OVN_SUBNET, CALICO_IP_POOL, CILIUM_POD_IP_POOL)
-#: The kinds of the tiers above and below NetworkPolicies.
-TIERS: Final = (ADMIN_NETWORK_POLICY, BASELINE_ADMIN_NETWORK_POLICY, CLUSTER_NETWORK_POLICY)
 _CIDR: Final = "ovn.kubernetes.io/cidr"
 # Annotations by which Kube-OVN leaves a NetworkPolicy out, or a part of it.
 _SWITCHES: Final = frozenset(
@@ -175,7 +172,7 @@ def standing(namespace: str, name: str, spec: JsonValue) -> Standing:
 
 
 def tiered(kind: Kind, name: str, spec: JsonValue, created: str = "") -> Tiered:
-    return Tiered(Ref(kind, "", name), tiers.parsed(spec, baseline=kind is BASELINE_ADMIN_NETWORK_POLICY), created)
+    return Tiered(Ref(kind, "", name), parsed(kind, spec), created)
 
 
 def _meta(body: Json) -> _Meta:
