@@ -57,10 +57,10 @@ CORE: Final = {"name": "core", "to": [{"tenant": "core"}], "ports": [{"port": 80
 BACK: Final = {"name": "pay", "from": [{"tenant": "pay"}], "ports": [{"port": 80}]}
 
 
-def made(ours: Any, theirs: Any, lost: Any) -> Stage:
+def made(ours: Any, theirs: Any, lost: Any, **more: Any) -> Stage:
     core = tenant("core", namespaces=["core-a"], network={"ingress": [BACK]})
     spaces = [namespace("web", labels={"env": "prod"}), namespace("kube-system")]
-    stage = Stage(core, *mine(core), *spaces, network={"ingress": [WEB, OFFICE], "egress": [CORE]})
+    stage = Stage(core, *mine(core), *spaces, network={"ingress": [WEB, OFFICE], "egress": [CORE]}, **more)
     stage.settle(core)
     for number, (where, pods, sides) in enumerate((*ours, *theirs)):
         stage.world.put(foreign(f"theirs-{number}", where, pods=pods, **sides))
