@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 
 from sandbox.cni import crds
-from securetenant.model.kinds import CALICO_NETWORK_POLICY, NETWORK_POLICY
+from securetenant.model.kinds import CALICO_NETWORK_POLICY, CLUSTER_NETWORK_POLICY, NETWORK_POLICY
 from tests.support import life
 from tests.support.foreign_kinds import SCHEMAS
 from tests.support.life import TENANTS, Json
@@ -160,6 +160,44 @@ async def test_in_audit_what_stands_counts(stage: Stage) -> None:
     assert await unexpected(tenant) == {}
     await life.edit(stage.admin, "wh-d", {"mode": "Enforce"})
     await holds(tenant, "True", "AsDeclared")
+
+
+async def test_policies_of_the_tier_admin_count(stage: Stage) -> None:
+    admin, kind = stage.admin, CLUSTER_NETWORK_POLICY
+    agreed = {"name": "near", "from": [{"namespace": "wh-near"}], "ports": [{"port": 80}]}
+    await stage.namespace("wh-near")
+    await stage.namespace("wh-far")
+    tenant = await stage.tenant("wh-h", {"namespaces": [{"name": "wh-h1"}], "network": {"ingress": [agreed]}})
+
+    async def put(action: str, source: str) -> None:
+        subject = {"namespaces": {"matchLabels": {NAME: "wh-h1"}}}
+        rule = {"action": action, "from": [{"namespaces": {"matchLabels": {NAME: source}}}]}
+        spec = {"tier": "Admin", "priority": 10, "subject": subject, "ingress": [rule]}
+        body = {"apiVersion": kind.api_version, "kind": kind.name, "metadata": {"name": "wh-theirs"}, "spec": spec}
+        await admin.create(kind.path(), body)
+
+    async with crds.served(admin, SCHEMAS[kind]):
+        await holds(tenant, "True", "AsDeclared")
+        await put("Accept", "wh-far")
+        got = await holds(tenant, "False", "Unexpected")
+        (flow,) = got["status"]["reachability"]["unexpected"]
+        assert (flow["direction"], flow["namespace"], flow["ports"]) == ("ingress", "wh-h1", "all ports")
+        assert flow["policy"] == "ClusterNetworkPolicy/wh-theirs"
+        # It opens nothing where the other end is closed, and is looked at again when that changes.
+        await policy(admin, "wh-far", "deny", egress=[])
+        await holds(tenant, "True", "AsDeclared")
+        await admin.delete(NETWORK_POLICY.path("wh-far", "deny"))
+        await holds(tenant, "False", "Unexpected")
+        await admin.delete(kind.path("", "wh-theirs"))
+        await holds(tenant, "True", "AsDeclared")
+        await put("Deny", "wh-near")
+        got = await holds(tenant, "False", "Blocked")
+        (flow,) = got["status"]["reachability"]["blocked"]
+        assert (flow["direction"], flow["ports"]) == ("ingress", "TCP 80")
+        assert flow["policy"] == "ClusterNetworkPolicy/wh-theirs"
+        await admin.delete(kind.path("", "wh-theirs"))
+        got = await holds(tenant, "True", "AsDeclared")
+        assert "reachability" not in got["status"]
 
 
 async def test_what_is_not_understood_is_unknown(stage: Stage) -> None:

@@ -6,7 +6,7 @@ from typing import Any, Final
 from securetenant.controls.network.control import plan
 from securetenant.model.kinds import NAMESPACE, NETWORK_POLICY
 from securetenant.model.objects import Ref
-from securetenant.reach import holds, standing
+from securetenant.reach import costs, holds, standing
 from tests.support.holding import A, B, Stage, closed, egress, foreign, ingress, named, space, wide
 from tests.support.markdown import ROOT
 from tests.support.world import NOW, namespace
@@ -140,5 +140,5 @@ def test_the_bounds_are_those_that_the_documentation_tells() -> None:
     limits = f"{standing.NAMESPACES} namespaces in total, {standing.POLICIES} policies in them"
     assert f"{limits}, {standing.COMPARISONS:,} comparisons" in page
     assert f"not as planned | {holds.PEERS} |" in page
-    told = f"a namespace that differs counts as {holds.OWN_AS_PAIRS}, another as {holds.OTHER_AS_PAIRS}"
-    assert f"{holds.PAIRS} pairs of kinds of pods; {told}" in page
+    told = f"a namespace that differs counts as {costs.OWN_AS_PAIRS}, another as {costs.OTHER_AS_PAIRS}"
+    assert f"{costs.PAIRS} pairs of kinds of pods; {told}" in page

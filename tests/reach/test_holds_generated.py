@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from securetenant.controls.network.control import plan
 from securetenant.model.kinds import NETWORK_POLICY
 from securetenant.model.objects import Ref
-from securetenant.reach import holds, standing
+from securetenant.reach import costs, standing
 from securetenant.reach.flows import compare
 from securetenant.reach.values import Cluster, Flow, Group, Standing
 from securetenant.sets import policy
@@ -57,10 +57,10 @@ CORE: Final = {"name": "core", "to": [{"tenant": "core"}], "ports": [{"port": 80
 BACK: Final = {"name": "pay", "from": [{"tenant": "pay"}], "ports": [{"port": 80}]}
 
 
-def made(ours: Any, theirs: Any, lost: Any) -> Stage:
+def made(ours: Any, theirs: Any, lost: Any, **more: Any) -> Stage:
     core = tenant("core", namespaces=["core-a"], network={"ingress": [BACK]})
     spaces = [namespace("web", labels={"env": "prod"}), namespace("kube-system")]
-    stage = Stage(core, *mine(core), *spaces, network={"ingress": [WEB, OFFICE], "egress": [CORE]})
+    stage = Stage(core, *mine(core), *spaces, network={"ingress": [WEB, OFFICE], "egress": [CORE]}, **more)
     stage.settle(core)
     for number, (where, pods, sides) in enumerate((*ours, *theirs)):
         stage.world.put(foreign(f"theirs-{number}", where, pods=pods, **sides))
@@ -96,7 +96,7 @@ def ends(flow: Flow) -> set[tuple[str, str]]:
 @given(OURS, THEIRS, LOST)
 def test_it_agrees_with_the_whole(ours: Any, theirs: Any, lost: Any) -> None:
     stage = made(ours, theirs, lost)
-    with patch.object(holds, "PAIRS", 10**9):  # however long it takes
+    with patch.object(costs, "PAIRS", 10**9):  # however long it takes
         found = stage.look()
     difference = compare(*whole(stage), of=[A, B])
     assert bool(found.unexpected) == bool(difference.opened), difference.opened

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from securetenant.model import names
-from securetenant.reach import reading
+from securetenant.reach import kube_ovn, reading
 from securetenant.reach.reading import Malformed
 from securetenant.reach.values import Pod
-from securetenant.sets.policy import Policy
+from securetenant.sets.policy import Policy, Unclear
+from securetenant.sets.tiers import TierPolicy
 
 
 def body(kind: str, name: str, version: str = "v1", namespace: str = "", **fields: Any) -> dict[str, Any]:
@@ -141,15 +142,35 @@ def test_calicos_kind_of_the_same_name_is_not_kubernetes() -> None:
 
 
 def test_subnets_of_kube_ovn() -> None:
-    subnet = body(
-        "Subnet", "securetenant-shop", "kubeovn.io/v1", spec={"cidrBlock": "10.9.0.0/24,fd00::/64", "private": True}
-    )
-    named = {**subnet, "metadata": {"name": "other"}, "spec": {**subnet["spec"], "namespaces": ["bank"]}}
+    subnet = body("Subnet", "vault", "kubeovn.io/v1", spec={"cidrBlock": "10.9.0.0/24,fd00::/64", "private": True})
+    subnet["spec"]["namespaces"] = ["bank"]
     told = body("Namespace", "old", metadata={"annotations": {"ovn.kubernetes.io/cidr": "10.16.0.0/16"}})
-    cluster = reading.read([subnet, named, told, body("Namespace", "shop"), body("Namespace", "bank")]).cluster
-    blocks = [ip_network("10.9.0.0/24"), ip_network("fd00::/64")]
-    assert cluster.subnets == {"shop": blocks, "bank": blocks, "old": [ip_network("10.16.0.0/16")]}
-    assert "private of Subnet other" in cluster.unclear["bank"][0]
+    cluster = reading.read([subnet, told, body("Namespace", "bank")]).cluster
+    blocks = (ip_network("10.9.0.0/24"), ip_network("fd00::/64"))
+    assert cluster.subnets == {"old": [ip_network("10.16.0.0/16")]}
+    assert kube_ovn.located(cluster).subnets == {**cluster.subnets, "bank": blocks}
+    ((name, is_private),) = ((one.name, one.is_private) for one in cluster.switches)
+    assert (name, is_private, cluster.plugin, cluster.are_tiers_enforced) == ("vault", True, "KubeOVN", False)
+
+
+def test_policies_of_tiers() -> None:
+    subject: dict[str, Any] = {"namespaces": {}}
+    rule = {"action": "Deny", "from": [{"namespaces": {}}]}
+    spec = {"tier": "Admin", "priority": 7, "subject": subject, "ingress": [rule]}
+    old = {key: value for key, value in spec.items() if key not in ("tier", "priority")}
+    baseline = body("BaselineAdminNetworkPolicy", "default", "policy.networking.k8s.io/v1alpha1", spec=old)
+    created = {"creationTimestamp": "2026-01-01T00:00:00Z"}
+    new = body("ClusterNetworkPolicy", "first", "policy.networking.k8s.io/v1alpha2", spec=spec, metadata=created)
+    odd = body("AdminNetworkPolicy", "odd", "policy.networking.k8s.io/v1alpha1", spec={"news": 1})
+    cluster = reading.read([baseline, new, odd, body("Namespace", "shop")]).cluster
+    assert not cluster.unclear
+    assert cluster.are_tiers_enforced
+    first, second, third = sorted(cluster.tiers, key=lambda one: one.ref.name)
+    assert isinstance(first.policy, TierPolicy)
+    assert (first.policy.tier, first.policy.priority) == ("Baseline", None)
+    assert isinstance(second.policy, TierPolicy)
+    assert (second.policy.tier, second.policy.priority, second.created) == ("Admin", 7, created["creationTimestamp"])
+    assert isinstance(third.policy, Unclear)
 
 
 def test_ranges_are_given() -> None:

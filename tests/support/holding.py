@@ -1,12 +1,13 @@
 """A tenant with all its NetworkPolicies, and those of others beside them, for tests of what is open."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Final
 
 from securetenant.api.tenant import SecureTenant
 from securetenant.controls.network.control import plan
-from securetenant.model.kinds import NETWORK_POLICY
+from securetenant.model.kinds import CLUSTER_NETWORK_POLICY, NETWORK_POLICY, Kind
 from securetenant.model.objects import Observed
+from securetenant.model.platform import Platform
 from securetenant.reach import holds, report
 from securetenant.reach.holds import Holds
 from tests.support.world import NOW, StaticWorld, mine, namespace, observe, observed, tenant
@@ -37,12 +38,27 @@ def space(selector: Any, pods: Any = None) -> dict[str, Any]:
     return {"namespaceSelector": selector, **({"podSelector": pods} if pods else {})}
 
 
-class Stage:
-    """A tenant whose policies stand as planned, until the test changes them."""
+def tier(name: str, subject: Any, priority: int = 10, **rules: Any) -> Observed:
+    """A ClusterNetworkPolicy for pods of these namespaces."""
+    spec = {"tier": "Admin", "priority": priority, "subject": {"namespaces": subject}, **rules}
+    return observed(CLUSTER_NETWORK_POLICY, name, spec=spec)
 
-    def __init__(self, *others: Any, **spec: Any) -> None:
+
+def inward(action: str, *spaces: str, ports: Any = None) -> list[Any]:
+    """Its rules of ingress."""
+    matched = {"protocols": [{"tcp": {"destinationPort": {"number": port}}} for port in ports]} if ports else {}
+    return [{"action": action, "from": [{"namespaces": named(*spaces) if spaces else {}}], **matched}]
+
+
+class Stage:
+    """A tenant whose policies stand as planned, until the test changes them. `absent`: kinds that are not served."""
+
+    def __init__(
+        self, *others: Any, platform: Platform | None = None, absent: Collection[Kind] = (), **spec: Any
+    ) -> None:
         self.tenant = tenant("pay", **{"namespaces": [A, B], **spec})
-        self.world = StaticWorld([self.tenant, *(o for o in others if isinstance(o, SecureTenant))])
+        tenants = [self.tenant, *(o for o in others if isinstance(o, SecureTenant))]
+        self.world = StaticWorld(tenants, platform=platform, absent=absent)
         self.world.put(*mine(self.tenant), *(o for o in others if not isinstance(o, SecureTenant)))
         self.settle(self.tenant)
 

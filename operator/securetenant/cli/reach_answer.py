@@ -10,17 +10,21 @@ from securetenant.cli.reach_ends import Addresses, End, Known, Selected, Target
 from securetenant.cli.reach_rows import Row, ticket
 from securetenant.cli.reach_states import ReachError, State
 from securetenant.model.objects import Ref
-from securetenant.reach import values
+from securetenant.reach import kube_ovn, values
 from securetenant.reach.flows import Pair, side_by_side
-from securetenant.reach.values import Cluster, Flow, Group, Outside, Pod, Standing
-from securetenant.sets import labels, ports
+from securetenant.reach.values import Cluster, Flow, Group, Outside, Pod, Standing, Tiered
+from securetenant.sets import labels, ports, selectors
 from securetenant.sets.labels import Labels, Values
-from securetenant.sets.policy import Policy, Unclear
+from securetenant.sets.policy import Direction, Policy, Unclear
+from securetenant.sets.tiers import TierPolicy
 
 # partly: for some of the pods, addresses or ports that were asked for. unknown: not as far as known.
 Outcome: TypeAlias = Literal["yes", "partly", "no", "unknown"]
-_FULL: Final = 0
-_SIDES: Final = (("egress", 1), ("ingress", 2))
+# The states: what each side says by its NetworkPolicies alone, and with the tiers; both sides; and with Subnets' rules.
+_SIDES: Final[tuple[tuple[Direction, int], ...]] = (("egress", 2), ("ingress", 3))
+_TIERED: Final = 2  # so many after the same without tiers
+_POLICIES: Final = 4
+_FULL: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +39,17 @@ class Answer:
 
 
 def answer(source: End, target: Target, state: State) -> Answer:
-    cluster = _cluster(source, target.end, state)
+    cluster = kube_ovn.located(_cluster(source, target.end, state))
+    apart = replace(cluster, switches=())
     spaces = [end.namespace for end in (source, target.end) if not isinstance(end, Addresses)]
-    states = [cluster, _only(cluster, "egress"), _only(cluster, "ingress")]
+    bare = replace(apart, tiers=())
+    states = [*(_only(one, side) for one in (bare, apart) for side, _ in _SIDES), apart, cluster]
     found = side_by_side(states, list(dict.fromkeys(spaces)))
     pairs = [pair for pair in found.pairs if _is(pair.source, source) and _is(pair.target, target.end)]
     flows = [flow for pair in pairs if (flow := pair.flow(_FULL, target.ports)).ports != ports.NONE]
     rows = reach_rows.of_flows((_narrowed(flow, source, target.end) for flow in flows), state)
     unknown = [f"{name}: {why}" for name in dict.fromkeys(spaces) for why in found.unknown.get(name, ())]
-    reasons = _reasons(pairs, source, target, state)
+    reasons = [*_reasons(pairs, source, target, state), *_of_subnets(pairs, source, target, cluster)]
     return Answer(_outcome(flows, target, unknown), rows, reasons, unknown, target.about)
 
 
@@ -102,11 +108,22 @@ def _value(values_: Values) -> str:
     return next(text for number in range(len(values_.listed) + 1) if (text := f"x{number}") not in values_.listed)
 
 
-def _only(cluster: Cluster, direction: Literal["egress", "ingress"]) -> Cluster:
+def _only(cluster: Cluster, direction: Direction) -> Cluster:
     """With what policies say of one direction alone."""
     return replace(
         cluster,
+        tiers=[_tier(one, direction) for one in cluster.tiers],
         policies={name: list(_of(listed, direction)) for name, listed in cluster.policies.items()},
+    )
+
+
+def _tier(one: Tiered, direction: Direction) -> Tiered:
+    if isinstance(one.policy, Unclear):
+        return one
+    return one._replace(
+        policy=replace(one.policy, ingress=(), egress=one.policy.egress)
+        if direction == "egress"
+        else replace(one.policy, egress=())
     )
 
 
@@ -184,14 +201,43 @@ def _reasons(pairs: Sequence[Pair], source: End, target: Target, state: State) -
         if not flows:
             others = [pair.passing[at].ports for pair in pairs if pair.passing[at].ports != ports.NONE]
             only = f" on these ports, but on {ports.described(reduce(ports.union, others))}" if others else ""
-            found.append(f"{called} does not allow it{only}")
+            found.append(f"{called} does not allow it{only}{_denying(pairs, end, direction, at, target, state)}")
             continue
         refs = dict.fromkeys(r for flow in flows for r in (flow.leaves if direction == "egress" else flow.enters))
         found.append(f"{called} allows it, {_by(refs, state)}")
-    blocked = not any(pair.passing[_FULL].ports != ports.NONE for pair in pairs)
+    blocked = not any(pair.passing[_POLICIES].ports != ports.NONE for pair in pairs)
     if blocked and found and all(" allows it" in text for text in found) and len(found) == 2:
         found.append("but not for the same pods and ports")
     return found
+
+
+def _denying(
+    pairs: Sequence[Pair], end: Selected | Known, direction: Direction, at: int, target: Target, state: State
+) -> str:
+    """The policies of tiers that may close what NetworkPolicies leave open."""
+    if all(pair.flow(at - _TIERED, target.ports).ports == ports.NONE for pair in pairs):
+        return ""
+    labels_of = state.cluster.namespaces.get(end.namespace, {})
+    refs = [
+        str(one.ref)
+        for one in state.cluster.tiers
+        if isinstance(one.policy, TierPolicy)
+        and any(not isinstance(rule, Unclear) and rule.action == "Deny" for rule in one.policy.rules(direction))
+        and (terms := labels.terms(one.policy.subject.namespaces or selectors.ALL)) is not None
+        and labels.matched(terms, labels_of)
+    ]
+    return f", since {' or '.join(refs)} denies it"
+
+
+def _of_subnets(pairs: Sequence[Pair], source: End, target: Target, cluster: Cluster) -> Iterator[str]:
+    """What Kube-OVN's Subnets change."""
+    without, with_ = ([pair.flow(at, target.ports).ports != ports.NONE for pair in pairs] for at in (_POLICIES, _FULL))
+    spaces = [end.namespace for end in (source, target.end) if not isinstance(end, Addresses)]
+    ruled = [f"Subnet {one.name}" for one in kube_ovn.subnets_of(cluster, spaces) if one.is_private or one.acls]
+    if any(without) and not any(with_):
+        yield f"but {' or '.join(ruled)} closes it"
+    elif any(with_) and not any(without):
+        yield f"but an acl of {' or '.join(ruled)} opens it"
 
 
 def _by(refs: Mapping[Ref, None], state: State) -> str:

@@ -26,7 +26,7 @@ from securetenant.kube.config import ConfigError, load
 from securetenant.kube.discovery import is_served
 from securetenant.kube.transport import ApiError, Forbidden, NotFound, Transport
 from securetenant.kube.wire import codec
-from securetenant.model.kinds import NAMESPACE, NETWORK_POLICY, Kind
+from securetenant.model.kinds import KUBE_OVN_SUBNET, NAMESPACE, NETWORK_POLICY, Kind
 from securetenant.model.names import GROUP
 from securetenant.model.objects import Json, Observed
 from securetenant.reach import reading
@@ -90,7 +90,7 @@ async def _of_cluster(settings: Settings, given: Given | None, pods: bool, servi
         kept = [have for have in listed.observed.get(one.ref.kind, ()) if have.ref != one.ref]
         listed.observed[one.ref.kind] = [*kept, one]
     world = snapshot.world_of(listed.observed, tenants, settings.platform())
-    unread = [kind for kind in listed.failed if kind in foreign.KINDS]
+    unread = [kind for kind in listed.failed if kind in (*foreign.KINDS, KUBE_OVN_SUBNET)]
     notes += [f"no {kind.plural} were read: {_why(error)}" for kind, error in listed.failed.items()]
     return state(
         f"{config.server} with {given.title}" if given else config.server,

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from securetenant.cli.reach_states import ReachError, State
 from securetenant.model.objects import Json, JsonValue, at
+from securetenant.reach import kube_ovn
 from securetenant.reach.reading import PODS
 from securetenant.reach.values import Pod
 from securetenant.sets import labels, ports
@@ -162,7 +163,7 @@ def _address(text: str, state: State, option: str) -> End:
         pods = [one for listed in state.read.pods.values() for one in listed if network[0] in one.addresses]
         if pods:
             return Known(pods)
-    cluster = state.cluster
+    cluster = kube_ovn.located(state.cluster)
     for name, blocks in cluster.subnets.items():
         if any(network.version == one.version and network.overlaps(one) for one in blocks):
             raise ReachError(f"{option} {text} is of the pods of {name}: name the namespace, or a pod of it")

@@ -7,7 +7,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 from securetenant.cli.output import count
 from securetenant.cli.reach_states import Source, State
 from securetenant.model.objects import Ref
-from securetenant.reach import addresses
+from securetenant.reach import addresses, kube_ovn
 from securetenant.reach.addresses import Span
 from securetenant.reach.flows import Pair, side_by_side
 from securetenant.reach.values import End, Flow, Outside
@@ -376,6 +376,10 @@ def why(row: Row, state: State) -> str:
         return ", ".join(part for part in (names, *found.tickets) if part)
     if found.foreign:
         return f"by {', '.join(found.foreign)}"
+    spaces = [name for place in (row.source, row.target) for name in place.namespaces]
+    subnets = kube_ovn.subnets_of(state.cluster, spaces)
+    if opening := [one.name for one in subnets if any(acl.allows for acl in one.acls)]:
+        return f"by an acl of Subnet {', '.join(opening)}, or since no policy closes it"
     bare = [
         f"no policy of {place_of(place._replace(pods=(labels.EVERY,)))} closes it"
         for place, refs in ((row.source, row.leaves), (row.target, row.enters))

@@ -1,6 +1,6 @@
 """What `reach` looks at: a cluster, files, or files on a cluster; as it is, and as the SecureTenants declare it."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -18,13 +18,15 @@ from securetenant.controls import ownership
 from securetenant.controls.control import NO_CLUSTER, Plan
 from securetenant.controls.lookup import NAMED
 from securetenant.controls.network.policies import rule_of
+from securetenant.drift.applied import recorded
 from securetenant.model import names
-from securetenant.model.kinds import NAMESPACE, NETWORK_POLICY
+from securetenant.model.kinds import CLUSTER_NETWORK_POLICY, KUBE_OVN_SUBNET, NAMESPACE, NETWORK_POLICY
 from securetenant.model.objects import Json, Observed, Ref, marks
 from securetenant.model.platform import Platform
-from securetenant.reach import reading
+from securetenant.reach import reading, tiers
 from securetenant.reach.reading import Malformed, Read
-from securetenant.reach.values import Cluster, Standing
+from securetenant.reach.values import Cluster, Standing, Tiered
+from securetenant.sets import kube_ovn
 from securetenant.settings import Settings
 
 # Which controls' objects decide who reaches whom, or which namespaces there are.
@@ -32,6 +34,7 @@ _CONTROLS = (NAMED["namespaces"], NAMED["network"])
 
 
 _LISTED = 3  # tenants that a note names
+_LATER = "9999"  # than all that stands
 _MANY = 50  # namespaces without any policy, from which on they are taken together
 
 
@@ -53,9 +56,10 @@ class Source:
 
 @dataclass(frozen=True)
 class State:
-    """`read`: what is there. `declared`: what would be if tenants' namespaces had the operator's policies alone, which
-    `sources` explains. `owner`: by namespace, the tenant. `objects`: all that was read. `notes`: what is not counted,
-    and why."""
+    """`read`: what is there. `declared`: what would be if tenants' namespaces had the operator's policies alone, and no
+    Subnet of Kube-OVN had rules; `sources` explains its policies. `owner`: by namespace, the tenant. `objects`: all
+    that was read. `notes`: what is not counted, and why.
+    """
 
     title: str
     read: Read
@@ -165,17 +169,29 @@ def state(
         ]
         for name in _named(rendered, world, now):
             spaces.setdefault(name, reading.labels(name))
-    sources = {policy.ref: one.source(policy.ref) for one in rendered for policy in one.policies}
+    sources = {ref: one.source(ref) for one in rendered for ref in one.refs()}
+    # Those that the operator writes are not rendered here.
+    replaced = {f"{KUBE_OVN_SUBNET.prefix}{entry.name}" for one in writing for entry in one.tenant.spec.namespaces}
     standing = _without_ours(cluster.policies, objects, {one.tenant.name for one in writing})
     cluster = replace(
         cluster,
         namespaces=spaces,
         policies=_joined(standing, writing),
+        tiers=_tiers(cluster.tiers, {ref for one in writing for ref in recorded(one.tenant.status)}, writing),
+        switches=[_without_rules(one) if one.name in replaced else one for one in cluster.switches],
         unclear=_with(cluster.unclear, unclear, spaces),
     )
     owner = _owners(spaces, world, [one.tenant for one in rendered])
     others = {name: listed for name, listed in cluster.policies.items() if name not in owner}
-    declared = replace(cluster, policies=_joined(others, rendered), unclear={})
+    ours = {ref for one in rendered for ref in recorded(one.tenant.status)}
+    declared = replace(
+        cluster,
+        policies=_joined(others, rendered),
+        tiers=[left for one in _tiers(cluster.tiers, ours, rendered) if (left := _outside_of(owner, one, sources))],
+        switches=list(map(_without_rules, cluster.switches)),
+        unclear={},
+    )
+    told += [("", what) for what in _uncertain(cluster)]
     return State(title, Read(cluster, found.pods), declared, sources, owner, objects, [*notes, *_notes(told)])
 
 
@@ -186,7 +202,8 @@ def _notes(told: Iterable[tuple[str, str]]) -> Iterator[str]:
         tenants.setdefault(message, {})[name] = None
     for message, found in tenants.items():
         more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
-        yield f"{', '.join([*found][:_LISTED])}{more}: {message}"
+        about = f"{', '.join([*found][:_LISTED])}{more}"
+        yield f"{about}: {message}" if about else message
 
 
 def _named(rendered: Iterable["_Rendered"], world: World, now: datetime) -> Iterator[str]:
@@ -204,10 +221,15 @@ class _Rendered:
     tenant: SecureTenant
     plans: Sequence[Plan]
     policies: Sequence[Standing]
+    tiers: Sequence[Tiered]
 
     def namespaces(self) -> Iterator[tuple[str, Mapping[str, str]]]:
         for want in (want for plan in self.plans for want in plan.desired if want.ref.kind is NAMESPACE):
             yield want.ref.name, {**want.labels, **marks(self.tenant.name, want.control)}
+
+    def refs(self) -> Iterator[Ref]:
+        yield from (one.ref for one in self.policies)
+        yield from (one.ref for one in self.tiers)
 
     def source(self, ref: Ref) -> Source:
         found = rule_of(ref.name)
@@ -235,7 +257,38 @@ def _rendered(tenant: SecureTenant, world: World, now: datetime) -> _Rendered:
         for want in plan.desired
         if want.ref.kind is NETWORK_POLICY
     ]
-    return _Rendered(tenant, plans, policies)
+    above = [
+        reading.tiered(want.ref.kind, want.ref.name, want.body["spec"])
+        for plan in plans
+        for want in plan.desired
+        if want.ref.kind is CLUSTER_NETWORK_POLICY
+    ]
+    return _Rendered(tenant, plans, policies, above)
+
+
+def _tiers(standing: Iterable[Tiered], written: Container[Ref], rendered: Iterable[_Rendered]) -> list[Tiered]:
+    """These, and those of the tenants instead of what was `written` for them before. What stands keeps its age."""
+    found = {one.ref: one for one in standing}
+    planned = [one for tenant in rendered for one in tenant.tiers]
+    wanted = {one.ref: one._replace(created=found[one.ref].created if one.ref in found else _LATER) for one in planned}
+    return [*(one for ref, one in found.items() if ref not in written and ref not in wanted), *wanted.values()]
+
+
+def _outside_of(owner: Collection[str], one: Tiered, sources: Container[Ref]) -> Tiered | None:
+    """Ours; and what the policies of others say of namespaces that no tenant has."""
+    return one if one.ref in sources else tiers.elsewhere(one, owner)
+
+
+def _without_rules(subnet: kube_ovn.Subnet) -> kube_ovn.Subnet:
+    return replace(subnet, is_private=False, allowed=(), acls=(), unclear=())
+
+
+def _uncertain(cluster: Cluster) -> Iterator[str]:
+    if cluster.tiers and not cluster.are_tiers_enforced:
+        yield (
+            "whether Kube-OVN enforces ClusterNetworkPolicies (ENABLE_ANP) no object tells: what they deny counts as "
+            "open all the same"
+        )
 
 
 def _joined(standing: Mapping[str, Sequence[Standing]], rendered: Iterable[_Rendered]) -> dict[str, Sequence[Standing]]:

@@ -9,7 +9,6 @@ kube_ovn.py  what Kube-OVN does beside all policies
 layers.py    what decides at the ends of a connection, where there is one of these
 passing.py   what passes between two classes, or to addresses outside the cluster
 flows.py     the flows that result, of a cluster or between two states of it
-explain.py   why one connection passes or does not
 addresses.py ranges of addresses outside the cluster
 standing.py  what stands in a few namespaces, out of the caches
 holds.py     where what stands differs from what a tenant declares

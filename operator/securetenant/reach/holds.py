@@ -1,38 +1,40 @@
 """Whether what is really open to and from a tenant's namespaces is what is declared.
 
-Declared: its namespaces have exactly the NetworkPolicies of its plan, and everything else stands as it is. Effective:
-what stands. So the two differ only by policies in its namespaces, and where those are as planned there is nothing to
-compute. What differs is looked at up to the other end, where a flow may be closed; what would cost too much to look at
-counts as open.
+Declared: its namespaces have exactly the NetworkPolicies of its plan, no policy of a tier opens or closes anything
+there, and everything else stands as it is. Effective: what stands. So the two differ only by policies in its
+namespaces, and by those of tiers that are about them; where there is neither there is nothing to compute. What differs
+is looked at up to the other end, where a flow may be closed; what would cost too much to look at counts as open.
+
+Whether the network plug-in enforces tiers no object tells. So a flow is open if it is with the tiers or without, and
+the operator's own policies in the Admin tier close nothing that a NetworkPolicy opens.
 """
 
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from securetenant.controls.network import openings
 from securetenant.controls.network.control import DENY
 from securetenant.controls.network.foreign import found as foreign
+from securetenant.controls.network.foreign.found import Concerning
 from securetenant.controls.world import World
-from securetenant.model.kinds import NETWORK_POLICY
+from securetenant.model.kinds import CLUSTER_NETWORK_POLICY, KUBE_OVN_SUBNET, NETWORK_POLICY
 from securetenant.model.objects import Desired, Ref
-from securetenant.reach import addresses, standing
-from securetenant.reach.flows import compare
+from securetenant.reach import costs, opened, standing, tiers
+from securetenant.reach.flows import side_by_side
+from securetenant.reach.opened import Opening
 from securetenant.reach.standing import BOTH, Others
-from securetenant.reach.values import Cluster, End, Flow, Outside, Standing
+from securetenant.reach.values import Cluster, End, Flow, Group, Outside, Standing, Tiered
 from securetenant.sets import labels, policy, ports
 from securetenant.sets.blocks import Block
-from securetenant.sets.labels import Labels
-from securetenant.sets.policy import Direction, Peer, PodPeer, Policy, Rule, Unclear
-from securetenant.sets.ports import HIGHEST, LOWEST, Ports, Range
-from securetenant.sets.selectors import ALL, Selector
+from securetenant.sets.policy import Direction, Policy, Unclear
+from securetenant.sets.ports import Ports
+from securetenant.sets.selectors import Selector
+from securetenant.sets.tiers import Action
 
 # What a pass compares; beyond that, what differs counts as open.
 PEERS: Final = 64
-PAIRS: Final = 800  # of kinds of pods, in namespaces of which one names the other: 13 us each
-OWN_AS_PAIRS: Final = 25  # a namespace whose policies differ takes as long as so many pairs
-OTHER_AS_PAIRS: Final = 5  # and so does one that is looked at
-PARTS: Final = 40_000  # comparisons of a block with a part of the address space: 0.2 us each
+_DECIDING: Final[tuple[Action, Action]] = ("Accept", "Deny")
 
 
 class Difference(NamedTuple):
@@ -65,7 +67,7 @@ class _Sums:
 
     found: dict[tuple[Direction, str, str], tuple[Ports, set[str], set[Ref]]] = field(default_factory=dict)
 
-    def add(self, opening: "_Opening", allowed: Ports) -> None:
+    def add(self, opening: Opening, allowed: Ports) -> None:
         key = *opening.side, openings.shown(opening.peer)
         known, named, refs = self.found.get(key, (ports.NONE, set(), set()))
         named |= {f"{port.protocol} {port.name}" for port in opening.rule.named}
@@ -96,13 +98,19 @@ class _Namespace:
 
 def look(desired: Collection[Desired], held: Sequence[str], world: World) -> Holds:
     """Compare what stands in the namespaces that a tenant holds with what is desired there."""
-    there = [name for name in held if standing.labels_of(name, world) is not None]
-    wanted: dict[str, dict[Ref, Desired]] = {name: {} for name in there}
+    own = {name: labels for name in held if (labels := standing.labels_of(name, world)) is not None}
+    wanted: dict[str, dict[Ref, Desired]] = {name: {} for name in own}
     for want in desired:
         if want.ref.kind is NETWORK_POLICY and want.ref.namespace in wanted:
             wanted[want.ref.namespace][want.ref] = want
-    unknown = unclear(there, world, {want.ref for want in desired})
-    spaces = [one for name in there if (one := _differing(name, wanted[name], world)) is not None]
+    above = _above(desired, own, world)
+    unknown = [*above.unknown, *_switched(own, world)]
+    concerned = {one.namespace for one in (*above.accepted, *above.denied)}
+    found = (_compared(name, wanted[name], world, is_concerned=name in concerned) for name in own)
+    spaces = [one for one in found if one is not None]
+    above = above.meeting(spaces)
+    concerned = {one.namespace for one in (*above.accepted, *above.denied)}
+    spaces = [one for one in spaces if one.added or one.lost or one.name in concerned]
     if not spaces:
         return Holds(unknown=tuple(unknown))
     unexpected: list[Difference] = []
@@ -110,41 +118,85 @@ def look(desired: Collection[Desired], held: Sequence[str], world: World) -> Hol
         unknown += _not_understood(space.added)
         space.added = [left for one in space.added if (left := _understood(one)) is not None]
         unexpected += [Difference(side, space.name, openings.shown(None), "all ports", ()) for side in space.open]
-    found = _Comparison(spaces, world)
-    unexpected += found.opened.listed()
-    is_open = {(side, space.name) for space in spaces for side in space.open}
-    blocked = [one for one in found.closed.listed() if (one.direction, one.namespace) not in is_open | found.unseen]
-    if not found.is_compared:
-        return Holds(tuple(sorted(unexpected)), tuple(blocked), tuple(unknown))
+    comparison = _Comparison(spaces, above, world)
+    unexpected += comparison.opened.listed()
+    unknown += comparison.unknown
+    is_open = {(side, space.name) for space in spaces for side in space.open} | comparison.unseen
+    blocked = [one for one in comparison.closed.listed() if (one.direction, one.namespace) not in is_open]
+    looked = comparison.others if comparison.is_compared else Others(world)
     return Holds(
         unexpected=tuple(sorted(unexpected)),
         blocked=tuple(blocked),
-        unknown=tuple(unknown),
-        others=frozenset(found.others.spaces.keys() - set(there)),
-        selectors=frozenset(where for where, names in found.others.looked.items() if names is not None),
+        unknown=tuple(dict.fromkeys(unknown)),
+        others=frozenset(looked.spaces.keys() - own.keys()),
+        selectors=frozenset(where for where, names in looked.looked.items() if names is not None),
     )
 
 
 def unclear(namespaces: Sequence[str], world: World, ours: Container[Ref]) -> list[str]:
     """What may open or close something in these namespaces beside the NetworkPolicies as they are written: policies of
-    other kinds that select their pods, or may, and annotations that switch one off. `ours`: what is planned.
+    other kinds that select their pods, or may, and annotations that switch one off. `ours`: what is planned."""
+    found = map(_selecting, foreign.concerning(namespaces, DENY, world, ours))
+    return [*found, *_switched(namespaces, world)]
 
-    This is the place where a kind that `Cluster` knows becomes a part of what is compared instead.
-    """
-    found = [
-        f"{one.policy.ref.kind.key} {one.policy.ref.name} selects pods of {one.places or one.policy.ref.namespace}"
-        for one in foreign.concerning(namespaces, DENY, world, ours)
-    ]
+
+def _selecting(one: Concerning) -> str:
+    return f"{one.policy.ref.kind.key} {one.policy.ref.name} selects pods of {one.places or one.policy.ref.namespace}"
+
+
+def _switched(namespaces: Iterable[str], world: World) -> Iterator[str]:
     for have in (have for name in namespaces for have in standing.in_namespace(name, world)):
         if keys := standing.switched(have):
-            found.append(f"{have.ref} may be switched off by its annotation {', '.join(keys)}")
-    return found
+            yield f"{have.ref} may be switched off by its annotation {', '.join(keys)}"
 
 
-def _differing(name: str, wanted: Mapping[Ref, Desired], world: World) -> _Namespace | None:
+class _Above(NamedTuple):
+    """The policies of the tier Admin about a tenant's namespaces that are not as planned; what they accept and deny.
+    `ours`: those that are as planned."""
+
+    tiers: Sequence[Tiered]
+    ours: Sequence[Tiered]
+    accepted: Sequence[Opening]
+    denied: Sequence[Opening]
+    unknown: Sequence[str]
+
+    def meeting(self, spaces: Iterable[_Namespace]) -> "_Above":
+        """With that alone of what is denied which may close something declared."""
+        declared = [one for space in spaces for one in opened.every([*space.common, *space.lost])]
+        denied = [one for one in self.denied if any(opened.may_meet(one, other) for other in declared)]
+        return self._replace(denied=denied)
+
+
+def _above(desired: Iterable[Desired], own: standing.Spaces, world: World) -> _Above:
+    planned = {
+        want.ref: have
+        for want in desired
+        if want.ref.kind is CLUSTER_NETWORK_POLICY and (have := world.get(want.ref)) is not None
+        if have.field("spec") == want.body["spec"]
+    }
+    found: list[Tiered] = []
+    unknown: list[str] = []
+    for one in foreign.concerning(list(own), DENY, world, planned):
+        tiered = standing.tiered(one.policy) if one.policy.ref.kind in tiers.KINDS else None
+        if tiered is None or isinstance(tiered.policy, Unclear):
+            unknown.append(_selecting(one))
+        else:
+            unknown += tiers.unclear(tiered.ref, tiered.policy)
+            found.append(tiered)
+    accepted, denied = (
+        [opening for policy in found for opening in opened.of_tier(policy, action, own)] for action in _DECIDING
+    )
+    # Of kinds before ClusterNetworkPolicy nobody knows whether they come before ours.
+    is_ordered = found and all(one.ref.kind is CLUSTER_NETWORK_POLICY for one in found)
+    ours = [standing.tiered(have) for have in planned.values()] if is_ordered else []
+    return _Above(found, ours, accepted, denied, unknown)
+
+
+def _compared(name: str, wanted: Mapping[Ref, Desired], world: World, *, is_concerned: bool) -> _Namespace | None:
+    """None where all is as planned. `is_concerned`: whether policies of tiers are about it."""
     stand = {have.ref: have for have in standing.in_namespace(name, world)}
     equal = {ref for ref, have in stand.items() if ref in wanted and have.field("spec") == wanted[ref].body["spec"]}
-    if len(equal) == len(stand) == len(wanted):
+    if len(equal) == len(stand) == len(wanted) and not is_concerned:
         return None
 
     def planned(refs: Iterable[Ref]) -> list[Standing]:
@@ -175,80 +227,46 @@ def _understood(one: Standing) -> Standing | None:
     return one._replace(policy=Policy(one.policy.pods, ingress, egress))
 
 
-class _Opening(NamedTuple):
-    """One peer of one rule of a policy; None: everyone."""
-
-    direction: Direction
-    ref: Ref
-    pods: Selector
-    rule: Rule
-    peer: Peer | None
-
-    @property
-    def key(self) -> tuple[object, ...]:
-        """What it opens, whichever policy does."""
-        return self.direction, self.ref.namespace, self.pods, self.peer, self.rule.ports, self.rule.named
-
-    @property
-    def side(self) -> tuple[Direction, str]:
-        return self.direction, self.ref.namespace
-
-
-def _each(one: Standing) -> Iterator[_Opening]:
-    if isinstance(one.policy, Policy):
-        for direction in BOTH:
-            for rule in one.policy.rules(direction) or ():
-                if isinstance(rule, Rule):
-                    for peer in (None,) if rule.peers is None else rule.peers:
-                        yield _Opening(direction, one.ref, one.policy.pods, rule, peer)
-
-
-def _all(listed: Iterable[Standing]) -> list[_Opening]:
-    return [opening for one in listed for opening in _each(one)]
-
-
-def _kept(one: Standing, but: Collection[_Opening]) -> Standing:
-    """A policy without these openings."""
-    rules: dict[Direction, list[Rule]] = {direction: [] for direction in BOTH}
-    for opening in _each(one):
-        if opening not in but:
-            peers = None if opening.peer is None else (opening.peer,)
-            rules[opening.direction].append(Rule(peers, opening.rule.ports, opening.rule.named))
-    pods = one.policy.pods if isinstance(one.policy, Policy) else ALL
-    return one._replace(policy=Policy(pods, tuple(rules["ingress"]), tuple(rules["egress"])))
-
-
 class _Comparison:
-    """The flows that the policies of these namespaces open and close. `is_compared`: whether the other end was looked
-    at at all; `unseen`: the directions, by namespace, in which something counts as open that was not looked at."""
+    """The flows that the policies of these namespaces, and those above them, open and close. `is_compared`: whether the
+    other end was looked at at all; `unseen`: the directions, by namespace, in which something counts as open that was
+    not looked at; `unknown`: what may be closed."""
 
-    def __init__(self, spaces: Sequence[_Namespace], world: World) -> None:
+    def __init__(self, spaces: Sequence[_Namespace], above: _Above, world: World) -> None:
         self.others = Others(world)
         self.opened, self.closed = _Sums(), _Sums()
+        self.unknown: list[str] = []
+        self._above, self._world = above, world
         self._own = {space.name: standing.labels_of(space.name, world) or {} for space in spaces}
-        common = {opening.key for space in spaces for opening in _all(space.common)}
-        added, lost = (_all(one for space in spaces for one in listed(space)) for listed in (_added, _lost))
-        self._added = _apart(added, common | {opening.key for opening in lost})
-        self._lost = _apart(lost, common | {opening.key for opening in added})
+        common = {opening.key for space in spaces for opening in opened.every(space.common)}
+        added, lost = ([one for space in spaces for one in opened.every(listed(space))] for listed in (_added, _lost))
+        self._added = opened.apart([*added, *above.accepted], common | {opening.key for opening in lost})
+        self._lost = opened.apart(lost, common | {opening.key for opening in added})
         differing = [*self._lost, *self._added]
         unseen = {one for number, one in enumerate(differing) if number >= PEERS or not self._is_seen(one)}
+        met = self._met(spaces)
+        by_address = any(isinstance(one.peer, Block) for one in (*differing, *met) if one not in unseen)
         self._spaces: standing.Spaces = {**self.others.spaces, **self._own}
-        by_address = any(isinstance(one.peer, Block) for one in differing if one not in unseen)
-        before, after = self._states(spaces, unseen, "Keep" if by_address else "Drop")
-        self.is_compared = not unseen.issuperset(differing) and _is_small(before, after, self._own)
-        if not self.is_compared:
-            unseen = set(differing)
+        states = self._states(spaces, unseen, "Keep" if by_address else "Drop")
+        is_small = costs.is_small(states, self._own)
+        self.is_compared = is_small and not (unseen.issuperset(differing) and not met)
+        if self.is_compared:
+            self._compare(states, unseen)
         else:
-            difference = compare(before, after, of=self._own)
-            self._count(difference.opened, [one for one in self._added if one not in unseen], self.opened)
-            self._count(difference.closed, [one for one in self._lost if one not in unseen], self.closed)
+            unseen = set(differing)
+            if met:
+                self.unknown += [f"{ref} may close what is agreed: too much to compare" for ref in self._denying]
         for listed, sums in ((self._added, self.opened), (self._lost, self.closed)):
             for opening in listed:
                 if opening in unseen:
                     sums.add(opening, opening.rule.ports)
         self.unseen = {opening.side for opening in self._added if opening in unseen}
 
-    def _is_seen(self, opening: _Opening) -> bool:
+    @property
+    def _denying(self) -> list[Ref]:
+        return sorted({one.ref for one in self._above.denied})
+
+    def _is_seen(self, opening: Opening) -> bool:
         """Whether the namespaces at the other end may be looked at; then they are."""
         peer = opening.peer
         if peer is None:
@@ -257,16 +275,25 @@ class _Comparison:
             return True
         return self.others.selected(peer.namespaces) is not None
 
-    def _states(
-        self, spaces: Sequence[_Namespace], unseen: set[_Opening], blocks: standing.Blocks
-    ) -> tuple[Cluster, Cluster]:
-        """What is declared, and what stands, of these namespaces and of those that were looked at. All these are
-        closed otherwise: where that is not so is told by itself."""
+    def _met(self, spaces: Iterable[_Namespace]) -> list[Opening]:
+        """What is declared and may be denied; the other end of it is looked at."""
+        declared = [one for space in spaces for one in opened.every([*space.common, *space.lost])]
+        met = [one for one in declared if any(opened.may_meet(deny, one) for deny in self._above.denied)]
+        for one in met:
+            if not self._is_seen(one):
+                closing = sorted({deny.ref for deny in self._above.denied if opened.may_meet(deny, one)})
+                named = ", ".join(map(str, closing))
+                self.unknown.append(f"{named} may close {openings.shown(one.peer)}: too many namespaces to look at")
+        return met
+
+    def _states(self, spaces: Sequence[_Namespace], unseen: set[Opening], blocks: standing.Blocks) -> list[Cluster]:
+        """What is declared, and what stands, of these namespaces and of those that were looked at; then both once more
+        with the tiers, if there are any. All these are closed otherwise: where that is not so is told by itself."""
         there = self._spaces
         apart = {name: self.others.policies(name, self._own) for name in there if name not in self._own}
 
         def kept(listed: Iterable[Standing]) -> Iterator[Standing]:
-            return (_kept(one, unseen) for one in listed if not unseen.issuperset(_each(one)))
+            return (opened.kept(one, unseen) for one in listed if not unseen.issuperset(opened.each(one)))
 
         def state(differing: Callable[[_Namespace], Sequence[Standing]]) -> Cluster:
             found = dict(apart)
@@ -277,35 +304,74 @@ class _Comparison:
                 )
             return Cluster(there, found)
 
-        return state(_lost), state(_added)
+        states = [state(_lost), state(_added)]
+        listed = {one.ref: one for one in (*self._above.tiers, *self._above.ours, *self.others.tiers.values())}
+        if not self._above.tiers and not self.others.tiers:
+            return states
+        standing_ = [one if blocks == "Keep" else opened.without_blocks(one) for one in listed.values()]
+        declared = [left for one in standing_ if (left := tiers.elsewhere(one, self._own)) is not None]
+        return [*states, *(replace(one, tiers=each) for one, each in zip(states, (declared, standing_), strict=True))]
 
-    def _count(self, flows: Iterable[Flow], causes: Iterable[_Opening], sums: "_Sums") -> None:
-        by_ref: dict[Ref, list[_Opening]] = {}
-        for opening in causes:
-            by_ref.setdefault(opening.ref, []).append(opening)
-        for flow in flows:
-            ends: tuple[tuple[Direction, tuple[Ref, ...], End], ...] = (
-                ("ingress", flow.enters, flow.source),
-                ("egress", flow.leaves, flow.target),
+    def _compare(self, states: Sequence[Cluster], unseen: Container[Opening]) -> None:
+        found = side_by_side(states, self._own)
+        added, lost = ([one for one in listed if one not in unseen] for listed in (self._added, self._lost))
+        denied = _Sums() if self._world.serves(KUBE_OVN_SUBNET) else self.closed
+        for before in range(0, len(states), 2):
+            closed = [flow for pair in found.pairs if (flow := pair.without(before, before + 1)).ports != ports.NONE]
+            self._count(
+                (flow for pair in found.pairs if (flow := pair.without(before + 1, before)).ports != ports.NONE),
+                added,
+                self.opened,
             )
-            for direction, refs, other in ends:
-                for opening in (one for ref in refs for one in by_ref.get(ref, ()) if one.direction == direction):
-                    allowed = ports.intersection(flow.ports, _numbers(opening.rule))
-                    if allowed != ports.NONE and self._is_with(opening, other):
+            self._count(closed, lost, self.closed)
+            if before > 0:
+                self._count(closed, self._above.denied, denied, by_policy=False)
+        if denied is not self.closed:
+            self.unknown += [
+                f"{one.policies[0]} closes {one.direction} of {one.namespace} with {one.peer} on {one.ports}, if "
+                "Kube-OVN enforces it (ENABLE_ANP)"
+                for one in denied.listed()
+            ]
+
+    def _count(
+        self, flows: Iterable[Flow], causes: Iterable[Opening], sums: "_Sums", *, by_policy: bool = True
+    ) -> None:
+        """`by_policy`: only what the policies of a flow are the causes of."""
+        by_side: dict[tuple[Direction, str], list[Opening]] = {}
+        for opening in causes:
+            by_side.setdefault(opening.side, []).append(opening)
+        for flow in flows:
+            ends: tuple[tuple[Direction, tuple[Ref, ...], End, End], ...] = (
+                ("ingress", flow.enters, flow.target, flow.source),
+                ("egress", flow.leaves, flow.source, flow.target),
+            )
+            for direction, refs, own, other in ends:
+                names = own.namespaces if isinstance(own, Group) else ()
+                for opening in (one for name in names for one in by_side.get((direction, name), ())):
+                    if by_policy and opening.ref not in refs:
+                        continue
+                    allowed = ports.intersection(flow.ports, opened.numbers(opening.rule))
+                    if allowed != ports.NONE and self._is_with(opening, other) and _is_of(opening, own):
                         sums.add(opening, ports.intersection(allowed, opening.rule.ports))
 
-    def _is_with(self, opening: _Opening, other: End) -> bool:
+    def _is_with(self, opening: Opening, other: End) -> bool:
         """Whether the other end of a flow is this peer."""
         peer = opening.peer
         if peer is None:
             return True
         if isinstance(peer, Block) or isinstance(other, Outside):
-            return isinstance(peer, Block) and isinstance(other, Outside) and _overlap(peer, other)
+            return isinstance(peer, Block) and isinstance(other, Outside) and opened.is_within(peer, other)
         pods = labels.terms(peer.pods)
         there = {name: self._spaces[name] for name in other.namespaces}
-        if pods is None or not standing.among(opening.ref.namespace, peer, there):
+        if pods is None or not standing.among(opening.namespace, peer, there):
             return False
         return not other.pods or any(labels.both(pods, one) is not None for one in other.pods)
+
+
+def _is_of(opening: Opening, own: End) -> bool:
+    """Whether it is for pods of this end."""
+    pods = labels.terms(opening.pods)
+    return pods is not None and isinstance(own, Group) and any(labels.both(pods, one) is not None for one in own.pods)
 
 
 def _added(space: _Namespace) -> list[Standing]:
@@ -314,53 +380,3 @@ def _added(space: _Namespace) -> list[Standing]:
 
 def _lost(space: _Namespace) -> list[Standing]:
     return space.lost
-
-
-def _apart(listed: Iterable[_Opening], known: Container[object]) -> list[_Opening]:
-    """Without what is open by something else as well, word for word, and what selects no pods."""
-    return [one for one in listed if one.key not in known and not _is_nobody(one.peer)]
-
-
-def _is_nobody(peer: Peer | None) -> bool:
-    if not isinstance(peer, PodPeer):
-        return False
-    return labels.terms(peer.pods) is None or (peer.namespaces is not None and labels.terms(peer.namespaces) is None)
-
-
-def _numbers(rule: Rule) -> Ports:
-    """The ports of a rule; a named one may have any number."""
-    named = ports.merged(Range(port.protocol, LOWEST, HIGHEST) for port in rule.named)
-    return ports.union(rule.ports, named)
-
-
-def _overlap(block: Block, outside: Outside) -> bool:
-    return any(
-        one.version == part.version and one.first <= part.last and part.first <= one.last
-        for one in addresses.spans(block)
-        for part in map(addresses.span, outside.blocks)
-    )
-
-
-def _is_small(before: Cluster, after: Cluster, own: standing.Spaces) -> bool:
-    """Whether to compare two states takes 10 ms at most."""
-    kinds: dict[str, set[Labels]] = {name: set() for name in before.namespaces}
-    meeting: set[tuple[str, str]] = set()
-    spans = 0
-    for cluster in (before, after):
-        for name, listed in cluster.policies.items():
-            kinds[name] |= {
-                labels.terms(one.policy.pods) or labels.EVERY for one in listed if isinstance(one.policy, Policy)
-            }
-            for opening in _all(listed):
-                if isinstance(opening.peer, Block):
-                    spans += len(addresses.spans(opening.peer))
-                elif opening.peer is not None:
-                    pods = labels.terms(opening.peer.pods) or labels.EVERY
-                    for there in standing.among(name, opening.peer, cluster.namespaces):
-                        kinds[there].add(pods)
-                        meeting.add((min(name, there), max(name, there)))
-    counts = {name: standing.kinds_of_pods(found) for name, found in kinds.items()}
-    pairs = sum(counts[one] * counts[other] for one, other in meeting)
-    mine = sum(counts[name] for name in own)
-    pairs += OWN_AS_PAIRS * len(own) + OTHER_AS_PAIRS * (len(counts) - len(own))
-    return pairs <= PAIRS and mine * spans**2 <= PARTS

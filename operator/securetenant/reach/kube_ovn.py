@@ -53,16 +53,23 @@ def _bound(state: Cluster) -> dict[str, list[Subnet]]:
     return found
 
 
+def subnets_of(state: Cluster, names: Iterable[str]) -> list[Subnet]:
+    """Those that pods of these namespaces have addresses of."""
+    bound = _bound(state)
+    default = [subnet for subnet in state.switches if subnet.name == kube_ovn.DEFAULT]
+    return list(dict.fromkeys(subnet for name in names for subnet in bound.get(name, default)))
+
+
 def unclear(state: Cluster) -> Iterator[tuple[str, str]]:
     """By namespace, what is not understood of the Subnets that are for it, or may be."""
     strange = [subnet for subnet in state.switches if subnet.unclear] if is_used(state) else []
     if not strange:
         return
-    bound = _bound(state)
+    found = _bound(state)
     for subnet in strange:
         is_default = subnet.name == kube_ovn.DEFAULT
         for name in state.namespaces:
-            if not subnet.blocks or subnet in bound.get(name, ()) or (is_default and name not in bound):
+            if not subnet.blocks or subnet in found.get(name, ()) or (is_default and name not in found):
                 yield from ((name, f"Subnet/{subnet.name}: {what}") for what in subnet.unclear)
 
 

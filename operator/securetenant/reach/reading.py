@@ -22,8 +22,10 @@ from securetenant.model.kinds import (
     Kind,
 )
 from securetenant.model.objects import Json, JsonValue, Observed, Ref
-from securetenant.reach.values import Cluster, Pod, Standing
-from securetenant.sets import policy, space
+from securetenant.reach.tiers import KINDS as TIERS
+from securetenant.reach.tiers import parsed
+from securetenant.reach.values import Cluster, Pod, Standing, Tiered
+from securetenant.sets import kube_ovn, policy, space
 from securetenant.sets.blocks import Address, Network
 
 SUBNETS: Final = (KUBE_OVN_SUBNET, CALICO_IP_POOL, CILIUM_POD_IP_POOL)
@@ -59,6 +61,7 @@ class _Meta(msgspec.Struct, rename="camel"):
     labels: dict[str, str] | None = None
     annotations: dict[str, str] | None = None
     owner_references: list[_Owner] | None = None
+    creation_timestamp: str | None = None
 
 
 class _Port(msgspec.Struct, rename="camel"):
@@ -129,18 +132,34 @@ def read(objects: Iterable[Json], ranges: Iterable[Network] = ()) -> Read:
     local = [meta for kind in foreign.KINDS if kind.namespaced for meta, _ in listed.get(kind, {}).values()]
     for name in dict.fromkeys([*policies, *pods, *map(_namespace, local)]):
         spaces.setdefault(name, labels(name))
-    for kind in foreign.KINDS:
+    for kind in (kind for kind in foreign.KINDS if kind not in TIERS):
         for meta, body in listed.get(kind, {}).values():
             for name, why in _unclear(kind, meta, body, spaces):
                 unclear.setdefault(name, []).append(why)
     subnets = {meta.name: told for meta, _ in listed.get(NAMESPACE, {}).values() if (told := _annotated(meta))}
-    for kind in SUBNETS:
+    for kind in (CALICO_IP_POOL, CILIUM_POD_IP_POOL):
         for meta, body in listed.get(kind, {}).values():
             for name, given in _of_subnet(kind, meta, body):
                 subnets.setdefault(name, given)
-            for name, why in _rules_of_subnet(kind, meta, body, spaces):
-                unclear.setdefault(name, []).append(why)
-    return Read(Cluster(spaces, policies, subnets=subnets, ranges=tuple(ranges), unclear=unclear), pods)
+    switches = tuple(
+        kube_ovn.parsed(meta.name, body.get("spec")) for meta, body in listed.get(KUBE_OVN_SUBNET, {}).values()
+    )
+    cluster = Cluster(
+        spaces,
+        policies,
+        subnets=subnets,
+        ranges=tuple(ranges),
+        unclear=unclear,
+        tiers=[
+            tiered(kind, meta.name, body.get("spec"), meta.creation_timestamp or "")
+            for kind in TIERS
+            for meta, body in listed.get(kind, {}).values()
+        ],
+        are_tiers_enforced=not switches,
+        plugin="KubeOVN" if switches else "None",
+        switches=switches,
+    )
+    return Read(cluster, pods)
 
 
 def labels(name: str, given: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -150,6 +169,10 @@ def labels(name: str, given: Mapping[str, str] | None = None) -> dict[str, str]:
 
 def standing(namespace: str, name: str, spec: JsonValue) -> Standing:
     return Standing(Ref(NETWORK_POLICY, namespace, name), policy.parsed(spec))
+
+
+def tiered(kind: Kind, name: str, spec: JsonValue, created: str = "") -> Tiered:
+    return Tiered(Ref(kind, "", name), parsed(kind, spec), created)
 
 
 def _meta(body: Json) -> _Meta:
@@ -234,23 +257,5 @@ def _of_subnet(kind: Kind, meta: _Meta, body: Json) -> Iterable[tuple[str, list[
     fields = {"spec": msgspec.Raw(msgspec.json.encode(body.get("spec") or {}))}
     observed = Observed(Ref(kind, "", meta.name), "", "", "", False, {}, {}, (), (), fields)
     blocks = OF_SUBNET[kind](observed)
-    spec = body.get("spec")
-    told = spec.get("namespaces") if kind is KUBE_OVN_SUBNET and isinstance(spec, dict) else None
-    for name in told if isinstance(told, list) else ():
-        yield str(name), blocks
     if meta.name.startswith(kind.prefix):
         yield observed.ref.place, blocks
-
-
-def _rules_of_subnet(
-    kind: Kind, meta: _Meta, body: Json, spaces: Mapping[str, Mapping[str, str]]
-) -> Iterable[tuple[str, str]]:
-    """What a subnet of Kube-OVN forbids, or allows, beside policies."""
-    spec = body.get("spec")
-    if kind is not KUBE_OVN_SUBNET or not isinstance(spec, dict):
-        return
-    rules = [name for name in ("private", "acls") if spec.get(name)]
-    told = spec.get("namespaces")
-    for name in told if isinstance(told, list) and rules else ():
-        if name in spaces:
-            yield str(name), f"{' and '.join(rules)} of {kind.name} {meta.name} are not counted"

@@ -15,14 +15,16 @@ from securetenant.controls.network.foreign import found as foreign
 from securetenant.controls.subnets import places
 from securetenant.controls.world import World
 from securetenant.drift.applied import recorded
-from securetenant.model.kinds import NAMESPACE, NETWORK_POLICY
+from securetenant.model.kinds import NAMESPACE, NETWORK_POLICY, Kind
 from securetenant.model.objects import Observed, Ref
-from securetenant.reach.values import Cluster, Standing
+from securetenant.reach import tiers
+from securetenant.reach.values import Cluster, Standing, Tiered
 from securetenant.sets import labels, matching, policy, selectors
 from securetenant.sets.blocks import Block
 from securetenant.sets.labels import Labels
 from securetenant.sets.policy import TYPE, Direction, Peer, PodPeer, Policy, Rule, Unclear
 from securetenant.sets.selectors import Selector
+from securetenant.sets.tiers import TierPolicy
 
 # The kinds that decide what is open.
 LOOKED_AT: Final = (NAMESPACE, NETWORK_POLICY, *foreign.KINDS)
@@ -48,6 +50,16 @@ def _parsed(spec: bytes) -> Policy | Unclear:
 def parsed(have: Observed) -> Policy | Unclear:
     """The policy of a NetworkPolicy."""
     return _parsed(bytes(have.fields.get("spec", b"null")))
+
+
+@lru_cache(maxsize=128)
+def _parsed_tier(kind: Kind, spec: bytes) -> TierPolicy | Unclear:
+    return tiers.parsed(kind, msgspec.json.decode(spec))
+
+
+def tiered(have: Observed) -> Tiered:
+    """A policy of a tier."""
+    return Tiered(have.ref, _parsed_tier(have.ref.kind, bytes(have.fields.get("spec", b"null"))), have.created)
 
 
 def switched(have: Observed) -> list[str]:
@@ -80,6 +92,7 @@ class Others:
     world: World
     spaces: dict[str, Mapping[str, str]] = field(default_factory=dict)
     looked: dict[Selector, tuple[str, ...] | None] = field(default_factory=dict)
+    tiers: dict[Ref, Tiered] = field(default_factory=dict)
     _every: list[Observed] | None = None
     _comparisons: int = 0
     _policies: int = 0
@@ -119,18 +132,22 @@ class Others:
         return self._every
 
     def policies(self, namespace: str, towards: Spaces) -> list[Standing]:
-        """What stands in one of them, as far as it is about others (by name, their labels). Where policies of other
-        kinds select its pods, or one may be switched off, as if all were open: what is closed there is not known."""
+        """What stands in one of them, as far as it is about others (by name, their labels). Where policies of network
+        plug-ins select its pods, or one may be switched off, as if all were open: what is closed there is not known.
+        Those of tiers are in `tiers` then, but for the operator's own."""
         owner = ownership.holder(namespace, self.world)
-        if foreign.concerning((namespace,), DENY, self.world, recorded(owner.status) if owner is not None else ()):
-            return []
+        ours = recorded(owner.status) if owner is not None else ()
+        for have, *_ in foreign.concerning((namespace,), DENY, self.world, ours):
+            if have.ref.kind not in tiers.KINDS or isinstance((one := tiered(have)).policy, Unclear):
+                return []
+            self.tiers[have.ref] = one
         stand = in_namespace(namespace, self.world)
         if any(map(switched, stand)):
             return []
         is_kept = owner is not None and owner.spec.mode == "Enforce" and owner.spec.network.peers_by == "Selector"
-        ours = {have.ref for have in stand if is_kept and owner is not None and have.tenant == owner.name}
+        own = {have.ref for have in stand if is_kept and owner is not None and have.tenant == owner.name}
         listed = [Standing(have.ref, parsed(have)) for have in stand]
-        return cut(namespace, listed, towards, "Everyone", ours)
+        return cut(namespace, listed, towards, "Everyone", own)
 
 
 def closes(listed: Iterable[Standing], direction: Direction) -> bool:

@@ -6,20 +6,30 @@ names, rules that are not understood) may open and never closes, so that no flow
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import replace
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-from securetenant.model.objects import Ref
+from securetenant.model.kinds import (
+    ADMIN_NETWORK_POLICY,
+    BASELINE_ADMIN_NETWORK_POLICY,
+    CLUSTER_NETWORK_POLICY,
+    Kind,
+)
+from securetenant.model.names import LABEL_NAMESPACE_NAME
+from securetenant.model.objects import JsonValue, Ref
 from securetenant.reach.values import Cluster, Tiered
-from securetenant.sets import labels, ports, tiers
+from securetenant.sets import labels, ports, selectors, tiers
 from securetenant.sets.blocks import Block
 from securetenant.sets.labels import Labels
 from securetenant.sets.matching import Truth
 from securetenant.sets.policy import TYPE, PodPeer, Unclear
 from securetenant.sets.ports import HIGHEST, LOWEST, Ports, Range
-from securetenant.sets.selectors import Selector
+from securetenant.sets.selectors import Expression, Selector
 from securetenant.sets.tiers import Action, Rule, TierPolicy
 
+KINDS: Final = (ADMIN_NETWORK_POLICY, BASELINE_ADMIN_NETWORK_POLICY, CLUSTER_NETWORK_POLICY)
 HIGHEST_OF_KUBE_OVN: Final = 399
+_UNTOLD: Final = "Kube-OVN does so with ENABLE_ANP alone, which no object tells"
 
 
 class Entry(NamedTuple):
@@ -86,6 +96,10 @@ class Verdict(NamedTuple):
 # --- reading
 
 
+def parsed(kind: Kind, spec: JsonValue) -> TierPolicy | Unclear:
+    return tiers.parsed(spec, baseline=kind is BASELINE_ADMIN_NETWORK_POLICY)
+
+
 def layers(
     state: Cluster,
     selected: Callable[[Selector], Iterable[str]],
@@ -103,9 +117,15 @@ def layers(
         names, pods = tuple(selected(policy.subject.namespaces or Selector())), labels.terms(policy.subject.pods)
         if not names or pods is None:
             continue
-        unknown = dict.fromkeys(told for rule in (*policy.ingress, *policy.egress) for told in _unknown(one.ref, rule))
+        unknown = dict.fromkeys(unclear(one.ref, policy))
+        if not state.are_tiers_enforced and any(map(_may_accept, (*policy.ingress, *policy.egress))):
+            unknown[f"{one.ref} may not be enforced: {_UNTOLD}"] = None
         ingress, egress = (
-            tuple(_entry(one.ref, rule, number) for rule in policy.rules(direction)) for direction in TYPE
+            tuple(
+                _entry(one.ref, rule, number)._replace(is_certain=state.are_tiers_enforced)
+                for rule in policy.rules(direction)
+            )
+            for direction in TYPE
         )
         for name in names:
             found.setdefault(name, []).append(Layer(pods, policy.tier, (ingress, egress)))
@@ -162,6 +182,12 @@ def _entry(ref: Ref, rule: Rule | Unclear, number: Callable[[PodPeer | Block], i
     return Entry(rule.action, known, rule.ports, rule.named, ref, "nobody" if is_all else "beyond")
 
 
+def unclear(ref: Ref, policy: TierPolicy) -> Iterator[str]:
+    """What is not known of a policy."""
+    for rule in (*policy.ingress, *policy.egress):
+        yield from _unknown(ref, rule)
+
+
 def _unknown(ref: Ref, rule: Rule | Unclear) -> Iterator[str]:
     if isinstance(rule, Unclear):
         yield f"a rule of {ref} is not understood"
@@ -171,6 +197,16 @@ def _unknown(ref: Ref, rule: Rule | Unclear) -> Iterator[str]:
             yield f"a rule of {ref} is about nodes, whose addresses are not known here"
         elif isinstance(peer, tiers.Domain):
             yield f"a rule of {ref} is about the name {peer.name}, whose addresses are not known here"
+
+
+def elsewhere(one: Tiered, but: Collection[str]) -> Tiered | None:
+    """What a policy says of other namespaces than these; None: nothing that is understood."""
+    if not isinstance(one.policy, TierPolicy):
+        return None
+    subject = one.policy.subject
+    others = (Expression(LABEL_NAMESPACE_NAME, "NotIn", tuple(sorted(but))),) if but else ()
+    where = selectors.both(subject.namespaces or selectors.ALL, Selector((), others))
+    return where and one._replace(policy=replace(one.policy, subject=PodPeer(where, subject.pods)))
 
 
 def of(chosen: Iterable[Layer], matched: Collection[Labels], *, is_certain: bool = True) -> Sides:
@@ -274,8 +310,12 @@ def accepting(state: Cluster) -> Iterator[tuple[Selector, Rule | Unclear]]:
     for _, policy in enforced(state):
         if policy.tier == "Admin":
             for rule in (*policy.ingress, *policy.egress):
-                if (tiers.action_of(rule) if isinstance(rule, Unclear) else rule.action) in ("Accept", None):
+                if _may_accept(rule):
                     yield policy.subject.namespaces or Selector(), rule
+
+
+def _may_accept(rule: Rule | Unclear) -> bool:
+    return (tiers.action_of(rule) if isinstance(rule, Unclear) else rule.action) in ("Accept", None)
 
 
 def near(

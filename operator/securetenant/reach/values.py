@@ -52,9 +52,9 @@ class Cluster:
     the blocks that its pods' addresses lie in; `ranges`: the same for all others. Where neither is known, an ipBlock
     counts for addresses outside the cluster alone. `blocks_match_pods`: whether an ipBlock matches pods by address,
     which Kubernetes leaves to the network plug-in. `unclear`: by namespace, what (may) select its pods and is not
-    understood. `tiers`: the policies above and below NetworkPolicies, where the plug-in enforces them (Kube-OVN: only
-    if it is told to). `switches`: Kube-OVN's Subnets, if it is the plug-in; the addresses that are in neither `subnets`
-    nor `ranges` are taken from them.
+    understood. `tiers`: the policies above and below NetworkPolicies. `are_tiers_enforced`: whether the plug-in does
+    so for certain; otherwise they may open and never close. `switches`: Kube-OVN's Subnets, if it is the plug-in; the
+    addresses that are in neither `subnets` nor `ranges` are taken from them.
     """
 
     namespaces: Mapping[str, Mapping[str, str]]
@@ -65,6 +65,7 @@ class Cluster:
     blocks_match_pods: bool = True
     unclear: Mapping[str, Sequence[str]] = field(default_factory=dict)
     tiers: Sequence[Tiered] = ()
+    are_tiers_enforced: bool = True
     plugin: Literal["KubeOVN", "Calico", "Cilium", "None"] = "None"
     switches: Sequence[kube_ovn.Subnet] = ()
 

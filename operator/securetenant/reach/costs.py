@@ -1,0 +1,66 @@
+"""What a comparison costs, before it is made."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from securetenant.reach import addresses, opened, standing
+from securetenant.reach.standing import BOTH
+from securetenant.reach.values import Cluster, Tiered
+from securetenant.sets import labels, selectors
+from securetenant.sets.blocks import Block
+from securetenant.sets.labels import Labels
+from securetenant.sets.policy import PodPeer, Policy
+from securetenant.sets.tiers import Rule, TierPolicy
+
+PAIRS: Final = 800  # of kinds of pods, in namespaces of which one names the other: 13 us each
+OWN_AS_PAIRS: Final = 25  # a namespace whose policies differ takes as long as so many pairs
+OTHER_AS_PAIRS: Final = 5  # and so does one that is looked at
+PARTS: Final = 40_000  # comparisons of a block with a part of the address space: 0.2 us each
+
+
+def is_small(states: Sequence[Cluster], own: standing.Spaces) -> bool:
+    """Whether to compare these states takes 10 ms at most."""
+    spaces = states[0].namespaces
+    kinds: dict[str, set[Labels]] = {name: set() for name in spaces}
+    meeting: set[tuple[str, str]] = set()
+    spans = looked = 0
+    for where, pods, peers in (part for state in states for part in _parts(state)):
+        looked += len(where) * len(peers)
+        if looked > PARTS:
+            return False
+        for name in where:
+            kinds[name].add(pods)
+            for peer in peers:
+                if isinstance(peer, Block):
+                    spans += len(addresses.spans(peer))
+                    continue
+                selected = labels.terms(peer.pods) or labels.EVERY
+                for there in standing.among(name, peer, spaces):
+                    kinds[there].add(selected)
+                    meeting.add((min(name, there), max(name, there)))
+    counts = {name: standing.kinds_of_pods(found) for name, found in kinds.items()}
+    pairs = sum(counts[one] * counts[other] for one, other in meeting)
+    mine = sum(counts[name] for name in own)
+    pairs += OWN_AS_PAIRS * len(own) + OTHER_AS_PAIRS * (len(counts) - len(own))
+    return pairs * len(states) <= PAIRS * 2 and mine * spans**2 <= PARTS
+
+
+def _parts(state: Cluster) -> Iterator[tuple[Sequence[str], Labels, Sequence[Block | PodPeer]]]:
+    """The namespaces and pods of policies, and their peers."""
+    for name, listed in state.policies.items():
+        for one in listed:
+            pods = one.policy.pods if isinstance(one.policy, Policy) else selectors.ALL
+            peers = [opening.peer for opening in opened.each(one) if opening.peer is not None]
+            yield (name,), labels.terms(pods) or labels.EVERY, peers
+    for tier in state.tiers:
+        if isinstance(tier.policy, TierPolicy):
+            subject = tier.policy.subject
+            where = standing.among("", subject, state.namespaces)
+            yield where, labels.terms(subject.pods) or labels.EVERY, list(_peers(tier))
+
+
+def _peers(tier: Tiered) -> Iterable[Block | PodPeer]:
+    if isinstance(tier.policy, TierPolicy):
+        for rule in (rule for direction in BOTH for rule in tier.policy.rules(direction)):
+            if isinstance(rule, Rule):
+                yield from (peer for peer in rule.peers if isinstance(peer, Block | PodPeer))
