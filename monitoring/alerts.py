@@ -63,7 +63,9 @@ RECORDS: Final = (
 OPERATOR: Final = (
     Alert(
         "SecureTenantNoLeader",
-        "(sum by (cluster) (securetenant_leader) < 1) or absent(securetenant_leader)",
+        # Of a cluster that was scraped an hour ago and is not any more, nothing is left to sum.
+        "(sum by (cluster) (securetenant_leader) < 1) or absent(securetenant_leader) or"
+        " (count by (cluster) (securetenant_leader offset 1h) unless on (cluster) securetenant_leader)",
         "2m",
         "critical",
         "No instance of SecureTenant is active",

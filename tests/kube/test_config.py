@@ -222,6 +222,11 @@ def test_a_plain_file_is_read_as_the_library_reads_it(
         ({"certificate-authority": "ca.crt"}, {"token": "one"}),
         ({"certificate-authority-data": "not base64"}, {"token": "one"}),
         ({"server": "http://10.0.0.1"}, {"token": "one"}),
+        ({"certificate-authority-data": ""}, {"token": "one"}),
+        ({"certificate-authority-data": 7}, {"token": "one"}),
+        ({"tls-server-name": 7}, {"token": "one"}),
+        ({}, {"token": "one\ntwo"}),
+        ({}, {"token": 7}),
     ],
 )
 def test_all_other_files_are_the_librarys(cluster: dict[str, Any], user: dict[str, Any], tmp_path: Path) -> None:

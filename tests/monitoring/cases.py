@@ -48,6 +48,14 @@ CASES: Final = (
         "5m",
         "1m",
     ),
+    # One of several clusters is not scraped any more.
+    Case(
+        "SecureTenantNoLeader",
+        _one("securetenant_leader", f'{_C}, instance="1"', "1x70 stale")
+        | _one("securetenant_leader", 'cluster="d", instance="1"', "1x120"),
+        "80m",
+        {"cluster": "c"},
+    ),
     # Nothing is scraped any more.
     Case("SecureTenantNoLeader", {}, "5m", {"": ""}),
     *_both(

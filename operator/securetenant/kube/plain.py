@@ -41,18 +41,20 @@ def kubeconfig(paths: str, context: str | None, loaded: SimpleNamespace) -> bool
         cluster, user = chosen["cluster"], chosen["user"]
         if os.pathsep in paths or cluster.keys() - _CLUSTER or user.keys() - _USER or len(user) != 1:
             return False
-        token = user["token"] if "token" in user else (path.parent / user["tokenFile"]).read_text()
+        if not all(isinstance(value, str) and value for value in (*cluster.values(), *user.values())):
+            return False
+        token = (user["token"] if "token" in user else (path.parent / user["tokenFile"]).read_text()).strip()
         authority = cluster.get("certificate-authority-data")
         data = base64.b64decode(authority, validate=True).decode("ascii") if authority is not None else None
-        if not (isinstance(token, str) and token.strip() and cluster["server"].startswith("https://")):
+        if not token.isprintable() or " " in token or not token or not cluster["server"].startswith("https://"):
             return False
     except (OSError, LookupError, TypeError, AttributeError, ValueError, binascii.Error):
         return False
     named = cluster.get("certificate-authority")
-    if (data is None) == (named is None):
+    if (data is None) == (named is None) or "\0" in (named or ""):
         return False
     loaded.host = cluster["server"]
-    loaded.api_key = {"BearerToken": f"Bearer {token.strip()}"}
+    loaded.api_key = {"BearerToken": f"Bearer {token}"}
     loaded.ssl_ca_cert = str(path.parent / named) if named is not None else None
     loaded.ssl_ca_data = data
     loaded.tls_server_name = cluster.get("tls-server-name")

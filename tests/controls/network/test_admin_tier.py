@@ -314,3 +314,33 @@ def test_a_namespace_named_like_a_rule_is_not_told_as_its_flow() -> None:
     assert have is not None
     said = network.CONTROL.rollout(known, [Written(have.ref, None, have)], known.status, NOW)
     assert not said.notices
+
+
+def test_pods_with_rules_of_their_own_keep_the_dns_where_it_has_an_address_of_the_management() -> None:
+    """Theirs is the first policy, and it denies the management before it passes networks."""
+    rule = {
+        "name": "out",
+        "from": {"pods": {"matchLabels": {"app": "x"}}},
+        "to": [{"cidr": "203.0.113.0/24"}],
+        "ports": [{"port": 443}],
+    }
+    one = tenant("a", namespaces=["a1"], network={"egress": [rule]})
+    api_server = observed(
+        "EndpointSlice",
+        "kubernetes",
+        "default",
+        labels={"kubernetes.io/service-name": "kubernetes"},
+        addressType="IPv4",
+        endpoints=[{"addresses": ["10.9.9.9"], "conditions": {"ready": True}}],
+        ports=[{"port": 6443, "protocol": "TCP"}],
+    )
+    platform = replace(ON, dns_cidrs=("169.254.169.254/32",), dns_namespace="")
+    world = StaticWorld([one], [*mine(one), api_server], platform, absent=(KUBE_OVN_SUBNET,))
+    specs: list[Any] = [
+        want.body["spec"] for want in network.plan(one, world, NOW).desired if want.ref.kind is CLUSTER_NETWORK_POLICY
+    ]
+    egress = min(specs, key=lambda spec: int(spec["priority"]))["egress"]
+    places = [
+        (entry["action"], "169.254.169.254/32" in str(entry) or "169.254.0.0/16" in str(entry)) for entry in egress
+    ]
+    assert places.index(("Pass", True)) < places.index(("Deny", True))

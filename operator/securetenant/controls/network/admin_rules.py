@@ -90,11 +90,13 @@ def passing_ingress(agreed: Ends) -> Passed:
     return Passed(found.inside, found.wider)
 
 
-def passing_egress(agreed: Ends, management: Iterable[Block]) -> Passed:
-    """The agreed ends are passed, and nothing but the management is denied; a closing policy comes later."""
+def passing_egress(agreed: Ends, services: Ends, management: Iterable[Block]) -> Passed:
+    """The agreed ends are passed, and nothing but the management is denied; a closing policy comes later. `services`:
+    as above, since the management may have their addresses."""
     found = _fitted("egress", agreed, (), RULES - 1)
     if not found.outside:
         return Passed(found.inside, found.wider)
+    found = _fitted("egress", agreed, services, RULES - 1)
     denied = _rule("egress", "Deny", "management", _networks(management))
     return Passed((*found.inside, denied, *found.outside), found.wider)
 

@@ -229,7 +229,7 @@ def _policies(namespace: str, agreed: _Agreed, priority: int, common: _Common) -
         else:
             rules = {
                 "ingress": admin_rules.passing_ingress(ends["ingress"]),
-                "egress": admin_rules.passing_egress(ends["egress"], common.management),
+                "egress": admin_rules.passing_egress(ends["egress"], common.services, common.management),
             }
             subject = {"pods": {"namespaceSelector": there, "podSelector": selectors.rendered(own)}}
         wider = wider or next((one.wider for one in rules.values() if one.wider), "")
