@@ -35,8 +35,9 @@ def reach(*args: object, text: Any = None, code: int = 0) -> dict[str, Any]:
     return found
 
 
-def policy(name: str, subject: str, **rules: Any) -> dict[str, Any]:
-    spec = {"tier": "Admin", "priority": 10, "subject": {"namespaces": named(subject)}, **rules}
+def policy(name: str, *subject: str, **rules: Any) -> dict[str, Any]:
+    where = named(*subject) if subject else {}
+    spec = {"tier": "Admin", "priority": 10, "subject": {"namespaces": where}, **rules}
     return {
         "apiVersion": CLUSTER_NETWORK_POLICY.api_version,
         "kind": CLUSTER_NETWORK_POLICY.name,
@@ -80,6 +81,14 @@ def test_what_one_accepts_is_undeclared_and_the_policy_named() -> None:
         "ingress of ledger-prod allows it, by ClusterNetworkPolicy/in, which no SecureTenant declares"
         in (answer["reasons"])
     )
+
+
+def test_of_one_for_all_only_what_it_does_to_tenants_is_undeclared() -> None:
+    """At the other end it is as it is."""
+    everywhere = policy("in", **inward("Accept", "kube-system"))
+    found = reach("--all", text=[everywhere])
+    assert states(found, "kube-system", "ledger-prod") == {"undeclared": {"in"}}
+    assert [*states(found, "kube-system", "default")] == ["other"]
 
 
 def test_what_one_denies_is_declared_and_not_open() -> None:

@@ -4,10 +4,10 @@ import time
 from typing import Any, Final
 
 from securetenant.controls.network.control import plan
-from securetenant.model.kinds import NAMESPACE, NETWORK_POLICY
+from securetenant.model.kinds import KUBE_OVN_SUBNET, NAMESPACE, NETWORK_POLICY
 from securetenant.model.objects import Ref
 from securetenant.reach import costs, holds, standing
-from tests.support.holding import A, B, Stage, closed, egress, foreign, ingress, named, space, wide
+from tests.support.holding import A, B, Stage, closed, egress, foreign, ingress, inward, named, space, tier, wide
 from tests.support.markdown import ROOT
 from tests.support.world import NOW, namespace
 
@@ -135,10 +135,27 @@ def test_many_rules_declared() -> None:
     assert took(stage) < SOON
 
 
+def test_many_policies_of_tiers() -> None:
+    rule = {"name": "web", "from": [{"namespace": f"n{n}"} for n in range(20)]}
+    stage = Stage(absent=[KUBE_OVN_SUBNET], network={"ingress": [rule]})
+    wide(stage.world, 90)
+    for n in range(40):
+        rules = [each for m in range(20) for each in inward("Deny" if n % 2 else "Accept", f"n{n}", f"n{m}")]
+        stage.world.put(tier(f"f{n}", {}, n, ingress=rules))
+    assert took(stage) < SOON
+    for n in range(10):
+        networks = [{"networks": [f"198.51.{n}.{m}/32"]} for m in range(25)]
+        stage.world.put(tier(f"out{n}", {}, 100 + n, egress=[{"action": "Accept", "to": networks}]))
+    assert stage.look().unexpected
+    assert took(stage) < SOON
+
+
 def test_the_bounds_are_those_that_the_documentation_tells() -> None:
     page = (ROOT / "docs" / "controls" / "network.md").read_text()
     limits = f"{standing.NAMESPACES} namespaces in total, {standing.POLICIES} policies in them"
     assert f"{limits}, {standing.COMPARISONS:,} comparisons" in page
     assert f"not as planned | {holds.PEERS} |" in page
+    assert f"{holds.MEETINGS:,} pairs of what is denied" in page
+    assert f"{costs.LOOKS:,} peers of their rules" in page
     told = f"a namespace that differs counts as {costs.OWN_AS_PAIRS}, another as {costs.OTHER_AS_PAIRS}"
     assert f"{costs.PAIRS} pairs of kinds of pods; {told}" in page

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any, Final
 
+import msgspec
 import pytest
 
 from securetenant.controls.network import admin_tier
@@ -207,7 +208,10 @@ def test_ours_come_before_what_has_a_later_priority() -> None:
 
 def test_a_changed_one_of_ours_counts_as_any_other() -> None:
     at = stage(namespace("web"), platform=ON)
-    at.world.put(tier(admin_tier.name(A), named(A), ingress=inward("Accept", "web")))
+    have = at.world.get(Ref(CLUSTER_NETWORK_POLICY, "", admin_tier.name(A)))
+    assert have is not None
+    changed = tier("theirs", named(A), ingress=inward("Accept", "web"))
+    at.world.put(msgspec.structs.replace(have, fields=changed.fields))
     assert [one[4] for one in at.told()] == [[admin_tier.name(A)]]
 
 

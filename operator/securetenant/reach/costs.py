@@ -1,7 +1,7 @@
 """What a comparison costs, before it is made."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
 from securetenant.reach import addresses, opened, standing
 from securetenant.reach.standing import BOTH
@@ -15,6 +15,7 @@ from securetenant.sets.tiers import Rule, TierPolicy
 PAIRS: Final = 800  # of kinds of pods, in namespaces of which one names the other: 13 us each
 OWN_AS_PAIRS: Final = 25  # a namespace whose policies differ takes as long as so many pairs
 OTHER_AS_PAIRS: Final = 5  # and so does one that is looked at
+LOOKS: Final = 2000  # of peers of tiers' rules, for each namespace that they are for: 5 us each
 PARTS: Final = 40_000  # comparisons of a block with a part of the address space: 0.2 us each
 
 
@@ -23,11 +24,10 @@ def is_small(states: Sequence[Cluster], own: standing.Spaces) -> bool:
     spaces = states[0].namespaces
     kinds: dict[str, set[Labels]] = {name: set() for name in spaces}
     meeting: set[tuple[str, str]] = set()
-    spans = looked = 0
-    for where, pods, peers in (part for state in states for part in _parts(state)):
-        looked += len(where) * len(peers)
-        if looked > PARTS:
-            return False
+    spans = 0
+    if sum(len(where) * len(peers) for state in states for where, _, peers in _of_tiers(state)) > LOOKS:
+        return False
+    for where, pods, peers in (part for state in states for part in (*_of_policies(state), *_of_tiers(state))):
         for name in where:
             kinds[name].add(pods)
             for peer in peers:
@@ -45,13 +45,19 @@ def is_small(states: Sequence[Cluster], own: standing.Spaces) -> bool:
     return pairs * len(states) <= PAIRS * 2 and mine * spans**2 <= PARTS
 
 
-def _parts(state: Cluster) -> Iterator[tuple[Sequence[str], Labels, Sequence[Block | PodPeer]]]:
-    """The namespaces and pods of policies, and their peers."""
+# The namespaces and pods of a policy, and its peers.
+_Part: TypeAlias = tuple[Sequence[str], Labels, Sequence[Block | PodPeer]]
+
+
+def _of_policies(state: Cluster) -> Iterator[_Part]:
     for name, listed in state.policies.items():
         for one in listed:
             pods = one.policy.pods if isinstance(one.policy, Policy) else selectors.ALL
             peers = [opening.peer for opening in opened.each(one) if opening.peer is not None]
             yield (name,), labels.terms(pods) or labels.EVERY, peers
+
+
+def _of_tiers(state: Cluster) -> Iterator[_Part]:
     for tier in state.tiers:
         if isinstance(tier.policy, TierPolicy):
             subject = tier.policy.subject

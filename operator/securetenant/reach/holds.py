@@ -34,6 +34,7 @@ from securetenant.sets.tiers import Action
 
 # What a pass compares; beyond that, what differs counts as open.
 PEERS: Final = 64
+MEETINGS: Final = 3000  # of what a tier denies with what is declared: 3 us each
 _DECIDING: Final[tuple[Action, Action]] = ("Accept", "Deny")
 
 
@@ -104,11 +105,11 @@ def look(desired: Collection[Desired], held: Sequence[str], world: World) -> Hol
         if want.ref.kind is NETWORK_POLICY and want.ref.namespace in wanted:
             wanted[want.ref.namespace][want.ref] = want
     above = _above(desired, own, world)
-    unknown = [*above.unknown, *_switched(own, world)]
     concerned = {one.namespace for one in (*above.accepted, *above.denied)}
     found = (_compared(name, wanted[name], world, is_concerned=name in concerned) for name in own)
     spaces = [one for one in found if one is not None]
     above = above.meeting(spaces)
+    unknown = [*above.unknown, *_switched(own, world)]
     concerned = {one.namespace for one in (*above.accepted, *above.denied)}
     spaces = [one for one in spaces if one.added or one.lost or one.name in concerned]
     if not spaces:
@@ -159,12 +160,22 @@ class _Above(NamedTuple):
     accepted: Sequence[Opening]
     denied: Sequence[Opening]
     unknown: Sequence[str]
+    met: Sequence[tuple[Opening, Opening]] = ()
 
     def meeting(self, spaces: Iterable[_Namespace]) -> "_Above":
-        """With that alone of what is denied which may close something declared."""
-        declared = [one for space in spaces for one in opened.every([*space.common, *space.lost])]
-        denied = [one for one in self.denied if any(opened.may_meet(one, other) for other in declared)]
-        return self._replace(denied=denied)
+        """With that alone of what is denied which may close something declared (`met`)."""
+        declared: dict[tuple[Direction, str], list[Opening]] = {}
+        for one in (one for space in spaces for one in opened.every([*space.common, *space.lost])):
+            declared.setdefault(one.side, []).append(one)
+        pairs = [(one, other) for one in self.denied for other in declared.get(one.side, ())]
+        if len(pairs) > MEETINGS:
+            return self._replace(denied=(), unknown=[*self.unknown, *_too_much(self.denied)])
+        met = [(one, other) for one, other in pairs if opened.may_meet(one, other)]
+        return self._replace(denied=list(dict.fromkeys(one for one, _ in met)), met=met)
+
+
+def _too_much(denied: Iterable[Opening]) -> list[str]:
+    return [f"{ref} may close what is agreed: too much to compare" for ref in sorted({one.ref for one in denied})]
 
 
 def _above(desired: Iterable[Desired], own: standing.Spaces, world: World) -> _Above:
@@ -244,7 +255,7 @@ class _Comparison:
         self._lost = opened.apart(lost, common | {opening.key for opening in added})
         differing = [*self._lost, *self._added]
         unseen = {one for number, one in enumerate(differing) if number >= PEERS or not self._is_seen(one)}
-        met = self._met(spaces)
+        met = self._met()
         by_address = any(isinstance(one.peer, Block) for one in (*differing, *met) if one not in unseen)
         self._spaces: standing.Spaces = {**self.others.spaces, **self._own}
         states = self._states(spaces, unseen, "Keep" if by_address else "Drop")
@@ -255,16 +266,12 @@ class _Comparison:
         else:
             unseen = set(differing)
             if met:
-                self.unknown += [f"{ref} may close what is agreed: too much to compare" for ref in self._denying]
+                self.unknown += _too_much(above.denied)
         for listed, sums in ((self._added, self.opened), (self._lost, self.closed)):
             for opening in listed:
                 if opening in unseen:
                     sums.add(opening, opening.rule.ports)
         self.unseen = {opening.side for opening in self._added if opening in unseen}
-
-    @property
-    def _denying(self) -> list[Ref]:
-        return sorted({one.ref for one in self._above.denied})
 
     def _is_seen(self, opening: Opening) -> bool:
         """Whether the namespaces at the other end may be looked at; then they are."""
@@ -275,16 +282,12 @@ class _Comparison:
             return True
         return self.others.selected(peer.namespaces) is not None
 
-    def _met(self, spaces: Iterable[_Namespace]) -> list[Opening]:
+    def _met(self) -> list[Opening]:
         """What is declared and may be denied; the other end of it is looked at."""
-        declared = [one for space in spaces for one in opened.every([*space.common, *space.lost])]
-        met = [one for one in declared if any(opened.may_meet(deny, one) for deny in self._above.denied)]
-        for one in met:
+        for deny, one in self._above.met:
             if not self._is_seen(one):
-                closing = sorted({deny.ref for deny in self._above.denied if opened.may_meet(deny, one)})
-                named = ", ".join(map(str, closing))
-                self.unknown.append(f"{named} may close {openings.shown(one.peer)}: too many namespaces to look at")
-        return met
+                self.unknown.append(f"{deny.ref} may close {openings.shown(one.peer)}: too many namespaces to look at")
+        return [one for _, one in self._above.met]
 
     def _states(self, spaces: Sequence[_Namespace], unseen: set[Opening], blocks: standing.Blocks) -> list[Cluster]:
         """What is declared, and what stands, of these namespaces and of those that were looked at; then both once more
