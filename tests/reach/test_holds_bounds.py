@@ -1,7 +1,10 @@
 """What one comparison may cost, and that what is not looked at counts as open."""
 
 import time
+from collections.abc import Callable
 from typing import Any, Final
+
+import pytest
 
 from securetenant.controls.network.control import plan
 from securetenant.model.kinds import NAMESPACE, NETWORK_POLICY
@@ -98,6 +101,53 @@ def test_many_kinds_of_pods() -> None:
     assert took(stage) < SOON
 
 
+def one_rule(n: int) -> list[Any]:
+    return ingress(*(space({"matchLabels": {f"l{k}": "v"}}) for k in range(n)))
+
+
+def rules(n: int) -> list[Any]:
+    return [{"from": [space(named("web"))], "ports": [{"port": 2 * k + 1}]} for k in range(n)]
+
+
+def ports_by_peers(n: int) -> list[Any]:
+    return ingress(
+        *(space({"matchLabels": {f"l{k}": "v"}}) for k in range(n)), ports=[{"port": 2 * k + 1} for k in range(n)]
+    )
+
+
+def excepts(n: int) -> list[Any]:
+    return ingress({"ipBlock": {"cidr": "10.0.0.0/8", "except": [f"10.{k // 99}.{k % 99}.8/32" for k in range(n)]}})
+
+
+def one_port(n: int) -> list[Any]:
+    return ingress(space(named("web")), ports=[{"port": 2 * k + 1} for k in range(n)])
+
+
+@pytest.mark.parametrize("large", [one_rule, rules, ports_by_peers, excepts, one_port])
+@pytest.mark.parametrize("count", [30, 200, 900, 3000])
+def test_a_large_policy(large: Callable[[int], list[Any]], count: int) -> None:
+    """The last is about 200 KB. What of it is not looked at counts as open, or it is told as unknown."""
+    stage = Stage(
+        *closed("web"), foreign("out", "web", egress=egress(space(named(A)))), namespace("l", labels={"l1": "v"})
+    )
+    stage.world.put(foreign("large", ingress=large(count)))
+    assert stage.condition[0] != "True"
+    assert took(stage) < 2 * SOON
+
+
+def test_a_large_policy_hides_no_other() -> None:
+    """Neither here nor in the tenant's next namespace."""
+    stage = Stage(namespace("web"), foreign("large", ingress=rules(3000)), foreign("theirs", ingress=rules(1)))
+    stage.world.put(foreign("theirs", B, ingress=rules(1)))
+    found = stage.look()
+    assert [ref.namespace for one in found.unexpected for ref in one.policies] == [A, B]
+    assert found.unknown == (f"{Ref(NETWORK_POLICY, A, 'large')} is too large to look at: it may open anything",)
+    assert stage.condition == ("False", "Unexpected")
+    for name in (A, B):
+        stage.world.drop(Ref(NETWORK_POLICY, name, "theirs"))
+    assert stage.condition == ("Unknown", "NotUnderstood")
+
+
 def test_of_what_is_too_much_to_compare_only_what_differs_counts() -> None:
     """A policy of ours with one rule more; and what is lost is blocked."""
     rules = [
@@ -142,3 +192,4 @@ def test_the_bounds_are_those_that_the_documentation_tells() -> None:
     assert f"not as planned | {holds.PEERS} |" in page
     told = f"a namespace that differs counts as {costs.OWN_AS_PAIRS}, another as {costs.OTHER_AS_PAIRS}"
     assert f"{costs.PAIRS} pairs of kinds of pods; {told}" in page
+    assert f"{costs.BYTES // 1024} KiB of their specs, or {costs.OPENINGS:,} peers" in page

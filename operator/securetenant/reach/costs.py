@@ -1,21 +1,57 @@
 """What a comparison costs, before it is made."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
+from securetenant.model.objects import Observed
 from securetenant.reach import addresses, opened, standing
 from securetenant.reach.standing import BOTH
-from securetenant.reach.values import Cluster, Tiered
-from securetenant.sets import labels, selectors
+from securetenant.reach.values import Cluster, Standing, Tiered
+from securetenant.sets import labels, policy, selectors
 from securetenant.sets.blocks import Block
 from securetenant.sets.labels import Labels
-from securetenant.sets.policy import PodPeer, Policy
+from securetenant.sets.policy import PodPeer, Policy, Unclear
 from securetenant.sets.tiers import Rule, TierPolicy
 
 PAIRS: Final = 800  # of kinds of pods, in namespaces of which one names the other: 13 us each
 OWN_AS_PAIRS: Final = 25  # a namespace whose policies differ takes as long as so many pairs
 OTHER_AS_PAIRS: Final = 5  # and so does one that is looked at
 PARTS: Final = 40_000  # comparisons of a block with a part of the address space: 0.2 us each
+# What a pass reads of policies that stand and are not planned: so many bytes of their specs (0.1 us each), and so many
+# peers, each counted once for each of its rule's ports (20 us each).
+BYTES: Final = 1 << 17
+OPENINGS: Final = 1_000
+
+
+@dataclass(slots=True)
+class Reading:
+    """What one pass has read of policies so far."""
+
+    _bytes: int = 0
+    _openings: int = 0
+
+    def read(self, have: Observed) -> Standing | None:
+        """A NetworkPolicy; None: to look at it would take too long."""
+        size = standing.size(have)
+        if self._bytes + size > BYTES:
+            return None
+        self._bytes += size
+        found = standing.parsed(have)
+        count = _openings(found)
+        if self._openings + count > OPENINGS:
+            return None
+        self._openings += count
+        return Standing(have.ref, found)
+
+
+def _openings(found: Policy | Unclear) -> int:
+    if isinstance(found, Unclear):
+        return 1
+    rules = [rule for side in BOTH for rule in found.rules(side) or () if isinstance(rule, policy.Rule)]
+    blocks = (peer for rule in rules for peer in rule.peers or () if isinstance(peer, Block))
+    by_port = (len(rule.peers or (None,)) * (len(rule.ports or ()) + len(rule.named) + 1) for rule in rules)
+    return sum(by_port) + sum(len(block.excepts) for block in blocks)
 
 
 def is_small(states: Sequence[Cluster], own: standing.Spaces) -> bool:

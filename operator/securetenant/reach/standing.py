@@ -62,6 +62,11 @@ def tiered(have: Observed) -> Tiered:
     return Tiered(have.ref, _parsed_tier(have.ref.kind, bytes(have.fields.get("spec", b"null"))), have.created)
 
 
+def size(have: Observed) -> int:
+    """The bytes of a NetworkPolicy's spec."""
+    return len(bytes(have.fields.get("spec", b"")))
+
+
 def switched(have: Observed) -> list[str]:
     """The annotations of a NetworkPolicy by which a network plug-in may enforce it for less, or not at all."""
     return sorted(key for key in have.annotations if key in _SWITCHES)
