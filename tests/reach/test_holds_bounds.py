@@ -8,7 +8,7 @@ import pytest
 
 from securetenant.controls.network.control import plan
 from securetenant.model.kinds import NAMESPACE, NETWORK_POLICY
-from securetenant.model.objects import Ref
+from securetenant.model.objects import Observed, Ref
 from securetenant.reach import costs, holds, standing
 from tests.support.holding import A, B, Stage, closed, egress, foreign, ingress, named, space, wide
 from tests.support.markdown import ROOT
@@ -133,6 +133,26 @@ def test_a_large_policy(large: Callable[[int], list[Any]], count: int) -> None:
     stage.world.put(foreign("large", ingress=large(count)))
     assert stage.condition[0] != "True"
     assert took(stage) < 2 * SOON
+
+
+MANY: Final = {"matchLabels": {f"l{n}": "v" for n in range(1500)}}
+
+
+@pytest.mark.parametrize(
+    "policies",
+    [
+        [foreign("many", pods=MANY, ingress=ingress(space(named("web"))))],
+        [foreign("many", ingress=ingress(space(named("web"), MANY)))],
+        [
+            foreign("many", "web", MANY, egress=egress(space(named(A)), ports=[{"port": 1}])),
+            foreign("theirs", ingress=ingress(space(named("web")))),
+        ],
+    ],
+)
+def test_a_selector_with_many_labels(policies: list[Observed]) -> None:
+    stage = Stage(*closed("web"), foreign("out", "web", egress=egress(space(named(A)))), *policies)
+    assert stage.condition == ("False", "Unexpected")
+    assert took(stage) < SOON
 
 
 def test_a_large_policy_hides_no_other() -> None:

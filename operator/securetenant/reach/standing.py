@@ -3,7 +3,6 @@
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from math import prod
 from typing import Final, Literal, TypeAlias
 
 import msgspec
@@ -34,6 +33,7 @@ _SWITCHES: Final = frozenset(key for keys in SWITCHES for key in keys.keys)
 NAMESPACES: Final = 100
 POLICIES: Final = 200
 COMPARISONS: Final = 25_000
+_KINDS: Final = 4096
 BOTH: Final[tuple[Direction, ...]] = tuple(TYPE)
 # By name, their labels.
 Spaces: TypeAlias = Mapping[str, Mapping[str, str]]
@@ -226,12 +226,21 @@ def among(namespace: str, peer: PodPeer, spaces: Spaces) -> list[str]:
 
 
 def kinds_of_pods(listed: Iterable[Labels]) -> int:
-    """At most how many kinds of pods these selectors tell apart."""
+    """At most how many kinds of pods these selectors tell apart, up to some thousands."""
     chosen = {one for one in listed if one}
+    by_selector = 1
+    for one in chosen:
+        by_selector *= len(one) + 1
+        if by_selector > _KINDS:
+            break
     literals: dict[str, set[str]] = {}
     for one in chosen:
         for key, values in one:
             literals.setdefault(key, set()).update(values.listed)
     # A value that is listed, any other, none at all.
-    by_values: int = prod(len(found) + 2 for found in literals.values())
-    return min(1 << len(chosen), by_values)
+    by_values = 1
+    for found in literals.values():
+        by_values *= len(found) + 2
+        if by_values > _KINDS:
+            break
+    return min(by_selector, by_values)
