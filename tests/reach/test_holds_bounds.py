@@ -155,6 +155,24 @@ def test_a_selector_with_many_labels(policies: list[Observed]) -> None:
     assert took(stage) < SOON
 
 
+def test_pods_that_are_taken_together_hide_nothing() -> None:
+    """546 kinds of pods (13 x 14 x 3): too many to tell apart, not too many to compare."""
+    declared = {"name": "ok", "from": [{"namespace": "web", "pods": {"matchLabels": {"app": "ok"}}}]}
+    stage = Stage(
+        *closed("web"),
+        foreign("out", "web", egress=egress(space(named(A)), ports=[{"port": 22}])),
+        network={"ingress": [{**declared, "ports": [{"port": 22}]}]},
+    )
+    for side, keys in (("x", 12), ("y", 13)):
+        kind = {"matchLabels": {f"{side}{n}": "v" for n in range(keys)}}
+        stage.world.put(foreign(side, ingress=ingress(space(named("web"), kind), ports=[{"port": 9}])))
+    stage.world.put(
+        foreign("theirs", ingress=ingress(space(named("web"), {"matchLabels": {"app": "bad"}}), ports=[{"port": 22}]))
+    )
+    assert stage.condition == ("Unknown", "NotUnderstood")
+    assert "web: its policies tell more than 512 kinds of pods apart" in stage.look().unknown[0]
+
+
 def test_a_large_policy_hides_no_other() -> None:
     """Neither here nor in the tenant's next namespace."""
     stage = Stage(namespace("web"), foreign("large", ingress=rules(3000)), foreign("theirs", ingress=rules(1)))

@@ -241,7 +241,7 @@ def _understood(one: Standing) -> Standing | None:
 class _Comparison:
     """The flows that the policies of these namespaces, and those above them, open and close. `is_compared`: whether the
     other end was looked at at all; `unseen`: the directions, by namespace, in which something counts as open that was
-    not looked at; `unknown`: what may be closed."""
+    not looked at; `unknown`: why there may be more."""
 
     def __init__(self, spaces: Sequence[_Namespace], above: _Above, world: World) -> None:
         self.others = Others(world)
@@ -325,6 +325,7 @@ class _Comparison:
 
     def _compare(self, states: Sequence[Cluster], unseen: Container[Opening]) -> None:
         found = side_by_side(states, self._own)
+        self.unknown += [f"{name}: {why}" for name, listed in found.unknown.items() for why in listed]
         added, lost = ([one for one in listed if one not in unseen] for listed in (self._added, self._lost))
         denied = _Sums() if self._world.serves(KUBE_OVN_SUBNET) else self.closed
         for before in range(0, len(states), 2):
