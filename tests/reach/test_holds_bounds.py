@@ -9,7 +9,7 @@ import pytest
 from securetenant.controls.network.control import plan
 from securetenant.model.kinds import NAMESPACE, NETWORK_POLICY
 from securetenant.model.objects import Observed, Ref
-from securetenant.reach import costs, holds, standing
+from securetenant.reach import costs, holds, report, standing
 from tests.support.holding import A, B, Stage, closed, egress, foreign, ingress, named, space, wide
 from tests.support.markdown import ROOT
 from tests.support.world import NOW, namespace
@@ -171,6 +171,20 @@ def test_pods_that_are_taken_together_hide_nothing() -> None:
     )
     assert stage.condition == ("Unknown", "NotUnderstood")
     assert "web: its policies tell more than 512 kinds of pods apart" in stage.look().unknown[0]
+
+
+def test_a_long_peer_is_shortened_in_the_status() -> None:
+    stage = Stage(namespace("web"))
+    long = [f"{'v' * 40}{n}" for n in range(1000)]
+    numbers = [{"port": 2 * n + 1} for n in range(400)]
+    for n in range(2):
+        stage.world.put(foreign(f"f{n}", ingress=ingress(space(named(*long, f"x{n}", "web")), ports=numbers)))
+    found = stage.look()
+    told, message = report.status(found), report.condition(found).message
+    assert told is not None
+    assert {len(text) for one in told.unexpected for text in (one.peer, one.ports)} == {160}
+    assert len(message) < 1000
+    assert "NetworkPolicy/f0" in message
 
 
 def test_a_large_policy_hides_no_other() -> None:
