@@ -187,6 +187,27 @@ def test_a_long_peer_is_shortened_in_the_status() -> None:
     assert "NetworkPolicy/f0" in message
 
 
+@pytest.mark.parametrize("policies", [1, 3])
+@pytest.mark.parametrize("peers", [100, 1000, 5000])
+def test_large_policies_at_the_other_end(policies: int, peers: int) -> None:
+    """As if it were open."""
+    stage = Stage(*closed("web"), foreign("theirs", ingress=ingress(space(named("web")))))
+    for n in range(policies):
+        each = [space({"matchLabels": {f"l{k % 50}": "v"}}, {"matchLabels": {"a": f"b{k}"}}) for k in range(peers)]
+        stage.world.put(
+            foreign(f"large{n}", "web", egress=egress(*each, ports=[{"port": 2 * k + 1} for k in range(9)]))
+        )
+    assert len(stage.look().unexpected) == (peers > 100)
+    assert took(stage) < 2 * SOON
+
+
+def test_large_policies_are_not_kept() -> None:
+    standing._parsed.cache_clear()
+    for count in (1, 200):
+        standing.parsed(foreign("theirs", ingress=rules(count)))
+    assert standing._parsed.cache_info().currsize == 1
+
+
 def test_a_large_policy_hides_no_other() -> None:
     """Neither here nor in the tenant's next namespace."""
     stage = Stage(namespace("web"), foreign("large", ingress=rules(3000)), foreign("theirs", ingress=rules(1)))
@@ -240,7 +261,9 @@ def test_many_rules_declared() -> None:
 def test_the_bounds_are_those_that_the_documentation_tells() -> None:
     page = (ROOT / "docs" / "controls" / "network.md").read_text()
     limits = f"{standing.NAMESPACES} namespaces in total, {standing.POLICIES} policies in them"
-    assert f"{limits}, {standing.COMPARISONS:,} comparisons" in page
+    assert limits in page
+    assert f"{standing.OPENINGS:,} peers in these" in page
+    assert f", {standing.COMPARISONS:,} comparisons" in page
     assert f"not as planned | {holds.PEERS} |" in page
     told = f"a namespace that differs counts as {costs.OWN_AS_PAIRS}, another as {costs.OTHER_AS_PAIRS}"
     assert f"{costs.PAIRS} pairs of kinds of pods; {told}" in page

@@ -8,10 +8,10 @@ from securetenant.model.objects import Observed
 from securetenant.reach import addresses, opened, standing
 from securetenant.reach.standing import BOTH
 from securetenant.reach.values import Cluster, Standing, Tiered
-from securetenant.sets import labels, policy, selectors
+from securetenant.sets import labels, selectors
 from securetenant.sets.blocks import Block
 from securetenant.sets.labels import Labels
-from securetenant.sets.policy import PodPeer, Policy, Unclear
+from securetenant.sets.policy import PodPeer, Policy
 from securetenant.sets.tiers import Rule, TierPolicy
 
 PAIRS: Final = 800  # of kinds of pods, in namespaces of which one names the other: 13 us each
@@ -38,20 +38,11 @@ class Reading:
             return None
         self._bytes += size
         found = standing.parsed(have)
-        count = _openings(found)
+        count = standing.openings(found)
         if self._openings + count > OPENINGS:
             return None
         self._openings += count
         return Standing(have.ref, found)
-
-
-def _openings(found: Policy | Unclear) -> int:
-    if isinstance(found, Unclear):
-        return 1
-    rules = [rule for side in BOTH for rule in found.rules(side) or () if isinstance(rule, policy.Rule)]
-    blocks = (peer for rule in rules for peer in rule.peers or () if isinstance(peer, Block))
-    by_port = (len(rule.peers or (None,)) * (len(rule.ports or ()) + len(rule.named) + 1) for rule in rules)
-    return sum(by_port) + sum(len(block.excepts) for block in blocks)
 
 
 def is_small(states: Sequence[Cluster], own: standing.Spaces) -> bool:
