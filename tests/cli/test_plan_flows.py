@@ -117,6 +117,23 @@ def test_a_label_of_a_namespace_may_open() -> None:
     assert shown(world, after)["pay"] == (["web -> pay-a on all ports"], [])
 
 
+def test_what_is_not_told_apart_is_told() -> None:
+    """Of the tenants that it is about alone."""
+    rules = [{"name": f"r{n}", "to": {"pods": {"matchLabels": {f"k{n}-{i}": "v" for i in range(9)}}}} for n in range(3)]
+    tenants = [tenant("pay", namespaces=["pay-a"]), tenant("core", namespaces=["core-a"])]
+    world = StaticWorld(tenants, [namespace("web")])
+    settled(world, *tenants)
+    network = {"ingress": [{**rule, "from": [{"namespace": "web"}]} for rule in rules]}
+    edited = [
+        tenant("pay", namespaces=["pay-a"], network=network),
+        tenant("core", namespaces=["core-a"], network={"ingress": [WEB]}),
+    ]
+    world.put(*edited)
+    found = planned([assess(one, world, NOW) for one in edited], world)
+    why = "pay-a: its policies tell more than 512 kinds of pods apart: they are taken together"
+    assert [found[one.name].unknown for one in edited] == [[why], []]
+
+
 def test_many_tenants_are_planned_in_seconds() -> None:
     world = StaticWorld()
     made = [tenant(f"t{n}", namespaces=[f"t{n}-a", f"t{n}-b"], network={"ingress": [WEB]}) for n in range(300)]

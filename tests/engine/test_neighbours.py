@@ -55,6 +55,13 @@ def test_a_namespace_that_is_selected_or_was() -> None:
     assert stage.changed(web, namespace("n", labels={"app": "web"}, annotations={"a": "b"})) == set()
 
 
+def test_a_tenant_that_is_edited_there() -> None:
+    neighbours, tokens = Stage().neighbours, {"core": ["ns:web", "tenant:pay"], "other": ["ns:other", "role:x"]}
+    assert neighbours.beside({"core"}, lambda name: tokens[name]) == {"core", "pay"}
+    assert neighbours.beside({"other"}, lambda name: tokens[name]) == {"other"}
+    assert neighbours.beside(set(), lambda name: tokens[name]) == set()
+
+
 def test_what_is_forgotten_or_noted_anew() -> None:
     stage = Stage()
     stage.neighbours.note("pay", Holds(others=frozenset({"db"})))

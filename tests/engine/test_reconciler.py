@@ -352,6 +352,15 @@ async def test_what_a_pass_puts_right_was_never_open() -> None:
     assert set(_holds(stage)) == {("True", "AsDeclared")}
 
 
+async def test_where_no_namespace_is_held_nothing_is_said_of_what_is_open() -> None:
+    stage = Stage()
+    stage.world.put(namespace("pay-a"))  # somebody else's
+    await stage.look()
+    assert _holds(stage) == [("Unknown", "NotJudged")]
+    (told,) = (c for c in stage.told.passes[-1][1].conditions if c.type == "WhitelistHolds")
+    assert told.message == "the tenant holds no namespace"
+
+
 async def test_what_others_open_is_told_once_it_stands() -> None:
     stage = Stage()
     await stage.look(3)

@@ -1,9 +1,11 @@
 """Pods that no policy tells apart."""
 
+import time
 from ipaddress import ip_address, ip_network
 
 from securetenant.reach import classes
 from securetenant.reach.classes import Classes
+from securetenant.reach.flows import reach
 from securetenant.reach.values import Pod
 from tests.support.estate import cluster, ingress
 
@@ -15,6 +17,22 @@ def test_policies_that_tell_too_many_kinds_of_pods_apart_are_reported() -> None:
     assert 2 ** len(specs) > classes._MOST
     assert found.unknown == {"a": ["its policies tell more than 512 kinds of pods apart: they are taken together"]}
     assert len(found.classes) == 1 + 2**3
+
+
+def test_a_selector_with_many_labels_does_not_divide() -> None:
+    """Neither in time that grows with the square of them, nor in what it closes: that is for some pods alone."""
+    many = {f"label-{number}": "yes" for number in range(4000)}
+    state = cluster({"a": [ingress(**many)], "b": []})
+    start = time.process_time()
+    found = Classes([state], state.namespaces)
+    assert time.process_time() - start < 0.5
+    assert found.together == {"a"}
+    assert [one.rules for one in found.classes if "a" in one.namespaces] == [(classes.OPEN,)]
+
+
+def test_what_is_taken_together_is_told_at_the_other_end_too() -> None:
+    state = cluster({"a": [ingress(**{f"label-{number}": "yes" for number in range(65)})], "b": [], "c": []})
+    assert list(reach(state, ["b"]).unknown) == ["a"]
 
 
 def test_namespaces_of_interest_are_never_in_a_class_with_others() -> None:

@@ -1,12 +1,15 @@
 """What one comparison may cost, and that what is not looked at counts as open."""
 
 import time
+from collections.abc import Callable
 from typing import Any, Final
+
+import pytest
 
 from securetenant.controls.network.control import plan
 from securetenant.model.kinds import KUBE_OVN_SUBNET, NAMESPACE, NETWORK_POLICY
-from securetenant.model.objects import Ref
-from securetenant.reach import costs, holds, standing
+from securetenant.model.objects import Observed, Ref
+from securetenant.reach import costs, holds, report, standing
 from tests.support.holding import A, B, Stage, closed, egress, foreign, ingress, inward, named, space, tier, wide
 from tests.support.markdown import ROOT
 from tests.support.world import NOW, namespace
@@ -98,6 +101,126 @@ def test_many_kinds_of_pods() -> None:
     assert took(stage) < SOON
 
 
+def one_rule(n: int) -> list[Any]:
+    return ingress(*(space({"matchLabels": {f"l{k}": "v"}}) for k in range(n)))
+
+
+def rules(n: int) -> list[Any]:
+    return [{"from": [space(named("web"))], "ports": [{"port": 2 * k + 1}]} for k in range(n)]
+
+
+def ports_by_peers(n: int) -> list[Any]:
+    return ingress(
+        *(space({"matchLabels": {f"l{k}": "v"}}) for k in range(n)), ports=[{"port": 2 * k + 1} for k in range(n)]
+    )
+
+
+def excepts(n: int) -> list[Any]:
+    return ingress({"ipBlock": {"cidr": "10.0.0.0/8", "except": [f"10.{k // 99}.{k % 99}.8/32" for k in range(n)]}})
+
+
+def one_port(n: int) -> list[Any]:
+    return ingress(space(named("web")), ports=[{"port": 2 * k + 1} for k in range(n)])
+
+
+@pytest.mark.parametrize("large", [one_rule, rules, ports_by_peers, excepts, one_port])
+@pytest.mark.parametrize("count", [30, 200, 900, 3000])
+def test_a_large_policy(large: Callable[[int], list[Any]], count: int) -> None:
+    """The last is about 200 KB. What of it is not looked at counts as open, or it is told as unknown."""
+    stage = Stage(
+        *closed("web"), foreign("out", "web", egress=egress(space(named(A)))), namespace("l", labels={"l1": "v"})
+    )
+    stage.world.put(foreign("large", ingress=large(count)))
+    assert stage.condition[0] != "True"
+    assert took(stage) < 2 * SOON
+
+
+MANY: Final = {"matchLabels": {f"l{n}": "v" for n in range(1500)}}
+
+
+@pytest.mark.parametrize(
+    "policies",
+    [
+        [foreign("many", pods=MANY, ingress=ingress(space(named("web"))))],
+        [foreign("many", ingress=ingress(space(named("web"), MANY)))],
+        [
+            foreign("many", "web", MANY, egress=egress(space(named(A)), ports=[{"port": 1}])),
+            foreign("theirs", ingress=ingress(space(named("web")))),
+        ],
+    ],
+)
+def test_a_selector_with_many_labels(policies: list[Observed]) -> None:
+    stage = Stage(*closed("web"), foreign("out", "web", egress=egress(space(named(A)))), *policies)
+    assert stage.condition == ("False", "Unexpected")
+    assert took(stage) < SOON
+
+
+def test_pods_that_are_taken_together_hide_nothing() -> None:
+    """546 kinds of pods (13 x 14 x 3): too many to tell apart, not too many to compare."""
+    declared = {"name": "ok", "from": [{"namespace": "web", "pods": {"matchLabels": {"app": "ok"}}}]}
+    stage = Stage(
+        *closed("web"),
+        foreign("out", "web", egress=egress(space(named(A)), ports=[{"port": 22}])),
+        network={"ingress": [{**declared, "ports": [{"port": 22}]}]},
+    )
+    for side, keys in (("x", 12), ("y", 13)):
+        kind = {"matchLabels": {f"{side}{n}": "v" for n in range(keys)}}
+        stage.world.put(foreign(side, ingress=ingress(space(named("web"), kind), ports=[{"port": 9}])))
+    stage.world.put(
+        foreign("theirs", ingress=ingress(space(named("web"), {"matchLabels": {"app": "bad"}}), ports=[{"port": 22}]))
+    )
+    assert stage.condition == ("Unknown", "NotUnderstood")
+    assert "web: its policies tell more than 512 kinds of pods apart" in stage.look().unknown[0]
+
+
+def test_a_long_peer_is_shortened_in_the_status() -> None:
+    stage = Stage(namespace("web"))
+    long = [f"{'v' * 40}{n}" for n in range(1000)]
+    numbers = [{"port": 2 * n + 1} for n in range(400)]
+    for n in range(2):
+        stage.world.put(foreign(f"f{n}", ingress=ingress(space(named(*long, f"x{n}", "web")), ports=numbers)))
+    found = stage.look()
+    told, message = report.status(found), report.condition(found).message
+    assert told is not None
+    assert {len(text) for one in told.unexpected for text in (one.peer, one.ports)} == {160}
+    assert len(message) < 1000
+    assert "NetworkPolicy/f0" in message
+
+
+@pytest.mark.parametrize("policies", [1, 3])
+@pytest.mark.parametrize("peers", [100, 1000, 5000])
+def test_large_policies_at_the_other_end(policies: int, peers: int) -> None:
+    """As if it were open."""
+    stage = Stage(*closed("web"), foreign("theirs", ingress=ingress(space(named("web")))))
+    for n in range(policies):
+        each = [space({"matchLabels": {f"l{k % 50}": "v"}}, {"matchLabels": {"a": f"b{k}"}}) for k in range(peers)]
+        stage.world.put(
+            foreign(f"large{n}", "web", egress=egress(*each, ports=[{"port": 2 * k + 1} for k in range(9)]))
+        )
+    assert len(stage.look().unexpected) == (peers > 100)
+    assert took(stage) < 2 * SOON
+
+
+def test_large_policies_are_not_kept() -> None:
+    standing._parsed.cache_clear()
+    for count in (1, 200):
+        standing.parsed(foreign("theirs", ingress=rules(count)))
+    assert standing._parsed.cache_info().currsize == 1
+
+
+def test_a_large_policy_hides_no_other() -> None:
+    """Neither here nor in the tenant's next namespace."""
+    stage = Stage(namespace("web"), foreign("large", ingress=rules(3000)), foreign("theirs", ingress=rules(1)))
+    stage.world.put(foreign("theirs", B, ingress=rules(1)))
+    found = stage.look()
+    assert [ref.namespace for one in found.unexpected for ref in one.policies] == [A, B]
+    assert found.unknown == (f"{Ref(NETWORK_POLICY, A, 'large')} is too large to look at: it may open anything",)
+    assert stage.condition == ("False", "Unexpected")
+    for name in (A, B):
+        stage.world.drop(Ref(NETWORK_POLICY, name, "theirs"))
+    assert stage.condition == ("Unknown", "NotUnderstood")
+
+
 def test_of_what_is_too_much_to_compare_only_what_differs_counts() -> None:
     """A policy of ours with one rule more; and what is lost is blocked."""
     rules = [
@@ -153,9 +276,12 @@ def test_many_policies_of_tiers() -> None:
 def test_the_bounds_are_those_that_the_documentation_tells() -> None:
     page = (ROOT / "docs" / "controls" / "network.md").read_text()
     limits = f"{standing.NAMESPACES} namespaces in total, {standing.POLICIES} policies in them"
-    assert f"{limits}, {standing.COMPARISONS:,} comparisons" in page
+    assert limits in page
+    assert f"{standing.OPENINGS:,} peers in these" in page
+    assert f", {standing.COMPARISONS:,} comparisons" in page
     assert f"not as planned | {holds.PEERS} |" in page
     assert f"{holds.MEETINGS:,} pairs of what is denied" in page
     assert f"{costs.LOOKS:,} peers of their rules" in page
     told = f"a namespace that differs counts as {costs.OWN_AS_PAIRS}, another as {costs.OTHER_AS_PAIRS}"
     assert f"{costs.PAIRS} pairs of kinds of pods; {told}" in page
+    assert f"{costs.BYTES // 1024} KiB of their specs, or {costs.OPENINGS:,} peers" in page

@@ -73,7 +73,15 @@ def planned(found: Iterable[Assessment], world: World) -> dict[str, Flows]:
         one.tenant.name: Flows(
             _merged(opened.get(one.tenant.name, ())),
             _merged(closed.get(one.tenant.name, ())),
-            holds.unclear([name for name in one.held if name in of], world, {want.ref for want in one.desired}),
+            [
+                *holds.unclear([name for name in one.held if name in of], world, {want.ref for want in one.desired}),
+                *(
+                    f"{name}: {why}"
+                    for name, listed in difference.unknown.items()
+                    if name not in owner or name in one.held
+                    for why in listed
+                ),
+            ],
         )
         for one in writing
         if not of.isdisjoint(one.held)

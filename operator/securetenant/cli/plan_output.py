@@ -168,7 +168,7 @@ def _flows(flows: Flows) -> Iterator[Text]:
             yield _line(4, f"{sign} {flow}", style, "")
         if len(listed) > _FLOWS:
             yield _line(4, "", "", f"and {len(listed) - _FLOWS} more: --output json has all")
-    for why in flows.unknown if flows.opened or flows.closed else ():
+    for why in flows.unknown:
         yield _line(2, "not counted: ", "yellow", why)
 
 

@@ -150,7 +150,9 @@ class Controller:
             SECURE_TENANT,
             tenants.names(),
             reconciler,
-            observe=lambda event_type, body: keys(SECURE_TENANT, tenants.observe(event_type, body)),
+            observe=lambda event_type, body: keys(
+                SECURE_TENANT, neighbours.beside(tenants.observe(event_type, body), tenants.index.tokens)
+            ),
             relist=self._roster.relist,
             is_suspect=lambda name: is_suspect(*tenants.applied(name), world.get, world.in_namespace),
             noun="tenant",

@@ -60,6 +60,14 @@ class Neighbours:
         if found:
             self._enqueue(found)
 
+    def beside(self, edited: set[str], tokens: Callable[[str], Iterable[str]]) -> set[str]:
+        """These tenants, whose specs changed, and those that looked at their namespaces: which policies there are kept
+        as planned depends on the mode, for one. `tokens`: of a tenant (cache/triggers.py)."""
+        if not self._by_namespace:
+            return edited
+        names = (token.removeprefix("ns:") for name in edited for token in tokens(name) if token.startswith("ns:"))
+        return edited.union(*(self._by_namespace.get(name, ()) for name in names))
+
     def _selecting(self, states: Iterable[Observed]) -> set[str]:
         """The tenants that looked at what selects a namespace, as it is or as it was."""
         known = [each.labels for each in states]

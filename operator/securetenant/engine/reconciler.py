@@ -252,6 +252,9 @@ class Reconciler:
         if found.is_bare:
             return
         there = [name for name, uid in result.held.items() if uid]
+        if not there:
+            self._neighbours.forget(found.tenant.name)
+            return
         result.holds = holds.look(found.desired, there, self._world)
         self._neighbours.note(found.tenant.name, result.holds)
 

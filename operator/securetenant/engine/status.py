@@ -236,6 +236,8 @@ def _holds(result: Pass) -> Condition:
             "the spec is refused and no accepted one is known: what is declared is not known"
             if result.is_bare
             else "mode is Paused: nothing is judged"
+            if result.tenant.spec.mode == "Paused"
+            else "the tenant holds no namespace"
         )
         return reachability.not_judged(why)
     found = reachability.condition(result.holds)

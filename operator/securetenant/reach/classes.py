@@ -8,6 +8,7 @@ cut into the same classes, so that their flows compare.
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from typing import Final, NamedTuple, TypeAlias
 
 from securetenant.model.objects import Ref
@@ -24,6 +25,7 @@ from securetenant.sets.selectors import Selector
 
 EVERYONE: Final = -1  # the peer of a rule without peers
 _MOST: Final = 512  # classes of one namespace: further selectors no longer divide them
+_TERMS: Final = 64  # keys of a selector: one with more counts as if it told too many kinds of pods apart
 _DIRECTIONS: Final[tuple[Direction, ...]] = tuple(TYPE)
 _FAMILIES: Final = frozenset((4, 6))
 
@@ -113,6 +115,7 @@ class Classes:
         self.states = states
         self._of = of
         self.unknown: dict[str, list[str]] = {}
+        self.together: set[str] = set()
         self.peers: dict[_Where | Block, int] = {}
         self._scope = scope
         self._subjects = [self._read(state) for state in states]
@@ -249,7 +252,7 @@ class Classes:
             for here in peers
         )
         rules: tuple[Rules | None, ...] = tuple(
-            None if name not in state.namespaces else OPEN if is_host else _rules(here, matched)
+            None if name not in state.namespaces else OPEN if is_host else _rules(here, cell)
             for state, here in zip(self.states, subjects, strict=True)
         )
         named = None
@@ -297,9 +300,11 @@ class Classes:
             ]
         cells = [_Cell(labels.EVERY, frozenset())]
         for one in used:
-            cells = [part for cell in cells for part in _split(cell, one)]
-            if len(cells) > _MOST:
+            parts = (part for cell in cells for part in _split(cell, one))
+            cells = list(islice(parts, _MOST + 1)) if len(one) <= _TERMS else []
+            if not 0 < len(cells) <= _MOST:
                 self._tell(name, f"its policies tell more than {_MOST} kinds of pods apart: they are taken together")
+                self.together.add(name)
                 return [_Cell(labels.EVERY, frozenset(used), is_certain=False)]
         return cells
 
@@ -360,15 +365,18 @@ def _split(cell: _Cell, by: Labels) -> Iterable[_Cell]:
         yield _Cell(part, cell.matched)
 
 
-def _rules(subjects: Iterable[_Subject], matched: frozenset[Labels]) -> Rules:
+def _rules(subjects: Iterable[_Subject], cell: _Cell) -> Rules:
     """What the policies that select these pods allow together."""
-    chosen = [one.rules for one in subjects if not one.pods or one.pods in matched]
-    ingress, egress = (_joined([rules[side] for rules in chosen if rules[side] is not None]) for side in (0, 1))
+    chosen = [one for one in subjects if not one.pods or one.pods in cell.matched]
+    ingress, egress = (_joined([one for one in chosen if one.rules[side] is not None], side, cell) for side in (0, 1))
     return ingress, egress
 
 
-def _joined(found: Sequence[frozenset[Opening] | None]) -> frozenset[Opening] | None:
-    return frozenset(opening for one in found for opening in one or ()) if found else None
+def _joined(found: Sequence[_Subject], side: int, cell: _Cell) -> frozenset[Opening] | None:
+    # What closes some pods does not close all that are taken together.
+    if not any(cell.is_certain or not one.pods for one in found):
+        return None
+    return frozenset(opening for one in found for opening in one.rules[side] or ())
 
 
 def _named(found: Mapping[str, Iterable[_Subject]]) -> Iterable[NamedPort]:

@@ -1,11 +1,13 @@
 """What a comparison costs, before it is made."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from securetenant.model.objects import Observed
 from securetenant.reach import addresses, opened, standing
 from securetenant.reach.standing import BOTH
-from securetenant.reach.values import Cluster, Tiered
+from securetenant.reach.values import Cluster, Standing, Tiered
 from securetenant.sets import labels, selectors
 from securetenant.sets.blocks import Block
 from securetenant.sets.labels import Labels
@@ -17,6 +19,31 @@ OWN_AS_PAIRS: Final = 25  # a namespace whose policies differ takes as long as s
 OTHER_AS_PAIRS: Final = 5  # and so does one that is looked at
 LOOKS: Final = 2000  # of peers of tiers' rules, for each namespace that they are for: 5 us each
 PARTS: Final = 40_000  # comparisons of a block with a part of the address space: 0.2 us each
+# What a pass reads of policies that stand and are not planned: so many bytes of their specs (0.1 us each), and so many
+# peers, each counted once for each of its rule's ports (20 us each).
+BYTES: Final = 1 << 17
+OPENINGS: Final = 1_000
+
+
+@dataclass(slots=True)
+class Reading:
+    """What one pass has read of policies so far."""
+
+    _bytes: int = 0
+    _openings: int = 0
+
+    def read(self, have: Observed) -> Standing | None:
+        """A NetworkPolicy; None: to look at it would take too long."""
+        size = standing.size(have)
+        if self._bytes + size > BYTES:
+            return None
+        self._bytes += size
+        found = standing.parsed(have)
+        count = standing.openings(found)
+        if self._openings + count > OPENINGS:
+            return None
+        self._openings += count
+        return Standing(have.ref, found)
 
 
 def is_small(states: Sequence[Cluster], own: standing.Spaces) -> bool:

@@ -96,6 +96,6 @@ def _told(classes: Classes, of: Collection[str] | None) -> dict[str, Sequence[st
             if told := state.unclear.get(name):
                 found[name] = told
     for name, listed in classes.unknown.items():
-        if of is None or name in of:
+        if of is None or name in of or name in classes.together:
             found[name] = (*found.get(name, ()), *listed)
     return found

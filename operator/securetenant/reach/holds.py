@@ -66,16 +66,18 @@ class Holds:
 class _Sums:
     """Differences by direction, namespace and peer."""
 
-    found: dict[tuple[Direction, str, str], tuple[Ports, set[str], set[Ref]]] = field(default_factory=dict)
+    found: dict[tuple[Direction, str, str], tuple[dict[Ports, None], set[str], set[Ref]]] = field(default_factory=dict)
 
     def add(self, opening: Opening, allowed: Ports) -> None:
         key = *opening.side, openings.shown(opening.peer)
-        known, named, refs = self.found.get(key, (ports.NONE, set(), set()))
-        named |= {f"{port.protocol} {port.name}" for port in opening.rule.named}
-        self.found[key] = ports.union(known, allowed), named, refs | {opening.ref}
+        known, named, refs = self.found.setdefault(key, ({}, set(), set()))
+        known[allowed] = None
+        named.update(f"{port.protocol} {port.name}" for port in opening.rule.named)
+        refs.add(opening.ref)
 
     def listed(self) -> Iterator[Difference]:
-        for (direction, namespace, peer), (allowed, named, refs) in sorted(self.found.items(), key=lambda one: one[0]):
+        for (direction, namespace, peer), (each, named, refs) in sorted(self.found.items(), key=lambda one: one[0]):
+            allowed = ports.union_of(each)
             numbers = [ports.described(allowed)] if allowed != ports.NONE else []
             yield Difference(direction, namespace, peer, ", ".join([*numbers, *sorted(named)]), tuple(sorted(refs)))
 
@@ -83,12 +85,13 @@ class _Sums:
 @dataclass(slots=True)
 class _Namespace:
     """A namespace whose NetworkPolicies differ from the planned. `common`: those that do not; `added`: that stand and
-    are not planned so; `lost`: that are planned and do not stand so."""
+    are not planned so; `lost`: that are planned and do not stand so; `unread`: as `added`, too large to look at."""
 
     name: str
     common: list[Standing]
     added: list[Standing]
     lost: list[Standing]
+    unread: list[Ref]
 
     @property
     def open(self) -> list[Direction]:
@@ -106,17 +109,19 @@ def look(desired: Collection[Desired], held: Sequence[str], world: World) -> Hol
             wanted[want.ref.namespace][want.ref] = want
     above = _above(desired, own, world)
     concerned = {one.namespace for one in (*above.accepted, *above.denied)}
-    found = (_compared(name, wanted[name], world, is_concerned=name in concerned) for name in own)
+    reading = costs.Reading()
+    found = (_compared(name, wanted[name], world, reading, is_concerned=name in concerned) for name in own)
     spaces = [one for one in found if one is not None]
     above = above.meeting(spaces)
     unknown = [*above.unknown, *_switched(own, world)]
     concerned = {one.namespace for one in (*above.accepted, *above.denied)}
-    spaces = [one for one in spaces if one.added or one.lost or one.name in concerned]
+    spaces = [one for one in spaces if one.added or one.lost or one.unread or one.name in concerned]
     if not spaces:
         return Holds(unknown=tuple(unknown))
     unexpected: list[Difference] = []
     for space in spaces:
         unknown += _not_understood(space.added)
+        unknown += [f"{ref} is too large to look at: it may open anything" for ref in space.unread]
         space.added = [left for one in space.added if (left := _understood(one)) is not None]
         unexpected += [Difference(side, space.name, openings.shown(None), "all ports", ()) for side in space.open]
     comparison = _Comparison(spaces, above, world)
@@ -203,7 +208,9 @@ def _above(desired: Iterable[Desired], own: standing.Spaces, world: World) -> _A
     return _Above(found, ours, accepted, denied, unknown)
 
 
-def _compared(name: str, wanted: Mapping[Ref, Desired], world: World, *, is_concerned: bool) -> _Namespace | None:
+def _compared(
+    name: str, wanted: Mapping[Ref, Desired], world: World, reading: costs.Reading, *, is_concerned: bool
+) -> _Namespace | None:
     """None where all is as planned. `is_concerned`: whether policies of tiers are about it."""
     stand = {have.ref: have for have in standing.in_namespace(name, world)}
     equal = {ref for ref, have in stand.items() if ref in wanted and have.field("spec") == wanted[ref].body["spec"]}
@@ -213,8 +220,12 @@ def _compared(name: str, wanted: Mapping[Ref, Desired], world: World, *, is_conc
     def planned(refs: Iterable[Ref]) -> list[Standing]:
         return [Standing(ref, policy.parsed(wanted[ref].body["spec"])) for ref in sorted(refs)]
 
-    added = [Standing(ref, standing.parsed(stand[ref])) for ref in sorted(stand.keys() - equal)]
-    return _Namespace(name, planned(equal), added, planned(wanted.keys() - equal))
+    # The small ones first, so that a large one hides no other.
+    theirs = sorted(stand.keys() - equal, key=lambda ref: (standing.size(stand[ref]), ref))
+    read = {ref: reading.read(stand[ref]) for ref in theirs}
+    added = sorted((one for one in read.values() if one is not None), key=lambda one: one.ref)
+    unread = sorted(ref for ref, one in read.items() if one is None)
+    return _Namespace(name, planned(equal), added, planned(wanted.keys() - equal), unread)
 
 
 def _not_understood(listed: Iterable[Standing]) -> list[str]:
@@ -241,7 +252,7 @@ def _understood(one: Standing) -> Standing | None:
 class _Comparison:
     """The flows that the policies of these namespaces, and those above them, open and close. `is_compared`: whether the
     other end was looked at at all; `unseen`: the directions, by namespace, in which something counts as open that was
-    not looked at; `unknown`: what may be closed."""
+    not looked at; `unknown`: why there may be more."""
 
     def __init__(self, spaces: Sequence[_Namespace], above: _Above, world: World) -> None:
         self.others = Others(world)
@@ -317,6 +328,7 @@ class _Comparison:
 
     def _compare(self, states: Sequence[Cluster], unseen: Container[Opening]) -> None:
         found = side_by_side(states, self._own)
+        self.unknown += [f"{name}: {why}" for name, listed in found.unknown.items() for why in listed]
         added, lost = ([one for one in listed if one not in unseen] for listed in (self._added, self._lost))
         denied = _Sums() if self._world.serves(KUBE_OVN_SUBNET) else self.closed
         for before in range(0, len(states), 2):

@@ -18,7 +18,8 @@ from securetenant.sets.tiers import Rule as TierRule
 
 
 class Opening(NamedTuple):
-    """One peer of one rule of a policy, for pods of a namespace; None: everyone."""
+    """One peer of one rule of a policy, for pods of a namespace; None: everyone. `rule`: with this peer alone, since
+    openings are hashed."""
 
     direction: Direction
     namespace: str
@@ -41,9 +42,13 @@ def each(one: Standing) -> Iterator[Opening]:
     if isinstance(one.policy, Policy):
         for direction in BOTH:
             for rule in one.policy.rules(direction) or ():
-                if isinstance(rule, Rule):
-                    for peer in (None,) if rule.peers is None else rule.peers:
-                        yield Opening(direction, one.ref.namespace, one.ref, one.policy.pods, rule, peer)
+                if not isinstance(rule, Rule):
+                    continue
+                if rule.peers is None:
+                    yield Opening(direction, one.ref.namespace, one.ref, one.policy.pods, rule, None)
+                for peer in rule.peers or ():
+                    alone = Rule((peer,), rule.ports, rule.named)
+                    yield Opening(direction, one.ref.namespace, one.ref, one.policy.pods, alone, peer)
 
 
 def every(listed: Iterable[Standing]) -> list[Opening]:
@@ -55,8 +60,7 @@ def kept(one: Standing, but: Collection[Opening]) -> Standing:
     rules: dict[Direction, list[Rule]] = {direction: [] for direction in BOTH}
     for opening in each(one):
         if opening not in but:
-            peers = None if opening.peer is None else (opening.peer,)
-            rules[opening.direction].append(Rule(peers, opening.rule.ports, opening.rule.named))
+            rules[opening.direction].append(opening.rule)
     pods = one.policy.pods if isinstance(one.policy, Policy) else ALL
     return one._replace(policy=Policy(pods, tuple(rules["ingress"]), tuple(rules["egress"])))
 

@@ -13,6 +13,7 @@ from securetenant.sets.policy import PEERS
 CONDITION: Final = "WhitelistHolds"
 LISTED: Final = 20  # differences that the status lists; the counts include all
 _NAMED: Final = 3  # that a message names
+_LONGEST: Final = 160  # characters of a peer or of ports: a policy may name a megabyte of them, an object holds 1.5 MB
 
 UNEXPECTED: Final = Family(
     "securetenant_whitelist_unexpected_flows",
@@ -26,7 +27,7 @@ FAMILIES: Final = (UNEXPECTED,)
 
 def condition(holds: Holds) -> Condition:
     """What is known to be open comes first: that something else is not known makes it no better."""
-    unknown = f"not known: {_some(holds.unknown)}" if holds.unknown else ""
+    unknown = f"not known: {_some([_shortened(one) for one in holds.unknown])}" if holds.unknown else ""
     blocked = (
         f"{_flows(holds.blocked)} agreed and closed: {_some([_described(one) for one in holds.blocked])}"
         if holds.blocked
@@ -77,7 +78,11 @@ def _known(status: ReachabilityStatus | None) -> Collection[FlowDifference]:
 
 def _listed(one: Difference) -> FlowDifference:
     return FlowDifference(
-        direction=one.direction, namespace=one.namespace, peer=one.peer, ports=one.ports, policy=_policies(one)
+        direction=one.direction,
+        namespace=one.namespace,
+        peer=_shortened(one.peer),
+        ports=_shortened(one.ports),
+        policy=_policies(one),
     )
 
 
@@ -88,7 +93,12 @@ def _policies(one: Difference) -> str:
 def _described(one: Difference) -> str:
     own = "to" if one.direction == "ingress" else "from"
     by = f"by {_policies(one)}" if one.policies else "no policy closes it"
-    return f"{one.direction} {own} {one.namespace} {PEERS[one.direction]} {one.peer} on {one.ports} ({by})"
+    peer, ports = _shortened(one.peer), _shortened(one.ports)
+    return f"{one.direction} {own} {one.namespace} {PEERS[one.direction]} {peer} on {ports} ({by})"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
 def _flows(listed: Sequence[Difference]) -> str:

@@ -3,7 +3,6 @@
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from math import prod
 from typing import Final, Literal, TypeAlias
 
 import msgspec
@@ -29,16 +28,22 @@ from securetenant.sets.tiers import TierPolicy
 # The kinds that decide what is open.
 LOOKED_AT: Final = (NAMESPACE, NETWORK_POLICY, *foreign.KINDS)
 _SWITCHES: Final = frozenset(key for keys in SWITCHES for key in keys.keys)
-# What a pass may look at of other namespaces: so many of them, so many of their policies, so many comparisons of a
+# What a pass may look at of other namespaces: so many of them, so many of their policies (one counts once more for
+# each KiB of its spec), of which so many peers (each once for each of its rule's ports), so many comparisons of a
 # selector with a namespace (0.2 us each).
 NAMESPACES: Final = 100
 POLICIES: Final = 200
+OPENINGS: Final = 5_000
 COMPARISONS: Final = 25_000
+_KINDS: Final = 4096
 BOTH: Final[tuple[Direction, ...]] = tuple(TYPE)
 # By name, their labels.
 Spaces: TypeAlias = Mapping[str, Mapping[str, str]]
 # What becomes of peers by address: they stay, go, or, where pods may have these addresses, are everyone.
 Blocks: TypeAlias = Literal["Keep", "Drop", "Everyone"]
+
+
+_CACHED: Final = 4096  # bytes of a spec: parsed it takes 15 times as many
 
 
 # A policy that stays is parsed once, not by every pass that finds it at the other end.
@@ -49,7 +54,8 @@ def _parsed(spec: bytes) -> Policy | Unclear:
 
 def parsed(have: Observed) -> Policy | Unclear:
     """The policy of a NetworkPolicy."""
-    return _parsed(bytes(have.fields.get("spec", b"null")))
+    spec = bytes(have.fields.get("spec", b"null"))
+    return _parsed(spec) if len(spec) <= _CACHED else _parsed.__wrapped__(spec)
 
 
 @lru_cache(maxsize=128)
@@ -60,6 +66,11 @@ def _parsed_tier(kind: Kind, spec: bytes) -> TierPolicy | Unclear:
 def tiered(have: Observed) -> Tiered:
     """A policy of a tier."""
     return Tiered(have.ref, _parsed_tier(have.ref.kind, bytes(have.fields.get("spec", b"null"))), have.created)
+
+
+def size(have: Observed) -> int:
+    """The bytes of a NetworkPolicy's spec."""
+    return len(bytes(have.fields.get("spec", b"")))
 
 
 def switched(have: Observed) -> list[str]:
@@ -96,6 +107,7 @@ class Others:
     _every: list[Observed] | None = None
     _comparisons: int = 0
     _policies: int = 0
+    _openings: int = 0
 
     def selected(self, where: Selector) -> tuple[str, ...] | None:
         """The namespaces that a selector selects; None: too many to look at."""
@@ -120,7 +132,8 @@ class Others:
             return None
         chosen = [have for have in near if labels.matched(terms, have.labels)]
         new = [have for have in chosen if have.ref.name not in self.spaces]
-        self._policies += sum(len(in_namespace(have.ref.name, self.world)) for have in new[: NAMESPACES + 1])
+        stand = (one for have in new[: NAMESPACES + 1] for one in in_namespace(have.ref.name, self.world))
+        self._policies += sum(1 + size(one) // 1024 for one in stand)
         if len(self.spaces) + len(new) > NAMESPACES or self._policies > POLICIES:
             return None
         self.spaces |= {have.ref.name: have.labels for have in new}
@@ -133,7 +146,8 @@ class Others:
 
     def policies(self, namespace: str, towards: Spaces) -> list[Standing]:
         """What stands in one of them, as far as it is about others (by name, their labels). Where policies of network
-        plug-ins select its pods, or one may be switched off, as if all were open: what is closed there is not known.
+        plug-ins select its pods, one may be switched off, or they open too much, as if all were open: what is closed
+        there is not known.
         Those of tiers are in `tiers` then, but for the operator's own."""
         owner = ownership.holder(namespace, self.world)
         ours = recorded(owner.status) if owner is not None else ()
@@ -147,7 +161,20 @@ class Others:
         is_kept = owner is not None and owner.spec.mode == "Enforce" and owner.spec.network.peers_by == "Selector"
         own = {have.ref for have in stand if is_kept and owner is not None and have.tenant == owner.name}
         listed = [Standing(have.ref, parsed(have)) for have in stand]
+        self._openings += sum(openings(one.policy) for one in listed)
+        if self._openings > OPENINGS:
+            return []
         return cut(namespace, listed, towards, "Everyone", own)
+
+
+def openings(found: Policy | Unclear) -> int:
+    """The peers of a policy, each counted once more for each of its rule's ports, and the exceptions of its blocks."""
+    if isinstance(found, Unclear):
+        return 1
+    rules = [rule for side in BOTH for rule in found.rules(side) or () if isinstance(rule, Rule)]
+    blocks = (peer for rule in rules for peer in rule.peers or () if isinstance(peer, Block))
+    by_port = (len(rule.peers or (None,)) * (len(rule.ports or ()) + len(rule.named) + 1) for rule in rules)
+    return sum(by_port) + sum(len(block.excepts) for block in blocks)
 
 
 def closes(listed: Iterable[Standing], direction: Direction) -> bool:
@@ -221,12 +248,21 @@ def among(namespace: str, peer: PodPeer, spaces: Spaces) -> list[str]:
 
 
 def kinds_of_pods(listed: Iterable[Labels]) -> int:
-    """At most how many kinds of pods these selectors tell apart."""
+    """At most how many kinds of pods these selectors tell apart, up to some thousands."""
     chosen = {one for one in listed if one}
+    by_selector = 1
+    for one in chosen:
+        by_selector *= len(one) + 1
+        if by_selector > _KINDS:
+            break
     literals: dict[str, set[str]] = {}
     for one in chosen:
         for key, values in one:
             literals.setdefault(key, set()).update(values.listed)
     # A value that is listed, any other, none at all.
-    by_values: int = prod(len(found) + 2 for found in literals.values())
-    return min(1 << len(chosen), by_values)
+    by_values = 1
+    for found in literals.values():
+        by_values *= len(found) + 2
+        if by_values > _KINDS:
+            break
+    return min(by_selector, by_values)

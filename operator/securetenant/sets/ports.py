@@ -84,6 +84,17 @@ def union(one: Ports, other: Ports) -> Ports:
     return None if found == EVERYTHING else found
 
 
+def union_of(listed: Iterable[Ports]) -> Ports:
+    """The ports in any of these sets."""
+    found: list[Range] = []
+    for one in listed:
+        if one is None:
+            return None
+        found += one
+    together = merged(found)
+    return None if together == EVERYTHING else together
+
+
 def difference(one: Ports, other: Ports) -> Ports:
     """The ports of the first set that are not in the second."""
     if other is None or one == other:
