@@ -176,6 +176,22 @@ def test_a_change_concerns_who_uses_it_and_their_peers() -> None:
     assert "cidr:192.0.2.0/24" not in world.known.index.tokens("pay")
 
 
+def test_the_defaults_of_parameters_concern_who_uses_it() -> None:
+    spec = {
+        "parameters": [
+            {"name": "to", "type": "Cidr", "default": {"cidr": "192.0.2.0/24"}},
+            {"name": "space", "type": "Namespace", "default": {"namespace": "monitoring"}},
+            {"name": "other", "type": "Tenant", "default": {"tenant": "db"}},
+        ],
+        "egress": [{"name": "out", "to": [{"cidrFrom": "to"}, {"namespaceFrom": "space"}, {"tenantFrom": "other"}]}],
+    }
+    world = world_of(user({"template": "database"}), template("database", spec))
+    world.put(tenant("db"))
+    assert {"cidr:192.0.2.0/24", "apiserver"} <= world.known.index.tokens("pay")
+    assert world.concerned(namespace("monitoring"), None) == {"pay"}
+    assert world.known.observe("MODIFIED", _edited(world, "db")) == {"pay", "db"}
+
+
 def _edited(world: StaticWorld, name: str) -> dict[str, Any]:
     one = world.tenant(name)
     assert one is not None
