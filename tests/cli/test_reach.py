@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from typer.testing import CliRunner, Result
 
 from securetenant.cli.main import app
+from securetenant.model import names
 from tests.support.estates import estate
 
 ROOT = Path(__file__).parents[2]
@@ -265,6 +267,16 @@ def test_a_policy_that_opens_what_nobody_declares_is_refused() -> None:
     assert ports == {("TCP", 9090)}
     text = reach(BANK, DEBUG, "--against", BANK, code=1).stdout
     assert "3 flows open, 0 flows close; no SecureTenant declares 3 of those that open" in text
+
+
+@pytest.mark.parametrize("tenant", ["risk", "payments", "nobody"])
+def test_a_policy_of_the_files_counts_whatever_its_labels_say(tmp_path: Path, tenant: str) -> None:
+    """Whoever writes a file can copy the operator's labels."""
+    body = yaml.safe_load(DEBUG.read_text())
+    body["metadata"]["labels"] = {names.LABEL_MANAGED_BY: names.MANAGED_BY, names.LABEL_TENANT: tenant}
+    folder = manifests(tmp_path / "forged", yaml.safe_dump(body))
+    found = flows(BANK, folder, "--against", BANK, "--undeclared", code=1)
+    assert {one["name"] for flow in found for one in flow["policies"]} == {"debug"}
 
 
 def test_the_same_state_opens_nothing() -> None:

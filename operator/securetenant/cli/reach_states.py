@@ -143,11 +143,13 @@ def state(
     now: datetime,
     *,
     rendering: bool,
+    on_cluster: Sequence[Json] = (),
     notes: Sequence[str] = (),
     unclear: Sequence[str] = (),
 ) -> State:
-    """`rendering`: what the operator would write is in force, and not what it wrote before. `unclear`: what may change
-    any namespace's answer. Raises ReachError."""
+    """`rendering`: what the operator would write is in force, and not what it wrote before. `on_cluster`: the objects
+    that it may have written; what a file brings counts whatever its labels or a status in a file say. `unclear`: what
+    may change any namespace's answer. Raises ReachError."""
     try:
         found = reading.read(objects, map(ip_network, world.platform.cluster_cidrs))
     except Malformed as error:
@@ -171,13 +173,19 @@ def state(
             spaces.setdefault(name, reading.labels(name))
     sources = {ref: one.source(ref) for one in rendered for ref in one.refs()}
     # Those that the operator writes are not rendered here.
-    replaced = {f"{KUBE_OVN_SUBNET.prefix}{entry.name}" for one in writing for entry in one.tenant.spec.namespaces}
-    standing = _without_ours(cluster.policies, objects, {one.tenant.name for one in writing})
+    replaced = {
+        f"{KUBE_OVN_SUBNET.prefix}{entry.name}"
+        for one in writing
+        for entry in one.tenant.spec.namespaces
+        if entry.subnet is not None
+    }
+    written = set(_written([one.tenant for one in writing], on_cluster, world))
+    standing = {name: [one for one in found if one.ref not in written] for name, found in cluster.policies.items()}
     cluster = replace(
         cluster,
         namespaces=spaces,
         policies=_joined(standing, writing),
-        tiers=_tiers(cluster.tiers, {ref for one in writing for ref in recorded(one.tenant.status)}, writing),
+        tiers=_tiers(cluster.tiers, written, writing),
         switches=[_without_rules(one) if one.name in replaced else one for one in cluster.switches],
         unclear=_with(cluster.unclear, unclear, spaces),
     )
@@ -300,19 +308,26 @@ def _joined(standing: Mapping[str, Sequence[Standing]], rendered: Iterable[_Rend
     return {name: list(listed.values()) for name, listed in found.items()}
 
 
-def _without_ours(
-    policies: Mapping[str, Sequence[Standing]], objects: Iterable[Json], tenants: set[str]
-) -> dict[str, Sequence[Standing]]:
-    """Without what the operator wrote for these tenants before."""
-    ours = set()
-    for body in objects:
+def _written(tenants: Iterable[SecureTenant], on_cluster: Iterable[Json], world: World) -> Iterator[Ref]:
+    """What the operator wrote for these tenants before and takes away or writes again: in their own namespaces what has
+    their marks, and in none what their status records."""
+    known = {one.name: one for one in tenants}
+    applied = {ref for one in known.values() for ref in recorded(one.status)}
+    for body in on_cluster:
         metadata = body.get("metadata")
-        if body.get("kind") == NETWORK_POLICY.name and isinstance(metadata, dict):
-            labels = metadata.get("labels")
-            known = labels if isinstance(labels, dict) else {}
-            if known.get(names.LABEL_MANAGED_BY) == names.MANAGED_BY and known.get(names.LABEL_TENANT) in tenants:
-                ours.add((metadata.get("namespace") or "default", metadata.get("name")))
-    return {name: [one for one in listed if (name, one.ref.name) not in ours] for name, listed in policies.items()}
+        if not isinstance(metadata, dict):
+            continue
+        space, name = str(metadata.get("namespace") or ""), str(metadata.get("name"))
+        if body.get("kind") == CLUSTER_NETWORK_POLICY.name:
+            yield from {Ref(CLUSTER_NETWORK_POLICY, "", name)} & applied
+        elif body.get("kind") == NETWORK_POLICY.name:
+            found = metadata.get("labels")
+            labels = found if isinstance(found, dict) else {}
+            tenant = known.get(str(labels.get(names.LABEL_TENANT)))
+            if tenant is None or labels.get(names.LABEL_MANAGED_BY) != names.MANAGED_BY:
+                continue
+            if ownership.may_write(tenant, space, world):
+                yield Ref(NETWORK_POLICY, space, name)
 
 
 def _with(
@@ -346,6 +361,12 @@ def applied(standing: Mapping[str, SecureTenant], files: Iterable[SecureTenant])
         else:
             found[one.name] = SecureTenant(metadata=Metadata(name=one.name, uid=str(uuid.uuid4())), spec=one.spec)
     return list(found.values())
+
+
+def beside(objects: Iterable[Json], over: Iterable[Json]) -> list[Json]:
+    """The cluster's objects that no object of files replaces."""
+    replaced = set(map(_key, over))
+    return [body for body in objects if _key(body) not in replaced]
 
 
 def overlaid(objects: Iterable[Json], over: Iterable[Json]) -> list[Json]:
