@@ -110,6 +110,35 @@ def test_one_tenant_alone_is_the_same_as_among_all(tenant: str) -> None:
     assert sorted(map(json.dumps, alone)) == sorted(map(json.dumps, whole))
 
 
+TEMPLATE = """
+apiVersion: securetenant.dev/v1alpha1
+kind: NetworkTemplate
+metadata: {name: scrape}
+spec:
+  parameters: [{name: from, type: Namespace, default: {namespace: monitoring}}]
+  ingress:
+  - {name: metrics, from: [{namespaceFrom: from}], ports: [{port: 9090}], ticket: CHG-1}
+---
+apiVersion: securetenant.dev/v1alpha1
+kind: SecureTenant
+metadata: {name: pay}
+spec:
+  mode: Enforce
+  namespaces: [{name: pay-a}]
+  network: {templates: [{template: scrape, expires: "2040-01-02T00:00:00Z"}]}
+"""
+
+
+def test_the_rules_of_templates_are_declared_with_ticket_and_end(tmp_path: Path) -> None:
+    (flow,) = between(flows(manifests(tmp_path / "one", TEMPLATE)), "monitoring", "pay-a")
+    assert flow["state"] == "declared"
+    assert [(one["rule"], one["ticket"], one["expires"]) for one in flow["policies"]] == [
+        ("scrape-metrics", "CHG-1", "2040-01-02T00:00:00Z")
+    ]
+    asked = ("--from", "monitoring", "--to", "pay-a", "--port", "TCP/9090")
+    assert "by rule scrape-metrics, CHG-1 until 2040-01-02" in reach(tmp_path / "one", *asked).stdout
+
+
 def test_without_tenants_everything_is_shown(tmp_path: Path) -> None:
     folder = manifests(tmp_path / "a", policy("deny", "shop", CLOSED))
     found = flows(folder)

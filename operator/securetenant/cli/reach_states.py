@@ -154,7 +154,8 @@ def state(
         found = reading.read(objects, map(ip_network, world.platform.cluster_cidrs))
     except Malformed as error:
         raise ReachError(f"{error}: correct it, or leave it out") from error
-    rendered = [_rendered(tenant, world, now) for tenant in tenants]
+    # With the rules of their templates, as the operator has them.
+    rendered = [_rendered(world.tenant(tenant.name) or tenant, world, now) for tenant in tenants]
     cluster = found.cluster
     spaces = dict(cluster.namespaces)
     told: list[tuple[str, str]] = []
