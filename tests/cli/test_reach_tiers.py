@@ -235,3 +235,13 @@ def test_an_acl_of_a_subnet_that_the_operator_does_not_write_counts() -> None:
     wide = subnet("securetenant-ledger-prod", "ledger-prod", acls=[acl])
     opened = [one for one in reach(text=[wide])["flows"] if one["to"]["namespaces"] == ["ledger-prod"]]
     assert [one["state"] for one in opened if "192.0.2.0/24" in one["from"]["cidrs"]] == ["undeclared"]
+
+
+def test_addresses_that_could_not_be_read_make_who_declares_a_cidr_unknown() -> None:
+    outside = {"ingress": [{"name": "in", "from": [{"cidr": "10.0.0.0/8"}]}]}
+    pay, other = tenant("pay", namespaces=["pay-a"], network=outside), tenant("other", namespaces=["other-a"])
+    world = StaticWorld([pay, other], [*mine(pay), *mine(other)], absent=[KUBE_OVN_SUBNET])
+    state = reach_states.state(
+        *("test", bodies(world), [pay, other], world, NOW), rendering=True, unread=["nodes could not be read"]
+    )
+    assert reach_rows.of_state(state).unknown == {"pay-a": ("nodes could not be read",)}

@@ -103,6 +103,11 @@ async def _of_cluster(settings: Settings, given: Given | None, pods: bool, servi
         on_cluster=beside(listed.objects, given.objects) if given else listed.objects,
         notes=notes,
         unclear=[f"{kind.plural_name} of {kind.group} could not be read" for kind in unread],
+        unread=[
+            f"{kind.plural} could not be read: which part of a declared cidr is the cluster's is not known"
+            for kind in listed.failed
+            if kind in SEEN
+        ],
     )
 
 

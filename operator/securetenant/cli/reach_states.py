@@ -31,8 +31,6 @@ from securetenant.settings import Settings
 
 # Which controls' objects decide who reaches whom, or which namespaces there are.
 _CONTROLS = (NAMED["namespaces"], NAMED["network"])
-
-
 _LISTED = 3  # tenants that a note names
 _LATER = "9999"  # than all that stands
 _MANY = 50  # namespaces without any policy, from which on they are taken together
@@ -146,10 +144,11 @@ def state(
     on_cluster: Sequence[Json] = (),
     notes: Sequence[str] = (),
     unclear: Sequence[str] = (),
+    unread: Sequence[str] = (),
 ) -> State:
     """`rendering`: what the operator would write is in force, and not what it wrote before. `on_cluster`: the objects
     that it may have written; what a file brings counts whatever its labels or a status in a file say. `unclear`: what
-    may change any namespace's answer. Raises ReachError."""
+    may change any namespace's answer; `unread`: those of tenants that declare a cidr. Raises ReachError."""
     try:
         found = reading.read(objects, map(ip_network, world.platform.cluster_cidrs))
     except Malformed as error:
@@ -188,7 +187,7 @@ def state(
         policies=_joined(standing, writing),
         tiers=_tiers(cluster.tiers, written, writing),
         switches=[_without_rules(one) if one.name in replaced else one for one in cluster.switches],
-        unclear=_with(cluster.unclear, unclear, spaces),
+        unclear=_with(_with(cluster.unclear, unclear, spaces), unread, _with_cidr(rendered)),
     )
     owner = _owners(spaces, world, [one.tenant for one in rendered])
     others = {name: listed for name, listed in cluster.policies.items() if name not in owner}
@@ -332,9 +331,19 @@ def _written(tenants: Iterable[SecureTenant], on_cluster: Iterable[Json], world:
 
 
 def _with(
-    unclear: Mapping[str, Sequence[str]], everywhere: Sequence[str], spaces: Iterable[str]
+    unclear: Mapping[str, Sequence[str]], more: Sequence[str], spaces: Iterable[str]
 ) -> Mapping[str, Sequence[str]]:
-    return {name: (*unclear.get(name, ()), *everywhere) for name in spaces} if everywhere else unclear
+    return {**unclear, **{name: (*unclear.get(name, ()), *more) for name in spaces}} if more else unclear
+
+
+def _with_cidr(rendered: Iterable[_Rendered]) -> set[str]:
+    """The namespaces of tenants that declare one."""
+    found: set[str] = set()
+    for spec in (one.tenant.spec for one in rendered):
+        peers = [*(rule.from_ for rule in spec.network.ingress), *(rule.to for rule in spec.network.egress)]
+        if any(peer.cidr is not None for listed in peers for peer in listed):
+            found.update(entry.name for entry in spec.namespaces)
+    return found
 
 
 def _owners(spaces: Mapping[str, Mapping[str, str]], world: World, tenants: Sequence[SecureTenant]) -> dict[str, str]:
