@@ -358,6 +358,13 @@ def test_csv_has_every_flow_and_no_formula(tmp_path: Path) -> None:
     assert row["tickets"] == "CHG-20931 until 2031-03-31"
 
 
+@pytest.mark.parametrize("args", [(), ("--matrix",)])
+def test_csv_has_every_field_in_quotes(args: tuple[str, ...]) -> None:
+    """Whatever separator a spreadsheet takes, a field stays one."""
+    for line in reach(BANK, *args, "-o", "csv").stdout.splitlines():
+        assert next(csv.reader([line], quoting=csv.QUOTE_ALL)) == line[1:-1].split('","')
+
+
 # --- wrong usage
 
 
@@ -375,6 +382,7 @@ def test_csv_has_every_flow_and_no_formula(tmp_path: Path) -> None:
         (("--from", "payments-prod/deployment/web", "--to", "ledger-prod"), "no deployment/web is known"),
         (("--from", "service/a/b", "--to", "ledger-prod"), "connections begin at pods"),
         (("--against", "nowhere"), "nowhere: No such file"),
+        (("--from", "192.0.2.1", "--to", "192.0.2.2"), "192.0.2.1/32 and 192.0.2.2/32 are both outside the cluster"),
     ],
 )
 def test_wrong_usage(args: tuple[str, ...], told: str) -> None:
