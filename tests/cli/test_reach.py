@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from typer.testing import CliRunner, Result
 
 from securetenant.cli.main import app
+from securetenant.model import names
 from tests.support.estates import estate
 
 ROOT = Path(__file__).parents[2]
@@ -106,6 +108,35 @@ def test_one_tenant_alone_is_the_same_as_among_all(tenant: str) -> None:
     whole = [one for one in flows(BANK) if tenant in (one["from"]["tenant"], one["to"]["tenant"])]
     alone = flows(BANK, "--tenant", tenant)
     assert sorted(map(json.dumps, alone)) == sorted(map(json.dumps, whole))
+
+
+TEMPLATE = """
+apiVersion: securetenant.dev/v1alpha1
+kind: NetworkTemplate
+metadata: {name: scrape}
+spec:
+  parameters: [{name: from, type: Namespace, default: {namespace: monitoring}}]
+  ingress:
+  - {name: metrics, from: [{namespaceFrom: from}], ports: [{port: 9090}], ticket: CHG-1}
+---
+apiVersion: securetenant.dev/v1alpha1
+kind: SecureTenant
+metadata: {name: pay}
+spec:
+  mode: Enforce
+  namespaces: [{name: pay-a}]
+  network: {templates: [{template: scrape, expires: "2040-01-02T00:00:00Z"}]}
+"""
+
+
+def test_the_rules_of_templates_are_declared_with_ticket_and_end(tmp_path: Path) -> None:
+    (flow,) = between(flows(manifests(tmp_path / "one", TEMPLATE)), "monitoring", "pay-a")
+    assert flow["state"] == "declared"
+    assert [(one["rule"], one["ticket"], one["expires"]) for one in flow["policies"]] == [
+        ("scrape-metrics", "CHG-1", "2040-01-02T00:00:00Z")
+    ]
+    asked = ("--from", "monitoring", "--to", "pay-a", "--port", "TCP/9090")
+    assert "by rule scrape-metrics, CHG-1 until 2040-01-02" in reach(tmp_path / "one", *asked).stdout
 
 
 def test_without_tenants_everything_is_shown(tmp_path: Path) -> None:
@@ -267,6 +298,16 @@ def test_a_policy_that_opens_what_nobody_declares_is_refused() -> None:
     assert "3 flows open, 0 flows close; no SecureTenant declares 3 of those that open" in text
 
 
+@pytest.mark.parametrize("tenant", ["risk", "payments", "nobody"])
+def test_a_policy_of_the_files_counts_whatever_its_labels_say(tmp_path: Path, tenant: str) -> None:
+    """Whoever writes a file can copy the operator's labels."""
+    body = yaml.safe_load(DEBUG.read_text())
+    body["metadata"]["labels"] = {names.LABEL_MANAGED_BY: names.MANAGED_BY, names.LABEL_TENANT: tenant}
+    folder = manifests(tmp_path / "forged", yaml.safe_dump(body))
+    found = flows(BANK, folder, "--against", BANK, "--undeclared", code=1)
+    assert {one["name"] for flow in found for one in flow["policies"]} == {"debug"}
+
+
 def test_the_same_state_opens_nothing() -> None:
     stdout = reach(BANK, "--against", BANK).stdout
     assert stdout.splitlines() == ["0 flows open, 0 flows close"]
@@ -317,6 +358,13 @@ def test_csv_has_every_flow_and_no_formula(tmp_path: Path) -> None:
     assert row["tickets"] == "CHG-20931 until 2031-03-31"
 
 
+@pytest.mark.parametrize("args", [(), ("--matrix",)])
+def test_csv_has_every_field_in_quotes(args: tuple[str, ...]) -> None:
+    """Whatever separator a spreadsheet takes, a field stays one."""
+    for line in reach(BANK, *args, "-o", "csv").stdout.splitlines():
+        assert next(csv.reader([line], quoting=csv.QUOTE_ALL)) == line[1:-1].split('","')
+
+
 # --- wrong usage
 
 
@@ -334,6 +382,7 @@ def test_csv_has_every_flow_and_no_formula(tmp_path: Path) -> None:
         (("--from", "payments-prod/deployment/web", "--to", "ledger-prod"), "no deployment/web is known"),
         (("--from", "service/a/b", "--to", "ledger-prod"), "connections begin at pods"),
         (("--against", "nowhere"), "nowhere: No such file"),
+        (("--from", "192.0.2.1", "--to", "192.0.2.2"), "192.0.2.1/32 and 192.0.2.2/32 are both outside the cluster"),
     ],
 )
 def test_wrong_usage(args: tuple[str, ...], told: str) -> None:

@@ -1,6 +1,7 @@
 """`securetenant reach` with policies of the tiers above and below NetworkPolicies, and Kube-OVN's Subnets."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,9 +13,10 @@ from securetenant.api.tenant import SecureTenant
 from securetenant.cli import reach_rows, reach_states
 from securetenant.cli.main import app
 from securetenant.controls.network import control as network
-from securetenant.drift.applied import grouped
+from securetenant.drift.applied import grouped, recorded
+from securetenant.model import names
 from securetenant.model.kinds import CLUSTER_NETWORK_POLICY, KUBE_OVN_SUBNET, NAMESPACE, NETWORK_POLICY
-from securetenant.model.objects import Observed
+from securetenant.model.objects import Observed, Ref
 from tests.support.admin_tier import ON
 from tests.support.holding import foreign, ingress, named, space
 from tests.support.world import NOW, StaticWorld, mine, namespace, observe, tenant
@@ -182,3 +184,64 @@ def test_what_the_operator_wrote_in_the_admin_tier_closes_what_others_open(*, re
     accept = policy("first", "pay-a", **inward("Accept", "web"))
     accept["spec"]["priority"] = 1
     assert kinds(accept) == {"undeclared"}
+
+
+def of(name: str, label: str, where: str) -> dict[str, Any]:
+    """A policy that opens all of a namespace, with the operator's labels."""
+    marks = {names.LABEL_MANAGED_BY: names.MANAGED_BY, names.LABEL_TENANT: label}
+    spec = {"podSelector": {}, "policyTypes": ["Ingress"], "ingress": [{}]}
+    return {
+        "apiVersion": NETWORK_POLICY.api_version,
+        "kind": NETWORK_POLICY.name,
+        "metadata": {"name": name, "namespace": where, "labels": marks},
+        "spec": spec,
+    }
+
+
+def test_of_what_stands_on_a_cluster_only_the_tenants_own_is_taken_away_by_the_operator() -> None:
+    pay, other = tenant("pay", namespaces=["pay-a"]), tenant("other", namespaces=["other-a"])
+    world = StaticWorld([pay, other], [*mine(pay), *mine(other), namespace("web")], absent=[KUBE_OVN_SUBNET])
+
+    def openers(*, on_cluster: Sequence[dict[str, Any]], files: Sequence[dict[str, Any]] = ()) -> set[str]:
+        state = reach_states.state(
+            *("test", [*bodies(world), *on_cluster, *files], [pay, other], world, NOW),
+            on_cluster=[*bodies(world), *on_cluster],
+            rendering=True,
+        )
+        undeclared = [row for row in reach_rows.of_state(state).rows if row.kind == "undeclared"]
+        return {ref.name for row in undeclared for ref in (*row.leaves, *row.enters)}
+
+    stale, forged = of("stale", "pay", "pay-a"), of("forged", "other", "pay-a")
+    assert openers(on_cluster=[stale]) == set()
+    assert openers(on_cluster=[stale, forged]) == {"forged"}
+    assert openers(on_cluster=[], files=[stale]) == {"stale"}
+
+
+def test_a_status_in_a_file_takes_away_no_policy_of_the_files() -> None:
+    world = settled(tenant("pay", namespaces=["pay-a"]))
+    known = world.tenant("pay")
+    assert known is not None
+    accept = policy("in", "pay-a", **inward("Accept", "web"))
+    status = known.status.model_copy(update={"applied": {"": ["ClusterNetworkPolicy/in"]}})
+    forger = known.model_copy(update={"status": status})
+    assert recorded(status) == {Ref(CLUSTER_NETWORK_POLICY, "", "in")}
+    state = reach_states.state("test", [*bodies(world), accept], [forger], world, NOW, rendering=True)
+    rows = reach_rows.of_state(state).rows
+    assert "in" in {ref.name for row in rows if row.kind == "undeclared" for ref in row.enters}
+
+
+def test_an_acl_of_a_subnet_that_the_operator_does_not_write_counts() -> None:
+    acl = {"action": "allow", "direction": "to-lport", "match": "ip4.src == 192.0.2.0/24", "priority": 2000}
+    wide = subnet("securetenant-ledger-prod", "ledger-prod", acls=[acl])
+    opened = [one for one in reach(text=[wide])["flows"] if one["to"]["namespaces"] == ["ledger-prod"]]
+    assert [one["state"] for one in opened if "192.0.2.0/24" in one["from"]["cidrs"]] == ["undeclared"]
+
+
+def test_addresses_that_could_not_be_read_make_who_declares_a_cidr_unknown() -> None:
+    outside = {"ingress": [{"name": "in", "from": [{"cidr": "10.0.0.0/8"}]}]}
+    pay, other = tenant("pay", namespaces=["pay-a"], network=outside), tenant("other", namespaces=["other-a"])
+    world = StaticWorld([pay, other], [*mine(pay), *mine(other)], absent=[KUBE_OVN_SUBNET])
+    state = reach_states.state(
+        *("test", bodies(world), [pay, other], world, NOW), rendering=True, unread=["nodes could not be read"]
+    )
+    assert reach_rows.of_state(state).unknown == {"pay-a": ("nodes could not be read",)}

@@ -180,6 +180,17 @@ async def test_few_rights_tell_what_was_not_read(plane: Plane, admin: Admin, mad
     assert "which no SecureTenant declares" in done.out
 
 
+async def test_without_the_right_to_list_nodes_a_declared_cidr_is_unknown(
+    plane: Plane, admin: Admin, made: None, tmp_path: Path
+) -> None:
+    config = await reader(plane, admin, "reach-no-nodes", {**MORE, "": ["namespaces"]}, tmp_path)
+    done = await reach(config, "--tenant", "reach-client", "--undeclared", "--output", "json")
+    assert done.code == 3, done.err
+    (told,) = json.loads(done.out)["unknown"]
+    assert told["namespace"] == "reach-client-prod"
+    assert told["reasons"] == ["nodes could not be read: which part of a declared cidr is the cluster's is not known"]
+
+
 async def test_without_the_right_to_list_policies_there_is_no_answer(
     plane: Plane, admin: Admin, made: None, tmp_path: Path
 ) -> None:

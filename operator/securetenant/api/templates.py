@@ -69,7 +69,8 @@ class TemplateSide(SpecModel):
 
     namespaces_from: ParameterName | None = Field(
         None,
-        description="Parameter of type Namespaces: which of that tenant's. Default: those of the entry in its spec.",
+        description="Parameter of type Namespaces: which of that tenant's, among those of the entry in its spec. "
+        "Default: all of these.",
     )
     pods: PodSelector | None = Field(None, description="Which pods there. Default: all.")
     pods_from: ParameterName | None = Field(None, description="Parameter of type Pods, in place of pods.")

@@ -39,6 +39,12 @@ class Answer:
 
 
 def answer(source: End, target: Target, state: State) -> Answer:
+    """Raises ReachError where no policy of the cluster decides."""
+    if isinstance(source, Addresses) and isinstance(target.end, Addresses):
+        raise ReachError(
+            f"{source.network} and {target.end.network} are both outside the cluster, where no policy of it decides: "
+            "name a namespace or pods with --from or --to"
+        )
     cluster = kube_ovn.located(_cluster(source, target.end, state))
     apart = replace(cluster, switches=())
     spaces = [end.namespace for end in (source, target.end) if not isinstance(end, Addresses)]

@@ -16,6 +16,7 @@ from securetenant.cli.reach_states import (
     ReachError,
     State,
     applied,
+    beside,
     json_of,
     overlaid,
     state,
@@ -99,8 +100,14 @@ async def _of_cluster(settings: Settings, given: Given | None, pods: bool, servi
         world,
         datetime.now(UTC),
         rendering=given is not None,
+        on_cluster=beside(listed.objects, given.objects) if given else listed.objects,
         notes=notes,
         unclear=[f"{kind.plural_name} of {kind.group} could not be read" for kind in unread],
+        unread=[
+            f"{kind.plural} could not be read: which part of a declared cidr is the cluster's is not known"
+            for kind in listed.failed
+            if kind in SEEN
+        ],
     )
 
 

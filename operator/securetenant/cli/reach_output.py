@@ -173,7 +173,7 @@ def _matrix(out: "Console", form: str, found: Rows, asks: Asks) -> None:
         return
     names = sorted({name for pair in cells for name in pair}, key=lambda name: (name.startswith("("), name))
     if form == "csv":
-        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer = csv.writer(sys.stdout, lineterminator="\n", quoting=csv.QUOTE_ALL)
         writer.writerow(["from \\ to", *names])
         writer.writerows([source, *(_cell(cells.get((source, to))) for to in names)] for source in names)
         return
@@ -257,7 +257,7 @@ def _table(out: "Console", names: Sequence[str], cells: Mapping[tuple[str, str],
 
 
 def _csv(found: Rows, state: State, before: State | None) -> None:
-    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer = csv.writer(sys.stdout, lineterminator="\n", quoting=csv.QUOTE_ALL)
     columns = [
         "change",
         "kind",

@@ -31,8 +31,6 @@ from securetenant.settings import Settings
 
 # Which controls' objects decide who reaches whom, or which namespaces there are.
 _CONTROLS = (NAMED["namespaces"], NAMED["network"])
-
-
 _LISTED = 3  # tenants that a note names
 _LATER = "9999"  # than all that stands
 _MANY = 50  # namespaces without any policy, from which on they are taken together
@@ -143,16 +141,20 @@ def state(
     now: datetime,
     *,
     rendering: bool,
+    on_cluster: Sequence[Json] = (),
     notes: Sequence[str] = (),
     unclear: Sequence[str] = (),
+    unread: Sequence[str] = (),
 ) -> State:
-    """`rendering`: what the operator would write is in force, and not what it wrote before. `unclear`: what may change
-    any namespace's answer. Raises ReachError."""
+    """`rendering`: what the operator would write is in force, and not what it wrote before. `on_cluster`: the objects
+    that it may have written; what a file brings counts whatever its labels or a status in a file say. `unclear`: what
+    may change any namespace's answer; `unread`: those of tenants that declare a cidr. Raises ReachError."""
     try:
         found = reading.read(objects, map(ip_network, world.platform.cluster_cidrs))
     except Malformed as error:
         raise ReachError(f"{error}: correct it, or leave it out") from error
-    rendered = [_rendered(tenant, world, now) for tenant in tenants]
+    # With the rules of their templates, as the operator has them.
+    rendered = [_rendered(world.tenant(tenant.name) or tenant, world, now) for tenant in tenants]
     cluster = found.cluster
     spaces = dict(cluster.namespaces)
     told: list[tuple[str, str]] = []
@@ -171,15 +173,21 @@ def state(
             spaces.setdefault(name, reading.labels(name))
     sources = {ref: one.source(ref) for one in rendered for ref in one.refs()}
     # Those that the operator writes are not rendered here.
-    replaced = {f"{KUBE_OVN_SUBNET.prefix}{entry.name}" for one in writing for entry in one.tenant.spec.namespaces}
-    standing = _without_ours(cluster.policies, objects, {one.tenant.name for one in writing})
+    replaced = {
+        f"{KUBE_OVN_SUBNET.prefix}{entry.name}"
+        for one in writing
+        for entry in one.tenant.spec.namespaces
+        if entry.subnet is not None
+    }
+    written = set(_written([one.tenant for one in writing], on_cluster, world))
+    standing = {name: [one for one in found if one.ref not in written] for name, found in cluster.policies.items()}
     cluster = replace(
         cluster,
         namespaces=spaces,
         policies=_joined(standing, writing),
-        tiers=_tiers(cluster.tiers, {ref for one in writing for ref in recorded(one.tenant.status)}, writing),
+        tiers=_tiers(cluster.tiers, written, writing),
         switches=[_without_rules(one) if one.name in replaced else one for one in cluster.switches],
-        unclear=_with(cluster.unclear, unclear, spaces),
+        unclear=_with(_with(cluster.unclear, unclear, spaces), unread, _with_cidr(rendered)),
     )
     owner = _owners(spaces, world, [one.tenant for one in rendered])
     others = {name: listed for name, listed in cluster.policies.items() if name not in owner}
@@ -300,25 +308,42 @@ def _joined(standing: Mapping[str, Sequence[Standing]], rendered: Iterable[_Rend
     return {name: list(listed.values()) for name, listed in found.items()}
 
 
-def _without_ours(
-    policies: Mapping[str, Sequence[Standing]], objects: Iterable[Json], tenants: set[str]
-) -> dict[str, Sequence[Standing]]:
-    """Without what the operator wrote for these tenants before."""
-    ours = set()
-    for body in objects:
+def _written(tenants: Iterable[SecureTenant], on_cluster: Iterable[Json], world: World) -> Iterator[Ref]:
+    """What the operator wrote for these tenants before and takes away or writes again: in their own namespaces what has
+    their marks, and in none what their status records."""
+    known = {one.name: one for one in tenants}
+    applied = {ref for one in known.values() for ref in recorded(one.status)}
+    for body in on_cluster:
         metadata = body.get("metadata")
-        if body.get("kind") == NETWORK_POLICY.name and isinstance(metadata, dict):
-            labels = metadata.get("labels")
-            known = labels if isinstance(labels, dict) else {}
-            if known.get(names.LABEL_MANAGED_BY) == names.MANAGED_BY and known.get(names.LABEL_TENANT) in tenants:
-                ours.add((metadata.get("namespace") or "default", metadata.get("name")))
-    return {name: [one for one in listed if (name, one.ref.name) not in ours] for name, listed in policies.items()}
+        if not isinstance(metadata, dict):
+            continue
+        space, name = str(metadata.get("namespace") or ""), str(metadata.get("name"))
+        if body.get("kind") == CLUSTER_NETWORK_POLICY.name:
+            yield from {Ref(CLUSTER_NETWORK_POLICY, "", name)} & applied
+        elif body.get("kind") == NETWORK_POLICY.name:
+            found = metadata.get("labels")
+            labels = found if isinstance(found, dict) else {}
+            tenant = known.get(str(labels.get(names.LABEL_TENANT)))
+            if tenant is None or labels.get(names.LABEL_MANAGED_BY) != names.MANAGED_BY:
+                continue
+            if ownership.may_write(tenant, space, world):
+                yield Ref(NETWORK_POLICY, space, name)
 
 
 def _with(
-    unclear: Mapping[str, Sequence[str]], everywhere: Sequence[str], spaces: Iterable[str]
+    unclear: Mapping[str, Sequence[str]], more: Sequence[str], spaces: Iterable[str]
 ) -> Mapping[str, Sequence[str]]:
-    return {name: (*unclear.get(name, ()), *everywhere) for name in spaces} if everywhere else unclear
+    return {**unclear, **{name: (*unclear.get(name, ()), *more) for name in spaces}} if more else unclear
+
+
+def _with_cidr(rendered: Iterable[_Rendered]) -> set[str]:
+    """The namespaces of tenants that declare one."""
+    found: set[str] = set()
+    for spec in (one.tenant.spec for one in rendered):
+        peers = [*(rule.from_ for rule in spec.network.ingress), *(rule.to for rule in spec.network.egress)]
+        if any(peer.cidr is not None for listed in peers for peer in listed):
+            found.update(entry.name for entry in spec.namespaces)
+    return found
 
 
 def _owners(spaces: Mapping[str, Mapping[str, str]], world: World, tenants: Sequence[SecureTenant]) -> dict[str, str]:
@@ -346,6 +371,12 @@ def applied(standing: Mapping[str, SecureTenant], files: Iterable[SecureTenant])
         else:
             found[one.name] = SecureTenant(metadata=Metadata(name=one.name, uid=str(uuid.uuid4())), spec=one.spec)
     return list(found.values())
+
+
+def beside(objects: Iterable[Json], over: Iterable[Json]) -> list[Json]:
+    """The cluster's objects that no object of files replaces."""
+    replaced = set(map(_key, over))
+    return [body for body in objects if _key(body) not in replaced]
 
 
 def overlaid(objects: Iterable[Json], over: Iterable[Json]) -> list[Json]:

@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from securetenant.api.status import Condition
@@ -75,8 +75,9 @@ def by_hand(spec: Document, use: Document) -> Document:
             made = filled(rule)
             made["name"] = f"{use.get('name', use['template'])}-{rule['name']}"
             side = made.setdefault(own, {})
-            if "namespaces" in use and "namespaces" not in side:
-                side["namespaces"] = use["namespaces"]
+            if "namespaces" in use:
+                named = side.get("namespaces", use["namespaces"])
+                side["namespaces"] = [one for one in named if one in use["namespaces"]]
             if use.get("ticket"):
                 made["ticket"] = use["ticket"]
             ends = [time for time in (use.get("expires"), made.get("expires")) if time]
@@ -109,6 +110,8 @@ def uses(draw: st.DrawFn) -> tuple[Document, Document, Document]:
 @given(uses())
 def test_the_rules_are_those_that_a_hand_would_write(drawn: tuple[Document, Document, Document]) -> None:
     spec, use, written = drawn
+    sides = [rule[own] for way, own in (("ingress", "to"), ("egress", "from")) for rule in written[way]]
+    assume(all(side.get("namespaces") != [] for side in sides))  # which is refused
     spaces = [{"name": name} for name in NAMESPACES]
     by_use = tenant("payments", namespaces=spaces, network={"templates": [use]})
     by_rule = tenant("payments", namespaces=spaces, network=written)
@@ -176,6 +179,22 @@ def test_a_change_concerns_who_uses_it_and_their_peers() -> None:
     assert "cidr:192.0.2.0/24" not in world.known.index.tokens("pay")
 
 
+def test_the_defaults_of_parameters_concern_who_uses_it() -> None:
+    spec = {
+        "parameters": [
+            {"name": "to", "type": "Cidr", "default": {"cidr": "192.0.2.0/24"}},
+            {"name": "space", "type": "Namespace", "default": {"namespace": "monitoring"}},
+            {"name": "other", "type": "Tenant", "default": {"tenant": "db"}},
+        ],
+        "egress": [{"name": "out", "to": [{"cidrFrom": "to"}, {"namespaceFrom": "space"}, {"tenantFrom": "other"}]}],
+    }
+    world = world_of(user({"template": "database"}), template("database", spec))
+    world.put(tenant("db"))
+    assert {"cidr:192.0.2.0/24", "apiserver"} <= world.known.index.tokens("pay")
+    assert world.concerned(namespace("monitoring"), None) == {"pay"}
+    assert world.known.observe("MODIFIED", _edited(world, "db")) == {"pay", "db"}
+
+
 def _edited(world: StaticWorld, name: str) -> dict[str, Any]:
     one = world.tenant(name)
     assert one is not None
@@ -210,6 +229,15 @@ def _edited(world: StaticWorld, name: str) -> dict[str, Any]:
             "WrongParameters",
             "parameter where names else, which is not in spec.namespaces",
         ),
+        (
+            {
+                "template": "own",
+                "namespaces": ["pay-prod"],
+                "parameters": [{"name": "where", "namespaces": ["pay-test"]}],
+            },
+            "WrongParameters",
+            "parameter where names pay-test, and namespaces of the entry none of these: add one there",
+        ),
         ({**WEB_USE, "name": "taken"}, "NameTaken", "there is another ingress rule taken-from-edge: rename it"),
         ({"template": "many"}, "TooManyRules", "it would make 65 ingress rules, more than 64"),
     ],
@@ -234,6 +262,19 @@ def test_what_cannot_be_resolved_stays_closed_and_the_rest_is_in_force(use: Docu
     assert said in made.message
     assert made.message in found.blocking
     assert {name for _, name in policies(found)} == {f"securetenant-ingress-{rule['name']}" for rule in own}
+
+
+SOMEWHERE: Document = {
+    "parameters": [{"name": "where", "type": "Namespaces", "default": {"namespaces": ["pay-prod", "pay-test"]}}],
+    "ingress": [{"name": "a", "to": {"namespacesFrom": "where"}, "from": [{"cidr": "192.0.2.0/24"}]}],
+    "egress": [{"name": "b", "from": {"namespacesFrom": "where"}, "to": [{"namespace": "ingress-nginx"}]}],
+}
+
+
+def test_the_namespaces_of_the_entry_confine_those_of_a_parameter() -> None:
+    found = planned(world_of(user({"template": "some", "namespaces": ["pay-test"]}), template("some", SOMEWHERE)))
+    assert {space for space, _ in policies(found)} == {"pay-test"}
+    assert len(policies(found)) == 2
 
 
 def test_of_several_the_others_are_in_force() -> None:

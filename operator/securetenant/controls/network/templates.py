@@ -207,15 +207,22 @@ def _egress(rule: TemplateEgress, use: TemplateUse, values: Mapping[str, Value],
 
 
 def _side(side: TemplateSide, use: TemplateUse, values: Mapping[str, Value], own: set[str]) -> Side:
-    named = use.namespaces
-    if side.namespaces_from is not None:
-        named = values[side.namespaces_from].namespaces
-        if unknown := [name for name in named or () if name not in own]:
-            raise _WrongError(
-                f"parameter {side.namespaces_from} names {unknown[0]}, which is not in spec.namespaces: add it there "
-                "or remove it here"
-            )
-    return Side(namespaces=named, pods=_pods(side, values))
+    """The namespaces of the entry confine it, whatever a parameter or its default names."""
+    if side.namespaces_from is None:
+        return Side(namespaces=use.namespaces, pods=_pods(side, values))
+    named = values[side.namespaces_from].namespaces or []
+    if unknown := [name for name in named if name not in own]:
+        raise _WrongError(
+            f"parameter {side.namespaces_from} names {unknown[0]}, which is not in spec.namespaces: add it there "
+            "or remove it here"
+        )
+    within = [name for name in named if use.namespaces is None or name in use.namespaces]
+    if not within:
+        raise _WrongError(
+            f"parameter {side.namespaces_from} names {', '.join(named)}, and namespaces of the entry none of these: "
+            "add one there, or give the parameter another value"
+        )
+    return Side(namespaces=within, pods=_pods(side, values))
 
 
 def _pods(of: TemplateSide | TemplatePeer, values: Mapping[str, Value]) -> PodSelector | None:

@@ -45,6 +45,14 @@ class _Rules(Struct):
     egress: list[_Egress] = []
 
 
+class _Parameter(Struct):
+    default: _Peer | None = None
+
+
+class _Template(_Rules):
+    parameters: list[_Parameter] = []
+
+
 class _Section(_Rules, rename="camel"):
     templates: list[_Use] = []
     api_server: bool = False
@@ -82,15 +90,18 @@ def _named(rules: _Rules, values: Iterable[_Peer] = ()) -> Iterator[str]:
 
 
 def _implied(template: Observed) -> tuple[str, frozenset[str]]:
-    """What the peers that a template names itself make tokens of whoever uses it."""
+    """What the peers that a template names itself, and the defaults of its parameters, make tokens of whoever uses it:
+    also of a tenant that gives values of its own."""
     try:
-        named = frozenset(_named(_decode(template.fields.get("spec", b"{}"))))
+        spec = _decode(template.fields.get("spec", b"{}"))
+        defaults = (one.default for one in spec.parameters if one.default is not None)
+        named = frozenset(_named(spec, defaults))
     except msgspec.MsgspecError:  # which no tenant can use
         named = frozenset()
     return f"{TEMPLATE}:{template.ref.name}", named
 
 
-_decode: Final = msgspec.json.Decoder(_Rules).decode
+_decode: Final = msgspec.json.Decoder(_Template).decode
 
 
 def _namespace(new: Observed, old: Observed | None) -> list[str]:
