@@ -72,9 +72,10 @@ async def caught_up(running: Prometheus | None, problems: list[str]) -> None:
         problems.append(f"Prometheus: {error}")
 
 
-async def scraped(running: Prometheus) -> None:
-    """Wait until it has seen what is now, from which an increase is seen. AssertionError after half a minute."""
-    begin = time.time()
+async def scraped(running: Prometheus, later: float = 0.0) -> None:
+    """Wait until it has seen what is so many seconds from now: an increase is seen from there. AssertionError after
+    half a minute."""
+    begin = time.time() + later
 
     async def is_newer() -> bool:
         found = await asyncio.to_thread(running.query, "max(timestamp(securetenant_leader))")

@@ -85,6 +85,11 @@ def _by_tenant(expr: str) -> str:
     return f"sum by (cluster, tenant) ({expr})"
 
 
+def _ends(what: str, metric: str) -> str:
+    """In milliseconds, as Grafana wants dates."""
+    return f'label_replace(min by (cluster, tenant) ({metric}{_S}) * 1000, "what", "{what}", "", "")'
+
+
 _NOT_READY: Final = _of("securetenant_tenant_condition", 'condition="Ready", status!="True"')
 _POSTURE_CHECKS_FAIL: Final = _of("securetenant_posture_checks", 'outcome="fail"')
 _WHITELIST_FLOWS_PENDING: Final = _of("securetenant_whitelist_flows", 'state="pending"')
@@ -206,17 +211,18 @@ _DETAIL: Final = (
         "What ends next",
         "table",
         (
-            Query(f"min by (cluster, tenant) (securetenant_whitelist_expiry_timestamp_seconds{_S}) * 1000", "Rule"),
             Query(
-                f"min by (cluster, tenant) (securetenant_exemptions_expiry_timestamp_seconds{_S}) * 1000", "Exemption"
+                f"{_ends('rule', 'securetenant_whitelist_expiry_timestamp_seconds')}"
+                f" or {_ends('exemption', 'securetenant_exemptions_expiry_timestamp_seconds')}",
+                "Ends",
             ),
         ),
-        "The next end of a rule and of an exemption.",
+        "Of each tenant the next end of a rule and of an exemption, the first of all on top.",
         unit="dateTimeFromNow",
         width=12,
         height=8,
-        by=("cluster", "tenant"),
-        sort="Rule",
+        by=("cluster", "tenant", "what"),
+        sort="Ends",
         descending=False,
     ),
 )

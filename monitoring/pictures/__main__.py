@@ -28,7 +28,8 @@ from sandbox.operator import Operator, run_operator
 from sandbox.prometheus import Prometheus
 
 FOLDER: Final = Path(__file__).resolve().parents[2] / "docs" / "pictures"
-SECONDS: Final = 150.0  # of activity
+SECONDS: Final = 180.0  # of activity
+_PACE: Final = 4.0  # seconds between two acts: more often, and every object that is put right would be contested
 _BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -82,7 +83,7 @@ async def _happens(admin: Admin, operator: Operator, running: Prometheus, nodes:
         await trouble.rewritten(admin)
         await trouble.edited(admin, number)
         await acts[act].tamper(admin)
-        await scraped(running)
+        await scraped(running, _PACE)
 
 
 def _drawn(running: Prometheus, begin: float, folder: Path, browser: str) -> None:

@@ -72,11 +72,11 @@ def test_the_worst_line_is_first_and_the_unknown_last() -> None:
 
 def test_the_first_to_end_is_first() -> None:
     answers = nothing(TENANTS)
-    answers["What ends next"][0] = [one((NOW + days * 86400) * 1000, tenant=f"in-{days}") for days in (9, 2)]
-    answers["What ends next"][1] = [one((NOW + 86400) * 1000, tenant="exempted")]
+    ends = {"in-9": 9, "in-2": 2, "in-1": 1}
+    answers["What ends next"] = [[one((NOW + days * 86400) * 1000, tenant=name) for name, days in ends.items()]]
     text = drawn(TENANTS, answers)
-    assert re.findall(r">(in-9|in-2|exempted|in \d+ days?)<", text) == [
-        "in-2", "in 2 days", "in-9", "in 9 days", "exempted", "in 1 day",
+    assert re.findall(r">(in-\d|in \d+ days?)<", text) == [
+        "in-1", "in 1 day", "in-2", "in 2 days", "in-9", "in 9 days",
     ]  # fmt: skip
 
 
