@@ -71,17 +71,17 @@ async def play(folder: Path) -> int:
                 "applied: CRD, least rights, tenant roles (examples/with-nodes, which is manifests/ and the nodes'"
                 " right)"
             )
-            async with run_operator(plane, folder) as operator, watching.watched(folder, operator) as prometheus:
+            async with run_operator(plane, folder) as operator, watching.watched(folder, operator) as watch:
                 screen.say(f"operator running as ServiceAccount securetenant-system/securetenant, pid {operator.pid}")
                 await _tenants(admin, problems, has_nodes=bool(nodes))
-                await watching.caught_up(prometheus, problems)
+                await watching.caught_up(watch, problems)
                 await _tamper(admin, operator, nodes[0] if nodes else None, problems)
                 if nodes:
                     await _intruder(admin, operator, nodes[1], problems)
                 if plane.owned:
                     await subnets.play(plane, admin, problems)
                 await _metrics(operator, len(nodes), problems)
-                await watching.told(prometheus, _alerts(has_nodes=bool(nodes)), problems)
+                await watching.told(watch, _alerts(has_nodes=bool(nodes)), problems)
                 screen.heading("An exemption and attacks, with the operator stopped")
                 end = await admission.exempt(admin, problems)
             screen.say("the operator is stopped: what follows is the API server alone")

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import time
+import urllib.error
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +23,18 @@ from sandbox.prometheus import Prometheus
 #: Panels of the dashboard of tenants.
 SHOWN: Final = ("Drifted", "Flows pending", "Exemptions")
 #: What has fired at any time, and what fires now.
-_EVER: Final = 'max_over_time(ALERTS{alertstate="firing"}[10m])'
+_EVER: Final = 'max_over_time(ALERTS{{alertstate="firing"}}[{seconds}s])'
 _NOW: Final = 'ALERTS{alertstate="firing"}'
 _PATIENCE: Final = 30.0
 _SEVERITIES: Final = ("critical", "warning", "info")
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """`begin`: since when it knows the operator, seconds since 1970."""
+
+    prometheus: Prometheus
+    begin: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +48,7 @@ class Alert:
 
 
 @contextlib.asynccontextmanager
-async def watched(folder: Path, operator: Operator) -> AsyncIterator[Prometheus | None]:
+async def watched(folder: Path, operator: Operator) -> AsyncIterator[Watch | None]:
     """A Prometheus that scrapes the operator; None where it is not asked for, or not here."""
     if os.environ.get("PROMETHEUS") != "1":
         yield None
@@ -56,18 +65,25 @@ async def watched(folder: Path, operator: Operator) -> AsyncIterator[Prometheus 
     path.write_text(yaml.safe_dump(rules.shortened()))
     with prometheus.running(folder, {"demo": operator.url.removeprefix("http://")}, path) as running:
         screen.say(f"Prometheus at {running.url} scrapes it each second, with the alerts of manifests/, sped up")
-        yield running
+
+        async def is_calm() -> bool:
+            return not await asyncio.to_thread(running.firing)
+
+        await scraped(running)
+        # Before its first scrape it knew of no leader, which is an alert.
+        await wait_for(is_calm, _PATIENCE, "Prometheus to know the operator")
+        yield Watch(running, time.time())
 
 
 async def _leads(operator: Operator) -> bool:
     return await operator.metric("securetenant_leader") == 1
 
 
-async def caught_up(running: Prometheus | None, problems: list[str]) -> None:
+async def caught_up(watch: Watch | None, problems: list[str]) -> None:
     """Wait until it has seen what is now, if there is one."""
     try:
-        if running is not None:
-            await scraped(running)
+        if watch is not None:
+            await scraped(watch.prometheus)
     except AssertionError as error:
         problems.append(f"Prometheus: {error}")
 
@@ -78,20 +94,25 @@ async def scraped(running: Prometheus, later: float = 0.0) -> None:
     begin = time.time() + later
 
     async def is_newer() -> bool:
-        found = await asyncio.to_thread(running.query, "max(timestamp(securetenant_leader))")
+        try:
+            found = await asyncio.to_thread(running.query, "max(timestamp(securetenant_leader))")
+        except urllib.error.URLError:  # it does not listen yet
+            return False
         return bool(found) and float(found[0]["value"][1]) > begin
 
     await wait_for(is_newer, _PATIENCE, "Prometheus to scrape the operator")
 
 
-async def told(running: Prometheus | None, expected: set[tuple[str, str]], problems: list[str]) -> None:
+async def told(watch: Watch | None, expected: set[tuple[str, str]], problems: list[str]) -> None:
     """Show what fires, once these alerts (and tenants) have, and what three panels of a dashboard show."""
-    if running is None:
+    if watch is None:
         return
+    running = watch.prometheus
     screen.heading("What Prometheus says of it")
 
     async def have_fired() -> list[Alert]:
-        ever, now = [await asyncio.to_thread(running.query, expr) for expr in (_EVER, _NOW)]
+        since = _EVER.format(seconds=max(1, int(time.time() - watch.begin)))
+        ever, now = [await asyncio.to_thread(running.query, expr) for expr in (since, _NOW)]
         found = alerts(ever, now)
         missing = expected - {(alert.name, alert.tenant) for alert in found}
         assert not missing, f"not fired: {sorted(missing)}"

@@ -44,8 +44,8 @@ def test_panels_are_asked_of_prometheus_itself(title: str) -> None:
 
 async def test_unasked_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PROMETHEUS", raising=False)
-    async with watching.watched(tmp_path, stopped()) as running:
-        assert running is None
+    async with watching.watched(tmp_path, stopped()) as watch:
+        assert watch is None
 
 
 async def test_without_one_it_says_how_to_get_it(
@@ -53,8 +53,8 @@ async def test_without_one_it_says_how_to_get_it(
 ) -> None:
     monkeypatch.setenv("PROMETHEUS", "1")
     monkeypatch.setattr(prometheus, "find", lambda name: None)
-    async with watching.watched(tmp_path, stopped()) as running:
-        assert running is None
+    async with watching.watched(tmp_path, stopped()) as watch:
+        assert watch is None
     assert "apt-get install prometheus" in capsys.readouterr().out
 
 
