@@ -51,7 +51,7 @@ $(STAMP): pyproject.toml $(CONSTRAINTS)
 # --- the two commands
 
 .PHONY: demo
-demo: $(STAMP) ## Run the main job on a local control plane and show it (HOLD=0: do not stay up)
+demo: $(STAMP) ## Run the main job on a local control plane and show it (HOLD=0: do not stay up; PROMETHEUS=1: with alerts)
 	@$(PY) -m demo
 
 .PHONY: test
@@ -145,6 +145,11 @@ fmt: $(STAMP) ## Format the code and put right what ruff can
 .PHONY: crds
 crds: $(STAMP) ## Generate crds/ from the models
 	@$(PY) -m securetenant.api.crd
+
+.PHONY: docs-pictures
+docs-pictures: $(STAMP) ## Make docs/pictures anew: the dashboards' panels of a real run (needs chromium; 5 minutes)
+	$(call step,control plane (built once),$(PY) -m sandbox build)
+	@$(PY) -m monitoring.pictures
 
 .PHONY: bench
 bench: $(STAMP) ## Measure (TENANTS=100 NAMESPACES=1)

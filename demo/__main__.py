@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from demo import admission, attacks, screen, stage, subnets
+from demo import admission, attacks, screen, stage, subnets, watching
 from demo.scenes import Scene, scenes
 from demo.screen import Played
 from sandbox.client import Admin, wait_for
@@ -27,6 +27,7 @@ tenants of examples/bank, tampers with them, and shows each deviation found and 
 shows what the API server refuses without it.
 
   HOLD=0                          stop everything at the end also on a terminal
+  PROMETHEUS=1                    a real Prometheus scrapes the operator beside it, and says which alerts fire
   SECURETENANT_TEST_KUBECONFIG    play on this cluster instead; refused if it looks like production, and where the
                                   Deployment securetenant-system/securetenant or one of the bank's namespaces is there
                                   already
@@ -70,15 +71,17 @@ async def play(folder: Path) -> int:
                 "applied: CRD, least rights, tenant roles (examples/with-nodes, which is manifests/ and the nodes'"
                 " right)"
             )
-            async with run_operator(plane, folder) as operator:
+            async with run_operator(plane, folder) as operator, watching.watched(folder, operator) as watch:
                 screen.say(f"operator running as ServiceAccount securetenant-system/securetenant, pid {operator.pid}")
                 await _tenants(admin, problems, has_nodes=bool(nodes))
+                await watching.caught_up(watch, problems)
                 await _tamper(admin, operator, nodes[0] if nodes else None, problems)
                 if nodes:
                     await _intruder(admin, operator, nodes[1], problems)
                 if plane.owned:
                     await subnets.play(plane, admin, problems)
                 await _metrics(operator, len(nodes), problems)
+                await watching.told(watch, _alerts(has_nodes=bool(nodes)), problems)
                 screen.heading("An exemption and attacks, with the operator stopped")
                 end = await admission.exempt(admin, problems)
             screen.say("the operator is stopped: what follows is the API server alone")
@@ -257,6 +260,13 @@ async def _metrics(operator: Operator, nodes: int, problems: list[str]) -> None:
         line for line in text.splitlines() if "correction_duration_seconds_" in line and "bucket" not in line
     ]
     screen.metrics(corrections)
+
+
+def _alerts(*, has_nodes: bool) -> set[tuple[str, str]]:
+    """What has to have fired by then, each with its tenant."""
+    drift = {("SecureTenantDriftOfAccess", "payments"), ("SecureTenantDriftOfAccess", "core-banking")}
+    standing = {("SecureTenantDriftStands", "payments")}
+    return drift | standing | ({("SecureTenantIntruder", "risk")} if has_nodes else set())
 
 
 def _holds() -> bool:

@@ -116,6 +116,19 @@ def metrics(lines: Iterable[str]) -> None:
         console.print(f"  {line}", markup=False, soft_wrap=True)
 
 
+def alerts(found: Iterable[tuple[str, str, str, str]]) -> None:
+    """Name, tenant, severity and state of each."""
+    table = Table("alert", "tenant", "severity", "state", box=None, pad_edge=False)
+    for name, tenant, severity, state in found:
+        table.add_row(f"[bold]{name}", tenant, severity, state)
+    console.print(table)
+
+
+def panel(title: str, value: str, expr: str) -> None:
+    say(f"  {escape(title)}: [bold]{escape(value)}[/bold]")
+    _below(expr)
+
+
 def failed(problems: Iterable[str]) -> None:
     console.print()
     for problem in problems:

@@ -153,10 +153,9 @@ def _table(panel: Panel) -> table.Panel:
         properties = [models.DynamicConfigValue("custom.cellOptions", cell)]
         if column in panel.units:
             properties.append(models.DynamicConfigValue("unit", panel.units[column]))
-            limits = {
-                "mode": "absolute",
-                "steps": [{"color": "text", "value": None}, {"color": "#E69F00", "value": 0.9}],
-            }
+        if column in panel.column_limits:
+            steps = [{"color": colour, "value": value} for value, colour in panel.column_limits[column]]
+            limits = {"mode": "absolute", "steps": [{"color": "text", "value": None}, *steps]}
             properties.append(models.DynamicConfigValue("thresholds", limits))
         made = made.override_by_name(column, properties)
     return made

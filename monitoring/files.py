@@ -5,8 +5,7 @@ from typing import Any, Final
 
 import yaml
 
-from monitoring import dashboards
-from monitoring.alerts import GROUPS, Alert, Record
+from monitoring import dashboards, rules
 from monitoring.panels import DASHBOARDS
 
 FOLDER: Final = Path(__file__).resolve().parent.parent / "manifests" / "components" / "monitoring"
@@ -23,29 +22,13 @@ def files() -> dict[Path, str]:
             "namespace": "securetenant-system",
             "labels": {"app.kubernetes.io/name": "securetenant", "app.kubernetes.io/part-of": "securetenant"},
         },
-        "spec": groups(),
+        "spec": rules.groups(),
     }
     return {
         FOLDER / "prometheusrule.yaml": _HEAD + _yaml(resource),
-        FOLDER / "rules.yaml": f"{_HEAD}# For a Prometheus without its operator: `rule_files`.\n{_yaml(groups())}",
+        FOLDER
+        / "rules.yaml": f"{_HEAD}# For a Prometheus without its operator: `rule_files`.\n{_yaml(rules.groups())}",
         **{FOLDER / "dashboards" / f"{one.uid}.json": dashboards.text(one) for one in DASHBOARDS},
-    }
-
-
-def groups() -> dict[str, Any]:
-    """The rules as Prometheus reads them."""
-    return {"groups": [{"name": name, "rules": [_rule(rule) for rule in rules]} for name, rules in GROUPS.items()]}
-
-
-def _rule(rule: Alert | Record) -> dict[str, Any]:
-    if isinstance(rule, Record):
-        return {"record": rule.name, "expr": rule.expr}
-    return {
-        "alert": rule.name,
-        "expr": rule.expr,
-        **({"for": rule.lasts} if rule.lasts else {}),
-        "labels": {"severity": rule.severity},
-        "annotations": {"summary": rule.summary, "description": rule.description, "runbook_url": rule.runbook},
     }
 
 

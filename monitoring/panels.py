@@ -39,7 +39,8 @@ class Panel:
     by: tuple[str, ...] = ()
     sort: str = ""
     descending: bool = True
-    units: dict[str, Unit] = field(default_factory=dict)  # of single columns
+    units: dict[str, Unit] = field(default_factory=dict)  # of single columns, as these:
+    column_limits: dict[str, tuple[tuple[float, str], ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,12 @@ def _by_tenant(expr: str) -> str:
     return f"sum by (cluster, tenant) ({expr})"
 
 
-_TENANT_CONDITION_READY_TRUE: Final = _of("securetenant_tenant_condition", 'condition="Ready", status!="True"')
+def _ends(what: str, metric: str) -> str:
+    """In milliseconds, as Grafana wants dates."""
+    return f'label_replace(min by (cluster, tenant) ({metric}{_S}) * 1000, "what", "{what}", "", "")'
+
+
+_NOT_READY: Final = _of("securetenant_tenant_condition", 'condition="Ready", status!="True"')
 _POSTURE_CHECKS_FAIL: Final = _of("securetenant_posture_checks", 'outcome="fail"')
 _WHITELIST_FLOWS_PENDING: Final = _of("securetenant_whitelist_flows", 'state="pending"')
 _WHITELIST_FLOWS_EXPIRED: Final = _of("securetenant_whitelist_flows", 'state="expired"')
@@ -95,7 +101,7 @@ _FLEET: Final = (
     _stat("Tenants", _TENANTS, "How many tenants the active instance knows."),
     _stat(
         "Not Ready",
-        _tenants_with(f"{_TENANT_CONDITION_READY_TRUE} == 1"),
+        _tenants_with(f"{_NOT_READY} == 1"),
         "Tenants whose posture is not in force. Paused tenants are among them.",
         _ANY,
     ),
@@ -162,6 +168,7 @@ _WORST: Final = Panel(
     "table",
     (
         Query(_by_tenant(_DRIFT), "Drift"),
+        Query(_by_tenant(_NOT_READY), "Not Ready"),
         Query(_by_tenant(f"{_DRIFT_OBJECTS_ACCESS}"), "Access"),
         Query(_by_tenant(f"{_DRIFT_OBJECTS_NETWORK}"), "Network"),
         Query(_by_tenant(f"securetenant_drift_contested{_S}"), "Contested"),
@@ -182,6 +189,10 @@ _WORST: Final = Panel(
     by=("cluster", "tenant"),
     sort="Drift",
     units={"Quota used": "percentunit"},
+    column_limits={
+        **dict.fromkeys(("Checks failing", "Flows pending", "Flows expired", "Exemptions"), _SOME),
+        "Quota used": ((0.9, WARN),),
+    },
 )
 
 _DETAIL: Final = (
@@ -200,17 +211,18 @@ _DETAIL: Final = (
         "What ends next",
         "table",
         (
-            Query(f"min by (cluster, tenant) (securetenant_whitelist_expiry_timestamp_seconds{_S}) * 1000", "Rule"),
             Query(
-                f"min by (cluster, tenant) (securetenant_exemptions_expiry_timestamp_seconds{_S}) * 1000", "Exemption"
+                f"{_ends('rule', 'securetenant_whitelist_expiry_timestamp_seconds')}"
+                f" or {_ends('exemption', 'securetenant_exemptions_expiry_timestamp_seconds')}",
+                "Ends",
             ),
         ),
-        "The next end of a rule and of an exemption.",
+        "Of each tenant the next end of a rule and of an exemption, the first of all on top.",
         unit="dateTimeFromNow",
         width=12,
         height=8,
-        by=("cluster", "tenant"),
-        sort="Rule",
+        by=("cluster", "tenant", "what"),
+        sort="Ends",
         descending=False,
     ),
 )

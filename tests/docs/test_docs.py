@@ -54,6 +54,17 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(there), f"{there.name} has no heading for #{anchor}"
 
 
+def test_pictures_are_shown_with_words_for_them_and_are_small() -> None:
+    there = set((ROOT / "docs" / "pictures").iterdir())
+    shown = set()
+    for page in PAGES:
+        text = page.read_text()
+        shown |= {(page.parent / path).resolve() for path in re.findall(r'(?:src|srcset)="([^"]+)"', text)}
+        assert all(re.search(r' alt="[^"]{20,}"', tag) for tag in re.findall(r"<img [^>]*>", text)), page.name
+    assert shown == there
+    assert all(path.stat().st_size < 150_000 for path in there)
+
+
 @pytest.mark.parametrize("page", pages())
 def test_blocks_are_of_a_language_that_is_checked(page: Path) -> None:
     assert {block.language for block in blocks(page)} <= LANGUAGES
