@@ -39,6 +39,7 @@ SHIPPED: Final = (
 )
 # The custom resources of others, which no test here installs: test_foreign_kinds and those of subnets do.
 POOLS: Final = "/apis/securetenant.dev/v1alpha1/subnetpools"
+TEMPLATES: Final = "/apis/securetenant.dev/v1alpha1/networktemplates"
 UNSERVED: Final = {*gateway_api.RESOURCES, *(kind.group for kind in OPTIONAL if not kind.since)}
 # A repeated Event is written a minute after the first; here at once.
 IMPATIENT: Final = {"telemetry.events.Events(interval)": 0.1}
@@ -202,15 +203,21 @@ async def role_changed(admin: Admin, operator: Operator) -> None:
         await admin.patch(ROLE, {"rules": rules})
 
 
-async def pool_told(admin: Admin) -> None:
-    pool = {"apiVersion": "securetenant.dev/v1alpha1", "kind": "SubnetPool", "metadata": {"name": "rights"}}
-    await admin.create(POOLS, {**pool, "spec": {"cidrs": ["10.94.0.0/16"]}})
+async def told(admin: Admin) -> None:
+    """What is the platform team's gets its status."""
+    rule = {"name": "scrape", "from": [{"namespace": "monitoring"}], "ports": [{"port": 9090}]}
+    for kind, path, body in (
+        ("SubnetPool", POOLS, {"cidrs": ["10.94.0.0/16"]}),
+        ("NetworkTemplate", TEMPLATES, {"ingress": [rule]}),
+    ):
+        made = {"apiVersion": "securetenant.dev/v1alpha1", "kind": kind, "metadata": {"name": "rights"}, "spec": body}
+        await admin.create(path, made)
 
-    async def is_told() -> bool:
-        return "status" in await admin.get(f"{POOLS}/rights")
+        async def is_told(path: str = path) -> bool:
+            return "status" in await admin.get(f"{path}/rights")
 
-    await wait_for(is_told, 20, "the pool's status")
-    await admin.delete(f"{POOLS}/rights")
+        await wait_for(is_told, 20, f"the status of the {kind}")
+        await admin.delete(f"{path}/rights")
 
 
 async def lives(admin: Admin, operator: Operator, node: str) -> None:
@@ -222,7 +229,7 @@ async def lives(admin: Admin, operator: Operator, node: str) -> None:
     await life.ready(admin, "rights")
     await life.ready(admin, "rights-gone")
     await tenant.agrees("the creation to be no drift")
-    await pool_told(admin)
+    await told(admin)
     await tampered_with(admin, tenant, "rights-a", node)
     async with bound_everywhere(admin, "rights-everywhere"):
         await tenant.reported(("access", "Foreign"))
