@@ -201,6 +201,16 @@ def test_large_policies_at_the_other_end(policies: int, peers: int) -> None:
     assert took(stage) < 2 * SOON
 
 
+def test_many_ports_at_both_ends() -> None:
+    stage = Stage(*closed("web"), foreign("theirs", ingress=one_port(900)))
+    stage.world.put(
+        foreign("out", "web", egress=egress(space(named(A)), ports=[{"port": 4 * k + 1} for k in range(1900)]))
+    )
+    (found,) = stage.look().unexpected
+    assert found.ports.count("TCP") == 450
+    assert took(stage) < SOON
+
+
 def test_large_policies_are_not_kept() -> None:
     standing._parsed.cache_clear()
     for count in (1, 200):
