@@ -156,19 +156,16 @@ def test_a_selector_with_many_labels(policies: list[Observed]) -> None:
 
 
 def test_pods_that_are_taken_together_hide_nothing() -> None:
-    """546 kinds of pods (13 x 14 x 3): too many to tell apart, not too many to compare."""
+    """544 kinds of pods (16 x 17 x 2): too many to tell apart, not too many to compare."""
     declared = {"name": "ok", "from": [{"namespace": "web", "pods": {"matchLabels": {"app": "ok"}}}]}
     stage = Stage(
         *closed("web"),
         foreign("out", "web", egress=egress(space(named(A)), ports=[{"port": 22}])),
         network={"ingress": [{**declared, "ports": [{"port": 22}]}]},
     )
-    for side, keys in (("x", 12), ("y", 13)):
+    for side, keys, port in (("x", 15, 22), ("y", 16, 9)):
         kind = {"matchLabels": {f"{side}{n}": "v" for n in range(keys)}}
-        stage.world.put(foreign(side, ingress=ingress(space(named("web"), kind), ports=[{"port": 9}])))
-    stage.world.put(
-        foreign("theirs", ingress=ingress(space(named("web"), {"matchLabels": {"app": "bad"}}), ports=[{"port": 22}]))
-    )
+        stage.world.put(foreign(side, ingress=ingress(space(named("web"), kind), ports=[{"port": port}])))
     assert stage.condition == ("Unknown", "NotUnderstood")
     assert "web: its policies tell more than 512 kinds of pods apart" in stage.look().unknown[0]
 
@@ -199,6 +196,26 @@ def test_large_policies_at_the_other_end(policies: int, peers: int) -> None:
         )
     assert len(stage.look().unexpected) == (peers > 100)
     assert took(stage) < 2 * SOON
+
+
+def test_many_ports_at_both_ends() -> None:
+    stage = Stage(*closed("web"), foreign("theirs", ingress=one_port(900)))
+    stage.world.put(
+        foreign("out", "web", egress=egress(space(named(A)), ports=[{"port": 4 * k + 1} for k in range(1900)]))
+    )
+    (found,) = stage.look().unexpected
+    assert found.ports.count("TCP") == 450
+    assert took(stage) < SOON
+
+
+@pytest.mark.parametrize("kinds", [1, 4, 8, 9])
+def test_many_peers_with_many_kinds_of_pods(kinds: int) -> None:
+    stage = Stage(*closed("web"), foreign("out", "web", egress=egress(space(named(A)))))
+    for n in range(holds.PEERS):
+        peer = space(named("web"), {"matchLabels": {f"k{n % kinds}": "v"}})
+        stage.world.put(foreign(f"f{n}", ingress=ingress(peer, ports=[{"port": n + 1}])))
+    assert len(stage.look().unexpected) == kinds
+    assert took(stage) < SOON
 
 
 def test_large_policies_are_not_kept() -> None:
@@ -283,5 +300,6 @@ def test_the_bounds_are_those_that_the_documentation_tells() -> None:
     assert f"{holds.MEETINGS:,} pairs of what is denied" in page
     assert f"{costs.LOOKS:,} peers of their rules" in page
     told = f"a namespace that differs counts as {costs.OWN_AS_PAIRS}, another as {costs.OTHER_AS_PAIRS}"
-    assert f"{costs.PAIRS} pairs of kinds of pods; {told}" in page
+    assert f"{costs.PAIRS} pairs of kinds of pods, {costs.MET:,} of them counted once" in page
+    assert told in page
     assert f"{costs.BYTES // 1024} KiB of their specs, or {costs.OPENINGS:,} peers" in page

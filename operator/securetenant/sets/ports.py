@@ -66,12 +66,20 @@ def intersection(one: Ports, other: Ports) -> Ports:
         return other
     if other is None:
         return one
-    return merged(
-        Range(a.protocol, max(a.low, b.low), min(a.high, b.high))
-        for a in one
-        for b in other
-        if a.protocol == b.protocol and a.low <= b.high and b.low <= a.high
-    )
+    return tuple(_common(one, other))
+
+
+def _common(one: tuple[Range, ...], other: tuple[Range, ...]) -> Iterator[Range]:
+    """Both are sorted, so each range is looked at once: a policy may have thousands."""
+    at = beside = 0
+    while at < len(one) and beside < len(other):
+        a, b = one[at], other[beside]
+        if a.protocol == b.protocol and a.low <= b.high and b.low <= a.high:
+            yield Range(a.protocol, max(a.low, b.low), min(a.high, b.high))
+        if (a.protocol, a.high) < (b.protocol, b.high):
+            at += 1
+        else:
+            beside += 1
 
 
 def union(one: Ports, other: Ports) -> Ports:
@@ -99,20 +107,20 @@ def difference(one: Ports, other: Ports) -> Ports:
     """The ports of the first set that are not in the second."""
     if other is None or one == other:
         return NONE
-    left = EVERYTHING if one is None else one
-    for hole in other:
-        left = tuple(part for item in left for part in _apart(item, hole))
+    left = intersection(EVERYTHING if one is None else one, tuple(_others(other)))
     return None if left == EVERYTHING else left
 
 
-def _apart(item: Range, hole: Range) -> Iterator[Range]:
-    if item.protocol != hole.protocol or item.high < hole.low or hole.high < item.low:
-        yield item
-        return
-    if item.low < hole.low:
-        yield Range(item.protocol, item.low, hole.low - 1)
-    if hole.high < item.high:
-        yield Range(item.protocol, hole.high + 1, item.high)
+def _others(than: tuple[Range, ...]) -> Iterator[Range]:
+    """All ports but these."""
+    for whole in EVERYTHING:
+        low = whole.low
+        for hole in (each for each in than if each.protocol == whole.protocol):
+            if low < hole.low:
+                yield Range(whole.protocol, low, hole.low - 1)
+            low = hole.high + 1
+        if low <= whole.high:
+            yield Range(whole.protocol, low, whole.high)
 
 
 def rendered(ports: tuple[Range, ...]) -> list[JsonValue]:
