@@ -1,6 +1,5 @@
 """What a comparison costs, before it is made."""
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
@@ -18,7 +17,7 @@ from securetenant.sets.tiers import Rule, TierPolicy
 PAIRS: Final = 800  # of kinds of pods, in namespaces of which one names the other: 13 us each
 OWN_AS_PAIRS: Final = 25  # a namespace whose policies differ takes as long as so many pairs
 OTHER_AS_PAIRS: Final = 5  # and so does one that is looked at
-MET: Final = 6_000  # the same, each as often as a peer of a NetworkPolicy is about it: 13 us each
+MET: Final = 7_000  # the same, each counted once for each peer that differs: 13 us each
 LOOKS: Final = 2000  # of peers of tiers' rules, for each namespace that they are for: 5 us each
 PARTS: Final = 40_000  # comparisons of a block with a part of the address space: 0.2 us each
 # What a pass reads of policies that stand and are not planned: so many bytes of their specs (0.1 us each), and so many
@@ -48,17 +47,15 @@ class Reading:
         return Standing(have.ref, found)
 
 
-def is_small(states: Sequence[Cluster], own: standing.Spaces) -> bool:
-    """Whether to compare these states takes 10 ms at most."""
+def is_small(states: Sequence[Cluster], own: standing.Spaces, differing: int) -> bool:
+    """Whether to compare these states takes some 10 ms at most. `differing`: peers that are compared."""
     spaces = states[0].namespaces
     kinds: dict[str, set[Labels]] = {name: set() for name in spaces}
     meeting: set[tuple[str, str]] = set()
-    met: Counter[tuple[str, str]] = Counter()
     spans = 0
     if sum(len(where) * len(peers) for state in states for where, _, peers in _of_tiers(state)) > LOOKS:
         return False
-    below, above = ([part for state in states for part in each(state)] for each in (_of_policies, _of_tiers))
-    for number, (where, pods, peers) in enumerate((*below, *above)):
+    for where, pods, peers in (part for state in states for part in (*_of_policies(state), *_of_tiers(state))):
         for name in where:
             kinds[name].add(pods)
             for peer in peers:
@@ -69,10 +66,9 @@ def is_small(states: Sequence[Cluster], own: standing.Spaces) -> bool:
                 for there in standing.among(name, peer, spaces):
                     kinds[there].add(selected)
                     meeting.add((min(name, there), max(name, there)))
-                    met[name, there] += number < len(below)
     counts = {name: standing.kinds_of_pods(found) for name, found in kinds.items()}
     pairs = sum(counts[one] * counts[other] for one, other in meeting)
-    if sum(counts[one] * counts[other] * times for (one, other), times in met.items()) * 2 > MET * len(states):
+    if pairs * differing > MET:
         return False
     mine = sum(counts[name] for name in own)
     pairs += OWN_AS_PAIRS * len(own) + OTHER_AS_PAIRS * (len(counts) - len(own))

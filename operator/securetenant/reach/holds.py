@@ -270,7 +270,7 @@ class _Comparison:
         by_address = any(isinstance(one.peer, Block) for one in (*differing, *met) if one not in unseen)
         self._spaces: standing.Spaces = {**self.others.spaces, **self._own}
         states = self._states(spaces, unseen, "Keep" if by_address else "Drop")
-        is_small = costs.is_small(states, self._own)
+        is_small = costs.is_small(states, self._own, len(set(differing) - unseen))
         self.is_compared = is_small and not (unseen.issuperset(differing) and not met)
         if self.is_compared:
             self._compare(states, unseen)
