@@ -17,7 +17,7 @@ import aiohttp
 
 from sandbox import nodes
 from securetenant.controls.lookup import CACHED, OPTIONAL
-from securetenant.model.kinds import MUTATING_POLICY, SUBNET_POOL, Kind
+from securetenant.model.kinds import MUTATING_POLICY, NETWORK_TEMPLATE, SUBNET_POOL, Kind
 from tests.support import life
 from tests.support.fault import Front, free_lease, front, leads, run_behind
 from tests.support.faults import Answer, Fault
@@ -73,6 +73,12 @@ POOL: Final[dict[str, Any]] = {
     "kind": SUBNET_POOL.name,
     "metadata": {"name": "faults"},
     "spec": {"cidrs": ["10.95.0.0/16"]},
+}
+TEMPLATE: Final[dict[str, Any]] = {
+    "apiVersion": NETWORK_TEMPLATE.api_version,
+    "kind": NETWORK_TEMPLATE.name,
+    "metadata": {"name": "faults"},
+    "spec": {"ingress": [{"name": "scrape", "from": [{"namespace": "monitoring"}], "ports": [{"port": 9090}]}]},
 }
 LEASE: Final = Group("lease", ("leases put",))
 # For some seconds.
@@ -294,6 +300,7 @@ async def stand(
             if has_injection:
                 await admin.apply(INJECTION)
             await admin.apply(POOL)
+            await admin.apply(TEMPLATE)
             for tenant in tenants:
                 made += await asyncio.to_thread(nodes.create, plane, 1, {"pool": tenant}, prefix=tenant)
             await stood.start()
@@ -309,6 +316,7 @@ async def stand(
             for node in made:
                 await admin.delete(f"/api/v1/nodes/{node}")
             await admin.delete(f"{SUBNET_POOL.path()}/{POOL['metadata']['name']}")
+            await admin.delete(f"{NETWORK_TEMPLATE.path()}/{TEMPLATE['metadata']['name']}")
             if has_injection:
                 await admin.kubectl("delete", "--ignore-not-found", "-f", str(INJECTION))
 
