@@ -12,7 +12,6 @@ import yaml
 from monitoring import files, rules
 from monitoring.panels import DASHBOARDS
 from sandbox import prometheus
-from sandbox.errors import SandboxError
 from sandbox.prometheus import Prometheus
 from tests.support import tenants
 from tests.support.sandbox import Admin, Plane, wait_for
@@ -31,10 +30,8 @@ async def stage(
 
 @pytest_asyncio.fixture(scope="module")
 async def watching(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Prometheus]:
-    try:
-        await asyncio.to_thread(prometheus.ensure, "prometheus")
-    except SandboxError as error:
-        pytest.skip(f"no Prometheus is here, and none can be built: {error}")
+    if prometheus.find("prometheus") is None:
+        pytest.skip("no Prometheus is on PATH (Debian's package has it) or in the cache: the alerts are not seen to fire")
     folder = tmp_path_factory.mktemp("prometheus")
     path = folder / "rules.yaml"
     path.write_text(yaml.safe_dump(rules.shortened()))
