@@ -31,7 +31,9 @@ async def stage(
 @pytest_asyncio.fixture(scope="module")
 async def watching(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Prometheus]:
     if prometheus.find("prometheus") is None:
-        pytest.skip("no Prometheus is on PATH (Debian's package has it) or in the cache: the alerts are not seen to fire")
+        pytest.skip(
+            "no Prometheus is on PATH (Debian's package has it) or in the cache: the alerts are not seen to fire"
+        )
     folder = tmp_path_factory.mktemp("prometheus")
     path = folder / "rules.yaml"
     path.write_text(yaml.safe_dump(rules.shortened()))
