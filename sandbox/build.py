@@ -10,7 +10,7 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,6 +171,18 @@ def drafted(path: Path) -> Iterator[Path]:
         raise SandboxError(f"{path.name}: {error}") from error
     finally:
         draft.unlink(missing_ok=True)
+
+
+def once(path: Path, program: Callable[[], Program]) -> Path:
+    """A program of the tests in the cache, built where it is not there yet. Raises :class:`SandboxError`."""
+    if path.exists():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with process.locked(path.parent / ".lock", lambda: progress.shown("waiting for another process's build")):
+        if not path.exists():
+            with drafted(path) as draft:
+                compiled(program(), draft, toolchain.find(cache_folder()))
+    return path
 
 
 def compiled(program: Program, output: Path, go: Go) -> None:

@@ -7,7 +7,7 @@ import platform
 from pathlib import Path
 from typing import Final
 
-from sandbox import build, process, progress, toolchain
+from sandbox import build
 from sandbox.build import Program
 from sandbox.cni import crds
 from sandbox.errors import SandboxError
@@ -26,15 +26,6 @@ def ensure() -> Path:
     """
     if platform.system() != "Linux":
         raise SandboxError(f"{_NAME} runs on Linux alone")
-    folder = build.cache_folder() / "enforcer"
-    kept = folder / f"{_NAME}-{VERSION}-{platform.system()}-{platform.machine()}"
-    if kept.exists():
-        return kept
-    folder.mkdir(parents=True, exist_ok=True)
-    with process.locked(folder / ".lock", lambda: progress.shown("waiting for another process's build")):
-        if not kept.exists():
-            # Absolute: the module is the program's own, in Go's cache.
-            program = Program(_NAME, _PACKAGE, module=str(crds.module(MODULE, VERSION)), flags="-s -w")
-            with build.drafted(kept) as draft:
-                build.compiled(program, draft, toolchain.find(build.cache_folder()))
-    return kept
+    kept = build.cache_folder() / "enforcer" / f"{_NAME}-{VERSION}-{platform.system()}-{platform.machine()}"
+    # Absolute: the module is the program's own, in Go's cache.
+    return build.once(kept, lambda: Program(_NAME, _PACKAGE, str(crds.module(MODULE, VERSION)), flags="-s -w"))

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import yaml
 
-from sandbox import build, process, progress, toolchain
+from sandbox import build, process
 from sandbox.build import Program
 from sandbox.cni import crds
 from sandbox.supervisor import free_port
@@ -38,15 +38,10 @@ def ensure(name: str) -> Path:
     """The same, built where it is not there: minutes, and 3.4 GB of memory. Raises :class:`SandboxError`."""
     if (found := find(name)) is not None:
         return found
-    kept = _kept(name)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    with process.locked(kept.parent / ".lock", lambda: progress.shown("waiting for another process's build")):
-        if not kept.exists():
-            # Absolute: the module is the program's own, in Go's cache.
-            program = Program(name, PACKAGES[name], module=str(crds.module(MODULE, VERSION)), flags="-s -w")
-            with build.drafted(kept) as draft:
-                build.compiled(program, draft, toolchain.find(build.cache_folder()))
-    return kept
+    # Absolute: the module is the program's own, in Go's cache.
+    return build.once(
+        _kept(name), lambda: Program(name, PACKAGES[name], str(crds.module(MODULE, VERSION)), flags="-s -w")
+    )
 
 
 def _kept(name: str) -> Path:
