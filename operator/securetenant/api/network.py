@@ -137,6 +137,17 @@ class Side(SpecModel):
     pods: PodSelector | None = Field(None, description="Which pods there. Default: all.")
 
 
+def port_range() -> Rule:
+    """The rule of a model with `port` and `endPort`."""
+    return Rule(
+        "!has(self.endPort) || (has(self.port) && self.port <= self.endPort)",
+        "endPort is the end of a range that begins at port: set a port that is not more than endPort",
+        lambda p: p.end_port is None or (p.port is not None and p.port <= p.end_port),
+        field="endPort",
+        inputs=("port", "endPort"),
+    )
+
+
 class Port(SpecModel):
     """A port, a range of ports, or all of a protocol."""
 
@@ -144,15 +155,7 @@ class Port(SpecModel):
     port: PortNumber | None = Field(None, description="The port. Default: every port of the protocol.")
     end_port: PortNumber | None = Field(None, description="The last port of a range that begins at port.")
 
-    RULES: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            "!has(self.endPort) || (has(self.port) && self.port <= self.endPort)",
-            "endPort is the end of a range that begins at port: set a port that is not more than endPort",
-            lambda p: p.end_port is None or (p.port is not None and p.port <= p.end_port),
-            field="endPort",
-            inputs=("port", "endPort"),
-        ),
-    )
+    RULES: ClassVar[tuple[Rule, ...]] = (port_range(),)
 
 
 Peers = Annotated[list[Peer], Field(min_length=1, max_length=32)]

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from securetenant.api.constraints import Rule, SpecModel, Unique
-from securetenant.api.network import FORMS, ParameterType, PodSelector, Protocol, Value, lie_inside
+from securetenant.api.network import FORMS, ParameterType, PodSelector, Protocol, Value, lie_inside, port_range
 from securetenant.api.status import Condition, StatusModel
 from securetenant.api.types import (
     Cidr,
@@ -162,16 +162,7 @@ class TemplatePort(SpecModel):
     port_from: ParameterName | None = Field(None, description="Parameter of type Port, in place of port.")
     end_port: PortNumber | None = Field(None, description="The last port of a range that begins at port.")
 
-    RULES: ClassVar[tuple[Rule, ...]] = (
-        _either("port"),
-        Rule(
-            "!has(self.endPort) || (has(self.port) && self.port <= self.endPort)",
-            "endPort is the end of a range that begins at port: set a port that is not more than endPort",
-            lambda p: p.end_port is None or (p.port is not None and p.port <= p.end_port),
-            field="endPort",
-            inputs=("port", "endPort"),
-        ),
-    )
+    RULES: ClassVar[tuple[Rule, ...]] = (_either("port"), port_range())
 
 
 Peers = Annotated[list[TemplatePeer], Field(min_length=1, max_length=16)]

@@ -7,7 +7,7 @@ flows stay closed, and the rest is in force.
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from pydantic import ValidationError
@@ -182,28 +182,30 @@ def _value(parameter: Parameter, given: Value | None) -> Value:
 
 def _ingress(rule: TemplateIngress, use: TemplateUse, values: Mapping[str, Value], own: set[str]) -> MadeIngress:
     return MadeIngress.model_construct(  # its name is longer than that of a rule in a spec
-        name=f"{use.called}-{rule.name}",
         to=_side(rule.to, use, values, own),
         from_=[_peer(peer, values) for peer in rule.from_],
-        ports=[_port(port, values) for port in rule.ports],
-        ticket=use.ticket or rule.ticket,
-        expires=_earlier(use.expires, rule.expires),
-        use=use.called,
-        template=use.template,
+        **_common(rule, use, values),
     )
 
 
 def _egress(rule: TemplateEgress, use: TemplateUse, values: Mapping[str, Value], own: set[str]) -> MadeEgress:
     return MadeEgress.model_construct(
-        name=f"{use.called}-{rule.name}",
         from_=_side(rule.from_, use, values, own),
         to=[_peer(peer, values) for peer in rule.to],
-        ports=[_port(port, values) for port in rule.ports],
-        ticket=use.ticket or rule.ticket,
-        expires=_earlier(use.expires, rule.expires),
-        use=use.called,
-        template=use.template,
+        **_common(rule, use, values),
     )
+
+
+def _common(rule: TemplateIngress | TemplateEgress, use: TemplateUse, values: Mapping[str, Value]) -> dict[str, Any]:
+    """What rules of both directions have."""
+    return {
+        "name": f"{use.called}-{rule.name}",
+        "ports": [_port(port, values) for port in rule.ports],
+        "ticket": use.ticket or rule.ticket,
+        "expires": _earlier(use.expires, rule.expires),
+        "use": use.called,
+        "template": use.template,
+    }
 
 
 def _side(side: TemplateSide, use: TemplateUse, values: Mapping[str, Value], own: set[str]) -> Side:
