@@ -14,7 +14,7 @@ import yaml
 
 from demo import screen
 from monitoring import rules
-from monitoring.panels import TENANTS
+from monitoring.tenants import TENANTS
 from sandbox import prometheus
 from sandbox.client import wait_for
 from sandbox.operator import Operator

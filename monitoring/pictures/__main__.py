@@ -18,7 +18,7 @@ from demo import stage
 from demo.scenes import scenes
 from demo.watching import scraped
 from monitoring import rules
-from monitoring.panels import DASHBOARDS
+from monitoring.boards import DASHBOARDS
 from monitoring.pictures import page, png, trouble
 from monitoring.pictures.answers import asked
 from sandbox import prometheus

@@ -10,7 +10,7 @@ import pytest_asyncio
 import yaml
 
 from monitoring import files, rules
-from monitoring.panels import DASHBOARDS
+from monitoring.boards import DASHBOARDS
 from sandbox import prometheus
 from sandbox.prometheus import Prometheus
 from tests.support import tenants

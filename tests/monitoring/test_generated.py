@@ -11,7 +11,8 @@ import yaml
 
 from monitoring import files
 from monitoring.alerts import ALERTS, RECORDS, RUNBOOKS
-from monitoring.panels import DASHBOARDS, Panel
+from monitoring.boards import DASHBOARDS
+from monitoring.panels import Panel
 from securetenant.controls.registry import CONTROLS
 from securetenant.posture import report as posture
 from securetenant.reach import report as reachability

@@ -8,11 +8,14 @@ from typing import Final
 
 import pytest
 
-from monitoring.panels import BAD, DASHBOARDS, OPERATOR, TENANTS, Dashboard, Panel, Query, Unit
+from monitoring.boards import DASHBOARDS
+from monitoring.operator import OPERATOR
+from monitoring.panels import BAD, Dashboard, Panel, Query, Unit
 from monitoring.pictures import page, png
 from monitoring.pictures.answers import Answers, Series, named
 from monitoring.pictures.chart import chart
 from monitoring.pictures.values import runs, shown, ticks
+from monitoring.tenants import TENANTS
 
 NOW: Final = 1_800_000_000.0
 LINES: Final = Panel("Lines", "timeseries", (Query("up", "{{job}}"),), "", unit="bytes")
